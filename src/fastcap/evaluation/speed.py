@@ -1,0 +1,118 @@
+"""Clocks, memory and the facts about the machine that every measured figure is printed with."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Timing", "git_commit", "machine_facts", "now", "peak_memory_mb"]
+
+PACKAGES = ("fastcap", "numpy", "pillow", "onnxruntime", "tokenizers", "torch", "transformers")
+CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "asimd", "asimddp")
+"""Instruction sets that decide how fast int8 runs: x86 on the left, Arm on the right."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Wall times of one thing done over and over, in milliseconds."""
+
+    milliseconds: tuple[float, ...]
+
+    @classmethod
+    def of(cls, action: Callable[[], object], repeats: int, warm_up: int = 3) -> Timing:
+        """Call `action` `warm_up` times unmeasured, then `repeats` times measured."""
+        for _ in range(warm_up):
+            action()
+        spent = []
+        for _ in range(repeats):
+            started = time.perf_counter()
+            action()
+            spent.append((time.perf_counter() - started) * 1e3)
+        return cls(tuple(spent))
+
+    def percentile(self, share: float) -> float:
+        """The time that `share` percent of the calls stayed under, linearly interpolated."""
+        return float(np.percentile(self.milliseconds, share))
+
+    def as_json(self) -> dict[str, float]:
+        return {
+            "p50_ms": round(self.percentile(50), 3),
+            "p95_ms": round(self.percentile(95), 3),
+            "repeats": len(self.milliseconds),
+        }
+
+
+def peak_memory_mb() -> float | None:
+    """Largest resident memory of this process so far in MB (10^6 bytes); None where the system does not tell."""
+    # ru_maxrss survives exec, so a child started by a large parent would report the parent's memory.
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return round(int(line.split()[1]) * 1024 / 1e6, 1)
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 1)  # macOS counts bytes
+
+
+def machine_facts() -> dict[str, Any]:
+    """What a reader needs to judge the figures: processor, its int8 instructions, cores, system, versions."""
+    name, flags = _processor()
+    return {
+        "cpu": name,
+        "flags": [flag for flag in CPU_FLAGS if flag in flags],
+        "cores": os.cpu_count(),
+        "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "versions": {package: found for package in PACKAGES if (found := _version(package))},
+    }
+
+
+def git_commit() -> str | None:
+    """The commit of the clone that this code runs from, with `+` if the code differs; None outside a clone."""
+    folder = Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        return git("rev-parse", "--short", "HEAD") + ("+" if git("diff", "HEAD", "--name-only", ".") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def now() -> str:
+    """The time in UTC, to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _processor() -> tuple[str, set[str]]:
+    """Name and instruction sets as Linux lists them; elsewhere the name alone."""
+    listing = Path("/proc/cpuinfo")
+    if not listing.exists():
+        return platform.processor() or platform.machine(), set()
+    pairs = [line.partition(":") for line in listing.read_text().splitlines() if ":" in line]
+    facts = {key.strip(): value.strip() for key, _, value in reversed(pairs)}
+    flags = facts.get("flags", facts.get("Features", ""))
+    return facts.get("model name", platform.machine()), set(flags.split())
