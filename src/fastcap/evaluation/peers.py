@@ -1,7 +1,7 @@
-"""Other captioners' architectures, rebuilt from their public configurations, to time beside fastcap in one run.
+"""Other captioners' architectures, rebuilt from public configurations and timed beside fastcap in one run.
 
-Weights are random: time, memory and size do not depend on them, and nothing is downloaded. Quality does depend
-on them, so nothing here says anything about the peers' captions; their published ones are far better than ours.
+Weights are random: time, memory and size do not depend on them, and nothing is downloaded. Quality does, so
+nothing here says anything about the peers' captions; their published ones are far better than ours.
 
 Every peer makes exactly `NEW_TOKENS` tokens, greedily, with its key-value cache, in eager PyTorch fp32 on one
 thread: the way these models are run by default. Each runs in its own process, so that memory is its own.
@@ -31,11 +31,13 @@ __all__ = ["NEW_TOKENS", "PEERS", "Peer", "measure_peer", "measure_peers"]
 NEW_TOKENS = 12
 """Tokens that every peer generates: about the length of a COCO caption (10.5 words)."""
 
-VIT_BASE = dict(
+VIT_BASE: dict[str, Any] = dict(
     hidden_size=768, num_hidden_layers=12, num_attention_heads=12, intermediate_size=3072, patch_size=16
 )
-GPT2 = dict(vocab_size=50257, n_positions=1024, n_embd=768, n_head=12, add_cross_attention=True)
-SMOLLM_135M = dict(
+GPT2: dict[str, Any] = dict(
+    vocab_size=50257, n_positions=1024, n_embd=768, n_head=12, add_cross_attention=True
+)
+SMOLLM_135M: dict[str, Any] = dict(
     vocab_size=49152,
     hidden_size=576,
     intermediate_size=1536,
@@ -46,7 +48,7 @@ SMOLLM_135M = dict(
     rms_norm_eps=1e-5,
     tie_word_embeddings=True,
 )
-BLIP_TEXT = dict(
+BLIP_TEXT: dict[str, Any] = dict(
     vocab_size=30524,
     hidden_size=768,
     encoder_hidden_size=768,
@@ -56,79 +58,66 @@ BLIP_TEXT = dict(
     max_position_embeddings=512,
 )
 
+FORCED: dict[str, Any] = dict(
+    min_new_tokens=NEW_TOKENS, max_new_tokens=NEW_TOKENS, do_sample=False, num_beams=1, use_cache=True
+)
+
 Generate = Callable[["torch.Tensor"], "torch.Tensor"]
 """Pixels (1, 3, H, W) -> the new token ids (1, `NEW_TOKENS`)."""
 
 
 @dataclass(frozen=True)
 class Peer:
-    """How to build one peer: `build()` gives its network and the function that captions with it."""
+    """How to build one peer: `build()` gives its network and the function that captions with it.
+
+    Builders hold their models as `Any`: the library's own annotations of `generate` do not type-check.
+    """
 
     source: str
     image_size: int
     build: Callable[[], tuple[torch.nn.Module, Generate]]
 
 
-def _forced(**token_ids: int | None) -> Any:
-    from transformers import GenerationConfig
-
-    return GenerationConfig(
-        min_new_tokens=NEW_TOKENS,
-        max_new_tokens=NEW_TOKENS,
-        do_sample=False,
-        num_beams=1,
-        use_cache=True,
-        **token_ids,
-    )
-
-
 def _vit_gpt2(n_layers: int) -> tuple[torch.nn.Module, Generate]:
     from transformers import GPT2Config, VisionEncoderDecoderConfig, VisionEncoderDecoderModel, ViTConfig
 
     encoder = ViTConfig(image_size=224, **VIT_BASE)
-    decoder = GPT2Config(n_layer=n_layers, is_decoder=True, **GPT2)
+    decoder = GPT2Config(n_layer=n_layers, **GPT2)
     config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(encoder, decoder)
-    config.decoder_start_token_id = config.pad_token_id = config.eos_token_id = 50256
-    model = VisionEncoderDecoderModel(config=config)
-    generation = _forced(decoder_start_token_id=50256, pad_token_id=50256, eos_token_id=50256)
+    model: Any = VisionEncoderDecoderModel(config=config)
+    special: dict[str, Any] = dict(decoder_start_token_id=50256, pad_token_id=50256, eos_token_id=50256)
     # The decoder start token comes first in the answer and was not generated.
-    return model, lambda pixels: model.generate(pixels, generation_config=generation)[:, 1:]
+    return model, lambda pixels: model.generate(pixels, **special, **FORCED)[:, 1:]
 
 
 def _siglip_smollm() -> tuple[torch.nn.Module, Generate]:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM, SiglipVisionConfig, SiglipVisionModel
 
-    encoder = SiglipVisionModel(SiglipVisionConfig(image_size=224, **VIT_BASE))
-    decoder = LlamaForCausalLM(LlamaConfig(**SMOLLM_135M))
+    # The pooling head is left out: the language model reads the patches.
+    encoder = SiglipVisionModel(SiglipVisionConfig(image_size=224, vision_use_head=False, **VIT_BASE))
+    decoder: Any = LlamaForCausalLM(LlamaConfig(**SMOLLM_135M))
     projection = torch.nn.Linear(VIT_BASE["hidden_size"], SMOLLM_135M["hidden_size"])
     model = torch.nn.ModuleDict({"encoder": encoder, "projection": projection, "decoder": decoder})
-    generation = _forced(bos_token_id=0, pad_token_id=0, eos_token_id=0)
+    special: dict[str, Any] = dict(bos_token_id=0, pad_token_id=0, eos_token_id=0)
 
     def generate(pixels: torch.Tensor) -> torch.Tensor:
         prefix = projection(encoder(pixels).last_hidden_state)  # (1, 196, 576)
         start = decoder.get_input_embeddings()(torch.zeros(1, 1, dtype=torch.long))
         embeddings = torch.cat([prefix, start], dim=1)
         mask = torch.ones(embeddings.shape[:2], dtype=torch.long)
-        return decoder.generate(inputs_embeds=embeddings, attention_mask=mask, generation_config=generation)
+        return decoder.generate(inputs_embeds=embeddings, attention_mask=mask, **special, **FORCED)
 
     return model, generate
 
 
 def _blip_base() -> tuple[torch.nn.Module, Generate]:
-    import torch
     from transformers import BlipConfig, BlipForConditionalGeneration
 
-    config = BlipConfig(text_config=BLIP_TEXT, vision_config=dict(image_size=384, **VIT_BASE))
-    model = BlipForConditionalGeneration(config)
-    # BLIP's own `generate` fixes begin and end tokens and drops the last prompt token before it starts.
-    generation = _forced()
-    prompt = torch.tensor([[30522, 102]])
-
-    def generate(pixels: torch.Tensor) -> torch.Tensor:
-        return model.generate(pixels, input_ids=prompt, generation_config=generation)[:, 1:]
-
-    return model, generate
+    model = BlipForConditionalGeneration(
+        BlipConfig(text_config=BLIP_TEXT, vision_config=dict(image_size=384, **VIT_BASE))
+    )
+    return model, lambda pixels: model.generate(pixels, **FORCED)[:, 1:]
 
 
 PEERS: dict[str, Peer] = {

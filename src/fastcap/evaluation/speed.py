@@ -54,7 +54,7 @@ class Timing:
 
 
 def peak_memory_mb() -> float | None:
-    """Largest resident memory of this process so far in MB (10^6 bytes); None where the system does not tell."""
+    """Largest resident memory of this process so far, in MB of 10^6 bytes; None on Windows."""
     # ru_maxrss survives exec, so a child started by a large parent would report the parent's memory.
     status = Path("/proc/self/status")
     if status.exists():
@@ -82,7 +82,7 @@ def machine_facts() -> dict[str, Any]:
 
 
 def git_commit() -> str | None:
-    """The commit of the clone that this code runs from, with `+` if the code differs; None outside a clone."""
+    """The commit this code was cloned at, `+` added if edited since; None outside a clone."""
     folder = Path(__file__).resolve().parent
 
     def git(*arguments: str) -> str:
