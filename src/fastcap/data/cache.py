@@ -1,0 +1,180 @@
+"""Decoded pictures on disk, memory-mapped uint8, so that training on a CPU does not wait for decoding.
+
+Pixels are kept as they are BEFORE augmentation; every epoch augments them anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from fastcap.errors import DataError
+
+__all__ = ["ImageCache", "read_image"]
+
+FORMAT = 1
+CHUNK = 64  # pictures decoded between two looks at the progress bar: 10 MB at 224 x 224
+
+
+def read_image(path: str | Path, size: int = 224) -> NDArray[np.uint8]:
+    """Decode one picture to RGB, squashed to `(size, size, 3)` uint8 by bilinear resampling.
+
+    A picture that has that size already is left untouched.
+
+    Raises:
+        DataError: the file is missing, not an image or damaged.
+    """
+    try:
+        with Image.open(path) as image:
+            image = ImageOps.exif_transpose(image).convert("RGB")
+            if image.size != (size, size):
+                image = image.resize((size, size), Image.Resampling.BILINEAR)
+            return np.asarray(image)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"image {path} cannot be decoded: {error}") from error
+
+
+class ImageCache:
+    """The pictures of a data set as one memory-mapped array `(N, size, size, 3)`, uint8 RGB.
+
+    `build(paths)` brings the folder up to date; `cache[i]` then is the picture of `paths[i]`, `cache[[3,
+    1]]` a batch. The folder holds `index.json` (for each picture: path, bytes, modification time) and the
+    `.npy` file that it names. The index is written last and atomically: a reader sees the old cache or
+    the new one. An interrupted build goes on where it stopped; pictures that have not changed since an
+    earlier build are copied, the others decoded again. One process builds at a time.
+
+    Args:
+        folder: made if needed. Room for `N * size * size * 3` bytes: 1.1 GB for Flickr8k.
+        size: side of the pictures in pixels (default 224, what the models see).
+    """
+
+    def __init__(self, folder: str | Path, size: int = 224) -> None:
+        self.folder = Path(folder)
+        self.size = size
+        self._keys: list[list[Any]] = []
+        self._pixels: NDArray[np.uint8] = np.empty((0, size, size, 3), np.uint8)
+        self._open()
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __getitem__(self, index: int | Sequence[int]) -> NDArray[np.uint8]:
+        return np.array(self._pixels[index])
+
+    def build(self, paths: Sequence[str | Path], *, workers: int = 2, progress: bool = True) -> ImageCache:
+        """Fill the cache with the pictures of `paths`, in that order, and return it.
+
+        Args:
+            paths: the pictures' files.
+            workers: decoding threads (Pillow decodes outside the interpreter lock).
+            progress: draw a progress bar on stderr.
+
+        Raises:
+            DataError: there are no paths, a picture is missing or cannot be decoded, or the disk is full.
+        """
+        if not paths:
+            raise DataError("the image cache got no pictures; needed: at least one path")
+        keys = [_key(path) for path in paths]
+        if keys == self._keys:
+            return self
+        known = {tuple(key): row for row, key in enumerate(self._keys)}
+
+        def pixels(key: list[Any]) -> NDArray[np.uint8]:
+            row = known.get(tuple(key))
+            return read_image(key[0], self.size) if row is None else np.asarray(self._pixels[row])
+
+        digest = hashlib.sha256(json.dumps([FORMAT, self.size, keys]).encode()).hexdigest()[:16]
+        file_name = f"images-{digest}.npy"
+        partial = self.folder / f"{file_name}.partial"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._append_rows(partial, keys, pixels, workers, progress)
+            os.replace(partial, self.folder / file_name)
+            index = {"format": FORMAT, "size": self.size, "file": file_name, "images": keys}
+            _write_atomically(self.folder / "index.json", json.dumps(index))
+        except OSError as error:
+            raise DataError(f"image cache {self.folder}: {error}") from error
+        self._open()
+        for stale in self.folder.glob("images-*.npy*"):
+            if stale.name != file_name:
+                stale.unlink(missing_ok=True)
+        return self
+
+    def _append_rows(
+        self, partial: Path, keys: list[list[Any]], pixels: Any, workers: int, progress: bool
+    ) -> None:
+        """Write the rows in order. The file's own length says how many an interrupted build has finished.
+
+        Plain writes, not a memory map: on a full disk a write fails with an error, a map kills the process.
+        """
+        from rich.console import Console
+        from rich.progress import Progress
+
+        shape = (len(keys), self.size, self.size, 3)
+        row_bytes = self.size * self.size * 3
+        with open(partial, "ab+") as file, ThreadPoolExecutor(workers) as pool:
+            file.seek(0)
+            try:
+                complete = np.lib.format.read_magic(file) == (1, 0) and (
+                    np.lib.format.read_array_header_1_0(file)[0] == shape
+                )
+            except ValueError:
+                complete = False
+            if not complete:
+                file.truncate(0)
+                header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, header)
+                file.flush()
+            start = file.tell()
+            done = (file.seek(0, os.SEEK_END) - start) // row_bytes
+            file.truncate(start + done * row_bytes)
+            with Progress(console=Console(stderr=True), disable=not progress) as bar:
+                task = bar.add_task("Caching pictures", total=len(keys), completed=done)
+                for first in range(done, len(keys), CHUNK):
+                    for row in pool.map(pixels, keys[first : first + CHUNK]):
+                        file.write(row.tobytes())
+                        bar.advance(task)
+                    file.flush()
+            os.fsync(file.fileno())
+
+    def _open(self) -> None:
+        """Map the finished cache, if there is one of this size and format; else stay empty, to be built."""
+        path = self.folder / "index.json"
+        if not path.is_file():
+            return
+        try:
+            index = json.loads(path.read_bytes())
+            if index["format"] != FORMAT or index["size"] != self.size:
+                return
+            pixels = np.load(self.folder / Path(index["file"]).name, mmap_mode="r", allow_pickle=False)
+            if pixels.shape != (len(index["images"]), self.size, self.size, 3) or pixels.dtype != np.uint8:
+                raise ValueError(
+                    f"holds {pixels.dtype} {pixels.shape}, the index has {len(index['images'])} pictures"
+                )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"image cache {self.folder} is damaged: {error}; delete the folder") from error
+        self._keys, self._pixels = index["images"], pixels
+
+
+def _key(path: str | Path) -> list[Any]:
+    """What must stay the same for a cached picture to stay valid: path, bytes, modification time (ns)."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise DataError(f"image {path} is missing: {error}") from error
+    return [os.path.abspath(path), status.st_size, status.st_mtime_ns]
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
