@@ -1,0 +1,69 @@
+"""fastcap: a photo in, a caption out, offline, on any CPU.
+
+>>> import fastcap
+>>> fastcap.load_model().caption("photo.jpg").text  # doctest: +SKIP
+'A dog runs through the grass.'
+
+Importing this module loads nothing heavy; numpy, Pillow and onnxruntime come with the first model.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from fastcap.errors import ConfigError, DataError, FastcapError, ImageError, ModelFileError
+
+if TYPE_CHECKING:
+    from fastcap.runtime.captioner import Caption, Captioner
+
+    __version__: str
+
+__all__ = [
+    "Caption",
+    "Captioner",
+    "ConfigError",
+    "DataError",
+    "FastcapError",
+    "ImageError",
+    "ModelFileError",
+    "__version__",
+    "available_models",
+    "load_model",
+]
+
+
+def load_model(name_or_dir: str | os.PathLike[str] = "fastcap-base", threads: int = 1) -> Captioner:
+    """Open a bundled model by name, or any model directory.
+
+    `threads`: CPU threads for the network, 1 to 64; 1 by default, because several small captioners side by
+    side are faster than one with more threads.
+
+    Raises ConfigError for an unknown name or thread count, ModelFileError for a damaged directory.
+    """
+    from fastcap.runtime.captioner import Captioner
+
+    return Captioner.open(name_or_dir, threads=threads)
+
+
+def available_models() -> list[str]:
+    """Names of the models that are installed with the package, sorted."""
+    from fastcap.runtime.bundle import available_models
+
+    return available_models()
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Caption", "Captioner"):
+        from fastcap.runtime import captioner
+
+        return getattr(captioner, name)
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("fastcap")
+    raise AttributeError(f"module 'fastcap' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,81 @@
+"""The `fastcap` command. Each verb is one small module, imported only when it is chosen."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import fastcap
+from fastcap.errors import FastcapError
+
+__all__ = ["VERBS", "main"]
+
+VERBS = {
+    "caption": ("fastcap.cli.caption", "caption image files, folders, globs or stdin"),
+    "models": ("fastcap.cli.models", "list the bundled models with their measured quality and speed"),
+    "train": ("fastcap.cli.train", "train a model from a YAML recipe"),
+    "evaluate": ("fastcap.cli.evaluate", "measure a model's captions on a data set"),
+    "export": ("fastcap.cli.export", "turn a checkpoint into a model directory"),
+    "bench": ("fastcap.cli.bench", "measure speed, memory and size"),
+}
+_EXTRAS = {"train": "train", "evaluate": "eval", "export": "export", "bench": "bench"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line; returns the exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        # File names need not be valid Unicode, and pipes need not be UTF-8; neither may stop a run.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    verb = next((argument for argument in arguments if not argument.startswith("-")), None)
+    try:
+        args = _parser(verb).parse_args(arguments)
+        status = args.run(args)
+        sys.stdout.flush()
+        return status
+    except FastcapError as error:
+        return _fail(str(error))
+    except ModuleNotFoundError as error:
+        root = (error.name or "").partition(".")[0]
+        if root == "fastcap" or verb not in _EXTRAS:
+            raise
+        return _fail(f"'fastcap {verb}' needs {root}: pip install \"fastcap[{_EXTRAS[verb]}]\"")
+    except BrokenPipeError:
+        # The reader has gone (`| head`). Keep the interpreter from failing on its own last flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser(verb: str | None) -> argparse.ArgumentParser:
+    """The command line; only the chosen verb's options are filled in."""
+    parser = argparse.ArgumentParser(prog="fastcap", description="Small, fast, private image captioning.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    for name, (module, summary) in VERBS.items():
+        chosen = verbs.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        if name == verb:
+            command = importlib.import_module(module)
+            command.add_arguments(chosen)
+            chosen.set_defaults(run=command.run)
+    return parser
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when asked: reading package metadata takes 20 ms."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(f"fastcap {fastcap.__version__}")
+        parser.exit()
+
+
+def _fail(message: str) -> int:
+    print(f"fastcap: error: {message}", file=sys.stderr)
+    return 1

@@ -1,0 +1,161 @@
+"""`fastcap caption`: the runtime's one verb, on the command line."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import glob
+import json
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastcap.errors import ConfigError, ImageError
+
+if TYPE_CHECKING:
+    from fastcap.runtime.captioner import Caption, Captioner
+
+__all__ = ["add_arguments", "run"]
+
+_STDIN = "-"
+_PROGRESS_FROM = 20  # images; fewer are done before a bar would be drawn
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the verb."""
+    parser.add_argument(
+        "paths", nargs="+", metavar="PATH", help="image file, folder, glob pattern, or - for stdin"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
+    parser.add_argument("--recursive", action="store_true", help="look into the folders of a folder, too")
+    parser.add_argument(
+        "--model",
+        default="fastcap-base",
+        metavar="NAME|DIR",
+        help="bundled model or model directory (%(default)s)",
+    )
+    parser.add_argument(
+        "--threads", type=int, default=1, metavar="N", help="CPU threads, 1 to 64 (%(default)s)"
+    )
+    parser.add_argument(
+        "--candidates", type=int, default=1, metavar="N", help="different wordings to print (%(default)s)"
+    )
+    parser.add_argument(
+        "--length",
+        type=_length,
+        default="normal",
+        metavar="short|normal|long|N",
+        help="length of the caption, by name or in words (%(default)s)",
+    )
+    parser.set_defaults(usage_error=parser.error)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Caption every image; returns 1 if any of them failed, and goes on to the end all the same."""
+    from fastcap.runtime.captioner import Captioner
+
+    # A damaged file makes Pillow warn besides failing; the user gets one line for it, ours.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    try:
+        captioner = Captioner.open(args.model, threads=args.threads)
+        captioner.check_options(args.length, args.candidates)
+    except ConfigError as error:
+        args.usage_error(str(error))
+    items = [item for path in args.paths for item in _expand(path, args.recursive)]
+    show = _show_json if args.json else _show_text
+    failures = 0
+    with _progress(len(items)) as advance:
+        for image, problem in items:
+            result = problem or _caption(captioner, image, args)
+            failures += isinstance(result, ImageError)
+            show(image, result, args, len(items))
+            advance()
+    return 1 if failures else 0
+
+
+def _length(text: str) -> str | int:
+    return int(text) if text.lstrip("+-").isdecimal() else text
+
+
+def _caption(captioner: Captioner, image: str, args: argparse.Namespace) -> Caption | ImageError:
+    source = sys.stdin.buffer if image == _STDIN else image
+    try:
+        return captioner.caption(source, length=args.length, candidates=args.candidates)
+    except ImageError as error:
+        return error
+
+
+def _expand(path: str, recursive: bool) -> Iterator[tuple[str, ImageError | None]]:
+    """The images that one argument stands for, in a fixed order, or the reason why there are none."""
+    from fastcap.runtime.images import IMAGE_SUFFIXES
+
+    if path == _STDIN:
+        yield path, None
+    elif os.path.isdir(path):
+        found = sorted(
+            str(file)
+            for file in Path(path).glob("**/*" if recursive else "*")
+            # Names with a leading dot are the system's own: thumbnails, resource forks.
+            if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and file.is_file()
+        )
+        yield from ((file, None) for file in found)
+        if not found:
+            deeper = "" if recursive else "; --recursive looks deeper"
+            yield path, ImageError(f"{path}: a folder without images ({_endings()}){deeper}")
+    elif glob.has_magic(path) and not os.path.exists(path):
+        found = sorted(file for file in glob.glob(path, recursive=True) if os.path.isfile(file))
+        yield from ((file, None) for file in found)
+        if not found:
+            yield path, ImageError(f"{path}: no file matches")
+    else:
+        yield path, None
+
+
+def _endings() -> str:
+    from fastcap.runtime.images import IMAGE_SUFFIXES
+
+    return " ".join(sorted(IMAGE_SUFFIXES))
+
+
+def _show_json(image: str, result: Caption | ImageError, args: argparse.Namespace, total: int) -> None:
+    row: dict[str, object] = {"image": image}
+    if isinstance(result, ImageError):
+        row["error"] = str(result)
+    else:
+        row["caption"] = result.text
+        row["confidence"] = round(result.confidence, 4)
+        row["milliseconds"] = round(result.milliseconds, 2)
+        if args.candidates > 1:
+            row["candidates"] = [
+                {"caption": candidate.text, "confidence": round(candidate.confidence, 4)}
+                for candidate in result.candidates
+            ]
+    print(json.dumps(row, ensure_ascii=False), flush=True)
+
+
+def _show_text(image: str, result: Caption | ImageError, args: argparse.Namespace, total: int) -> None:
+    if isinstance(result, ImageError):
+        print(f"fastcap: error: {result}", file=sys.stderr)
+        return
+    for candidate in result.candidates:
+        columns = [image] if total > 1 else []
+        columns += [f"{candidate.confidence:.2f}"] if args.candidates > 1 else []
+        print("\t".join([*columns, candidate.text]), flush=True)
+
+
+@contextlib.contextmanager
+def _progress(total: int) -> Iterator[Callable[[], object]]:
+    """A bar on stderr while the captions go to a file; on a terminal the captions themselves are the bar."""
+    if total < _PROGRESS_FROM or not sys.stderr.isatty() or sys.stdout.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), redirect_stdout=False) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda: progress.advance(task)

@@ -1,0 +1,397 @@
+"""The one reader of model directories: `model.json`, `tokenizer.json`, `model.onnx`.
+
+Nothing in a model directory is executed, and no file is used before its size and sha256 match the manifest.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastcap.errors import ConfigError, ModelFileError
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+    from tokenizers import Tokenizer
+
+__all__ = ["Bundle", "Decoding", "Preprocessing", "Vocabulary", "available_models", "find_model", "nearest"]
+
+FORMAT = 1
+KINDS = ("parallel",)
+MAX_MANIFEST_BYTES = 2**20
+MAX_FILE_BYTES = 512 * 2**20
+MAX_THREADS = 64
+
+_MODELS = Path(__file__).resolve().parent.parent / "models"
+_REQUIRED_FILES = ("model.onnx", "tokenizer.json")
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.(onnx|json)")
+_SPECIAL_TOKENS = ("pad", "bos", "eos", "mask", "unk")
+_INPUTS = {"images": "tensor(uint8)", "length_range": "tensor(int64)", "candidates": "tensor(int64)"}
+_OUTPUTS = {
+    "token_ids": "tensor(int64)",
+    "lengths": "tensor(int64)",
+    "confidences": "tensor(float)",
+    "token_confidences": "tensor(float)",
+}
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What happens to a picture before the graph sees it. `width`, `height` in pixels."""
+
+    width: int
+    height: int
+    resize: str
+    resample: str
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Number of tokens, and the ids of the special ones."""
+
+    size: int
+    pad_id: int
+    bos_id: int
+    eos_id: int
+    mask_id: int
+    unk_id: int
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """Limits of the decoder. Lengths in tokens; `lengths` maps a name to (smallest, largest)."""
+
+    passes: int
+    min_length: int
+    max_length: int
+    max_candidates: int
+    default_candidates: int
+    lengths: Mapping[str, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified model directory. `bytes` is the size of its files on disk, `model.json` left out.
+
+    `quality` and `speed` are the measured figures the directory states about itself, free in form.
+    """
+
+    folder: Path
+    name: str
+    kind: str
+    description: str
+    licence: str
+    preprocessing: Preprocessing
+    vocabulary: Vocabulary
+    decoding: Decoding
+    bytes: int
+    quality: Mapping[str, Any]
+    speed: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str]) -> Bundle:
+        """Read and verify a model directory.
+
+        Raises ModelFileError that names every file at fault and what was expected of it.
+        """
+        folder = Path(folder)
+        fields = _Fields(folder / "model.json", "", _read_manifest(folder))
+        version = fields.take("format")
+        if type(version) is not int or version != FORMAT:
+            fields.fail("format", version, f"{FORMAT}, the format this version of fastcap reads")
+        bundle = cls(
+            folder=folder,
+            kind=fields.choice("kind", KINDS),
+            name=fields.text("name"),
+            description=fields.text("description", default=""),
+            licence=fields.text("licence", default=""),
+            preprocessing=_preprocessing(fields.section("preprocessing")),
+            vocabulary=_vocabulary(fields.section("vocabulary")),
+            decoding=_decoding(fields.section("decoding")),
+            bytes=_verify_files(folder, fields.section("files")),
+            quality=fields.table("quality"),
+            speed=fields.table("speed"),
+        )
+        fields.done()
+        return bundle
+
+    def session(self, threads: int = 1) -> InferenceSession:
+        """The graph, ready to run on the CPU with `threads` threads (1 to 64).
+
+        Raises ConfigError for the number of threads, ModelFileError when `model.onnx` is no valid graph or
+        its inputs and outputs are not those of a captioner.
+        """
+        if type(threads) is not int or not 1 <= threads <= MAX_THREADS:
+            raise ConfigError(f"threads is {threads!r}; allowed are whole numbers from 1 to {MAX_THREADS}")
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        # Idle threads that spin steal the core from whatever else the user runs.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 4  # problems arrive as exceptions; do not print them as well
+        path = self.folder / "model.onnx"
+        try:
+            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's exception types share no base of their own
+            raise ModelFileError(f"{path}: not a valid ONNX model ({_first_line(error)})") from error
+        self._check_graph(path, session)
+        return session
+
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer. Raises ModelFileError when it disagrees with the vocabulary in `model.json`."""
+        from tokenizers import Tokenizer
+
+        path = self.folder / "tokenizer.json"
+        try:
+            tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises bare Exception
+            raise ModelFileError(f"{path}: not a valid tokenizer ({_first_line(error)})") from error
+        size = tokenizer.get_vocab_size()
+        if size != self.vocabulary.size:
+            raise ModelFileError(f"{path}: {size} tokens; model.json states {self.vocabulary.size}")
+        for token in _SPECIAL_TOKENS:
+            found, expected = tokenizer.token_to_id(f"<{token}>"), getattr(self.vocabulary, f"{token}_id")
+            if found != expected:
+                raise ModelFileError(f"{path}: id of <{token}> is {found}; model.json states {expected}")
+        return tokenizer
+
+    def _check_graph(self, path: Path, session: InferenceSession) -> None:
+        for role, expected, nodes in (
+            ("inputs", _INPUTS, session.get_inputs()),
+            ("outputs", _OUTPUTS, session.get_outputs()),
+        ):
+            found = {node.name: node.type for node in nodes}
+            if found != expected:
+                raise ModelFileError(f"{path}: {role} are {found}; expected {expected}")
+        shape = next(node.shape for node in session.get_inputs() if node.name == "images")
+        expected_shape = ["B", self.preprocessing.height, self.preprocessing.width, 3]
+        if len(shape) != 4 or any(
+            isinstance(found, int) and found != want
+            for found, want in zip(shape[1:], expected_shape[1:], strict=True)
+        ):
+            raise ModelFileError(f"{path}: images have shape {shape}; expected {expected_shape}")
+
+
+def available_models() -> list[str]:
+    """Names of the models that are installed with the package, sorted."""
+    return sorted(path.parent.name for path in _MODELS.glob("*/model.json"))
+
+
+def find_model(name_or_dir: str | os.PathLike[str]) -> Path:
+    """The directory of a bundled model, or the directory given.
+
+    A bundled name wins over a folder of that name, so that the working directory never changes which model
+    runs; write `./name` for the folder.
+
+    Raises ConfigError for a name that is neither, ModelFileError for a path that is no directory.
+    """
+    text = os.fspath(name_or_dir)
+    known = available_models()
+    if text in known:
+        return _MODELS / text
+    path = Path(text)
+    if text and path.is_dir():
+        return path
+    if isinstance(name_or_dir, os.PathLike) or "/" in text or os.sep in text:
+        raise ModelFileError(
+            f"{text}: {'not a folder' if path.exists() else 'no such folder'}; "
+            "expected a model directory that holds model.json"
+        )
+    raise ConfigError(
+        f"unknown model {text!r}{nearest(text, known)}; bundled are: {', '.join(known) or 'none'}"
+    )
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """ ", did you mean 'x'?" for the closest of `known`, or "" when none is close."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / "model.json"
+    if not folder.is_dir():
+        raise ModelFileError(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}")
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_MANIFEST_BYTES + 1)
+    except FileNotFoundError:
+        raise ModelFileError(f"{path}: missing; {folder} is not a model directory") from None
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read: {error.strerror}") from None
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise ModelFileError(f"{path}: larger than {MAX_MANIFEST_BYTES} bytes, the most allowed")
+    try:
+        values = json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(f"{path}: not valid JSON ({_first_line(error)})") from None
+    if not isinstance(values, dict):
+        raise ModelFileError(f"{path}: holds {_shown(values)}; expected a JSON object")
+    return values
+
+
+def _preprocessing(fields: _Fields) -> Preprocessing:
+    values = Preprocessing(
+        width=fields.integer("width", 16, 1024),
+        height=fields.integer("height", 16, 1024),
+        resize=fields.choice("resize", ("squash",)),
+        resample=fields.choice("resample", ("bilinear",)),
+    )
+    fields.done()
+    return values
+
+
+def _vocabulary(fields: _Fields) -> Vocabulary:
+    size = fields.integer("size", len(_SPECIAL_TOKENS) + 1, 2**20)
+    ids = {f"{token}_id": fields.integer(f"{token}_id", 0, size - 1) for token in _SPECIAL_TOKENS}
+    if len(set(ids.values())) < len(ids):
+        fields.fail("*_id", sorted(ids.values()), "five different ids")
+    fields.done()
+    return Vocabulary(size=size, **ids)
+
+
+def _decoding(fields: _Fields) -> Decoding:
+    max_length = fields.integer("max_length", 1, 512)
+    min_length = fields.integer("min_length", 1, max_length)
+    max_candidates = fields.integer("max_candidates", 1, 64)
+    lengths = fields.section("lengths")
+    values = Decoding(
+        passes=fields.integer("passes", 1, 64),
+        min_length=min_length,
+        max_length=max_length,
+        max_candidates=max_candidates,
+        default_candidates=fields.integer("default_candidates", 1, max_candidates),
+        lengths={name: lengths.range(name, min_length, max_length) for name in ("short", "normal", "long")},
+    )
+    lengths.done()
+    fields.done()
+    return values
+
+
+def _verify_files(folder: Path, fields: _Fields) -> int:
+    """Compare every file with the manifest; returns their size in bytes. All problems in one message."""
+    for name in (*_REQUIRED_FILES, *fields.values):
+        if not _FILE_NAME.fullmatch(name):
+            fields.fail(name, name, "a plain file name that ends in .onnx or .json, without any folder")
+        if name not in fields.values:
+            fields.fail(name, None, "its bytes and sha256")
+    total, problems = 0, []
+    for name in list(fields.values):
+        entry = fields.section(name)
+        size = entry.integer("bytes", 1, MAX_FILE_BYTES)
+        digest = entry.text("sha256")
+        entry.done()
+        total += size
+        if problem := _file_problem(folder / name, size, digest):
+            problems.append(f"{name}: {problem}")
+    if problems:
+        raise ModelFileError(f"model directory {folder} is damaged: {'; '.join(problems)}")
+    return total
+
+
+def _file_problem(path: Path, size: int, digest: str) -> str | None:
+    if not path.is_file():
+        return "not a file" if path.exists() else "missing"
+    try:
+        found = path.stat().st_size
+        if found != size:
+            return f"{found} bytes, expected {size}"
+        sha256 = hashlib.sha256()
+        with path.open("rb") as file:
+            while block := file.read(2**20):
+                sha256.update(block)
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    if sha256.hexdigest() != digest:
+        return f"its content has changed: sha256 {sha256.hexdigest()[:12]}…, expected {digest[:12]}…"
+    return None
+
+
+class _Fields:
+    """One JSON object of the manifest, read strictly: every key known, every value of its type and range."""
+
+    def __init__(self, path: Path, prefix: str, values: Any) -> None:
+        self.path, self.prefix = path, prefix
+        if not isinstance(values, dict):
+            raise ModelFileError(f"{path}: {prefix.rstrip('.')} is {_shown(values)}; expected an object")
+        self.values: dict[str, Any] = values
+        self._read: set[str] = set()
+
+    def fail(self, key: str, value: Any, expected: str) -> None:
+        found = "is missing" if value is None else f"is {_shown(value)}"
+        raise ModelFileError(f"{self.path}: {self.prefix}{key} {found}; expected {expected}")
+
+    def take(self, key: str) -> Any:
+        self._read.add(key)
+        return self.values.get(key)
+
+    def integer(self, key: str, low: int, high: int) -> int:
+        value = self.take(key)
+        if type(value) is not int or not low <= value <= high:
+            self.fail(key, value, f"a whole number from {low} to {high}")
+        return value
+
+    def text(self, key: str, default: str | None = None) -> str:
+        value = self.take(key)
+        if value is None and default is not None:
+            return default
+        if not isinstance(value, str) or (default is None and not value):
+            self.fail(key, value, "a text")
+        return value
+
+    def choice(self, key: str, allowed: tuple[str, ...]) -> str:
+        value = self.take(key)
+        if not isinstance(value, str) or value not in allowed:
+            self.fail(key, value, " or ".join(map(repr, allowed)))
+        return value
+
+    def range(self, key: str, low: int, high: int) -> tuple[int, int]:
+        value = self.take(key)
+        if not (
+            isinstance(value, list)
+            and len(value) == 2
+            and all(type(end) is int for end in value)
+            and low <= value[0] <= value[1] <= high
+        ):
+            self.fail(key, value, f"[smallest, largest] between {low} and {high}")
+        return value[0], value[1]
+
+    def table(self, key: str) -> dict[str, Any]:
+        value = self.take(key)
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            self.fail(key, value, "an object")
+        return value
+
+    def section(self, key: str) -> _Fields:
+        value = self.take(key)
+        if value is None:
+            self.fail(key, value, "an object")
+        return _Fields(self.path, f"{self.prefix}{key}.", value)
+
+    def done(self) -> None:
+        """Refuse keys that nothing has read: a misspelt key must not be a silent default."""
+        for key in self.values.keys() - self._read:
+            raise ModelFileError(
+                f"{self.path}: unknown key {self.prefix + key!r}{nearest(key, self._read)}; "
+                f"allowed are {', '.join(sorted(self._read))}"
+            )
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0][:200] or type(error).__name__

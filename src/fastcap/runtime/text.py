@@ -1,0 +1,73 @@
+"""Token ids to a sentence a reader can be shown, worded as alt text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+__all__ = ["decode", "sentence", "word_count"]
+
+_LONGEST_REPEAT = 3  # words; longer immediate repeats hardly occur, and lists may repeat a phrase on purpose
+
+_PICTURE = r"(?:image|picture|photo|photograph|snapshot|pic)"
+# Alt text says what is seen, not that it is a picture: screen readers have already said "image".
+_PREAMBLE = re.compile(
+    rf"""(?:this\ is\ |there\ is\ |it\ is\ )? (?:an?|the|this)? \s*\b {_PICTURE} \s+
+         (?:(?:taken\ )?of|showing|depicting|shows|depicts|is\ of|contains|features) \s+ (?=.*\w)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_SPACING = (
+    (re.compile(r"\s+([,.;:!?%)\]}])"), r"\1"),
+    (re.compile(r"([(\[{$#])\s+"), r"\1"),
+    (re.compile(r"\s+(n't|'(?:s|re|ve|ll|d|m|t))\b", re.IGNORECASE), r"\1"),
+    (re.compile(r"(?<=\w) - (?=\w)"), "-"),
+    (re.compile(r'"\s*([^"]*?)\s*"'), r'"\1"'),
+)
+
+
+def decode(token_ids: Sequence[int], tokenizer: Tokenizer) -> str:
+    """Ids of one caption (T,), without padding, as a presentable sentence; "" when they hold no word."""
+    return sentence(tokenizer.decode(list(token_ids), skip_special_tokens=True))
+
+
+def sentence(text: str) -> str:
+    """Repair raw decoder text: spacing, immediate repeats, picture preambles, first letter, full stop.
+
+    Applying it twice changes nothing. Returns "" when `text` holds no letter or digit.
+    """
+    text = " ".join(_without_repeats("".join(c if c.isprintable() else " " for c in text).split()))
+    for pattern, replacement in _SPACING:
+        text = pattern.sub(replacement, text)
+    while match := _PREAMBLE.match(text):
+        text = text[match.end() :]
+    first = re.search(r"[^\W_]", text)
+    if not first:
+        return ""
+    at = first.start()
+    text = (text[:at] + text[at].upper() + text[at + 1 :]).rstrip(" ,;:-.")
+    return text if text.endswith(("!", "?")) else text + "."
+
+
+def word_count(text: str) -> int:
+    """Words as a reader counts them: runs of non-space that hold a letter or digit."""
+    return sum(1 for word in text.split() if re.search(r"\w", word))
+
+
+def _without_repeats(words: list[str]) -> list[str]:
+    """Drop immediate repeats of one to three words: "a hat a hat" says no more than "a hat"."""
+    kept: list[str] = []
+    for word in words:
+        kept.append(word)
+        for n in range(1, _LONGEST_REPEAT + 1):
+            if len(kept) >= 2 * n and _keys(kept[-n:]) == _keys(kept[-2 * n : -n]):
+                del kept[-2 * n : -n]  # the later copy stays, with the punctuation that ends it
+                break
+    return kept
+
+
+def _keys(words: list[str]) -> list[str]:
+    return [word.casefold().strip(",.;:") or word for word in words]
