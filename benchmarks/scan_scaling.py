@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from fastcap.evaluation.speed import Timing, git_commit, machine_facts, now
+from fastcap.evaluation.machine import git_commit, machine_facts, now
+from fastcap.evaluation.speed import Timing
 from fastcap.scan import selective_scan
 
 SIDES = (14, 28, 42, 56)

@@ -13,15 +13,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fastcap.errors import FastcapError
+from fastcap.evaluation.speed import Timing, peak_memory_mb, run_python
 
 if TYPE_CHECKING:
     import torch
@@ -135,8 +133,6 @@ def measure_peer(name: str, repeats: int, seed: int = 0) -> dict[str, Any]:
     """
     import torch
 
-    from fastcap.evaluation.speed import Timing, peak_memory_mb
-
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     peer = PEERS[name]
@@ -167,22 +163,14 @@ def measure_peer(name: str, repeats: int, seed: int = 0) -> dict[str, Any]:
 def measure_peers(names: list[str], repeats: int, seed: int = 0) -> list[dict[str, Any]]:
     """Measure each peer in a fresh process, one after the other, in the order of `names`.
 
-    Raises `FastcapError` with the last line of the process's complaint when a peer fails.
+    Raises `FastcapError` when a peer fails.
     """
-    environment = os.environ | {
-        "OMP_NUM_THREADS": "1",
-        "HF_HUB_OFFLINE": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-    }
-    rows = []
-    for name in names:
-        command = [sys.executable, "-m", __name__, name, "--repeats", str(repeats), "--seed", str(seed)]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)
-        if done.returncode != 0:
-            lines = done.stderr.strip().splitlines() or ["no message"]
-            raise FastcapError(f"peer {name} could not be measured: {lines[-1]}")
-        rows.append(json.loads(done.stdout.splitlines()[-1]))
-    return rows
+    return [
+        json.loads(
+            run_python("-m", __name__, name, "--repeats", str(repeats), "--seed", str(seed)).splitlines()[-1]
+        )
+        for name in names
+    ]
 
 
 def main() -> None:

@@ -1,26 +1,36 @@
-"""Clocks, memory and the facts about the machine that every measured figure is printed with."""
+"""How long a photo takes to become text, stage by stage, and what the process around it costs."""
 
 from __future__ import annotations
 
+import io
 import os
-import platform
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-__all__ = ["Timing", "git_commit", "machine_facts", "now", "peak_memory_mb"]
+from fastcap.errors import FastcapError
 
-PACKAGES = ("fastcap", "numpy", "pillow", "onnxruntime", "tokenizers", "torch", "transformers")
-CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "asimd", "asimddp")
-"""Instruction sets that decide how fast int8 runs: x86 on the left, Arm on the right."""
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from fastcap.runtime.bundle import Bundle
+
+__all__ = [
+    "STAGES",
+    "Timing",
+    "decode_photo",
+    "measure_process",
+    "measure_stages",
+    "peak_memory_mb",
+    "run_python",
+    "sample_photo",
+]
 
 
 @dataclass(frozen=True)
@@ -53,6 +63,95 @@ class Timing:
         }
 
 
+def sample_photo(width: int, height: int, seed: int = 0) -> bytes:
+    """A JPEG that costs what a photo costs: smooth content at seven scales, sensor noise, quality 85.
+
+    About 90 kB at 640x480 and 3 MB at 4032x3024, the sizes of everyday pictures; the decoder's time follows
+    the number of bytes as much as that of pixels.
+    """
+    from PIL import Image
+
+    rng = np.random.default_rng(seed)
+    picture = Image.new("RGB", (width, height), (128, 128, 128))
+    for octave in range(1, 7):
+        cells = rng.integers(0, 256, (6 * 2**octave, 8 * 2**octave, 3), dtype=np.uint8)
+        layer = Image.fromarray(cells).resize((width, height), Image.Resampling.BICUBIC)
+        picture = Image.blend(picture, layer, 0.5 / octave)
+    noise = rng.standard_normal((height, width, 1), dtype=np.float32) * 6.5
+    pixels = np.clip(np.asarray(picture, dtype=np.float32) + noise, 0, 255).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=85)
+    return file.getvalue()
+
+
+STAGES = ("decode", "resize", "network", "text", "photo to text")
+"""Read and decode the file; squash it to the model's size; run the graph; ids to a sentence; and all of it in
+one `caption` call."""
+
+
+class _Clocked:
+    """Stands before a bundle and clocks its graph: network and text are then parts of the very same call."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle, self.milliseconds = bundle, 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._bundle, name)
+
+    def session(self, threads: int) -> _Clocked:
+        self._session = self._bundle.session(threads)
+        return self
+
+    def run(self, names: list[str], feed: dict[str, np.ndarray]) -> Any:
+        started = time.perf_counter()
+        outputs = self._session.run(names, feed)
+        self.milliseconds = (time.perf_counter() - started) * 1e3
+        return outputs
+
+
+def decode_photo(photo: Path, size: tuple[int, int]) -> Image.Image:
+    """The first half of `load_image`: read the file and decode it; a JPEG shrinks while it is decoded."""
+    from PIL import Image
+
+    image = Image.open(photo)
+    image.draft(None, size)
+    image.load()
+    return image
+
+
+def measure_stages(model: str, photo: Path, threads: int, repeats: int) -> dict[str, dict[str, float]]:
+    """Time `STAGES` for one photo file, batch 1, default length and candidates.
+
+    Every repeat goes through all stages, so that a busy moment of the machine does not fall on one alone.
+    """
+    from fastcap.runtime.bundle import Bundle, find_model
+    from fastcap.runtime.captioner import Captioner
+    from fastcap.runtime.images import load_image
+
+    clocked = _Clocked(Bundle.open(find_model(model)))
+    captioner = Captioner(cast("Bundle", clocked), threads)
+    size = (clocked.preprocessing.width, clocked.preprocessing.height)
+
+    def once() -> tuple[float, ...]:
+        marks = [time.perf_counter()]
+        image = decode_photo(photo, size)
+        marks.append(time.perf_counter())
+        pixels = load_image(image, size)
+        marks.append(time.perf_counter())
+        captioner.caption_pixels(pixels[None])
+        marks.append(time.perf_counter())
+        network = clocked.milliseconds
+        captioner.caption(photo)
+        marks.append(time.perf_counter())
+        decode, resize, caption, whole = np.diff(marks) * 1e3
+        return decode, resize, network, caption - network, whole
+
+    for _ in range(3):
+        once()
+    columns = zip(*(once() for _ in range(repeats)), strict=True)
+    return {stage: Timing(column).as_json() for stage, column in zip(STAGES, columns, strict=True)}
+
+
 def peak_memory_mb() -> float | None:
     """Largest resident memory of this process so far, in MB of 10^6 bytes; None on Windows."""
     # ru_maxrss survives exec, so a child started by a large parent would report the parent's memory.
@@ -67,52 +166,51 @@ def peak_memory_mb() -> float | None:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 1)  # macOS counts bytes
 
 
-def machine_facts() -> dict[str, Any]:
-    """What a reader needs to judge the figures: processor, its int8 instructions, cores, system, versions."""
-    name, flags = _processor()
-    return {
-        "cpu": name,
-        "flags": [flag for flag in CPU_FLAGS if flag in flags],
-        "cores": os.cpu_count(),
-        "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "versions": {package: found for package in PACKAGES if (found := _version(package))},
+def run_python(*arguments: str) -> str:
+    """What a fresh Python process prints, run with one thread and no network for models.
+
+    Raises `FastcapError` with the last line of the process's complaint when it fails.
+    """
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
     }
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment)
+    if done.returncode != 0:
+        complaint = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        raise FastcapError(f"a measured process failed: {complaint[-1]}")
+    return done.stdout.strip()
 
 
-def git_commit() -> str | None:
-    """The commit this code was cloned at, `+` added if edited since; None outside a clone."""
-    folder = Path(__file__).resolve().parent
+IMPORT = """
+import time
+started = time.perf_counter()
+import fastcap
+print((time.perf_counter() - started) * 1e3)
+"""
 
-    def git(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
-        return done.stdout.strip()
-
-    try:
-        return git("rev-parse", "--short", "HEAD") + ("+" if git("diff", "HEAD", "--name-only", ".") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def now() -> str:
-    """The time in UTC, to the second."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+ONE_CAPTION = """
+import sys, fastcap
+fastcap.load_model(sys.argv[1]).caption(sys.argv[2])
+from fastcap.evaluation.speed import peak_memory_mb
+print(peak_memory_mb())
+"""
 
 
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+def measure_process(model: str, photo: Path, repeats: int = 5) -> dict[str, Any]:
+    """What a fresh process costs, warm: memory to caption one photo, `import fastcap`, `fastcap caption`.
 
-
-def _processor() -> tuple[str, set[str]]:
-    """Name and instruction sets as Linux lists them; elsewhere the name alone."""
-    listing = Path("/proc/cpuinfo")
-    if not listing.exists():
-        return platform.processor() or platform.machine(), set()
-    pairs = [line.partition(":") for line in listing.read_text().splitlines() if ":" in line]
-    facts = {key.strip(): value.strip() for key, _, value in reversed(pairs)}
-    flags = facts.get("flags", facts.get("Features", ""))
-    return facts.get("model name", platform.machine()), set(flags.split())
+    The measuring code is inside the memory figure.
+    """
+    memory = run_python("-c", ONE_CAPTION, model, str(photo))
+    imports = [float(run_python("-c", IMPORT)) for _ in range(repeats)]
+    whole = Timing.of(
+        lambda: run_python("-m", "fastcap", "caption", str(photo), "--model", model), repeats, warm_up=1
+    )
+    return {
+        "peak_memory_mb": None if memory == "None" else float(memory),
+        "import_ms": round(float(np.median(imports)), 1),
+        "caption_command_ms": round(whole.percentile(50), 1),
+        "repeats": repeats,
+    }

@@ -1,0 +1,49 @@
+# Two environments: .venv-runtime captions (no PyTorch), .venv is for everything else. Each is made once.
+PYTHON ?= python3
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: help caption test test-slow lint bench readme train
+.DEFAULT_GOAL := help
+
+help:  ## list these targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 20
+
+caption:  ## caption a photo: make caption IMAGE=path/to/photo.jpg
+	@if [ -z "$$IMAGE" ]; then echo "Which photo? make caption IMAGE=path/to/photo.jpg" >&2; exit 2; fi
+	@$(MAKE) -s .venv-runtime/.stamp
+	@.venv-runtime/bin/fastcap caption "$$IMAGE"
+
+test: .venv/.stamp  ## run the tests but the slow ones
+	.venv/bin/pytest -m "not slow"
+
+test-slow: .venv/.stamp  ## run the slow tests
+	.venv/bin/pytest -m slow
+
+lint: .venv/.stamp  ## check style and types
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+bench: .venv/.stamp  ## measure speed, memory and size beside the peers (benchmarks/results/bench.json)
+	.venv/bin/fastcap bench --peers --json benchmarks/results/bench.json
+	.venv/bin/python benchmarks/scan_scaling.py --save
+
+readme: .venv/.stamp  ## rewrite the README's tables from benchmarks/results
+	.venv/bin/python benchmarks/readme_table.py
+
+train: .venv/.stamp  ## train the bundled model's recipe
+	.venv/bin/fastcap train --config configs/training/pretrain.yaml
+
+.venv-runtime/.stamp: pyproject.toml
+	@echo "Setting up .venv-runtime, once" >&2
+	@$(PYTHON) -m venv .venv-runtime
+	@.venv-runtime/bin/pip install -q -e .
+	@touch $@
+
+# PyTorch first and at one exact version: otherwise another package's requirement chooses which build comes.
+.venv/.stamp: pyproject.toml
+	@echo "Setting up .venv, once" >&2
+	@$(PYTHON) -m venv .venv
+	@.venv/bin/pip install -q torch==2.13.0
+	@.venv/bin/pip install -q -e ".[dev]"
+	@touch $@

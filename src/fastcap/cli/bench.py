@@ -1,0 +1,204 @@
+"""`fastcap bench`: what a caption costs here in time, memory and space, beside others if asked."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastcap.errors import ConfigError, FastcapError
+from fastcap.runtime.bundle import Bundle, find_model
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["add_arguments", "run"]
+
+SEED = 0
+PHOTOS = {"640x480": (640, 480), "12 MP": (4032, 3024)}
+THREADS = (1, 2)
+PEER_REPEATS = 5  # a peer takes a second or more a caption
+PEERS_NOTE = (
+    "Peers are public architectures with RANDOM weights, {tokens} tokens each, in eager PyTorch fp32 on one "
+    "thread, from pixels in memory; ours is from the JPEG file. Time and size compare; captions do not: the "
+    "peers' published quality is far higher than ours."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the verb."""
+    parser.add_argument(
+        "--model",
+        default="fastcap-base",
+        metavar="NAME|DIR",
+        help="bundled model or model directory (%(default)s)",
+    )
+    parser.add_argument(
+        "--peers", action="store_true", help="time other captioners' architectures in the same run (minutes)"
+    )
+    parser.add_argument(
+        "--image", type=Path, metavar="PATH", help="measure this photo instead of the two made ones"
+    )
+    parser.add_argument(
+        "--repeats",
+        type=_repeats,
+        default=50,
+        metavar="N",
+        help="times that a photo is captioned, 1 to 10000 (%(default)s)",
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the figures to this file; - prints them")
+    parser.set_defaults(usage_error=parser.error)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and print; raises ImageError or ModelFileError before anything is timed."""
+    if args.json and args.json != "-" and not Path(args.json).resolve().parent.is_dir():
+        raise FastcapError(
+            f"{args.json}: its folder does not exist; --json takes a file in an existing folder"
+        )
+    try:
+        find_model(args.model)
+    except ConfigError as error:
+        args.usage_error(str(error))
+    result = measure(args.model, args.image, args.repeats, args.peers)
+    text = json.dumps(result, indent=1, ensure_ascii=False)
+    if args.json == "-":
+        print(text)
+        return 0
+    _show(result)
+    if args.json:
+        Path(args.json).write_text(text + "\n", encoding="utf-8")
+    return 0
+
+
+def measure(model: str, image: Path | None, repeats: int, peers: bool) -> dict[str, Any]:
+    """All figures of one run, as they stand in the JSON: milliseconds, MB of 10^6 bytes, plain counts."""
+    from fastcap.evaluation.machine import git_commit, machine_facts, now
+    from fastcap.evaluation.speed import measure_process, measure_stages, sample_photo
+    from fastcap.runtime.images import load_image
+
+    bundle = Bundle.open(find_model(model))
+    result: dict[str, Any] = {
+        "format": 1,
+        "kind": "bench",
+        "date": now(),
+        "commit": git_commit(),
+        "command": shlex.join(["fastcap", *sys.argv[1:]]),
+        "seed": SEED,
+        "machine": machine_facts(),
+        "model": _size(bundle),
+        "photos": [],
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        if image is None:
+            photos = {
+                name: Path(folder) / f"{width}x{height}.jpg" for name, (width, height) in PHOTOS.items()
+            }
+            for name, path in photos.items():
+                path.write_bytes(sample_photo(*PHOTOS[name], seed=SEED))
+        else:
+            load_image(image)
+            photos = {image.name: image}
+        for name, path in photos.items():
+            threads = [
+                {"threads": count, "stages": measure_stages(model, path, count, repeats)} for count in THREADS
+            ]
+            result["photos"].append({"name": name, "bytes": path.stat().st_size, "runs": threads})
+        result["process"] = measure_process(model, next(iter(photos.values())))
+    if peers:
+        from fastcap.evaluation.peers import NEW_TOKENS, PEERS, measure_peers
+
+        ours = result["photos"][0]["runs"][0]["stages"]["photo to text"]["p50_ms"]
+        rows = measure_peers(list(PEERS), PEER_REPEATS, SEED)
+        for row in rows:
+            row["times_ours"] = round(row["p50_ms"] / ours, 1)
+            row["size_times_ours"] = round(row["fp32_mb"] * 1e6 / result["model"]["bytes"], 1)
+        result["peers"] = rows
+        result["peers_note"] = PEERS_NOTE.format(tokens=NEW_TOKENS)
+    return result
+
+
+def _size(bundle: Bundle) -> dict[str, Any]:
+    files = {path.name: path.stat().st_size for path in sorted(bundle.folder.iterdir()) if path.is_file()}
+    return {"name": bundle.name, "files": files, "bytes": sum(files.values())}
+
+
+def _repeats(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= 10_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 10000")
+    return int(text)
+
+
+def _show(result: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    console = Console()
+    machine, model, process = result["machine"], result["model"], result["process"]
+    flags = " ".join(machine["flags"]) or "none listed"
+    console.print(f"{machine['cpu']}, {machine['cores']} cores, int8 instructions: {flags}", highlight=False)
+    console.print(_stage_table(result))
+    memory = process["peak_memory_mb"]
+    console.print(
+        f"{model['name']}: {model['bytes'] / 1e6:.2f} MB of files; a fresh process: "
+        f"{'memory not measured here' if memory is None else f'{memory:.0f} MB at most'}, "
+        f"import fastcap {process['import_ms']:.0f} ms, "
+        f"fastcap caption {process['caption_command_ms']:.0f} ms",
+        highlight=False,
+    )
+    if "peers" in result:
+        console.print(_peer_table(result))
+        console.print(result["peers_note"], highlight=False)
+
+
+def _stage_table(result: dict[str, Any]) -> Table:
+    from rich.table import Table
+
+    from fastcap.evaluation.speed import STAGES
+
+    table = Table(title="Milliseconds, p50", title_justify="left")
+    table.add_column("photo")
+    for heading in ("threads", *STAGES, "p95"):
+        table.add_column(heading, justify="right")
+    for photo in result["photos"]:
+        for run in photo["runs"]:
+            stages = run["stages"]
+            cells = [f"{stages[stage]['p50_ms']:.1f}" for stage in STAGES]
+            cells.append(f"{stages['photo to text']['p95_ms']:.1f}")
+            table.add_row(f"{photo['name']}, {photo['bytes'] / 1e6:.2f} MB", str(run["threads"]), *cells)
+    return table
+
+
+def _peer_table(result: dict[str, Any]) -> Table:
+    from rich.table import Table
+
+    table = Table(title="Beside others, one thread", title_justify="left")
+    table.add_column("model")
+    for heading in ("M parameters", "MB", "peak MB", "ms", "times our time", "times our size"):
+        table.add_column(heading, justify="right")
+    ours, process = result["photos"][0]["runs"][0]["stages"]["photo to text"], result["process"]
+    memory = process["peak_memory_mb"]
+    table.add_row(
+        result["model"]["name"],
+        "",
+        f"{result['model']['bytes'] / 1e6:.1f}",
+        "" if memory is None else f"{memory:.0f}",
+        f"{ours['p50_ms']:.1f}",
+        "1",
+        "1",
+    )
+    for row in result["peers"]:
+        memory = row["peak_memory_mb"]
+        table.add_row(
+            row["name"],
+            f"{row['parameters_millions']:.0f}",
+            f"{row['fp32_mb']:.0f}",
+            "" if memory is None else f"{memory:.0f}",
+            f"{row['p50_ms']:.0f}",
+            f"{row['times_ours']:.0f}",
+            f"{row['size_times_ours']:.0f}",
+        )
+    return table
