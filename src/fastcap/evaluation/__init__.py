@@ -3,5 +3,7 @@
 from __future__ import annotations
 
 from fastcap.evaluation.cider import CiderD
+from fastcap.evaluation.metrics import evaluate_captions
+from fastcap.evaluation.ptb import ptb_tokens
 
-__all__ = ["CiderD"]
+__all__ = ["CiderD", "evaluate_captions", "ptb_tokens"]
