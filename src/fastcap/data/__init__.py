@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from fastcap.data.cache import ImageCache, read_image
+from fastcap.data.augment import AugmentSettings, augment, is_crop_safe, is_mirror_safe
+from fastcap.data.batching import Batch, ShuffledSampler, bucket_batches, collate, pad_tokens
+from fastcap.data.cache import ImageCache
 from fastcap.data.readers import READERS, BadRow, Example, Examples, load_dataset
-from fastcap.data.tokenizer import SPECIAL_TOKENS, clean_caption, decode, encode, train_tokenizer
+from fastcap.data.tokenizer import clean_caption, decode, encode, train_tokenizer
 
 __all__ = [
     "READERS",
-    "SPECIAL_TOKENS",
+    "AugmentSettings",
     "BadRow",
+    "Batch",
     "Example",
     "Examples",
     "ImageCache",
+    "ShuffledSampler",
+    "augment",
+    "bucket_batches",
     "clean_caption",
+    "collate",
     "decode",
     "encode",
+    "is_crop_safe",
+    "is_mirror_safe",
     "load_dataset",
-    "read_image",
+    "pad_tokens",
     "train_tokenizer",
 ]

@@ -1,55 +1,39 @@
 """Decoded pictures on disk, memory-mapped uint8, so that training on a CPU does not wait for decoding.
 
-Pixels are kept as they are BEFORE augmentation; every epoch augments them anew.
+Pixels are kept as the runtime hands them to the model, BEFORE augmentation: every epoch augments them anew.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
 from fastcap.errors import DataError
+from fastcap.runtime.images import load_image
 
-__all__ = ["ImageCache", "read_image"]
+__all__ = ["ImageCache"]
 
 FORMAT = 1
+Pixels = Callable[[list[Any]], NDArray[np.uint8]]  # of one key
 CHUNK = 64  # pictures decoded between two looks at the progress bar: 10 MB at 224 x 224
-
-
-def read_image(path: str | Path, size: int = 224) -> NDArray[np.uint8]:
-    """Decode one picture to RGB, squashed to `(size, size, 3)` uint8 by bilinear resampling.
-
-    A picture that has that size already is left untouched.
-
-    Raises:
-        DataError: the file is missing, not an image or damaged.
-    """
-    try:
-        with Image.open(path) as image:
-            image = ImageOps.exif_transpose(image).convert("RGB")
-            if image.size != (size, size):
-                image = image.resize((size, size), Image.Resampling.BILINEAR)
-            return np.asarray(image)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"image {path} cannot be decoded: {error}") from error
 
 
 class ImageCache:
     """The pictures of a data set as one memory-mapped array `(N, size, size, 3)`, uint8 RGB.
 
-    `build(paths)` brings the folder up to date; `cache[i]` then is the picture of `paths[i]`, `cache[[3,
-    1]]` a batch. The folder holds `index.json` (for each picture: path, bytes, modification time) and the
-    `.npy` file that it names. The index is written last and atomically: a reader sees the old cache or
-    the new one. An interrupted build goes on where it stopped; pictures that have not changed since an
+    `build(paths)` brings the folder up to date; then `cache[i]` is the picture of `paths[i]` and
+    `cache[[3, 1]]` a batch. The folder holds `index.json` (for each picture: path, bytes, modification time)
+    and the `.npy` file that it names. The index is written last and atomically: a reader sees the old cache
+    or the new one. An interrupted build goes on where it stopped; pictures that have not changed since an
     earlier build are copied, the others decoded again. One process builds at a time.
 
     Args:
@@ -79,7 +63,8 @@ class ImageCache:
             progress: draw a progress bar on stderr.
 
         Raises:
-            DataError: there are no paths, a picture is missing or cannot be decoded, or the disk is full.
+            DataError: there are no paths, a picture is missing, or the disk is full.
+            ImageError: a picture cannot be decoded; what was decoded before it is kept.
         """
         if not paths:
             raise DataError("the image cache got no pictures; needed: at least one path")
@@ -90,7 +75,7 @@ class ImageCache:
 
         def pixels(key: list[Any]) -> NDArray[np.uint8]:
             row = known.get(tuple(key))
-            return read_image(key[0], self.size) if row is None else np.asarray(self._pixels[row])
+            return load_image(key[0], (self.size, self.size)) if row is None else self._pixels[row]
 
         digest = hashlib.sha256(json.dumps([FORMAT, self.size, keys]).encode()).hexdigest()[:16]
         file_name = f"images-{digest}.npy"
@@ -106,11 +91,12 @@ class ImageCache:
         self._open()
         for stale in self.folder.glob("images-*.npy*"):
             if stale.name != file_name:
-                stale.unlink(missing_ok=True)
+                with contextlib.suppress(PermissionError):  # Windows holds files that someone has mapped
+                    stale.unlink()
         return self
 
     def _append_rows(
-        self, partial: Path, keys: list[list[Any]], pixels: Any, workers: int, progress: bool
+        self, partial: Path, keys: list[list[Any]], pixels: Pixels, workers: int, progress: bool
     ) -> None:
         """Write the rows in order. The file's own length says how many an interrupted build has finished.
 

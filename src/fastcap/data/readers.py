@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from fastcap.errors import ConfigError, DataError
+from fastcap.errors import ConfigError, DataError, ImageError
+from fastcap.runtime.images import load_image
 
 __all__ = ["READERS", "BadRow", "Example", "Examples", "OnBadData", "load_dataset"]
 
@@ -148,7 +149,7 @@ def load_dataset(
             continue
         if on_bad_data == "raise":
             raise DataError(f"{row.where}: {problem}; on_bad_data=skip or quarantine leaves such rows out")
-        bad.append(BadRow(row.where, str(row.image or ""), _printable(row.caption), problem))
+        bad.append(BadRow(row.where, _printable(row.image), _printable(row.caption), problem))
 
     if bad and on_bad_data == "quarantine" and quarantine_file is not None:
         _write_quarantine(Path(quarantine_file), bad)
@@ -163,7 +164,7 @@ def load_dataset(
     return Examples(examples, n_rows, bad)
 
 
-# --- one reader a format ------------------------------------------------------------------------------------
+# --- one reader a format -----------------------------------------------------------------------------------
 
 
 def read_flickr(root: Path, split: str) -> Iterator[Row]:
@@ -274,7 +275,7 @@ READERS: dict[str, Reader] = {
 }
 
 
-# --- files -> rows ------------------------------------------------------------------------------------------
+# --- files -> rows -----------------------------------------------------------------------------------------
 
 
 def _table_rows(path: Path, root: Path) -> Iterator[Row]:
@@ -372,7 +373,7 @@ def _locate(root: Path, name: str, folders: Sequence[str] = ()) -> Path:
     return Path(found) if found else root / IMAGE_FOLDERS[0] / name
 
 
-# --- what makes a row bad -----------------------------------------------------------------------------------
+# --- what makes a row bad ----------------------------------------------------------------------------------
 
 
 def _caption_problem(caption: Any) -> str:
@@ -392,17 +393,17 @@ def _image_problem(path: Path, decode: bool) -> str:
     except (OSError, ValueError):
         return f"image {_printable(path)} is not a usable path"
     if decode:
-        from fastcap.data.cache import read_image
-
         try:
-            read_image(path)
-        except DataError as error:
+            load_image(path)
+        except ImageError as error:
             return str(error)
     return ""
 
 
 def _printable(value: Any) -> str:
-    return str(value if value is not None else "").encode("utf-8", "backslashreplace").decode()
+    """Text of any row, fit for a terminal and for UTF-8: what is not printable is escaped."""
+    text = str(value if value is not None else "")
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
 def _write_quarantine(path: Path, bad: Sequence[BadRow]) -> None:

@@ -14,11 +14,10 @@ from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, process
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 
+from fastcap.config import SPECIAL_TOKENS
 from fastcap.errors import ConfigError, DataError
 
-__all__ = ["SPECIAL_TOKENS", "clean_caption", "decode", "encode", "train_tokenizer"]
-
-SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<mask>", "<unk>")  # ids 0..4
+__all__ = ["clean_caption", "decode", "encode", "train_tokenizer"]
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int = 4096) -> Tokenizer:
