@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,7 +86,7 @@ def measure(model: str, image: Path | None, repeats: int, peers: bool) -> dict[s
         "kind": "bench",
         "date": now(),
         "commit": git_commit(),
-        "command": shlex.join(["fastcap", *sys.argv[1:]]),
+        "command": _command(model, image, repeats, peers),
         "seed": SEED,
         "machine": machine_facts(),
         "model": _size(bundle),
@@ -120,6 +119,13 @@ def measure(model: str, image: Path | None, repeats: int, peers: bool) -> dict[s
         result["peers"] = rows
         result["peers_note"] = PEERS_NOTE.format(tokens=NEW_TOKENS)
     return result
+
+
+def _command(model: str, image: Path | None, repeats: int, peers: bool) -> str:
+    """The command line that makes the same figures again."""
+    words = ["fastcap", "bench", "--model", model, "--repeats", str(repeats)]
+    words += ["--image", str(image)] if image else []
+    return shlex.join(words + ["--peers"] * peers)
 
 
 def _size(bundle: Bundle) -> dict[str, Any]:

@@ -1,0 +1,43 @@
+"""The benchmarks folder is no package; its scripts are loaded by path."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def load_script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"benchmarks_{name}", ROOT / "benchmarks" / f"{name}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def readme_table() -> ModuleType:
+    return load_script("readme_table")
+
+
+@pytest.fixture(scope="session")
+def scan_scaling() -> ModuleType:
+    return load_script("scan_scaling")
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The runtime's test model directory, a graph without weights."""
+    spec = importlib.util.spec_from_file_location(
+        "tiny_bundle", ROOT / "tests" / "runtime" / "tiny_bundle.py"
+    )
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.write_tiny_bundle(tmp_path_factory.mktemp("models") / "tiny")
