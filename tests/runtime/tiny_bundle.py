@@ -21,8 +21,8 @@ ROWS = {
     "red": "a red barn stands under some tall old trees while two small brown dogs run past "
     "its wide open door towards our quiet grey lake",
     # The tokenizer never saw hummingbird and foxgloves whole: here words and tokens differ in number.
-    "green": "a green hummingbird hovers near purple foxgloves by my window in early morning light today again "
-    "with us all watching from within here",
+    "green": "a green hummingbird hovers near purple foxgloves by my window in early morning light today "
+    "again with us all watching from within here",
     "blue": "a blue boat floats on calm water below one very high white cliff where five "
     "people wave at it from far up there now",
 }

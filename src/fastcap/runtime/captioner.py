@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 
@@ -71,7 +71,7 @@ class Captioner:
 
     @overload
     def caption(
-        self, images: Sequence[ImageSource], *, length: str | int = ..., candidates: int = ...
+        self, images: list[Any] | tuple[Any, ...], *, length: str | int = ..., candidates: int = ...
     ) -> list[Caption]: ...
 
     @overload
@@ -79,7 +79,7 @@ class Captioner:
 
     def caption(
         self,
-        images: ImageSource | Sequence[ImageSource],
+        images: ImageSource | list[Any] | tuple[Any, ...],
         *,
         length: str | int = "normal",
         candidates: int = 1,
@@ -142,7 +142,7 @@ class Captioner:
             raise ModelFileError(
                 f"{path}: failed while running ({str(error).partition(chr(10))[0]})"
             ) from error
-        wordings = [self._candidates(*rows, plan) for rows in zip(*outputs, strict=True)]
+        wordings = [self._candidates(plan, *rows) for rows in zip(*outputs, strict=True)]
         milliseconds = 1000 * (time.perf_counter() - started) / max(len(wordings), 1)
         return [
             Caption(best[0].text, best[0].confidence, best[0].tokens, tuple(best), milliseconds)
@@ -151,11 +151,11 @@ class Captioner:
 
     def _candidates(
         self,
+        plan: _Plan,
         token_ids: np.ndarray,  # (K,T)
         lengths: np.ndarray,  # (K,)
         confidences: np.ndarray,  # (K,)
         token_confidences: np.ndarray,  # (K,T)
-        plan: _Plan,
     ) -> list[Candidate]:
         """The different wordings of one picture, best first."""
         found: dict[str, Candidate] = {}

@@ -163,7 +163,7 @@ def _open(data: bytes, name: str) -> Image.Image:
     kind = _format(data)
     if kind is None:
         found = "text" if _looks_like_text(data) else "data of another kind"
-        raise ImageError(f"{name}: not an image ({found}); allowed are {_ALLOWED}")
+        raise ImageError(f"{name}: holds {found}, not an image; allowed are {_ALLOWED}")
     with _decoding_errors(name, kind):
         # Not Image.open: it loads every plugin for WebP and TIFF (60 ms), and warns about size before we can
         # refuse it.
@@ -232,7 +232,7 @@ def _plain(image: Image.Image) -> Image.Image:
 def _deep_to_bytes(pixels: np.ndarray) -> np.ndarray:
     """Grey int32 or float32 pixels (H,W) as uint8; the file does not say which value is white, so the
     smallest usual full scale that holds them all does."""
-    scales = (1.0, 255.0, 65535.0) if pixels.dtype.kind == "f" else (65535.0,)
+    scales = (1.0, 255.0, 65535.0) if pixels.dtype.kind == "f" else (255.0, 65535.0)
     pixels = np.nan_to_num(pixels.astype(np.float32))
     top = float(pixels.max())
     scale = next((scale for scale in scales if top <= scale), top)

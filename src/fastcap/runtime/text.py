@@ -16,8 +16,8 @@ _LONGEST_REPEAT = 3  # words; longer immediate repeats hardly occur, and lists m
 _PICTURE = r"(?:image|picture|photo|photograph|snapshot|pic)"
 # Alt text says what is seen, not that it is a picture: screen readers have already said "image".
 _PREAMBLE = re.compile(
-    rf"""(?:this\ is\ |there\ is\ |it\ is\ )? (?:an?|the|this)? \s*\b {_PICTURE} \s+
-         (?:(?:taken\ )?of|showing|depicting|shows|depicts|is\ of|contains|features) \s+ (?=.*\w)""",
+    rf"""^(?:this\ is\ |there\ is\ |it\ is\ )? (?:an?|the|this)? \s*\b {_PICTURE} \s+
+         (?:(?:taken\ )?of|showing|depicting|shows|depicts|is\ of|contains|features) \s+ (?=.*[^\W_])""",
     re.IGNORECASE | re.VERBOSE,
 )
 _SPACING = (
@@ -39,17 +39,24 @@ def sentence(text: str) -> str:
 
     Applying it twice changes nothing. Returns "" when `text` holds no letter or digit.
     """
-    text = " ".join(_without_repeats("".join(c if c.isprintable() else " " for c in text).split()))
-    for pattern, replacement in _SPACING:
-        text = pattern.sub(replacement, text)
-    while match := _PREAMBLE.match(text):
-        text = text[match.end() :]
+    text = "".join(letter if letter.isprintable() else " " for letter in text)
+    before = None
+    while text != before:  # one repair may lay bare the next: "a dog , a dog"
+        before = text
+        text = _repaired(text)
     first = re.search(r"[^\W_]", text)
     if not first:
         return ""
     at = first.start()
     text = (text[:at] + text[at].upper() + text[at + 1 :]).rstrip(" ,;:-.")
     return text if text.endswith(("!", "?")) else text + "."
+
+
+def _repaired(text: str) -> str:
+    for pattern, replacement in _SPACING:
+        text = pattern.sub(replacement, text)
+    text = " ".join(_without_repeats(text.split()))
+    return _PREAMBLE.sub("", text, count=1)
 
 
 def word_count(text: str) -> int:

@@ -1,0 +1,107 @@
+"""From raw decoder text to a sentence."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastcap.runtime.text import decode, sentence, word_count
+
+WORDS = st.sampled_from(
+    ["a", "dog", "photo", "of", "an", "image", "picture", "'s", ",", ".", "-", '"', "the"]
+)
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        ("a dog runs", "A dog runs."),
+        ("  a   dog\truns . ", "A dog runs."),
+        ("a man , a dog and a boy 's hat", "A man, a dog and a boy's hat."),
+        ("they do n't look", "They don't look."),
+        ("a t - shirt ( blue )", "A t-shirt (blue)."),
+        ('a sign that says " stop "', 'A sign that says "stop".'),
+        ("is that a dog ?", "Is that a dog?"),
+        ("2 dogs", "2 dogs."),
+        ("éclairs on a plate", "Éclairs on a plate."),
+        ("a dog, ", "A dog."),
+    ],
+)
+def test_spacing_capital_and_full_stop(raw, shown):
+    assert sentence(raw) == shown
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        ("a dog dog dog runs", "A dog runs."),
+        ("a dog in a hat a hat", "A dog in a hat."),
+        ("on top of a on top of a hill", "On top of a on top of a hill."),  # four words: left alone
+        ("in the snow in the snow in the snow", "In the snow."),
+        ("a hat on top of a hat", "A hat on top of a hat."),
+        ("A dog, a dog runs", "A dog runs."),
+    ],
+)
+def test_immediate_repeats_of_up_to_three_words_collapse(raw, shown):
+    assert sentence(raw) == shown
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        ("an image of a dog", "A dog."),
+        ("a picture of two cats", "Two cats."),
+        ("a photo of a photograph of a boat", "A boat."),
+        ("this is a picture of a boat", "A boat."),
+        ("the image shows a boat", "A boat."),
+        ("this picture depicts a boat", "A boat."),
+        ("photo of a boat", "A boat."),
+        ("an image of", "An image of."),
+        ("a picture of .", "A picture of."),
+        ("a picture on a wall", "A picture on a wall."),
+        ("a black and white photo of a dog", "A black and white photo of a dog."),  # says more than "photo"
+        ("a man takes a photo of a dog", "A man takes a photo of a dog."),
+    ],
+)
+def test_alt_text_does_not_say_that_it_is_a_picture(raw, shown):
+    assert sentence(raw) == shown
+
+
+@pytest.mark.parametrize("raw", ["", "  ", ".", "- , .", "\u200b\n"])
+def test_nothing_to_say_is_an_empty_string(raw):
+    assert sentence(raw) == ""
+
+
+@given(st.text() | st.lists(WORDS, max_size=12).map(" ".join))
+def test_a_sentence_is_one_clean_line_and_a_fixed_point(raw):
+    shown = sentence(raw)
+    assert sentence(shown) == shown
+    if shown:
+        assert shown[-1] in ".!?"
+        assert shown == " ".join(shown.split())
+        assert shown.isprintable()
+
+
+@given(st.lists(st.sampled_from(["a", "red", "dog", "cat"]), min_size=1, max_size=30))
+def test_no_immediate_repeat_is_left(words):
+    left = sentence(" ".join(words)).rstrip(".").lower().split()
+    for n in (1, 2, 3):
+        for at in range(len(left) - 2 * n + 1):
+            assert left[at : at + n] != left[at + n : at + 2 * n]
+
+
+@given(st.lists(st.sampled_from(["one", "two", "three", "four", "five"]), unique=True, min_size=1))
+def test_clean_words_are_kept_as_they_are(words):
+    assert sentence(" ".join(words)).lower() == " ".join(words) + "."
+
+
+def test_words_are_counted_as_a_reader_counts_them():
+    assert word_count("A man's T-shirt, 2 dogs - and a sign.") == 8
+    assert word_count("") == 0
+
+
+def test_special_tokens_are_never_shown(captioner):
+    tokenizer = captioner.bundle.tokenizer()
+    ids = tokenizer.encode("a red barn").ids
+    assert decode([1, *ids, 3, 2, 0, 0], tokenizer) == "A red barn."

@@ -1,0 +1,153 @@
+"""Promises about imports: which part may know which, what weighs nothing, and what never opens a socket."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import fastcap
+
+PACKAGE = Path(fastcap.__file__).parent
+
+# What each part may not know, itself and through its own imports at module level.
+FORBIDDEN = {
+    "runtime": {"torch", "transformers", "onnx", "fastcap.training", "fastcap.model", "fastcap.layers"},
+    "errors": {"torch", "numpy"},
+    "layers": {"fastcap.model", "fastcap.config", "fastcap.training", "fastcap.runtime"},
+    "scan": {"fastcap.model", "fastcap.config", "fastcap.training", "fastcap.runtime"},
+    "config": {"fastcap.model", "fastcap.training", "fastcap.runtime"},
+    "backbone": {"fastcap.decoder", "fastcap.config", "fastcap.model", "fastcap.training"},
+    "decoder": {"fastcap.backbone", "fastcap.config", "fastcap.model", "fastcap.training"},
+    "losses": {"fastcap.backbone", "fastcap.decoder", "fastcap.config", "fastcap.model", "fastcap.training"},
+    "model": {"fastcap.training", "fastcap.export", "fastcap.evaluation", "fastcap.data", "fastcap.cli"},
+    "data": {"fastcap.training", "fastcap.export", "fastcap.evaluation", "fastcap.cli"},
+    "evaluation": {"fastcap.training", "fastcap.export", "fastcap.quantization", "fastcap.cli"},
+    "training": {"fastcap.export", "fastcap.cli"},
+    "export": {"fastcap.training", "fastcap.evaluation", "fastcap.cli"},
+    "quantization": {"fastcap.training", "fastcap.export", "fastcap.evaluation", "fastcap.cli"},
+}
+
+
+def imported(path: Path) -> set[str]:
+    """Names a file imports anywhere, but for those only a type checker reads."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    typing_only = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for statement in node.body
+        for inner in ast.walk(statement)
+    }
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if node in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("part", sorted(FORBIDDEN))
+def test_imports_only_go_down(part):
+    folder = PACKAGE / part
+    files = sorted(folder.rglob("*.py")) if folder.is_dir() else [folder.with_suffix(".py")]
+    files = [file for file in files if file.exists()]
+    for file in files:
+        for name in imported(file):
+            for forbidden in FORBIDDEN[part]:
+                assert name != forbidden and not name.startswith(forbidden + "."), (
+                    f"{file.relative_to(PACKAGE)} imports {name}; {part} may not know {forbidden}"
+                )
+
+
+def test_nothing_in_the_package_pickles():
+    for file in PACKAGE.rglob("*.py"):
+        assert not imported(file) & {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal"}, file
+
+
+def test_all_equals_what_imports():
+    namespace: dict[str, object] = {}
+    exec("from fastcap import *", namespace)
+    namespace.pop("__builtins__")
+    assert sorted(namespace) == sorted(fastcap.__all__) == dir(fastcap)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        fastcap.nothing  # noqa: B018
+
+
+def in_a_new_process(code: str, *arguments: object) -> str:
+    line = [sys.executable, "-c", code, *map(str, arguments)]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    heavy = ["torch", "onnxruntime", "numpy", "PIL", "tokenizers", "rich"]
+    code = "import sys, json, fastcap; print(json.dumps(sorted(sys.modules)))"
+    loaded = set(json.loads(in_a_new_process(code)))
+    assert not loaded & set(heavy)
+
+
+def test_importing_the_package_takes_less_than_300_ms():
+    code = "import time; t = time.perf_counter(); import fastcap; print(time.perf_counter() - t)"
+    assert min(float(in_a_new_process(code)) for _ in range(3)) < 0.3
+
+
+CAPTION_WATCHED = """
+import sys
+def refuse_sockets(event, arguments):
+    if event.startswith("socket."):
+        raise RuntimeError(f"opened a socket: {event} {arguments}")
+sys.addaudithook(refuse_sockets)
+sys.modules["torch"] = None  # an import of torch would fail
+from fastcap.cli import main
+status = main(["caption", sys.argv[1], "--model", sys.argv[2]])
+print(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0])  # peak RSS, kB
+sys.exit(status)
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> tuple[Path, Path]:
+    """A picture and a model directory."""
+    sys.path.insert(0, str(Path(__file__).parent / "runtime"))
+    from tiny_bundle import write_tiny_bundle
+
+    Image.new("RGB", (640, 480), "red").save(tmp_path / "red.jpg")
+    return tmp_path / "red.jpg", write_tiny_bundle(tmp_path / "model")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads peak memory from /proc")
+def test_captioning_opens_no_socket_and_imports_no_torch(tiny):
+    caption, peak = in_a_new_process(CAPTION_WATCHED, *tiny).splitlines()
+    assert caption == "A red barn stands."
+    assert (
+        int(peak) / 1000 <= 130
+    )  # MB; the tiny model adds almost nothing, so this bounds the runtime itself
+
+
+def test_the_watch_would_notice_a_socket():
+    code = CAPTION_WATCHED.split("from fastcap.cli")[0] + "import socket; socket.socket()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "opened a socket" in done.stderr
+
+
+def test_a_caption_takes_less_than_700_ms_from_the_command_line(tiny):
+    image, model = tiny
+    line = [sys.executable, "-m", "fastcap", "caption", str(image), "--model", str(model)]
+
+    def seconds() -> float:
+        started = time.perf_counter()
+        subprocess.run(line, capture_output=True, check=True)
+        return time.perf_counter() - started
+
+    assert min(seconds() for _ in range(3)) <= 0.7
