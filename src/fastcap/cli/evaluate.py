@@ -1,0 +1,190 @@
+"""`fastcap evaluate`: how good a model's captions are on a data set, and how long they take."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastcap.errors import ConfigError, DataError, FastcapError
+
+if TYPE_CHECKING:
+    from fastcap.data.readers import Example
+    from fastcap.evaluation.evaluate import Evaluation
+
+__all__ = ["add_arguments", "run"]
+
+FILES = ".jsonl, .csv, COCO's captions_*.json or Karpathy's dataset*.json"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the verb."""
+    parser.add_argument(
+        "--model",
+        default="fastcap-base",
+        metavar="NAME|DIR",
+        help="bundled model or model directory (%(default)s)",
+    )
+    parser.add_argument(
+        "--dataset",
+        required=True,
+        metavar="NAME|FILE",
+        help="a known data set, such as flickr8k or coco, or a captions file: " + FILES,
+    )
+    parser.add_argument("--root", type=Path, metavar="DIR", help="folder of the data set; not for a FILE")
+    parser.add_argument(
+        "--split", default="val", help="train, val or test (%(default)s); most files are one split already"
+    )
+    parser.add_argument("--limit", type=_positive, metavar="N", help="only the first N pictures")
+    parser.add_argument(
+        "--threads", type=_positive, default=1, metavar="N", help="CPU threads, 1 to 64 (%(default)s)"
+    )
+    parser.add_argument(
+        "--length",
+        type=_length,
+        default="normal",
+        metavar="short|normal|long|N",
+        help="length of the captions, by name or in words (%(default)s)",
+    )
+    parser.add_argument(
+        "--candidates",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="wordings asked for; the best is measured (%(default)s)",
+    )
+    parser.add_argument(
+        "--json",
+        nargs="?",
+        const="-",
+        metavar="FILE",
+        help="print the figures as JSON, or write them to a file",
+    )
+    parser.add_argument(
+        "--report", type=Path, metavar="FILE.html", help="write a page of pictures with their captions"
+    )
+    parser.set_defaults(usage_error=parser.error)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and print. Everything a user can get wrong is checked before the first caption."""
+    from fastcap.data.readers import load_dataset
+    from fastcap.evaluation.evaluate import evaluate_model
+    from fastcap.runtime.captioner import Captioner
+
+    for option, path in (("--json", args.json), ("--report", args.report)):
+        if path and path != "-" and not Path(path).resolve().parent.is_dir():
+            raise FastcapError(
+                f"{path}: its folder does not exist; {option} takes a file in an existing folder"
+            )
+    try:
+        captioner = Captioner.open(args.model, threads=args.threads)
+        captioner.check_options(args.length, args.candidates)
+        name, root, split = _source(args)
+        examples: list[Example] = load_dataset(name, root, split)[: args.limit]
+    except ConfigError as error:
+        args.usage_error(str(error))
+    with _progress(len(examples)) as advance:
+        evaluation = evaluate_model(
+            captioner,
+            examples,
+            length=args.length,
+            candidates=args.candidates,
+            facts={
+                "data": {"name": args.dataset, "split": split},
+                "threads": args.threads,
+                "command": shlex.join(["fastcap", *sys.argv[1:]]),
+            },
+            on_caption=advance,
+        )
+    if args.report:
+        from fastcap.evaluation.page import render_page
+
+        args.report.write_text(render_page(evaluation), encoding="utf-8")
+    text = json.dumps(evaluation.as_json(), indent=1, ensure_ascii=False)
+    if args.json == "-":
+        print(text)
+        return 0
+    if args.json:
+        Path(args.json).write_text(text + "\n", encoding="utf-8")
+    _show(evaluation)
+    return 0
+
+
+def _source(args: argparse.Namespace) -> tuple[str, Path, str]:
+    """Reader, root and split that the command line means."""
+    path = Path(args.dataset)
+    if not path.suffix:
+        if args.root is None:
+            raise ConfigError(f"--root is missing: the folder that holds data set {args.dataset}")
+        return args.dataset, args.root, args.split
+    if args.root is not None:
+        raise ConfigError("--root goes with the name of a data set; a FILE's images are looked for beside it")
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; --dataset takes a data set's name or a captions file")
+    if path.suffix in (".jsonl", ".csv"):
+        return path.suffix[1:], path.parent, path.stem
+    if path.suffix == ".json" and path.stem.startswith("captions_"):
+        root = path.parent.parent if path.parent.name == "annotations" else path.parent
+        return "coco", root, path.stem.removeprefix("captions_")
+    if path.suffix == ".json" and path.stem.startswith("dataset"):
+        return "karpathy", path.parent, args.split
+    raise ConfigError(f"--dataset is the file {path}; allowed are {FILES}")
+
+
+def _positive(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def _length(text: str) -> str | int:
+    return int(text) if text.lstrip("+-").isdecimal() else text
+
+
+@contextlib.contextmanager
+def _progress(total: int) -> Iterator[Callable[[], object]]:
+    """A bar on stderr, drawn only on a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("captioning", total=total)
+        yield lambda: progress.advance(task)
+
+
+def _show(evaluation: Evaluation) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from fastcap.evaluation.metrics import UNITS
+
+    facts: dict[str, Any] = evaluation.as_json()
+    latency, machine, data, model = (facts[key] for key in ("latency", "machine", "data", "model"))
+    console = Console()
+    table = Table(title=f"{facts['images']} pictures of {data['name']}, split {data['split']}")
+    table.title_justify = "left"
+    table.add_column("value", justify="right")
+    table.add_column("unit")
+    for name, value in evaluation.metrics.items():
+        table.add_row(f"{value:.3f}" if value < 1 else f"{value:.2f}".removesuffix(".00"), UNITS[name])
+    table.add_section()
+    table.add_row(f"{latency['p50_ms']:.1f}", "ms from file to text, p50, one picture at a time")
+    table.add_row(f"{latency['p95_ms']:.1f}", "ms from file to text, p95")
+    console.print(table)
+    console.print(
+        f"{model['name']} ({model['bytes'] / 1e6:.2f} MB, sha256 {model['sha256'][:12]}), length "
+        f"{facts['length']}, candidates {facts['candidates']}, {facts['threads']} threads",
+        f"{machine['cpu']}, {machine['cores']} cores, load {machine['load_average']}",
+        f"commit {facts['commit'] or 'unknown'}",
+        sep="\n",
+        highlight=False,
+        markup=False,
+    )

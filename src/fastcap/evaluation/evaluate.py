@@ -1,0 +1,146 @@
+"""Caption every picture of a data set, one at a time; measure the captions and the time they took."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from fastcap.errors import DataError
+from fastcap.evaluation.machine import git_commit, machine_facts, now
+from fastcap.evaluation.metrics import UNITS, score_captions
+
+if TYPE_CHECKING:
+    from fastcap.runtime.captioner import Captioner
+
+__all__ = ["Evaluation", "EvaluationRow", "evaluate_model"]
+
+WARM_UP = 3  # captions before the clock counts: the first ones pay for memory that the others reuse
+
+
+class Example(Protocol):
+    """What is read of a data set's examples."""
+
+    @property
+    def image(self) -> Path: ...
+
+    @property
+    def image_id(self) -> str: ...
+
+    @property
+    def captions(self) -> Sequence[str]: ...
+
+
+@dataclass(frozen=True)
+class EvaluationRow:
+    """One picture: its caption, what people wrote, CIDEr-D x 100, confidence (0 to 1) and milliseconds."""
+
+    image: Path
+    image_id: str
+    caption: str
+    references: tuple[str, ...]
+    cider: float
+    confidence: float
+    milliseconds: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The outcome: `metrics` by name (see `UNITS`), a row a picture, `facts` on what was measured where."""
+
+    metrics: dict[str, float]
+    rows: tuple[EvaluationRow, ...]
+    facts: dict[str, Any]
+
+    def latency(self) -> dict[str, float]:
+        """Wall time from a picture's file to its caption, one picture at a time, in milliseconds."""
+        import numpy as np
+
+        p50, p95 = np.percentile([row.milliseconds for row in self.rows], [50, 95])
+        return {"p50_ms": round(float(p50), 2), "p95_ms": round(float(p95), 2)}
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything but the rows, fit for `json.dumps`."""
+        metrics = {name: round(value, 4) for name, value in self.metrics.items()}
+        return {
+            "format": 1,
+            "kind": "evaluation",
+            **self.facts,
+            "images": len(self.rows),
+            "metrics": metrics,
+            "units": UNITS,
+            "latency": self.latency(),
+        }
+
+
+def evaluate_model(
+    captioner: Captioner,
+    examples: Sequence[Example],
+    *,
+    length: str | int = "normal",
+    candidates: int = 1,
+    facts: Mapping[str, Any] | None = None,
+    on_caption: Callable[[], object] = lambda: None,
+) -> Evaluation:
+    """Caption the pictures of `examples` and compare with their captions.
+
+    `length` and `candidates` are passed to `Captioner.caption`; of several candidates the best is measured.
+    `facts` are noted beside those found here: data set, threads, command. `on_caption` is called after each
+    picture.
+
+    Raises:
+        DataError: there are no examples.
+        ImageError: a picture cannot be read. None is left out, since figures on fewer would not compare.
+        ConfigError: the model does not know this length or number of candidates.
+    """
+    if not examples:
+        raise DataError("evaluation needs at least one picture with its captions, got none")
+
+    for example in list(examples)[:WARM_UP]:
+        captioner.caption(example.image, length=length, candidates=candidates)
+    captions = []
+    for example in examples:
+        captions.append(captioner.caption(example.image, length=length, candidates=candidates))
+        on_caption()
+
+    keys = [str(example.image) for example in examples]
+    scores = score_captions(
+        {key: caption.text for key, caption in zip(keys, captions, strict=True)},
+        {key: example.captions for key, example in zip(keys, examples, strict=True)},
+    )
+    rows = tuple(
+        EvaluationRow(
+            image=example.image,
+            image_id=example.image_id,
+            caption=caption.text,
+            references=tuple(example.captions),
+            cider=scores.cider[key],
+            confidence=caption.confidence,
+            milliseconds=caption.milliseconds,
+        )
+        for key, example, caption in zip(keys, examples, captions, strict=True)
+    )
+    bundle = captioner.bundle
+    found = {
+        "date": now(),
+        "commit": git_commit(),
+        "machine": machine_facts(),
+        "model": {
+            "name": bundle.name,
+            "bytes": bundle.bytes,
+            "sha256": _sha256(bundle.folder / "model.onnx"),
+        },
+        "length": length,
+        "candidates": candidates,
+    }
+    return Evaluation(scores.metrics, rows, {**found, **(facts or {})})
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
