@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -23,9 +22,7 @@ from fastcap.evaluation.speed import STAGES
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 BENCH = "make bench"
-EVALUATE = (
-    "fastcap evaluate --dataset flickr8k --root DIR --split val --json > benchmarks/results/quality.json"
-)
+EVALUATE = "fastcap evaluate --dataset flickr8k --root DIR --split val --json benchmarks/results/quality.json"
 
 
 def speed(result: dict[str, Any]) -> str:
@@ -85,7 +82,9 @@ def quality(result: dict[str, Any]) -> str:
     """Every metric with its unit."""
     metrics = result["metrics"]
     rows = [[name, f"{metrics[name]:.4g}", unit] for name, unit in UNITS.items()]
-    return "\n\n".join([_table(["metric", "value", "what it is"], rows), _provenance(result)])
+    data, model = result["data"], result["model"]
+    what = f"{model['name']} on {result['images']} pictures of {data['name']}, split {data['split']}."
+    return "\n\n".join([what, _table(["metric", "value", "what it is"], rows), _provenance(result)])
 
 
 def scan(result: dict[str, Any]) -> str:
@@ -120,10 +119,10 @@ def rewrite(readme: str, results: Path) -> tuple[str, list[str]]:
             body = f"Not measured yet: `{command}`."
             missing.append(f"{name}: {path} does not exist; make it with `{command}`")
         begin, end = f"<!-- begin: {name} -->", f"<!-- end: {name} -->"
-        pattern = re.compile(f"{re.escape(begin)}\n.*?{re.escape(end)}", re.DOTALL)
-        if len(pattern.findall(readme)) != 1:
+        if readme.count(begin) != 1 or readme.count(end) != 1 or readme.index(begin) > readme.index(end):
             raise SystemExit(f"README.md: needs `{begin}` and `{end}` exactly once, in this order")
-        readme = pattern.sub(lambda _, whole=f"{begin}\n{body}\n{end}": whole, readme)
+        before, _, rest = readme.partition(begin)
+        readme = f"{before}{begin}\n{body}\n{end}{rest.partition(end)[2]}"
     return readme, missing
 
 

@@ -67,9 +67,11 @@ def test_drawing_twice_changes_nothing(readme_table: ModuleType, readme: str, tm
 
 
 def test_quality_shows_every_metric(readme_table: ModuleType, readme: str, tmp_path: Path) -> None:
+    facts = {"images": 1091, "data": {"name": "flickr8k", "split": "val"}, "model": {"name": "fastcap-base"}}
     metrics = {name: 12.3456 for name in readme_table.UNITS}
-    (tmp_path / "quality.json").write_text(json.dumps(SOURCE | {"metrics": metrics}))
+    (tmp_path / "quality.json").write_text(json.dumps(SOURCE | facts | {"metrics": metrics}))
     text, _ = readme_table.rewrite(readme, tmp_path)
+    assert "fastcap-base on 1091 pictures of flickr8k, split val." in text
     for name, unit in readme_table.UNITS.items():
         assert f"| {name} | 12.35 | {unit} |" in text
 
