@@ -81,6 +81,15 @@ def test_the_corpus_mean_is_the_mean_of_the_images():
     assert mean == pytest.approx(each["1"] / 2)
 
 
+def test_forgetting_old_images_changes_no_score(monkeypatch):
+    monkeypatch.setattr("fastcap.evaluation.cider.REMEMBERED", 1)
+    references = {str(n): [["red", "cat", f"w{n}"]] for n in range(5)}
+    cider = CiderD(references)
+    for _ in range(2):
+        mean, _ = cider.corpus({key: value[0] for key, value in references.items()})
+        assert mean == pytest.approx(10 / 4 * 3)  # the 4-grams of three words do not exist
+
+
 def test_bad_input_is_named():
     with pytest.raises(DataError, match="at least one image"):
         CiderD({})

@@ -138,7 +138,7 @@ def test_the_table_names_every_unit(tiny_bundle, pictures, capsys, monkeypatch):
     out = capsys.readouterr().out
     for unit in UNITS.values():
         assert unit in out
-    assert "p95" in out and "1 threads" in out
+    assert "p95" in out and "threads 1" in out
 
 
 def test_json_is_only_json_with_figures_and_facts(tiny_bundle, pictures, capsys):

@@ -40,7 +40,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split", default="val", help="train, val or test (%(default)s); most files are one split already"
     )
-    parser.add_argument("--limit", type=_positive, metavar="N", help="only the first N pictures")
+    parser.add_argument(
+        "--limit",
+        type=_positive,
+        metavar="N",
+        help="only the first N pictures; CIDEr then differs from that of the whole split",
+    )
     parser.add_argument(
         "--threads", type=_positive, default=1, metavar="N", help="CPU threads, 1 to 64 (%(default)s)"
     )
@@ -181,7 +186,7 @@ def _show(evaluation: Evaluation) -> None:
     console.print(table)
     console.print(
         f"{model['name']} ({model['bytes'] / 1e6:.2f} MB, sha256 {model['sha256'][:12]}), length "
-        f"{facts['length']}, candidates {facts['candidates']}, {facts['threads']} threads",
+        f"{facts['length']}, candidates {facts['candidates']}, threads {facts['threads']}",
         f"{machine['cpu']}, {machine['cores']} cores, load {machine['load_average']}",
         f"commit {facts['commit'] or 'unknown'}",
         sep="\n",

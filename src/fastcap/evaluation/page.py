@@ -66,7 +66,10 @@ function update() {
   count.textContent = items.filter((item) => !item.hidden).length + " pictures";
 }
 sort.addEventListener("change", update);
-show.addEventListener("change", update);
+show.addEventListener("change", () => {
+  sort.value = show.value === "best" ? "best" : "worst";
+  update();
+});
 update();
 """
 
@@ -85,7 +88,7 @@ def render_page(evaluation: Evaluation) -> str:
         f"Model: {facts['model']['bytes'] / 1e6:.2f} MB, sha256 {facts['model']['sha256'][:12]}",
         f"Decoding: length {facts['length']}, candidates {facts['candidates']}",
         f"Time from file to text: p50 {latency['p50_ms']:.1f} ms, p95 {latency['p95_ms']:.1f} ms",
-        f"Machine: {machine['cpu']}, {facts['threads']} threads" if "threads" in facts else "",
+        f"Machine: {machine['cpu']}, threads {facts['threads']}" if "threads" in facts else "",
         f"Measured {facts['date']}" + (f" at commit {facts['commit']}" if facts["commit"] else ""),
     ]
     metrics = "".join(
