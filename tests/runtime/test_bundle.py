@@ -181,13 +181,17 @@ def test_a_required_file_must_be_in_the_manifest(own_bundle, name):
     ("name", "content", "reason"),
     [
         ("model.onnx", b"not a graph", "model.onnx: not a valid ONNX model"),
+        ("model.onnx", b"\x12\xff\xfe" * 9, "model.onnx: not a valid ONNX model"),
         ("tokenizer.json", b"{}", "tokenizer.json: not a valid tokenizer"),
     ],
 )
-def test_a_signed_file_of_the_wrong_kind_is_named(own_bundle, name, content, reason):
+def test_a_signed_file_of_the_wrong_kind_is_named_and_nothing_is_printed(
+    own_bundle, capfd, name, content, reason
+):
     (own_bundle / name).write_bytes(content)
     sign(own_bundle, values_of(own_bundle))
     assert reason in message(own_bundle)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_graph_that_is_no_captioner_says_what_it_has(own_bundle):
@@ -209,6 +213,13 @@ def test_a_graph_of_another_picture_size_says_so(own_bundle):
     values["preprocessing"]["width"] = 192
     sign(own_bundle, values)
     assert "images have shape ['B', 224, 224, 3]; expected ['B', 224, 192, 3]" in message(own_bundle)
+
+
+def test_a_graph_whose_names_are_not_unicode_is_named(own_bundle):
+    data = (own_bundle / "model.onnx").read_bytes()
+    (own_bundle / "model.onnx").write_bytes(data.replace(b"\x12\x01B", b"\x12\x01\xb7"))
+    sign(own_bundle, values_of(own_bundle))
+    assert "model.onnx: not a valid ONNX model" in message(own_bundle)
 
 
 def test_a_graph_cannot_read_other_files_of_the_machine(own_bundle):

@@ -6,10 +6,13 @@ import dataclasses
 import io
 import json
 import threading
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 from PIL import Image
 from tiny_bundle import sign
 
@@ -115,13 +118,41 @@ def test_a_bad_picture_in_a_list_is_named(captioner):
         captioner.caption([RED, "nothing.jpg"])
 
 
-def test_a_graph_that_fails_while_running_is_named(own_bundle):
+def with_rows(folder: Path, change: Callable[[np.ndarray], np.ndarray]) -> Captioner:
+    """The model with its table of words (3,24) changed, and signed anew."""
+    model = onnx.load(str(folder / "model.onnx"))
+    table = next(tensor for tensor in model.graph.initializer if tensor.name == "rows")
+    table.CopyFrom(numpy_helper.from_array(change(numpy_helper.to_array(table)), "rows"))
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    sign(folder, json.loads((folder / "model.json").read_text(encoding="utf-8")))
+    return Captioner.open(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda rows: rows[:1], "failed while running"),  # blue has no row
+        (lambda rows: rows - 10**6, "token ids outside 0 to"),
+        (lambda rows: rows + 10**6, "token ids outside 0 to"),
+    ],
+)
+def test_a_graph_that_misbehaves_is_named_and_nothing_is_printed(own_bundle, capfd, change, reason):
+    captioner = with_rows(own_bundle, change)
+    with pytest.raises(ModelFileError, match=rf"model\.onnx: {reason}"):
+        captioner.caption(BLUE)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_graph_that_returns_another_number_of_candidates_is_named(own_bundle):
     model = onnx.load(str(own_bundle / "model.onnx"))
-    rows = next(tensor for tensor in model.graph.initializer if tensor.name == "rows")
-    rows.dims[0], rows.raw_data = 1, rows.raw_data[: len(rows.raw_data) // 3]  # green and blue are gone
+    for node in model.graph.node:
+        if node.output[0] == "chosen":
+            node.input[2] = "two"  # always two candidates
+        if node.output[0] == "batch_k":
+            node.input[1] = "two"
     (own_bundle / "model.onnx").write_bytes(model.SerializeToString())
-    sign(own_bundle, json.loads((own_bundle / "model.json").read_text()))
-    with pytest.raises(ModelFileError, match=r"model\.onnx: failed while running"):
+    sign(own_bundle, json.loads((own_bundle / "model.json").read_text(encoding="utf-8")))
+    with pytest.raises(ModelFileError, match=r"outputs have shapes .*; expected B=1 K=3"):
         Captioner.open(own_bundle).caption(BLUE)
 
 

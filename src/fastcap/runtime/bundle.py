@@ -140,10 +140,17 @@ class Bundle:
         options.log_severity_level = 4  # problems arrive as exceptions; do not print them as well
         path = self.folder / "model.onnx"
         try:
-            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            session = onnxruntime.InferenceSession(
+                str(path),
+                options,
+                providers=["CPUExecutionProvider"],
+                enable_fallback=0,  # falling back means to try the CPU again, and to print that on stdout
+            )
+            inputs = {node.name: (node.type, node.shape) for node in session.get_inputs()}
+            outputs = {node.name: node.type for node in session.get_outputs()}
         except Exception as error:  # onnxruntime's exception types share no base of their own
             raise ModelFileError(f"{path}: not a valid ONNX model ({_first_line(error)})") from error
-        self._check_graph(path, session)
+        self._check_graph(path, inputs, outputs)
         return session
 
     def tokenizer(self) -> Tokenizer:
@@ -164,15 +171,16 @@ class Bundle:
                 raise ModelFileError(f"{path}: id of <{token}> is {found}; model.json states {expected}")
         return tokenizer
 
-    def _check_graph(self, path: Path, session: InferenceSession) -> None:
-        for role, expected, nodes in (
-            ("inputs", _INPUTS, session.get_inputs()),
-            ("outputs", _OUTPUTS, session.get_outputs()),
+    def _check_graph(
+        self, path: Path, inputs: dict[str, tuple[str, list[int | str]]], outputs: dict[str, str]
+    ) -> None:
+        for role, found, expected in (
+            ("inputs", {name: kind for name, (kind, _) in inputs.items()}, _INPUTS),
+            ("outputs", outputs, _OUTPUTS),
         ):
-            found = {node.name: node.type for node in nodes}
             if found != expected:
                 raise ModelFileError(f"{path}: {role} are {found}; expected {expected}")
-        shape = next(node.shape for node in session.get_inputs() if node.name == "images")
+        _, shape = inputs["images"]
         expected_shape = ["B", self.preprocessing.height, self.preprocessing.width, 3]
         if len(shape) != 4 or any(
             isinstance(found, int) and found != want

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple, overload
 
 import numpy as np
@@ -17,6 +18,7 @@ from fastcap.runtime.text import decode, word_count
 
 __all__ = ["Candidate", "Caption", "Captioner", "Token"]
 
+_OUTPUTS = ["token_ids", "lengths", "confidences", "token_confidences"]
 _BATCH = 8  # pictures a run; more gain nothing on a CPU and cost memory
 _WORD_SPREAD = 4  # a word is one token or a few: captions of n words have about n to n + 4 tokens
 
@@ -134,20 +136,33 @@ class Captioner:
             "length_range": np.array([plan.low, plan.high], np.int64),
             "candidates": np.array([plan.decoded], np.int64),
         }
-        names = ["token_ids", "lengths", "confidences", "token_confidences"]
+        path = self.bundle.folder / "model.onnx"
         try:
-            outputs = self._session.run(names, feed)
+            outputs = self._session.run(_OUTPUTS, feed)
         except Exception as error:  # onnxruntime's exception types share no base of their own
             path = self.bundle.folder / "model.onnx"
             raise ModelFileError(
                 f"{path}: failed while running ({str(error).partition(chr(10))[0]})"
             ) from error
+        self._check_outputs(path, outputs, len(pixels), plan)
         wordings = [self._candidates(plan, *rows) for rows in zip(*outputs, strict=True)]
         milliseconds = 1000 * (time.perf_counter() - started) / max(len(wordings), 1)
         return [
             Caption(best[0].text, best[0].confidence, best[0].tokens, tuple(best), milliseconds)
             for best in wordings
         ]
+
+    def _check_outputs(self, path: Path, outputs: list[np.ndarray], images: int, plan: _Plan) -> None:
+        """A graph of the right signature can still return nonsense; say so before it is read."""
+        token_ids, size = outputs[0], self.bundle.vocabulary.size
+        shapes = [output.shape for output in outputs]
+        expected = (images, plan.decoded, *token_ids.shape[2:3])
+        if shapes != [expected, expected[:2], expected[:2], expected]:
+            raise ModelFileError(
+                f"{path}: outputs have shapes {shapes}; expected B={images} K={plan.decoded}"
+            )
+        if ((token_ids < 0) | (token_ids >= size)).any():
+            raise ModelFileError(f"{path}: token ids outside 0 to {size - 1}")
 
     def _candidates(
         self,
