@@ -1,0 +1,234 @@
+"""Spatial-Mamba backbone: a selective state-space vision encoder with linear cost in the number of tokens.
+
+Convolutional stages bring a 224x224 image to 14x14, where scans begin to be affordable (at 56x56 one scan costs
+as much as ten convolutions); Spatial-Mamba blocks then mix the whole image at 14x14 and at 7x7.
+
+Sources: MobileNetV2 (Sandler et al. 2018) for the convolutional blocks, VMamba (Liu et al. 2024) for the
+cross-scan, Spatial-Mamba (Xiao et al., ICLR 2025) for structure-aware state fusion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fastcap.layers import ImageTokens
+from fastcap.scan import selective_scan
+
+__all__ = ["ConvBlock", "InvertedResidual", "SpatialMambaBackbone", "SpatialMambaBlock"]
+
+STRIDES = (1, 2, 2, 2, 1, 2, 1)  # of the seven stages, after a stem of stride 2
+STAGES_TO_STRIDE_16 = 5
+
+
+class ConvBlock(nn.Conv2d):
+    """Convolution and, by default, ReLU6; no normalisation layer: it is folded in, so training sees what ships.
+
+    Padding is TensorFlow's SAME: a stride of 2 pads right and bottom only.
+    """
+
+    def __init__(self, d_in: int, d_out: int, kernel: int, stride: int = 1, groups: int = 1, relu: bool = True):
+        super().__init__(d_in, d_out, kernel, stride, padding=kernel // 2 if stride == 1 else 0, groups=groups)
+        self.relu = relu
+        nn.init.kaiming_normal_(self.weight, nonlinearity="relu" if relu else "linear")
+        nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, d_in, H, W) -> (B, d_out, H / stride, W / stride)."""
+        if self.stride[0] == 2:
+            x = F.pad(x, (0, 1, 0, 1))
+        x = super().forward(x)
+        return F.relu6(x) if self.relu else x
+
+
+class InvertedResidual(nn.Module):
+    """MobileNetV2's block: widen, filter each channel, narrow; a residual where the shapes agree."""
+
+    def __init__(self, d_in: int, d_out: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        d_hidden = d_in * expansion
+        self.expand = ConvBlock(d_in, d_hidden, 1) if expansion > 1 else None
+        self.dw = ConvBlock(d_hidden, d_hidden, 3, stride, groups=d_hidden)
+        self.project = ConvBlock(d_hidden, d_out, 1, relu=False)
+        self.residual = stride == 1 and d_in == d_out
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, d_in, H, W) -> (B, d_out, H / stride, W / stride)."""
+        y = x if self.expand is None else self.expand(x)
+        y = self.project(self.dw(y))
+        return x + y if self.residual else y
+
+
+class SpatialMambaBlock(nn.Module):
+    """Global mixing of a feature map by a selective scan of state size 1, as a residual.
+
+    For a position p of the scan, a head's state is `h_p = exp(-a Δ_p) h_{p-1} + Δ_p B_p x_p` and its output is
+    `C_p h̃_p + D x_p`, where Δ, B and C are computed from the input.
+
+    Args:
+        d_model: channels of the map.
+        n_heads: groups of channels that share one decay.
+        scan: "state_fusion" (one raster scan; neighbouring states are mixed by depthwise 3x3 convolutions with
+            dilations 1, 3 and 5, Spatial-Mamba) or "cross_scan" (rows, rows reversed, columns, columns
+            reversed, each with its own Δ, B, C, merged in place, VMamba).
+    """
+
+    DILATIONS = (1, 3, 5)
+
+    def __init__(self, d_model: int, n_heads: int, scan: str = "state_fusion") -> None:
+        super().__init__()
+        if scan not in ("state_fusion", "cross_scan"):
+            raise ValueError(f"scan is {scan!r}; allowed: 'state_fusion', 'cross_scan'")
+        if d_model % n_heads:
+            raise ValueError(f"d_model {d_model} is not a multiple of n_heads {n_heads}")
+        self.n_heads = n_heads
+        self.scan = scan
+        self.n_directions = 4 if scan == "cross_scan" else 1
+        self.project_in = nn.Conv2d(d_model, d_model, 1)
+        self.local = nn.Conv2d(d_model, d_model, 3, padding=1, groups=d_model)
+        self.select = nn.Conv2d(d_model, 3 * n_heads * self.n_directions, 1)  # Δ, B, C
+        self.log_rate = nn.Parameter(torch.linspace(-2.0, 1.0, n_heads))  # heads forget at different speeds
+        self.skip = nn.Parameter(torch.ones(d_model))
+        if scan == "state_fusion":
+            self.fusion = nn.ModuleList(
+                nn.Conv2d(d_model, d_model, 3, padding=dilation, dilation=dilation, groups=d_model, bias=False)
+                for dilation in self.DILATIONS
+            )
+            for convolution in self.fusion:  # begins as the unfused state, a third from each dilation
+                nn.init.zeros_(convolution.weight)
+                convolution.weight.data[:, :, 1, 1] = 1 / len(self.DILATIONS)
+        self.project_out = nn.Conv2d(d_model, d_model, 1)
+        # a new block changes nothing: the convolutional features around it are kept while it learns
+        nn.init.zeros_(self.project_out.weight)
+        nn.init.zeros_(self.project_out.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, D, H, W) -> (B, D, H, W)."""
+        y = F.relu(self.local(self.project_in(x)))
+        mixed = self.fused(y) if self.scan == "state_fusion" else self.crossed(y)
+        return x + self.project_out(mixed + self.skip[:, None, None] * y)
+
+    def selected(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """log decay, input weight Δ B and output weight C, each (B, directions, H, N)."""
+        step, b, c = (
+            self.select(y).flatten(2).reshape(y.shape[0], self.n_directions, 3, self.n_heads, -1).unbind(dim=2)
+        )
+        step = F.softplus(step)
+        log_decay = -step * self.log_rate.exp()[:, None]
+        return log_decay, step * b, c
+
+    def fused(self, y: Tensor) -> Tensor:
+        """One raster scan, then structure-aware state fusion."""
+        batch, width, rows, columns = y.shape
+        log_decay, b, c = (part[:, 0] for part in self.selected(y))  # (B, H, N)
+        inputs = y.reshape(batch, self.n_heads, width // self.n_heads, -1).transpose(2, 3)  # (B, H, N, P)
+        states = selective_scan(log_decay, inputs * b[..., None])
+        states = states.transpose(2, 3).reshape(batch, width, rows, columns)
+        states = self.fusion[0](states) + self.fusion[1](states) + self.fusion[2](states)
+        heads = states.reshape(batch, self.n_heads, -1, rows * columns) * c[:, :, None]
+        return heads.reshape(batch, width, rows, columns)
+
+    def crossed(self, y: Tensor) -> Tensor:
+        """Four scans along rows and columns, both ways, merged in place."""
+        batch, width, rows, columns = y.shape
+        log_decay, b, c = self.selected(y)  # (B, 4, H, N)
+        inputs = y.reshape(batch, self.n_heads, width // self.n_heads, -1).transpose(2, 3)  # (B, H, N, P)
+
+        def by_columns(part: Tensor, axis: int) -> Tensor:
+            part = part.unflatten(axis, (rows, columns))
+            return part.transpose(axis, axis + 1).flatten(axis, axis + 1)
+
+        def by_rows(part: Tensor, axis: int) -> Tensor:
+            part = part.unflatten(axis, (columns, rows))
+            return part.transpose(axis, axis + 1).flatten(axis, axis + 1)
+
+        merged = torch.zeros_like(inputs)
+        for direction in range(4):
+            decay, scanned = log_decay[:, direction], inputs * b[:, direction, :, :, None]
+            if direction >= 2:
+                decay, scanned = by_columns(decay, 2), by_columns(scanned, 2)
+            if direction % 2:
+                states = selective_scan(decay.flip(2), scanned.flip(2)).flip(2)
+            else:
+                states = selective_scan(decay, scanned)
+            if direction >= 2:
+                states = by_rows(states, 2)
+            merged = merged + states * c[:, direction, :, :, None]
+        return merged.transpose(2, 3).reshape(batch, width, rows, columns)
+
+
+class SpatialMambaBackbone(nn.Module):
+    """Images to image tokens: convolutions to stride 16, Spatial-Mamba at 14x14, stride 32, Spatial-Mamba at 7x7.
+
+    Args:
+        d_model: width of the image tokens.
+        stem_width: channels of the first convolution.
+        widths, depths: channels and blocks of the seven convolutional stages; the defaults are MobileNetV2's, so
+            that an ImageNet network can teach or initialise them.
+        expansion: widening inside a block; the first stage does not widen.
+        head_width: channels after the last 1x1 convolution, from which the tokens are projected.
+        mamba_depths: Spatial-Mamba blocks at 14x14 and at 7x7.
+        n_heads: groups of channels that share one decay.
+        scan: see `SpatialMambaBlock`.
+    """
+
+    stride = 32
+
+    def __init__(
+        self,
+        d_model: int = 256,
+        stem_width: int = 32,
+        widths: Sequence[int] = (16, 24, 32, 64, 96, 160, 320),
+        depths: Sequence[int] = (1, 2, 3, 4, 3, 3, 1),
+        expansion: int = 6,
+        head_width: int = 1280,
+        mamba_depths: Sequence[int] = (2, 2),
+        n_heads: int = 8,
+        scan: str = "state_fusion",
+    ) -> None:
+        super().__init__()
+        if len(widths) != len(STRIDES) or len(depths) != len(STRIDES):
+            raise ValueError(f"widths and depths need {len(STRIDES)} numbers, got {len(widths)} and {len(depths)}")
+        self.d_model = d_model
+        blocks: list[list[nn.Module]] = []
+        d_in = stem_width
+        for stage, (width, depth, stride) in enumerate(zip(widths, depths, STRIDES, strict=True)):
+            blocks.append([])
+            for index in range(depth):
+                block_stride = stride if index == 0 else 1
+                blocks[-1].append(InvertedResidual(d_in, width, block_stride, expansion if stage else 1))
+                d_in = width
+        self.stem = ConvBlock(3, stem_width, 3, 2)
+        self.to_stride_16 = nn.Sequential(*sum(blocks[:STAGES_TO_STRIDE_16], []))
+        self.d_stride_16 = widths[STAGES_TO_STRIDE_16 - 1]
+        self.mamba_14 = nn.Sequential(
+            *(SpatialMambaBlock(self.d_stride_16, n_heads, scan) for _ in range(mamba_depths[0]))
+        )
+        self.to_stride_32 = nn.Sequential(*sum(blocks[STAGES_TO_STRIDE_16:], []))
+        self.head = ConvBlock(d_in, head_width, 1)
+        self.project = nn.Conv2d(head_width, d_model, 1)
+        self.mamba_7 = nn.Sequential(*(SpatialMambaBlock(d_model, n_heads, scan) for _ in range(mamba_depths[1])))
+        self.norm = nn.LayerNorm(d_model)
+        self.pool = nn.Linear(d_model, d_model)
+
+    def forward(self, images: Tensor) -> ImageTokens:
+        """images (B, 3, H, W), uint8 values 0..255 in any dtype; H and W multiples of 32 -> ImageTokens."""
+        return self.mix(self.convolve(images))
+
+    def convolve(self, images: Tensor) -> Tensor:
+        """The convolutional stages to stride 16: (B, 3, H, W) -> (B, d_stride_16, H/16, W/16).
+
+        Apart from `mix` because these stages can be frozen, and what they compute kept for all epochs.
+        """
+        x = images.to(self.stem.weight.dtype) / 127.5 - 1.0
+        return self.to_stride_16(self.stem(x))
+
+    def mix(self, features: Tensor) -> ImageTokens:
+        """All that follows stride 16: (B, d_stride_16, H/16, W/16) -> tokens (B, HW/1024, D) and pooled (B, D)."""
+        x = self.to_stride_32(self.mamba_14(features))
+        x = self.mamba_7(self.project(self.head(x)))
+        tokens = self.norm(x.flatten(2).transpose(1, 2))
+        return ImageTokens(tokens, self.pool(tokens.mean(dim=1)))

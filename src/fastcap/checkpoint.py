@@ -1,0 +1,108 @@
+"""Checkpoint directories: `config.json`, `model.safetensors`, `tokenizer.json`, and training state beside them.
+
+A directory is written aside, flushed to disk and renamed, so that at any moment it is there whole or not at all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from fastcap.config import ModelConfig, from_mapping
+from fastcap.errors import ModelFileError
+from fastcap.model import CaptionModel
+
+__all__ = ["load_checkpoint", "load_tensors", "save_checkpoint"]
+
+CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
+
+
+def save_checkpoint(
+    directory: Path,
+    config: ModelConfig,
+    weights: Mapping[str, Tensor],
+    tokenizer: Tokenizer,
+    *,
+    tensors: Mapping[str, Mapping[str, Tensor]] | None = None,
+    documents: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a checkpoint directory; one that stands there already is replaced.
+
+    Args:
+        weights: the model's state dict.
+        tensors: further files of tensors, by file name.
+        documents: further JSON files, by file name.
+    """
+    directory = Path(directory)
+    aside = directory.with_name(f".{directory.name}.writing")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    for name, content in {WEIGHTS: weights, **(tensors or {})}.items():
+        save_file({key: value.detach().cpu().contiguous() for key, value in content.items()}, aside / name)
+    for name, document in {CONFIG: dataclasses.asdict(config), **(documents or {})}.items():
+        (aside / name).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    tokenizer.save(str(aside / TOKENIZER))
+    for path in [*aside.iterdir(), aside]:
+        descriptor = os.open(path, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+    if directory.exists():  # a directory cannot be renamed over a full one
+        old = directory.with_name(f".{directory.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        directory.rename(old)
+        aside.rename(directory)
+        shutil.rmtree(old)
+    else:
+        aside.rename(directory)
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file.
+
+    Raises:
+        ModelFileError: the file is missing or damaged.
+    """
+    if not path.is_file():
+        raise ModelFileError(f"{path} is missing")
+    try:
+        return load_file(path)
+    except (SafetensorError, ValueError) as error:
+        raise ModelFileError(f"{path} is not a whole safetensors file: {error}") from error
+
+
+def load_checkpoint(directory: Path | str) -> tuple[CaptionModel, Tokenizer]:
+    """The model of a checkpoint directory, in evaluation mode, and its tokenizer; strict in every key and shape.
+
+    Raises:
+        ModelFileError: no such directory, a file is missing or damaged, or weights and config disagree.
+    """
+    directory = Path(directory)
+    for name in (CONFIG, WEIGHTS, TOKENIZER):
+        if not (directory / name).is_file():
+            raise ModelFileError(f"{directory} is not a checkpoint directory: {name} is missing")
+    try:
+        config = from_mapping(ModelConfig, json.loads((directory / CONFIG).read_text(encoding="utf-8")), CONFIG)
+        tokenizer = Tokenizer.from_file(str(directory / TOKENIZER))
+    except Exception as error:  # tokenizers raises bare Exception
+        raise ModelFileError(f"{directory}: {error}") from error
+    if tokenizer.get_vocab_size() > config.vocab_size:
+        raise ModelFileError(
+            f"{directory / TOKENIZER} holds {tokenizer.get_vocab_size()} tokens, {CONFIG} allows {config.vocab_size}"
+        )
+    model = CaptionModel(config)
+    weights = load_tensors(directory / WEIGHTS)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ModelFileError(f"{directory / WEIGHTS} does not fit {CONFIG}: {' '.join(str(error).split())}") from error
+    return model.eval(), tokenizer

@@ -1,0 +1,28 @@
+"""`fastcap train`: train a model by a recipe."""
+
+from __future__ import annotations
+
+import argparse
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of the verb."""
+    parser.add_argument("--config", required=True, metavar="FILE", help="recipe, a YAML file (see configs/)")
+    parser.add_argument(
+        "--accept-changes",
+        action="store_true",
+        help="resume from the last checkpoint although the recipe has changed since",
+    )
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace those of the recipe")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train; running the same command again resumes."""
+    from fastcap.config import load_config
+    from fastcap.training.trainer import train
+
+    best = train(load_config(args.config, args.overrides), accept_changes=args.accept_changes)
+    print(best)
+    return 0

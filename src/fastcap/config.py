@@ -1,0 +1,283 @@
+"""Settings as dataclasses, read strictly: an unknown key is an error that names the nearest known one."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from fastcap.errors import ConfigError
+
+__all__ = [
+    "BOS",
+    "EOS",
+    "MASK",
+    "PAD",
+    "SPECIAL_TOKENS",
+    "UNK",
+    "BackboneConfig",
+    "DataConfig",
+    "DatasetConfig",
+    "DecoderConfig",
+    "GenerationConfig",
+    "ModelConfig",
+    "StageConfig",
+    "TrainConfig",
+    "from_mapping",
+    "load_config",
+]
+
+
+SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<mask>", "<unk>")
+PAD, BOS, EOS, MASK, UNK = range(len(SPECIAL_TOKENS))
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """See `fastcap.backbone.spatial_mamba.SpatialMambaBackbone`; d_model is the model's."""
+
+    stem_width: int = 32
+    widths: tuple[int, ...] = (16, 24, 32, 64, 96, 160, 320)
+    depths: tuple[int, ...] = (1, 2, 3, 4, 3, 3, 1)
+    expansion: int = 6
+    head_width: int = 1280
+    mamba_depths: tuple[int, ...] = (2, 2)
+    n_heads: int = 8
+    scan: Literal["state_fusion", "cross_scan"] = "state_fusion"
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """See `fastcap.decoder.moe_decoder.MoEDecoder`; d_model, vocab_size and max_length are the model's."""
+
+    n_layers: int = 3
+    n_heads: int = 4
+    d_hidden: int = 512
+    n_experts: int = 4
+    top_k: int = 1
+    dropout: float = 0.1
+
+
+@dataclass(frozen=True)
+class GenerationConfig:
+    """How captions are decoded.
+
+    `passes`: refinement passes. `min_length`: fewest tokens of a caption that nobody asked to be shorter.
+    `candidates`: lengths decoded together and ranked when nobody asks for more. `length_weight`: how much the
+    log-probability of a length counts beside the mean log-probability of its tokens when candidates are ranked.
+    """
+
+    passes: int = 3
+    min_length: int = 5
+    candidates: int = 3
+    length_weight: float = 0.0
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A model's whole architecture. `image_size` in pixels, a multiple of 32; `max_length` in tokens."""
+
+    image_size: int = 224
+    d_model: int = 256
+    vocab_size: int = 4096
+    max_length: int = 20
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    generation: GenerationConfig = field(default_factory=GenerationConfig)
+
+
+@dataclass(frozen=True)
+class DatasetConfig:
+    """One source of captioned images; see `fastcap.data.readers.load_dataset`. `root` is below `data.root`."""
+
+    name: str
+    root: str
+    split: str = "train"
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What to train and validate on.
+
+    `root`: folder that holds the data sets. `text`: further caption files (.txt or .txt.gz) for the tokenizer,
+    below `root`. `teacher`: a MobileNetV2 .npz below `root` that initialises the convolutions; empty for none.
+    `cache`: folder for decoded pixels and features. `val_limit`: images used for validation while training.
+    `on_bad_data`: raise, skip or quarantine.
+    """
+
+    root: str = "data"
+    train: tuple[DatasetConfig, ...] = (
+        DatasetConfig("flickr8k", "flickr8k"),
+        DatasetConfig("coco", "coco"),
+        DatasetConfig("coco_machine", "coco"),
+    )
+    val: tuple[DatasetConfig, ...] = (DatasetConfig("flickr8k", "flickr8k", "val"),)
+    text: tuple[str, ...] = ()
+    teacher: str = ""
+    cache: str = "cache"
+    val_limit: int = 300
+    on_bad_data: Literal["raise", "skip", "quarantine"] = "raise"
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """One stage of training; the model, the average of its weights and the data carry over to the next.
+
+    `freeze`: "convolutions" keeps the network to stride 16 as it is and trains on its cached outputs for `views`
+    augmented views an image; "none" trains everything from pixels, augmented anew each time.
+    `captions`: caption rows drawn an image a step. `sources`: which captions may be drawn: human, machine, and
+    distilled, which are beam-search captions of this model's own causal reading, made when a stage first asks.
+    Weights of the losses: `causal`, `masked`, `length`, `balance` (of the experts' use), `reward` (self-critical
+    CIDEr of the parallel reading, with `samples` captions drawn a row).
+    """
+
+    name: str
+    steps: int
+    learning_rate: float
+    images: int = 32
+    captions: int = 3
+    sources: tuple[str, ...] = ("human", "machine")
+    freeze: Literal["convolutions", "none"] = "convolutions"
+    backbone_rate: float = 1.0
+    warmup: int = 100
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    smoothing: float = 0.1
+    causal: float = 1.0
+    masked: float = 1.0
+    length: float = 0.1
+    balance: float = 0.01
+    reward: float = 0.0
+    samples: int = 4
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training recipe: one model, its data, its stages.
+
+    `output`: folder of checkpoints and logs. `ema`: decay of the weight average that is evaluated and kept.
+    `views`: augmented views of an image whose frozen features are cached. Counts are in steps.
+    """
+
+    name: str = "fastcap-base"
+    output: str = "runs/fastcap-base"
+    seed: int = 0
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    threads: int = 0
+    ema: float = 0.999
+    views: int = 4
+    log_every: int = 10
+    checkpoint_every: int = 200
+    evaluate_every: int = 500
+    keep_last: int = 2
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    stages: tuple[StageConfig, ...] = (StageConfig("pretrain", steps=5000, learning_rate=1e-3),)
+
+
+Config = TypeVar("Config")
+
+
+def from_mapping(kind: type[Config], mapping: dict[str, Any], where: str = "") -> Config:
+    """A dataclass from plain data, checked key by key and type by type (draccus converts the values).
+
+    Raises:
+        ConfigError: an unknown key (the nearest known one is named) or a value of the wrong type.
+    """
+    import draccus
+    from draccus.utils import DecodingError
+
+    check_keys(kind, mapping, where)
+    try:
+        return draccus.decode(kind, mapping)
+    except (DecodingError, TypeError, ValueError) as error:
+        raise ConfigError(f"{where or kind.__name__}: {error}") from error
+
+
+def check_keys(kind: Any, value: Any, where: str) -> None:
+    """Walk plain data beside the dataclass that it should become and name the first key that is unknown."""
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(value, dict):
+            raise ConfigError(f"{where or 'the configuration'} is {value!r}; a mapping is needed")
+        hints = typing.get_type_hints(kind)
+        for key, item in value.items():
+            if key not in hints:
+                near = difflib.get_close_matches(str(key), hints, n=1, cutoff=0.4)
+                hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(hints)}"
+                raise ConfigError(f"unknown setting {'.'.join(filter(None, [where, str(key)]))!r}; {hint}")
+            check_keys(hints[key], item, ".".join(filter(None, [where, str(key)])))
+    elif typing.get_origin(kind) is tuple and isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            check_keys(typing.get_args(kind)[0], item, f"{where}.{index}")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML mapping; the files named under `include` (relative to it) are read first, and overridden by it."""
+    import yaml
+
+    if not path.is_file():
+        raise ConfigError(f"no configuration file {path}")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} holds {type(content).__name__}; a mapping is needed")
+    merged: dict[str, Any] = {}
+    for name in content.pop("include", []):
+        merge(merged, read_yaml(path.parent / name))
+    merge(merged, content)
+    return merged
+
+
+def merge(base: dict[str, Any], over: dict[str, Any]) -> None:
+    """Write `over` into `base`, mappings key by key."""
+    for key, value in over.items():
+        if isinstance(value, dict) and isinstance(base.get(key), dict):
+            merge(base[key], value)
+        else:
+            base[key] = value
+
+
+def load_config(path: Path | str, overrides: typing.Sequence[str] = ()) -> TrainConfig:
+    """A recipe from a YAML file and `key=value` overrides.
+
+    Overrides use dots and list positions (`model.d_model=128`, `stages.0.steps=10`); values are YAML.
+
+    Raises:
+        ConfigError: a file that is missing or not YAML, an override without `=`, an unknown key, a wrong type.
+    """
+    import yaml
+
+    mapping = read_yaml(Path(path))
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise ConfigError(f"override {override!r} is not of the form key=value")
+        *parents, last = key.split(".")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"override {override!r}: the value is not YAML") from error
+        target: Any = mapping
+        for part in parents:
+            target = descend(target, part, override)
+        if isinstance(target, list):
+            if not last.isdigit() or int(last) >= len(target):
+                raise ConfigError(f"override {override!r}: no item {last!r} in a list of {len(target)}")
+            target[int(last)] = value
+        else:
+            target[last] = value
+    return from_mapping(TrainConfig, mapping)
+
+
+def descend(target: Any, part: str, override: str) -> Any:
+    """The child of a mapping or list that an override's path names."""
+    if isinstance(target, list) and part.isdigit() and int(part) < len(target):
+        return target[int(part)]
+    if isinstance(target, dict):
+        return target.setdefault(part, {})
+    raise ConfigError(f"override {override!r}: nothing called {part!r} to set a value in")

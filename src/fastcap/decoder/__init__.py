@@ -1,0 +1,1 @@
+"""Decoders: image tokens and caption tokens to logits."""

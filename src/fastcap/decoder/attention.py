@@ -1,0 +1,96 @@
+"""Rank-augmented linear attention (RALA; Fan et al., CVPR 2025), here as a caption's attention to its image.
+
+Letters: B images, N image tokens, M caption positions of one image, H heads, K width of a head, D model width.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["RankAugmentedLinearAttention", "RankAugmentedMemory", "kernel", "read_memory_reference"]
+
+
+def kernel(x: Tensor) -> Tensor:
+    """κ(x) = elu(x) + 1, positive everywhere (Katharopoulos et al. 2020)."""
+    return F.elu(x) + 1
+
+
+class RankAugmentedMemory(NamedTuple):
+    """An image as one layer sees it, whatever its number of tokens: computed once, read at every pass.
+
+    `buffer` (B, H, K, K) is Σ_j α_j κ(K_j)ᵀ V_j, `normaliser` (B, H, K) is Σ_j α_j κ(K_j).
+    """
+
+    buffer: Tensor
+    normaliser: Tensor
+
+
+class RankAugmentedLinearAttention(nn.Module):
+    """Cross-attention whose cost for a caption position is O(K²), independent of N.
+
+    Two departures that cross-attention asks for, both so that the memory depends on the image alone and can be
+    kept for all refinement passes: the global query that weighs the keys is the mean of *image* queries, and the
+    local positional encoding (LePE, a depthwise 3x3 convolution) is added to the values before they are summed.
+
+    Args:
+        d_model: width D of caption positions and image tokens.
+        n_heads: heads H; few and wide, since the memory holds K x K numbers a head.
+    """
+
+    def __init__(self, d_model: int, n_heads: int) -> None:
+        super().__init__()
+        if d_model % n_heads:
+            raise ValueError(f"d_model {d_model} is not a multiple of n_heads {n_heads}")
+        self.n_heads = n_heads
+        self.d_head = d_model // n_heads
+        self.image_query = nn.Linear(d_model, d_model)
+        self.key = nn.Linear(d_model, d_model)
+        self.value = nn.Linear(d_model, d_model)
+        self.local_position = nn.Conv2d(d_model, d_model, 3, padding=1, groups=d_model)
+        self.query = nn.Linear(d_model, d_model)
+        self.gate = nn.Linear(d_model, d_model)
+        nn.init.ones_(self.gate.bias)  # begins as plain linear attention
+        self.project_out = nn.Linear(d_model, d_model)
+
+    def split(self, x: Tensor) -> Tensor:
+        """(B, M, D) -> (B, H, M, K)."""
+        return x.unflatten(-1, (self.n_heads, self.d_head)).transpose(1, 2)
+
+    def keys_values_weights(self, image_tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """κ(keys) and values (B, H, N, K), and α (B, H, N) whose sum over N is N."""
+        batch, n_tokens, width = image_tokens.shape
+        side = round(n_tokens**0.5)
+        keys = kernel(self.split(self.key(image_tokens)))
+        values = self.value(image_tokens)
+        grid = values.transpose(1, 2).reshape(batch, width, side, side)
+        values = self.split(values + self.local_position(grid).flatten(2).transpose(1, 2))
+        global_query = kernel(self.split(self.image_query(image_tokens))).mean(dim=2, keepdim=True)
+        similarity = (global_query * keys).sum(dim=-1) * self.d_head**-0.5
+        return keys, values, n_tokens * similarity.softmax(dim=-1)
+
+    def prepare(self, image_tokens: Tensor) -> RankAugmentedMemory:
+        """image_tokens (B, N, D) of a square grid -> the memory that `forward` reads."""
+        keys, values, weights = self.keys_values_weights(image_tokens)
+        weighted = keys * weights[..., None]
+        # means instead of sums: y is their ratio, and means stay in a range that int8 and fp16 like
+        n_tokens = image_tokens.shape[1]
+        return RankAugmentedMemory(weighted.transpose(-1, -2) @ values / n_tokens, weighted.sum(dim=2) / n_tokens)
+
+    def forward(self, x: Tensor, memory: RankAugmentedMemory) -> Tensor:
+        """x (B, M, D) -> (B, M, D): `(κ(Q) S ⊙ z) ⊙ φ(x)`, projected."""
+        queries = kernel(self.split(self.query(x)))
+        read = queries @ memory.buffer
+        read = read / (queries * memory.normaliser[:, :, None]).sum(dim=-1, keepdim=True)
+        return self.project_out(read.transpose(1, 2).flatten(2) * self.gate(x))
+
+
+def read_memory_reference(queries: Tensor, keys: Tensor, values: Tensor, weights: Tensor) -> Tensor:
+    """The slow O(M N) twin of reading a memory: every query weighs every image token.
+
+    queries (B, H, M, K) and keys (B, H, N, K) after κ, values (B, H, N, K), weights α (B, H, N) -> (B, H, M, K).
+    """
+    attention = queries @ keys.transpose(-1, -2) * weights[:, :, None]
+    return attention / attention.sum(dim=-1, keepdim=True) @ values

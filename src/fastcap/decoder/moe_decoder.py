@@ -1,0 +1,212 @@
+"""Mixture-of-experts transformer decoder: one network that reads a caption causally or all at once.
+
+Causal, it is an autoregressive captioner; unmasked, a mask-predict one. Both readings share every weight, so what
+decodes is what was trained, and each reading can teach the other.
+
+Letters: B images, R caption rows (a multiple of B, the rows of one image side by side), T tokens, D width,
+E experts, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from fastcap.decoder.attention import RankAugmentedLinearAttention, RankAugmentedMemory
+from fastcap.layers import FeedForward, ImageTokens, KeyValueCache, SelfAttention
+
+__all__ = ["ImageState", "MoEDecoder", "Router"]
+
+
+class Routing(NamedTuple):
+    """`chosen` (B, k) experts of an image, their `weights` (B, k), all `probabilities` (B, E)."""
+
+    chosen: Tensor
+    weights: Tensor
+    probabilities: Tensor
+
+
+class ImageState(NamedTuple):
+    """All that the decoder ever needs of an image; the same for every pass, length and hypothesis."""
+
+    context: Tensor  # (B, D), added to every caption position
+    memories: list[RankAugmentedMemory]  # one a layer
+    routings: list[Routing]  # one a layer
+
+
+class Router(nn.Module):
+    """The gate: which experts serve an image. Top-k of E, softmax over the chosen (Shazeer et al. 2017).
+
+    With k = 1 that softmax is the constant 1 and would teach the gate nothing; its gradient is therefore kept
+    by a factor p / stop_gradient(p), where p is the chosen experts' share of the full softmax.
+    """
+
+    def __init__(self, d_model: int, n_experts: int, top_k: int) -> None:
+        super().__init__()
+        if not 1 <= top_k <= n_experts:
+            raise ValueError(f"top_k is {top_k}; allowed: 1..{n_experts} (n_experts)")
+        self.top_k = top_k
+        self.gate = nn.Linear(d_model, n_experts)
+
+    def forward(self, pooled: Tensor) -> Routing:
+        """pooled (B, D) -> Routing."""
+        probabilities = self.gate(pooled).softmax(dim=-1)
+        top, chosen = probabilities.topk(self.top_k, dim=-1)
+        total = top.sum(dim=-1, keepdim=True)
+        weights = top / total
+        if self.training:
+            weights = weights * (total / total.detach())
+        return Routing(chosen, weights, probabilities)
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention, attention to the image, the image's experts; each normalised before and added."""
+
+    def __init__(self, d_model: int, n_heads: int, d_hidden: int, n_experts: int, top_k: int, dropout: float) -> None:
+        super().__init__()
+        self.router = Router(d_model, n_experts, top_k)
+        self.norm_self = nn.LayerNorm(d_model)
+        self.self_attention = SelfAttention(d_model, n_heads)
+        self.norm_cross = nn.LayerNorm(d_model)
+        self.cross_attention = RankAugmentedLinearAttention(d_model, n_heads)
+        self.norm_experts = nn.LayerNorm(d_model)
+        self.experts = FeedForward(d_model, d_hidden, n_experts)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        x: Tensor,
+        memory: RankAugmentedMemory,
+        routing: Routing,
+        *,
+        causal: bool,
+        padding_mask: Tensor | None,
+        cache: KeyValueCache | None,
+        layer: int,
+    ) -> Tensor:
+        """x (R, T, D) -> (R, T, D)."""
+        rows, length, width = x.shape
+        attended = self.self_attention(
+            self.norm_self(x), causal=causal, padding_mask=padding_mask, cache=cache, layer=layer
+        )
+        x = x + self.dropout(attended)
+        # the rows of one image read one memory and one set of experts: (R, T, D) is (B, R/B * T, D)
+        x = x.reshape(memory.buffer.shape[0], -1, width)
+        x = x + self.dropout(self.cross_attention(self.norm_cross(x), memory))
+        x = x + self.dropout(self.experts(self.norm_experts(x), routing.chosen, routing.weights))
+        return x.reshape(rows, length, width)
+
+
+class MoEDecoder(nn.Module):
+    """Caption tokens and an image to logits over the vocabulary.
+
+    Args:
+        vocab_size: V; input embedding and output matrix are one.
+        d_model: D, the width of the image tokens too.
+        n_layers, n_heads: layers, and heads of both attentions.
+        d_hidden: width inside one expert.
+        n_experts, top_k: experts of a layer, and how many of them serve an image.
+        max_length: most caption tokens, begin and end marks not counted.
+        dropout: of each residual branch, in training only.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        d_model: int = 256,
+        n_layers: int = 3,
+        n_heads: int = 4,
+        d_hidden: int = 512,
+        n_experts: int = 4,
+        top_k: int = 1,
+        max_length: int = 24,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.d_model = d_model
+        self.max_length = max_length
+        self.embedding = nn.Embedding(vocab_size, d_model)
+        self.position = nn.Parameter(torch.zeros(max_length + 1, d_model))  # counted from the first token
+        self.remaining = nn.Parameter(torch.zeros(max_length + 1, d_model))  # counted back from the last
+        self.context = nn.Linear(d_model, d_model)
+        self.dropout = nn.Dropout(dropout)
+        self.layers = nn.ModuleList(
+            DecoderLayer(d_model, n_heads, d_hidden, n_experts, top_k, dropout) for _ in range(n_layers)
+        )
+        self.norm = nn.LayerNorm(d_model)
+        self.bias = nn.Parameter(torch.zeros(vocab_size))
+        nn.init.normal_(self.embedding.weight, std=0.02)
+        nn.init.normal_(self.position, std=0.02)
+        nn.init.normal_(self.remaining, std=0.02)
+
+    def prepare(self, image: ImageTokens) -> ImageState:
+        """image (tokens (B, N, D), pooled (B, D)) -> the state that every later call reads."""
+        return ImageState(
+            self.context(image.pooled),
+            [layer.cross_attention.prepare(image.tokens) for layer in self.layers],
+            [layer.router(image.pooled) for layer in self.layers],
+        )
+
+    def logits(
+        self,
+        token_ids: Tensor,
+        image_state: ImageState,
+        *,
+        causal: bool,
+        lengths: Tensor | None = None,
+        cache: KeyValueCache | None = None,
+    ) -> Tensor:
+        """token_ids (R, T) -> logits (R, T, V).
+
+        Args:
+            causal: True reads left to right: row t predicts token t+1, and the input begins with the begin mark.
+                False reads all at once: row t predicts token t, whole captions without marks, some masked.
+            lengths: (R,) true lengths; needed when not causal, since positions past them are hidden and the
+                number of tokens that remain is an input.
+            cache: for causal stepping: holds the past, `token_ids` are then the new tokens only.
+        """
+        hidden = self.hidden(token_ids, image_state, causal=causal, lengths=lengths, cache=cache)
+        return self.project(hidden)
+
+    def project(self, hidden: Tensor) -> Tensor:
+        """Hidden (..., D) -> logits (..., V)."""
+        return hidden @ self.embedding.weight.t() + self.bias
+
+    def hidden(
+        self,
+        token_ids: Tensor,
+        image_state: ImageState,
+        *,
+        causal: bool,
+        lengths: Tensor | None = None,
+        cache: KeyValueCache | None = None,
+    ) -> Tensor:
+        """As `logits`, before the output matrix: (R, T, D)."""
+        rows, length = token_ids.shape
+        start = cache.length if cache is not None else 0
+        # the output matrix is the embedding too: its scale serves the logits, this factor the input
+        x = self.embedding(token_ids) * self.d_model**0.5 + self.position[start : start + length]
+        padding_mask = None
+        if not causal:
+            if lengths is None:
+                raise ValueError("the parallel reading needs the lengths of the captions")
+            steps = torch.arange(length, device=token_ids.device)
+            remaining = (lengths[:, None] - 1 - steps).clamp(min=0)
+            x = x + self.remaining[remaining]
+            padding_mask = steps >= lengths[:, None]
+        images = image_state.context.shape[0]
+        x = x.reshape(images, -1, length, self.d_model) + image_state.context[:, None, None]
+        x = self.dropout(x.reshape(rows, length, self.d_model))
+        for index, layer in enumerate(self.layers):
+            x = layer(
+                x,
+                image_state.memories[index],
+                image_state.routings[index],
+                causal=causal,
+                padding_mask=padding_mask,
+                cache=cache,
+                layer=index,
+            )
+        return self.norm(x)

@@ -1,0 +1,110 @@
+"""ICMR, iterative conditional masked refinement: mask-predict decoding (Ghazvininejad et al. 2019).
+
+All tokens of a caption are predicted at once from masks; then, pass by pass, the least certain are masked again
+and predicted anew, given the rest. Letters: R caption rows, T tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from fastcap.decoder.moe_decoder import ImageState, MoEDecoder
+
+__all__ = ["ICMRDecoder", "Refined"]
+
+
+class Refined(NamedTuple):
+    """`token_ids` (R, T), padded past the length; `probabilities` (R, T), 1 where padded; `scores` (R,), the mean
+    log-probability of a row's tokens."""
+
+    token_ids: Tensor
+    probabilities: Tensor
+    scores: Tensor
+
+
+class ICMRDecoder(nn.Module):
+    """Refines captions of given lengths with the very decoder that was trained; it has no weights of its own.
+
+    At most `passes` passes: pass t of T masks `⌊L (T - t) / T⌋` tokens for the next, so each masks strictly fewer
+    and the last leaves none. A pass whose sequence score is not better than the kept one is not accepted, so the
+    score of the kept caption never falls.
+
+    Args:
+        decoder: read in parallel.
+        passes: T. 1 is the arg-max of every position; more trades time for coherence.
+        pad_id, mask_id: the two marks that the algorithm writes.
+        forbidden: token ids that may never be produced (marks, and any words ruled out).
+    """
+
+    def __init__(
+        self, decoder: MoEDecoder, passes: int, pad_id: int, mask_id: int, forbidden: Sequence[int]
+    ) -> None:
+        super().__init__()
+        if passes < 1:
+            raise ValueError(f"passes is {passes}; allowed: 1 or more")
+        self.decoder = decoder
+        self.passes = passes
+        self.pad_id = pad_id
+        self.mask_id = mask_id
+        barred = torch.zeros(decoder.embedding.num_embeddings)
+        barred[list(forbidden)] = -torch.inf
+        self.register_buffer("barred", barred, persistent=False)
+
+    def forward(self, image_state: ImageState, lengths: Tensor, width: int, passes: int | None = None) -> Refined:
+        """lengths (R,) in 1..width; `width` is T, the columns to decode -> Refined after all passes, or `passes`."""
+        steps = torch.arange(width, device=lengths.device)
+        padded = steps >= lengths[:, None]
+        token_ids = torch.full_like(padded, self.mask_id, dtype=torch.long).masked_fill(padded, self.pad_id)
+        masked = ~padded
+        probabilities = torch.ones_like(padded, dtype=self.barred.dtype)
+        kept: Refined | None = None
+        for done in range(1, (passes or self.passes) + 1):
+            token_ids, probabilities = self.predict(image_state, token_ids, probabilities, masked, lengths)
+            log_p = probabilities.clamp(min=1e-9).log().masked_fill(padded, 0.0)
+            scores = log_p.sum(dim=-1) / lengths
+            if kept is None:
+                kept = Refined(token_ids, probabilities, scores)
+            else:
+                better = scores > kept.scores
+                kept = Refined(
+                    torch.where(better[:, None], token_ids, kept.token_ids),
+                    torch.where(better[:, None], probabilities, kept.probabilities),
+                    torch.where(better, scores, kept.scores),
+                )
+            if done < self.passes:
+                token_ids, probabilities = kept.token_ids, kept.probabilities
+                n_masked = lengths * (self.passes - done) // self.passes
+                masked = self.least_certain(probabilities, n_masked) & ~padded
+                token_ids = token_ids.masked_fill(masked, self.mask_id)
+        assert kept is not None
+        return kept
+
+    def predict(
+        self, image_state: ImageState, token_ids: Tensor, probabilities: Tensor, masked: Tensor, lengths: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Fill the masked positions; a token equal to its left neighbour gives way to the second choice."""
+        logits = self.decoder.logits(token_ids, image_state, causal=False, lengths=lengths)
+        top, choice = (logits + self.barred).topk(2, dim=-1)
+        p = (top - logits.logsumexp(dim=-1, keepdim=True)).exp()
+        token_ids = torch.where(masked, choice[..., 0], token_ids)
+        probabilities = torch.where(masked, p[..., 0], probabilities)
+        left = torch.cat([torch.full_like(token_ids[:, :1], -1), token_ids[:, :-1]], dim=1)
+        repeats = masked & (token_ids == left)
+        token_ids = torch.where(repeats, choice[..., 1], token_ids)
+        probabilities = torch.where(repeats, p[..., 1], probabilities)
+        return token_ids, probabilities
+
+    @staticmethod
+    def least_certain(probabilities: Tensor, count: Tensor) -> Tensor:
+        """True at the `count` (R,) smallest probabilities of each row (R, T); ties go to the left.
+
+        Ranks come from comparing all pairs: T is small, and the graph needs no sort.
+        """
+        p, q = probabilities[:, :, None], probabilities[:, None, :]
+        earlier = torch.ones(p.shape[1], p.shape[1], dtype=torch.bool, device=p.device).tril(-1)
+        rank = ((q < p) | ((q == p) & earlier)).sum(dim=-1)
+        return rank < count[:, None]

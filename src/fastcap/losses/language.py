@@ -1,0 +1,59 @@
+"""Losses of the two readings of a caption, of its length, and of the experts' use.
+
+Letters: B images, R caption rows, T tokens, D width, V vocabulary, E experts.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from fastcap.config import BOS, EOS, MASK, PAD
+from fastcap.decoder.moe_decoder import ImageState, MoEDecoder
+
+__all__ = ["balance_loss", "causal_loss", "length_loss", "mask_tokens", "masked_loss"]
+
+
+def causal_loss(decoder: MoEDecoder, state: ImageState, token_ids: Tensor, lengths: Tensor, smoothing: float) -> Tensor:
+    """Next-token cross-entropy of token_ids (R, T), padded, whose lengths are (R,); the end mark is a target too."""
+    begin = torch.full_like(token_ids[:, :1], BOS)
+    inputs = torch.cat([begin, token_ids], dim=1)
+    targets = F.pad(token_ids, (0, 1), value=PAD)
+    targets = targets.scatter(1, lengths[:, None], EOS)
+    known = torch.arange(targets.shape[1], device=targets.device) <= lengths[:, None]
+    hidden = decoder.hidden(inputs, state, causal=True)
+    return F.cross_entropy(decoder.project(hidden[known]), targets[known], label_smoothing=smoothing)
+
+
+def mask_tokens(token_ids: Tensor, lengths: Tensor, generator: torch.Generator) -> Tensor:
+    """True at 1..L tokens of each row (R, T), the number drawn evenly, then the places (conditional masking)."""
+    noise = torch.rand(token_ids.shape, generator=generator).to(token_ids.device)
+    count = (torch.rand(lengths.shape, generator=generator).to(lengths.device) * lengths).long() + 1
+    inside = torch.arange(token_ids.shape[1], device=token_ids.device) < lengths[:, None]
+    rank = noise.masked_fill(~inside, 2.0).argsort(dim=1).argsort(dim=1)
+    return (rank < count[:, None]) & inside
+
+
+def masked_loss(
+    decoder: MoEDecoder, state: ImageState, token_ids: Tensor, lengths: Tensor, masked: Tensor, smoothing: float
+) -> Tensor:
+    """Cross-entropy of the masked tokens given the others (Ghazvininejad et al. 2019); `masked` is (R, T)."""
+    hidden = decoder.hidden(token_ids.masked_fill(masked, MASK), state, causal=False, lengths=lengths)
+    return F.cross_entropy(decoder.project(hidden[masked]), token_ids[masked], label_smoothing=smoothing)
+
+
+def length_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy of length logits (B, L) against the distribution of the references' lengths (B, L)."""
+    return F.cross_entropy(logits, target)
+
+
+def balance_loss(state: ImageState) -> Tensor:
+    """`E Σ_e f_e P_e` averaged over layers (Switch, Fedus et al. 2021): f the share of images routed to an expert,
+    P its mean probability. 1 when even, E when one expert gets all."""
+    total = state.context.new_zeros(())
+    for routing in state.routings:
+        n_experts = routing.probabilities.shape[1]
+        share = F.one_hot(routing.chosen, n_experts).to(total.dtype).mean(dim=(0, 1))
+        total = total + n_experts * (share * routing.probabilities.mean(dim=0)).sum()
+    return total / len(state.routings)

@@ -1,0 +1,101 @@
+"""The captioning model: the only place where a backbone meets a decoder.
+
+Letters: B images, K candidate captions an image, R = B K rows, T tokens.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fastcap.backbone.spatial_mamba import SpatialMambaBackbone
+from fastcap.config import MASK, PAD, SPECIAL_TOKENS, ModelConfig
+from fastcap.decoder.moe_decoder import ImageState, MoEDecoder
+from fastcap.generation.dlag import LengthPredictor
+from fastcap.generation.icmr import ICMRDecoder
+from fastcap.layers import ImageTokens, KeyValueCache
+
+__all__ = ["CaptionModel", "Captions", "TorchStepper"]
+
+
+class Captions(NamedTuple):
+    """Candidates of a batch, best first: `token_ids` (B, K, T) padded, `lengths` (B, K), `confidences` (B, K) =
+    exp of the mean token log-probability, `token_confidences` (B, K, T)."""
+
+    token_ids: Tensor
+    lengths: Tensor
+    confidences: Tensor
+    token_confidences: Tensor
+
+
+class CaptionModel(nn.Module):
+    """FastCap: Spatial-Mamba backbone, mixture-of-experts decoder, length prediction, parallel refinement.
+
+    `encode` once for an image; then `caption` (parallel), `TorchStepper` (left to right), or the decoder itself.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        backbone = {name: value for name, value in vars(config.backbone).items()}
+        self.backbone = SpatialMambaBackbone(d_model=config.d_model, **backbone)
+        self.decoder = MoEDecoder(
+            config.vocab_size, d_model=config.d_model, max_length=config.max_length, **vars(config.decoder)
+        )
+        self.length_predictor = LengthPredictor(config.d_model, config.max_length)
+        self.refiner = ICMRDecoder(
+            self.decoder, config.generation.passes, PAD, MASK, forbidden=range(len(SPECIAL_TOKENS))
+        )
+
+    def encode(self, images: Tensor) -> ImageTokens:
+        """images (B, H, W, 3) uint8 RGB -> ImageTokens."""
+        return self.backbone(images.permute(0, 3, 1, 2))
+
+    def forward(self, images: Tensor, length_range: Tensor, candidates: Tensor) -> Captions:
+        """The whole way from pixels to candidates; this is the graph that is exported.
+
+        Args:
+            images: (B, H, W, 3) uint8 RGB.
+            length_range: (2,) int64, smallest and largest caption length in tokens.
+            candidates: (1,) int64, K.
+        """
+        return self.caption(self.encode(images), length_range, candidates)
+
+    def caption(self, image: ImageTokens, length_range: Tensor, candidates: Tensor) -> Captions:
+        """Captions of encoded images by parallel decoding; arguments as in `forward`."""
+        lengths, log_p = self.length_predictor.choose(image.pooled, length_range, candidates)
+        count = lengths.shape[1]
+        width = lengths.max().item()
+        refined = self.refiner(self.decoder.prepare(image), lengths.reshape(-1), width)
+        token_ids, probabilities, scores = (part.unflatten(0, (-1, count)) for part in refined)
+        rank = (scores + self.config.generation.length_weight * log_p).argsort(dim=1, descending=True)
+        return Captions(
+            token_ids.gather(1, rank[..., None].expand_as(token_ids)),
+            lengths.gather(1, rank),
+            scores.gather(1, rank).exp(),
+            probabilities.gather(1, rank[..., None].expand_as(probabilities)),
+        )
+
+
+class TorchStepper:
+    """The decoder's causal reading as `fastcap.generation.autoregressive.Stepper`."""
+
+    def __init__(self, decoder: MoEDecoder) -> None:
+        self.decoder = decoder
+
+    def start(self, image_state: ImageState, rows_per_image: int) -> Any:
+        """The state of rows that have read nothing."""
+        return image_state, KeyValueCache(len(self.decoder.layers))
+
+    @torch.no_grad()
+    def step(self, token_ids: np.ndarray, state: Any, parents: np.ndarray) -> tuple[np.ndarray, Any]:
+        """Log-probabilities (R, V) after one more token a row."""
+        image_state, cache = state
+        if cache.length:
+            cache.reorder(torch.as_tensor(parents))
+        ids = torch.as_tensor(token_ids, device=image_state.context.device)[:, None]
+        logits = self.decoder.logits(ids, image_state, causal=True, cache=cache)[:, -1]
+        return logits.log_softmax(dim=-1).cpu().numpy(), state

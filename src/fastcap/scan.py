@@ -1,0 +1,61 @@
+"""The selective scan of state-space models: a linear recurrence along a sequence, exact and without a slow loop.
+
+Letters: B batch, H heads, N positions, P channels of a head, C chunks, L positions of a chunk.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["selective_scan", "selective_scan_reference"]
+
+
+def selective_scan_reference(log_decay: Tensor, inputs: Tensor) -> Tensor:
+    """The slow twin of `selective_scan`: the recurrence written as it is defined, one position at a time."""
+    state = torch.zeros_like(inputs[:, :, 0])
+    states = []
+    for position in range(inputs.shape[2]):
+        state = log_decay[:, :, position].exp()[..., None] * state + inputs[:, :, position]
+        states.append(state)
+    return torch.stack(states, dim=2)
+
+
+def selective_scan(log_decay: Tensor, inputs: Tensor, chunk: int = 49) -> Tensor:
+    """States of `h_t = exp(log_decay_t) h_{t-1} + inputs_t` with `h_0 = 0`, in time and memory linear in N.
+
+    One scalar decay a head makes a chunk a masked matrix product (the state-space duality of Mamba-2,
+    Dao and Gu 2024); chunks are joined by carrying the last state of each. There is no loop operator, so the
+    function exports to ONNX as it is.
+
+    Args:
+        log_decay: (B, H, N), at most 0 everywhere: a positive value would let the state grow without bound.
+        inputs: (B, H, N, P).
+        chunk: positions of a chunk; 49 makes a 7x7 map one chunk and a 14x14 map four.
+
+    Returns:
+        (B, H, N, P), the state after each position.
+    """
+    batch, heads, length, channels = inputs.shape
+    padding = -length % chunk if length > chunk else 0
+    if padding:
+        log_decay = F.pad(log_decay, (0, padding))
+        inputs = F.pad(inputs, (0, 0, 0, padding))
+    n_chunks = max(1, (length + padding) // chunk)
+    size = chunk if n_chunks > 1 else length
+    inputs = inputs.reshape(batch, heads, n_chunks, size, channels)
+    total = log_decay.reshape(batch, heads, n_chunks, size).cumsum(dim=-1)
+    # decay from position s to position t >= s; differences are taken before exp, so nothing can overflow
+    later = torch.ones(size, size, dtype=torch.bool, device=inputs.device).tril()
+    between = (total[..., :, None] - total[..., None, :]).masked_fill(~later, -torch.inf).exp()
+    states = between @ inputs  # (B, H, C, L, P), each chunk as if it began from zero
+    if n_chunks > 1:
+        from_start = total.exp()[..., None]  # (B, H, C, L, 1)
+        carried = states[:, :, 0, -1]
+        joined = [states[:, :, 0]]
+        for index in range(1, n_chunks):
+            joined.append(states[:, :, index] + from_start[:, :, index] * carried[:, :, None])
+            carried = joined[-1][:, :, -1]
+        states = torch.stack(joined, dim=2)
+    return states.reshape(batch, heads, n_chunks * size, channels)[:, :, :length]

@@ -1,0 +1,140 @@
+"""The captioned images of a recipe, tokenised and grouped by image."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from fastcap.config import PAD, DataConfig
+from fastcap.data.readers import Examples, load_dataset
+from fastcap.data.tokenizer import clean_caption, decode, encode
+from fastcap.errors import ConfigError, DataError
+from fastcap.evaluation.cider import CiderD
+
+__all__ = ["CaptionPool", "cider_reward", "read_examples", "read_texts"]
+
+MACHINE_DATASETS = ("coco_machine",)  # captions by a stronger captioner; all others are by people
+
+
+def read_examples(data: DataConfig, part: str) -> list[tuple[str, Examples]]:
+    """The data sets of `data.train` or `data.val`, each with the source of its captions."""
+    found = []
+    for index, dataset in enumerate(getattr(data, part)):
+        try:
+            examples = load_dataset(
+                dataset.name,
+                Path(data.root) / dataset.root,
+                dataset.split,
+                on_bad_data=data.on_bad_data,
+                quarantine_file=Path(data.cache) / f"bad_{part}_{index}.jsonl",
+            )
+        except DataError as error:
+            raise DataError(f"{error} (setting data.{part}.{index}, below data.root={data.root})") from error
+        found.append(("machine" if dataset.name in MACHINE_DATASETS else "human", examples))
+    return found
+
+
+def read_texts(data: DataConfig) -> Iterable[str]:
+    """The captions of the files in `data.text`, one a line."""
+    for name in data.text:
+        path = Path(data.root) / name
+        if not path.is_file():
+            raise DataError(f"no file {path} (setting data.text, below data.root={data.root})")
+        opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
+        with opened as lines:
+            yield from lines
+
+
+@dataclass
+class CaptionPool:
+    """Images and the token ids of their captions by source (human, machine, distilled).
+
+    `skipped` counts captions that were left out because they are longer than the model's `max_length`: cut short,
+    they would teach sentences that do not end.
+    """
+
+    paths: list[Path] = field(default_factory=list)
+    token_ids: list[dict[str, list[list[int]]]] = field(default_factory=list)
+    texts: list[list[str]] = field(default_factory=list)
+    skipped: int = 0
+
+    @classmethod
+    def build(cls, parts: Sequence[tuple[str, Examples]], tokenizer: Tokenizer, max_length: int) -> CaptionPool:
+        """Group the examples of several data sets by image file."""
+        pool = cls()
+        index_of: dict[Path, int] = {}
+        for source, examples in parts:
+            for example in examples:
+                index = index_of.setdefault(example.image, len(pool.paths))
+                if index == len(pool.paths):
+                    pool.paths.append(example.image)
+                    pool.token_ids.append({})
+                    pool.texts.append([])
+                for caption in map(clean_caption, example.captions):
+                    pool.texts[index].append(caption)
+                    ids = encode(tokenizer, caption)
+                    if 1 <= len(ids) <= max_length:
+                        pool.token_ids[index].setdefault(source, []).append(ids)
+                    else:
+                        pool.skipped += 1
+        return pool
+
+    def with_sources(self, sources: Sequence[str]) -> np.ndarray:
+        """Indices of the images that have a caption from one of the sources.
+
+        Raises:
+            ConfigError: no image has.
+        """
+        found = [i for i, captions in enumerate(self.token_ids) if any(captions.get(s) for s in sources)]
+        if not found:
+            raise ConfigError(f"no image has a caption from the sources {', '.join(sources)}")
+        return np.array(found)
+
+    def draw(self, index: int, sources: Sequence[str], count: int, rng: np.random.Generator) -> list[list[int]]:
+        """`count` captions of an image, without repetition as long as there are enough."""
+        captions = [ids for source in sources for ids in self.token_ids[index].get(source, [])]
+        order = np.concatenate([rng.permutation(len(captions)) for _ in range(-(-count // len(captions)))])
+        return [captions[i] for i in order[:count]]
+
+    def length_distribution(self, index: int, sources: Sequence[str], max_length: int) -> np.ndarray:
+        """Shares of caption lengths 0..max_length in tokens: (max_length + 1,), float32."""
+        counts = np.zeros(max_length + 1, dtype=np.float32)
+        for source in sources:
+            for ids in self.token_ids[index].get(source, []):
+                counts[len(ids)] += 1
+        return counts / counts.sum()
+
+
+def pad_rows(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Rows of ids -> (R, T) padded, and lengths (R,)."""
+    lengths = torch.tensor([len(row) for row in rows])
+    padded = torch.full((len(rows), int(lengths.max())), PAD)
+    for index, row in enumerate(rows):
+        padded[index, : len(row)] = torch.tensor(row)
+    return padded, lengths
+
+
+def words(text: str) -> list[str]:
+    """The words of a caption without punctuation: what the reward compares."""
+    return re.findall(r"[\w'-]+", text)
+
+
+def cider_reward(pool: CaptionPool, tokenizer: Tokenizer) -> Callable[[Sequence[int], Tensor], Tensor]:
+    """A reward: image index of each row (R,), captions (S, R, T) of token ids -> CIDEr-D (S, R), 0..10."""
+    scorer = CiderD({str(index): [words(text) for text in texts] for index, texts in enumerate(pool.texts)})
+
+    def reward(images: Sequence[int], captions: Tensor) -> Tensor:
+        samples, rows, _ = captions.shape
+        decoded = [decode(tokenizer, [i for i in row if i != PAD]) for row in captions.flatten(0, 1).tolist()]
+        scores = [scorer.score(words(text), str(images[i % rows])) for i, text in enumerate(decoded)]
+        return torch.tensor(scores).view(samples, rows)
+
+    return reward

@@ -1,0 +1,485 @@
+"""The training loop: every recipe is a list of stages of one loop.
+
+A step is a function of the weights, the optimiser's state and the step's number: data order, views, masks, samples
+and dropout are drawn from generators seeded by that number. An interrupted run therefore resumes exactly.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from safetensors.torch import save_file
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+
+from fastcap.checkpoint import load_tensors, save_checkpoint
+from fastcap.config import EOS, MASK, PAD, SPECIAL_TOKENS, BOS, StageConfig, TrainConfig
+from fastcap.data.augment import augment
+from fastcap.data.cache import ImageCache
+from fastcap.data.tokenizer import clean_caption, decode, train_tokenizer
+from fastcap.errors import ConfigError, FastcapError, ModelFileError
+from fastcap.evaluation.cider import CiderD
+from fastcap.evaluation.ptb import ptb_tokens
+from fastcap.generation.autoregressive import beam_search
+from fastcap.layers import ImageTokens
+from fastcap.losses.language import balance_loss, causal_loss, length_loss, mask_tokens, masked_loss
+from fastcap.losses.reward import reward_loss
+from fastcap.model import CaptionModel, TorchStepper
+from fastcap.training.captions import CaptionPool, cider_reward, pad_rows, read_examples, read_texts
+from fastcap.training.curves import draw_curves
+from fastcap.training.features import FrozenFeatures
+from fastcap.training.teachers import initialise_from_mobilenetv2
+
+__all__ = ["TrainingStep", "train"]
+
+console = Console(stderr=True)
+
+
+class TrainingStep(nn.Module):
+    """A model and its losses behind one `forward`, as data-parallel wrappers need it."""
+
+    def __init__(self, model: CaptionModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: dict[str, Tensor], stage: StageConfig, reward: Any, seed: int) -> dict[str, Tensor]:
+        """The losses of a batch by name, unweighted; those of weight 0 are not computed."""
+        model, generator = self.model, torch.Generator().manual_seed(seed)
+        backbone = model.backbone
+        image = backbone.mix(batch["features"]) if "features" in batch else model.encode(batch["pixels"])
+        state = model.decoder.prepare(image)
+        token_ids, lengths = batch["token_ids"], batch["lengths"]
+        losses = {"balance": balance_loss(state)}
+        if stage.length:
+            losses["length"] = length_loss(model.length_predictor(image.pooled), batch["length_target"])
+        if stage.causal:
+            losses["causal"] = causal_loss(model.decoder, state, token_ids, lengths, stage.smoothing)
+        if stage.masked:
+            masked = mask_tokens(token_ids, lengths, generator)
+            losses["masked"] = masked_loss(model.decoder, state, token_ids, lengths, masked, stage.smoothing)
+        if stage.reward:
+            losses["reward"], losses["cider_sampled"] = self.reward(
+                image, state, lengths, stage.samples, reward, generator
+            )
+        return losses
+
+    def reward(
+        self, image: ImageTokens, state: Any, lengths: Tensor, samples: int, reward: Any, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Self-critical loss of one refinement pass, drawn evenly: the first sees masks only, a later one what the
+        passes before it would have kept."""
+        refiner = self.model.refiner
+        steps = torch.arange(int(lengths.max()), device=lengths.device)
+        inside = steps < lengths[:, None]
+        token_ids = torch.full_like(inside, PAD, dtype=torch.long)
+        masked = inside
+        done = int(torch.randint(refiner.passes, (), generator=generator))
+        if done:
+            with torch.no_grad():
+                earlier = refiner(state, lengths, len(steps), passes=done)
+                token_ids = earlier.token_ids
+                masked = refiner.least_certain(
+                    earlier.probabilities, lengths * (refiner.passes - done) // refiner.passes
+                ) & inside
+        return reward_loss(self.model.decoder, state, token_ids, lengths, masked, samples, reward, generator)
+
+
+def train(config: TrainConfig, *, accept_changes: bool = False) -> Path:
+    """Train by a recipe, from its last checkpoint if there is one; returns the best checkpoint's directory.
+
+    Args:
+        accept_changes: resume although the recipe differs from the one that the checkpoint was trained by.
+
+    Raises:
+        FastcapError: bad data or settings, a checkpoint that does not fit, a loss that is not finite.
+        KeyboardInterrupt: after the state has been saved.
+    """
+    return Trainer(config, accept_changes).run()
+
+
+class Trainer:
+    """One run: data, model, weight average, optimiser, position."""
+
+    def __init__(self, config: TrainConfig, accept_changes: bool = False) -> None:
+        self.config = config
+        self.output = Path(config.output)
+        self.checkpoints = self.output / "checkpoints"
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        self.accelerator = Accelerator(mixed_precision=config.precision)
+        self.device = self.accelerator.device
+        torch.manual_seed(config.seed)
+        latest = self.latest_checkpoint()
+        if latest is not None:
+            self.check_recipe(latest, accept_changes)
+        parts = read_examples(config.data, "train")
+        self.tokenizer = self.load_tokenizer(latest, parts)
+        self.pool = CaptionPool.build(parts, self.tokenizer, config.model.max_length)
+        self.val_paths, self.val_scorer = self.validation_set()
+        self.images = ImageCache(Path(config.data.cache) / f"train-{config.model.image_size}", config.model.image_size)
+        self.images.build(self.pool.paths)
+        self.val_images = ImageCache(Path(config.data.cache) / f"val-{config.model.image_size}", self.images.size)
+        self.val_images.build(self.val_paths)
+        self.model = CaptionModel(config.model)
+        if latest is None and config.data.teacher:
+            initialise_from_mobilenetv2(self.model.backbone, Path(config.data.root) / config.data.teacher)
+        self.model.to(self.device)
+        self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        self.updates = 0
+        self.stage_index, self.step, self.best = 0, 0, -1.0
+        self.reward = cider_reward(self.pool, self.tokenizer)
+        self.features: FrozenFeatures | None = None
+        self.moments: dict[str, Tensor] = {}
+        if latest is not None:
+            self.restore(latest)
+        n_human = sum(len(captions.get("human", [])) for captions in self.pool.token_ids)
+        console.print(
+            f"{len(self.pool.paths)} training images, {n_human} human captions "
+            f"({self.pool.skipped} longer than {config.model.max_length} tokens left out), "
+            f"{sum(p.numel() for p in self.model.parameters()) / 1e6:.2f} M parameters, device {self.device}"
+        )
+
+    # Data
+
+    def load_tokenizer(self, latest: Path | None, parts: Any) -> Tokenizer:
+        """The run's tokenizer: from its checkpoint, or learnt from all training captions and texts."""
+        if latest is not None:
+            return Tokenizer.from_file(str(latest / "tokenizer.json"))
+        texts = [caption for _, examples in parts for example in examples for caption in example.captions]
+        texts += list(read_texts(self.config.data))
+        tokenizer = train_tokenizer(map(clean_caption, texts), self.config.model.vocab_size)
+        marks = [tokenizer.token_to_id(token) for token in SPECIAL_TOKENS]
+        assert marks == list(range(len(SPECIAL_TOKENS))), marks
+        return tokenizer
+
+    def validation_set(self) -> tuple[list[Path], CiderD]:
+        """The first `val_limit` validation images, spread evenly, and a scorer that knows their references."""
+        examples = [example for _, part in read_examples(self.config.data, "val") for example in part]
+        limit = min(self.config.data.val_limit, len(examples))
+        chosen = [examples[i * len(examples) // limit] for i in range(limit)]
+        references = {str(i): [ptb_tokens(text) for text in e.captions] for i, e in enumerate(chosen)}
+        return [example.image for example in chosen], CiderD(references)
+
+    def batch(self, stage: StageConfig, eligible: np.ndarray) -> tuple[dict[str, Tensor], np.ndarray]:
+        """The batch of the current step and its image indices; a process takes its share of the images."""
+        rng = np.random.default_rng([self.config.seed, self.stage_index, self.step])
+        places = np.arange(self.step * stage.images, (self.step + 1) * stage.images)
+        indices = np.empty(stage.images, dtype=np.int64)
+        for epoch in np.unique(places // len(eligible)):
+            order = np.random.default_rng([self.config.seed, self.stage_index, 7, epoch]).permutation(eligible)
+            here = places // len(eligible) == epoch
+            indices[here] = order[places[here] % len(eligible)]
+        indices = indices[self.accelerator.process_index :: self.accelerator.num_processes]
+        rows = [row for i in indices for row in self.pool.draw(i, stage.sources, stage.captions, rng)]
+        token_ids, lengths = pad_rows(rows)
+        target = [self.pool.length_distribution(i, stage.sources, self.config.model.max_length) for i in indices]
+        batch = {"token_ids": token_ids, "lengths": lengths, "length_target": torch.from_numpy(np.stack(target))}
+        if self.features is not None:
+            batch["features"] = self.features[indices, rng.integers(self.config.views, size=len(indices))]
+        else:
+            pixels = [augment(self.images[int(i)], self.pool.texts[i], rng) for i in indices]
+            batch["pixels"] = torch.from_numpy(np.stack(pixels))
+        return {name: value.to(self.device) for name, value in batch.items()}, indices
+
+    def prepare_stage(self, stage: StageConfig) -> None:
+        """Freeze, cache and distil what the stage asks for."""
+        frozen = [self.model.backbone.stem, self.model.backbone.to_stride_16]
+        for module in frozen:
+            module.requires_grad_(stage.freeze == "none")
+        self.features = None
+        if stage.freeze == "convolutions":
+            self.features = FrozenFeatures(
+                Path(self.config.data.cache),
+                self.model.backbone,
+                self.images,
+                self.pool.texts,
+                self.config.views,
+                self.config.seed,
+            )
+        if "distilled" in stage.sources:
+            self.load_distilled()
+
+    def load_distilled(self) -> None:
+        """Beam-search captions of every training image by the causal reading of the average: made once, kept."""
+        path = self.output / "distilled.json"
+        if not path.is_file():
+            captions: list[list[list[int]]] = []
+            with self.averaged_weights(), self.progress() as progress, torch.no_grad():
+                task = progress.add_task("distilling", total=len(self.pool.paths), status="")
+                for start in range(0, len(self.pool.paths), 64):
+                    indices = np.arange(start, min(start + 64, len(self.pool.paths)))
+                    pixels = torch.from_numpy(self.images[indices.tolist()]).to(self.device)
+                    state = self.model.decoder.prepare(self.model.encode(pixels))
+                    found = beam_search(
+                        TorchStepper(self.model.decoder),
+                        state,
+                        len(indices),
+                        beams=3,
+                        max_length=self.config.model.max_length,
+                        min_length=self.config.model.generation.min_length,
+                        bos_id=BOS,
+                        eos_id=EOS,
+                        forbidden=(PAD, BOS, MASK),
+                    )
+                    captions += [[hypothesis.token_ids for hypothesis in image] for image in found]
+                    progress.advance(task, len(indices))
+            self.output.mkdir(parents=True, exist_ok=True)
+            aside = path.with_suffix(".writing")
+            aside.write_text(json.dumps(captions), encoding="utf-8")
+            aside.rename(path)
+        for index, found in enumerate(json.loads(path.read_text(encoding="utf-8"))):
+            self.pool.token_ids[index]["distilled"] = found
+
+    # The loop
+
+    def run(self) -> Path:
+        """All stages that are left."""
+        self.writer = SummaryWriter(str(self.output / "tensorboard"))
+        self.log_file = (self.output / "log.jsonl").open("a", encoding="utf-8")
+        try:
+            while self.stage_index < len(self.config.stages):
+                self.run_stage(self.config.stages[self.stage_index])
+                self.stage_index, self.step = self.stage_index + 1, 0
+                self.moments = {}
+                self.save()
+        finally:
+            self.writer.close()
+            self.log_file.close()
+            if self.accelerator.is_main_process:
+                draw_curves(self.output / "log.jsonl", self.output / "curves.png")
+        return self.output / "best"
+
+    def run_stage(self, stage: StageConfig) -> None:
+        """One stage from `self.step` to its end."""
+        self.prepare_stage(stage)
+        eligible = self.pool.with_sources(stage.sources)
+        optimizer = self.build_optimizer(stage)
+        module, optimizer = self.accelerator.prepare(TrainingStep(self.model).train(), optimizer)
+        weights = {name: getattr(stage, name) for name in ("causal", "masked", "length", "balance", "reward")}
+        spent, done = time.perf_counter(), 0
+        with self.progress() as progress:
+            task = progress.add_task(stage.name, total=stage.steps, completed=self.step, status="")
+            try:
+                while self.step < stage.steps:
+                    batch, indices = self.batch(stage, eligible)
+                    seed = (self.config.seed * 1_000_003 + self.stage_index) * 1_000_003 + self.step
+                    torch.manual_seed(seed)
+                    rate = stage.learning_rate * schedule(self.step, stage.warmup, stage.steps)
+                    for group in optimizer.param_groups:
+                        group["lr"] = rate * group["scale"]
+                    row_images = np.repeat(indices, stage.captions)
+                    with self.accelerator.autocast():
+                        losses = module(batch, stage, lambda c, rows=row_images: self.reward(rows, c), seed)
+                    loss = sum(weights[name] * value for name, value in losses.items() if name in weights)
+                    if not torch.isfinite(loss):
+                        self.stop_on_nonfinite(batch, losses)
+                    optimizer.zero_grad()
+                    self.accelerator.backward(loss)
+                    norm = self.accelerator.clip_grad_norm_(self.model.parameters(), stage.clip)
+                    optimizer.step()
+                    self.update_average()
+                    self.step, done = self.step + 1, done + 1
+                    progress.update(
+                        task, completed=self.step, status=f"loss {loss:.3f} {done / (time.perf_counter() - spent):.2f} it/s"
+                    )
+                    if self.step % self.config.log_every == 0:
+                        values = {name: value.item() for name, value in losses.items()}
+                        self.log(stage, loss=loss.item(), rate=rate, gradient=float(norm), **values)
+                    if self.step % self.config.evaluate_every == 0 or self.step == stage.steps:
+                        self.validate(stage, optimizer)
+                    if self.step % self.config.checkpoint_every == 0:
+                        self.save(optimizer)
+            except KeyboardInterrupt:
+                self.save(optimizer)
+                raise
+
+    def build_optimizer(self, stage: StageConfig) -> torch.optim.Optimizer:
+        """AdamW: no decay for vectors, an own rate for the backbone; moments restored after a resume."""
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad:
+                scale = stage.backbone_rate if name.startswith("backbone.") else 1.0
+                decay = stage.weight_decay if parameter.ndim > 1 else 0.0
+                groups.setdefault((scale, decay), []).append(parameter)
+        optimizer = torch.optim.AdamW(
+            [{"params": params, "scale": scale, "weight_decay": decay} for (scale, decay), params in groups.items()],
+            betas=(0.9, 0.98),
+        )
+        for name, parameter in self.model.named_parameters():
+            if f"{name}:step" in self.moments:
+                optimizer.state[parameter] = {
+                    part: self.moments[f"{name}:{part}"] for part in ("step", "exp_avg", "exp_avg_sq")
+                }
+        return optimizer
+
+    def update_average(self) -> None:
+        """Exponential moving average of the weights; young averages forget faster."""
+        self.updates += 1
+        decay = min(self.config.ema, (1 + self.updates) / (10 + self.updates))
+        with torch.no_grad():
+            for name, value in self.model.state_dict().items():
+                self.average[name].lerp_(value, 1 - decay)
+
+    def averaged_weights(self) -> Any:
+        """A context in which the model holds the average."""
+        return AveragedWeights(self.model, self.average)
+
+    @torch.no_grad()
+    def validate(self, stage: StageConfig, optimizer: Any) -> None:
+        """CIDEr-D of the parallel reading on the validation images; the best so far is kept."""
+        generation = self.config.model.generation
+        limits = torch.tensor([generation.min_length, self.config.model.max_length], device=self.device)
+        count = torch.tensor([generation.candidates], device=self.device)
+        captions: dict[str, list[str]] = {}
+        with self.averaged_weights():
+            for start in range(0, len(self.val_paths), 50):
+                batch = range(start, min(start + 50, len(self.val_paths)))
+                pixels = torch.from_numpy(self.val_images[list(batch)]).to(self.device)
+                found = self.model(pixels, limits, count)
+                for index, ids in zip(batch, found.token_ids[:, 0].tolist(), strict=True):
+                    captions[str(index)] = ptb_tokens(decode(self.tokenizer, [i for i in ids if i != PAD]))
+        cider = 100 * self.val_scorer.corpus(captions)[0]
+        self.log(stage, val_cider=cider, distinct=len({tuple(caption) for caption in captions.values()}))
+        console.print(f"{stage.name} {self.step}: val CIDEr {cider:.2f}; {' '.join(captions['0'])}")
+        if cider > self.best:
+            self.best = cider
+            if self.accelerator.is_main_process:
+                save_checkpoint(self.output / "best", self.config.model, self.average, self.tokenizer)
+
+    def stop_on_nonfinite(self, batch: dict[str, Tensor], losses: dict[str, Tensor]) -> None:
+        """Save the batch that made a loss infinite or NaN, and say what to do."""
+        path = self.output / "nonfinite_batch.safetensors"
+        save_file({name: value.contiguous().cpu() for name, value in batch.items()}, path)
+        values = ", ".join(f"{name} {value.item():.4g}" for name, value in losses.items())
+        raise FastcapError(
+            f"the loss is not finite at stage {self.stage_index} step {self.step} ({values}); the batch is in {path}. "
+            "Lower learning_rate or clip, or use precision=no; the last checkpoint is intact"
+        )
+
+    # State
+
+    def latest_checkpoint(self) -> Path | None:
+        """The newest checkpoint of this run."""
+        return max(self.checkpoints.glob("step-*"), default=None)
+
+    def check_recipe(self, latest: Path, accept_changes: bool) -> None:
+        """Refuse to resume under another recipe unless told to."""
+        try:
+            before = json.loads((latest / "recipe.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ModelFileError(f"{latest / 'recipe.json'} cannot be read: {error}") from error
+        now = json.loads(json.dumps(dataclasses.asdict(self.config)))
+        changed = [key for key in now if now[key] != before.get(key)]
+        if changed and not accept_changes:
+            raise ConfigError(
+                f"{latest} was trained by another recipe (different: {', '.join(changed)}); choose another output, "
+                "or resume all the same with --accept-changes"
+            )
+
+    def save(self, optimizer: Any = None) -> None:
+        """Write a checkpoint that resumes exactly, and delete all but the last `keep_last`."""
+        if not self.accelerator.is_main_process:
+            return
+        state = {f"weights:{name}": value for name, value in self.model.state_dict().items()}
+        if optimizer is not None:
+            for name, parameter in self.model.named_parameters():
+                for part, value in optimizer.state.get(parameter, {}).items():
+                    state[f"moments:{name}:{part}"] = value
+        position = {
+            "stage": self.stage_index,
+            "step": self.step,
+            "updates": self.updates,
+            "best": self.best,
+            "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else None,
+        }
+        total = sum(stage.steps for stage in self.config.stages[: self.stage_index]) + self.step
+        save_checkpoint(
+            self.checkpoints / f"step-{total:07d}",
+            self.config.model,
+            self.average,
+            self.tokenizer,
+            tensors={"training.safetensors": state},
+            documents={"position.json": position, "recipe.json": dataclasses.asdict(self.config)},
+        )
+        for old in sorted(self.checkpoints.glob("step-*"))[: -self.config.keep_last]:
+            shutil.rmtree(old)
+
+    def restore(self, latest: Path) -> None:
+        """Continue from a checkpoint."""
+        try:
+            position = json.loads((latest / "position.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ModelFileError(f"{latest / 'position.json'} cannot be read: {error}") from error
+        state = load_tensors(latest / "training.safetensors")
+        average = load_tensors(latest / "model.safetensors")
+        self.average = {name: value.to(self.device) for name, value in average.items()}
+        self.model.load_state_dict(
+            {name.removeprefix("weights:"): value for name, value in state.items() if name.startswith("weights:")}
+        )
+        self.moments = {
+            name.removeprefix("moments:"): value if name.endswith(":step") else value.to(self.device)
+            for name, value in state.items()
+            if name.startswith("moments:")
+        }
+        self.stage_index, self.step = position["stage"], position["step"]
+        self.updates, self.best = position["updates"], position["best"]
+        if position["scaler"] and self.accelerator.scaler:
+            self.accelerator.scaler.load_state_dict(position["scaler"])
+        console.print(f"resuming from {latest}")
+
+    # Logs
+
+    def progress(self) -> Progress:
+        """The progress bar of a stage."""
+        columns = (
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[status]}"),
+            TimeRemainingColumn(),
+        )
+        return Progress(*columns, console=console, disable=not self.accelerator.is_main_process)
+
+    def log(self, stage: StageConfig, **values: float) -> None:
+        """One line of log.jsonl, and the same to TensorBoard."""
+        if not self.accelerator.is_main_process:
+            return
+        total = sum(stage.steps for stage in self.config.stages[: self.stage_index]) + self.step
+        row = {"stage": stage.name, "step": total, "time": round(time.time(), 1)}
+        self.log_file.write(json.dumps(row | {key: round(value, 6) for key, value in values.items()}) + "\n")
+        self.log_file.flush()
+        for key, value in values.items():
+            self.writer.add_scalar(key, value, total)
+
+
+class AveragedWeights:
+    """Swaps the averaged weights in, evaluates with them, and puts the trained ones back."""
+
+    def __init__(self, model: CaptionModel, average: dict[str, Tensor]) -> None:
+        self.model, self.average = model, average
+
+    def __enter__(self) -> None:
+        self.training = self.model.training
+        self.own = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        self.model.load_state_dict(self.average)
+        self.model.eval()
+
+    def __exit__(self, *_: object) -> None:
+        self.model.load_state_dict(self.own)
+        self.model.train(self.training)
+
+
+def schedule(step: int, warmup: int, steps: int) -> float:
+    """Linear warm-up, then half a cosine down to 0: the factor of the learning rate at a step."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
