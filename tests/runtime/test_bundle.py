@@ -138,8 +138,8 @@ def test_a_manifest_that_is_no_json_object_says_so(own_bundle, content, reason):
         ("decoding.lengths.short", [8, 4], "decoding.lengths.short is [8, 4]; expected [smallest, largest]"),
         ("decoding.lengths.short", [4, 99], "between 4 and 24"),
         ("decoding.lengths.long", None, "decoding.lengths.long is missing"),
-        ("decoding.lenghts", {}, "unknown key 'decoding.lenghts', did you mean 'lengths'?"),
-        ("licens", "MIT", "unknown key 'licens', did you mean 'licence'?"),
+        ("decoding.lenghts", {}, "unknown key 'decoding.lenghts' (did you mean 'lengths'?)"),
+        ("licens", "MIT", "unknown key 'licens' (did you mean 'licence'?)"),
         ("files", None, "files is missing"),
         ("quality", 3, "quality is 3; expected an object"),
     ],
@@ -337,7 +337,7 @@ def test_an_unknown_name_is_told_the_nearest_and_all_known(installed):
     with pytest.raises(ConfigError) as caught:
         find_model("fastcap-tni")
     assert str(caught.value) == (
-        "unknown model 'fastcap-tni', did you mean 'fastcap-tiny'?; bundled are: fastcap-tiny"
+        "unknown model 'fastcap-tni' (did you mean 'fastcap-tiny'?); bundled are: fastcap-tiny"
     )
 
 

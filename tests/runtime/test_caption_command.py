@@ -167,7 +167,7 @@ def test_damaged_pictures_add_no_warnings_of_other_libraries(tiny_bundle, photos
     [
         (
             ["--length", "shrot"],
-            "did you mean 'short'?; allowed are short, normal, long or a number of words",
+            "did you mean 'short'?); allowed are short, normal, long or a number of words",
         ),
         (["--length", "99"], "a number of words from 4 to 24"),
         (["--length", "-3"], "a number of words from 4 to 24"),

@@ -222,7 +222,7 @@ def find_model(name_or_dir: str | os.PathLike[str]) -> Path:
 def nearest(name: str, known: Iterable[str]) -> str:
     """ ", did you mean 'x'?" for the closest of `known`, or "" when none is close."""
     close = difflib.get_close_matches(name, list(known), n=1)
-    return f", did you mean {close[0]!r}?" if close else ""
+    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

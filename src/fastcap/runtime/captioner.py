@@ -140,10 +140,8 @@ class Captioner:
         try:
             outputs = self._session.run(_OUTPUTS, feed)
         except Exception as error:  # onnxruntime's exception types share no base of their own
-            path = self.bundle.folder / "model.onnx"
-            raise ModelFileError(
-                f"{path}: failed while running ({str(error).partition(chr(10))[0]})"
-            ) from error
+            reason = str(error).partition("\n")[0]
+            raise ModelFileError(f"{path}: failed while running ({reason})") from error
         self._check_outputs(path, outputs, len(pixels), plan)
         wordings = [self._candidates(plan, *rows) for rows in zip(*outputs, strict=True)]
         milliseconds = 1000 * (time.perf_counter() - started) / max(len(wordings), 1)
