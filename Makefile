@@ -37,13 +37,13 @@ train: .venv/.stamp  ## train the bundled model's recipe
 .venv-runtime/.stamp: pyproject.toml
 	@echo "Setting up .venv-runtime, once" >&2
 	@$(PYTHON) -m venv .venv-runtime
-	@.venv-runtime/bin/pip install -q -e .
+	@.venv-runtime/bin/pip install -qq -e .
 	@touch $@
 
 # PyTorch first and at one exact version: otherwise another package's requirement chooses which build comes.
 .venv/.stamp: pyproject.toml
 	@echo "Setting up .venv, once" >&2
 	@$(PYTHON) -m venv .venv
-	@.venv/bin/pip install -q torch==2.13.0
-	@.venv/bin/pip install -q -e ".[dev]"
+	@.venv/bin/pip install -qq torch==2.13.0
+	@.venv/bin/pip install -qq -e ".[dev]"
 	@touch $@
