@@ -73,6 +73,12 @@ def test_a_crop_keeps_the_promised_share_in_order_and_size() -> None:
         assert (row[-1] - row[0]) / 255 > 0.70
 
 
+def test_a_crop_of_nearly_all_is_nearly_the_picture_whatever_its_stretch() -> None:
+    for made in variants(RAMP, ["a dog"], only(crop_scale=0.98)):
+        row = made[0, :, 0].astype(int)
+        assert (row[-1] - row[0]) / 255 > 0.96
+
+
 def test_colours_change_in_strength_and_never_in_name() -> None:
     red = np.zeros((8, 8, 3), np.uint8) + np.array([200, 40, 40], np.uint8)
     for made in variants(red, ["a red ball"], only(brightness=0.2, contrast=0.2, saturation=0.2)):
@@ -123,6 +129,12 @@ def test_another_language_brings_its_own_words() -> None:
 def test_a_strength_out_of_range_is_named(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=f"augmentation {name} is"):
         AugmentSettings(**{name: value})
+
+
+def test_one_text_is_not_mistaken_for_a_list_of_safe_letters() -> None:
+    for is_safe in (is_mirror_safe, is_crop_safe):
+        with pytest.raises(DataError, match="needed: a list of texts"):
+            is_safe("a dog on the left")
 
 
 @pytest.mark.parametrize("image", [np.zeros((4, 4, 3), np.float32), np.zeros((4, 4), np.uint8)])

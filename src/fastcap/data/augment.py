@@ -80,12 +80,12 @@ class AugmentSettings:
 
 def is_mirror_safe(captions: Sequence[str], words: Collection[str] = MIRROR_WORDS) -> bool:
     """Whether a mirror image keeps every caption true: no direction, nothing readable, no digit."""
-    return not any(re.search(r'["“”\d]', text) or _mentions(text, words) for text in captions)
+    return not any(re.search(r'["“”\d]', text) or _mentions(text, words) for text in _texts(captions))
 
 
 def is_crop_safe(captions: Sequence[str], words: Collection[str] = CROP_WORDS) -> bool:
     """Whether losing the rim keeps every caption true: none speaks of corners, edges or the distance."""
-    return not any(_mentions(text, words) for text in captions)
+    return not any(_mentions(text, words) for text in _texts(captions))
 
 
 def augment(
@@ -150,6 +150,12 @@ def _tone_curve(picture: Image.Image, brightness: float, contrast: float) -> lis
 
 def _factor(rng: np.random.Generator, strength: float) -> float:
     return rng.uniform(1 - strength, 1 + strength)
+
+
+def _texts(captions: Sequence[str]) -> Sequence[str]:
+    if isinstance(captions, str):  # is a sequence of letters, in which no word is ever found
+        raise DataError(f"captions is one text, {captions!r}; needed: a list of texts")
+    return captions
 
 
 def _mentions(text: str, words: Collection[str]) -> bool:
