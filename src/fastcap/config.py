@@ -12,12 +12,6 @@ from typing import Any, Literal, TypeVar
 from fastcap.errors import ConfigError
 
 __all__ = [
-    "BOS",
-    "EOS",
-    "MASK",
-    "PAD",
-    "SPECIAL_TOKENS",
-    "UNK",
     "BackboneConfig",
     "DataConfig",
     "DatasetConfig",
@@ -29,10 +23,6 @@ __all__ = [
     "from_mapping",
     "load_config",
 ]
-
-
-SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<mask>", "<unk>")
-PAD, BOS, EOS, MASK, UNK = range(len(SPECIAL_TOKENS))
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from fastcap.backbone.spatial_mamba import SpatialMambaBackbone
-from fastcap.config import MASK, PAD, SPECIAL_TOKENS, ModelConfig
+from fastcap.config import ModelConfig
 from fastcap.decoder.moe_decoder import ImageState, MoEDecoder
 from fastcap.generation.dlag import LengthPredictor
 from fastcap.generation.icmr import ICMRDecoder
 from fastcap.layers import ImageTokens, KeyValueCache
+from fastcap.tokens import MASK, PAD, SPECIAL_TOKENS
 
 __all__ = ["CaptionModel", "Captions", "TorchStepper"]
 
@@ -68,9 +69,11 @@ class CaptionModel(nn.Module):
         """Captions of encoded images by parallel decoding; arguments as in `forward`."""
         lengths, log_p = self.length_predictor.choose(image.pooled, length_range, candidates)
         count = lengths.shape[1]
-        width = lengths.max().item()
+        width = lengths.max()  # a tensor, so that the exported graph keeps it variable
         refined = self.refiner(self.decoder.prepare(image), lengths.reshape(-1), width)
-        token_ids, probabilities, scores = (part.unflatten(0, (-1, count)) for part in refined)
+        token_ids = refined.token_ids.reshape(-1, count, width)
+        probabilities = refined.probabilities.reshape(-1, count, width)
+        scores = refined.scores.reshape(-1, count)
         rank = (scores + self.config.generation.length_weight * log_p).argsort(dim=1, descending=True)
         return Captions(
             token_ids.gather(1, rank[..., None].expand_as(token_ids)),

@@ -37,15 +37,15 @@ def selective_scan(log_decay: Tensor, inputs: Tensor, chunk: int = 49) -> Tensor
     Returns:
         (B, H, N, P), the state after each position.
     """
-    batch, heads, length, channels = inputs.shape
+    heads, length, channels = map(int, inputs.shape[1:])  # int: constants of an exported graph
     padding = -length % chunk if length > chunk else 0
     if padding:
         log_decay = F.pad(log_decay, (0, padding))
         inputs = F.pad(inputs, (0, 0, 0, padding))
     n_chunks = max(1, (length + padding) // chunk)
     size = chunk if n_chunks > 1 else length
-    inputs = inputs.reshape(batch, heads, n_chunks, size, channels)
-    total = log_decay.reshape(batch, heads, n_chunks, size).cumsum(dim=-1)
+    inputs = inputs.reshape(-1, heads, n_chunks, size, channels)
+    total = log_decay.reshape(-1, heads, n_chunks, size).cumsum(dim=-1)
     # decay from position s to position t >= s; differences are taken before exp, so nothing can overflow
     later = torch.ones(size, size, dtype=torch.bool, device=inputs.device).tril()
     between = (total[..., :, None] - total[..., None, :]).masked_fill(~later, -torch.inf).exp()
@@ -58,4 +58,4 @@ def selective_scan(log_decay: Tensor, inputs: Tensor, chunk: int = 49) -> Tensor
             joined.append(states[:, :, index] + from_start[:, :, index] * carried[:, :, None])
             carried = joined[-1][:, :, -1]
         states = torch.stack(joined, dim=2)
-    return states.reshape(batch, heads, n_chunks * size, channels)[:, :, :length]
+    return states.reshape(-1, heads, n_chunks * size, channels)[:, :, :length]

@@ -113,51 +113,47 @@ class SpatialMambaBlock(nn.Module):
 
     def selected(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """log decay, input weight Δ B and output weight C, each (B, directions, H, N)."""
-        step, b, c = (
-            self.select(y).flatten(2).reshape(y.shape[0], self.n_directions, 3, self.n_heads, -1).unbind(dim=2)
-        )
+        step, b, c = self.select(y).flatten(2).reshape(y.shape[0], self.n_directions, 3, self.n_heads, -1).unbind(dim=2)
         step = F.softplus(step)
         log_decay = -step * self.log_rate.exp()[:, None]
         return log_decay, step * b, c
 
     def fused(self, y: Tensor) -> Tensor:
         """One raster scan, then structure-aware state fusion."""
-        batch, width, rows, columns = y.shape
+        width, rows, columns = map(int, y.shape[1:])
         log_decay, b, c = (part[:, 0] for part in self.selected(y))  # (B, H, N)
-        inputs = y.reshape(batch, self.n_heads, width // self.n_heads, -1).transpose(2, 3)  # (B, H, N, P)
+        inputs = y.reshape(-1, self.n_heads, width // self.n_heads, rows * columns).transpose(2, 3)  # (B, H, N, P)
         states = selective_scan(log_decay, inputs * b[..., None])
-        states = states.transpose(2, 3).reshape(batch, width, rows, columns)
+        states = states.transpose(2, 3).reshape(-1, width, rows, columns)
         states = self.fusion[0](states) + self.fusion[1](states) + self.fusion[2](states)
-        heads = states.reshape(batch, self.n_heads, -1, rows * columns) * c[:, :, None]
-        return heads.reshape(batch, width, rows, columns)
+        heads = states.reshape(-1, self.n_heads, width // self.n_heads, rows * columns) * c[:, :, None]
+        return heads.reshape(-1, width, rows, columns)
 
     def crossed(self, y: Tensor) -> Tensor:
         """Four scans along rows and columns, both ways, merged in place."""
-        batch, width, rows, columns = y.shape
+        width, rows, columns = map(int, y.shape[1:])
         log_decay, b, c = self.selected(y)  # (B, 4, H, N)
-        inputs = y.reshape(batch, self.n_heads, width // self.n_heads, -1).transpose(2, 3)  # (B, H, N, P)
+        inputs = y.reshape(-1, self.n_heads, width // self.n_heads, rows * columns).transpose(2, 3)  # (B, H, N, P)
 
-        def by_columns(part: Tensor, axis: int) -> Tensor:
-            part = part.unflatten(axis, (rows, columns))
-            return part.transpose(axis, axis + 1).flatten(axis, axis + 1)
-
-        def by_rows(part: Tensor, axis: int) -> Tensor:
-            part = part.unflatten(axis, (columns, rows))
-            return part.transpose(axis, axis + 1).flatten(axis, axis + 1)
+        def transposed(part: Tensor, rows: int, columns: int) -> Tensor:
+            """Positions of a (rows, columns) grid, listed row by row, listed column by column instead."""
+            channels = tuple(map(int, part.shape[3:]))
+            grid = part.reshape(-1, self.n_heads, rows, columns, *channels)
+            return grid.transpose(2, 3).reshape(-1, self.n_heads, rows * columns, *channels)
 
         merged = torch.zeros_like(inputs)
         for direction in range(4):
             decay, scanned = log_decay[:, direction], inputs * b[:, direction, :, :, None]
             if direction >= 2:
-                decay, scanned = by_columns(decay, 2), by_columns(scanned, 2)
+                decay, scanned = transposed(decay, rows, columns), transposed(scanned, rows, columns)
             if direction % 2:
                 states = selective_scan(decay.flip(2), scanned.flip(2)).flip(2)
             else:
                 states = selective_scan(decay, scanned)
             if direction >= 2:
-                states = by_rows(states, 2)
+                states = transposed(states, columns, rows)
             merged = merged + states * c[:, direction, :, :, None]
-        return merged.transpose(2, 3).reshape(batch, width, rows, columns)
+        return merged.transpose(2, 3).reshape(-1, width, rows, columns)
 
 
 class SpatialMambaBackbone(nn.Module):
@@ -193,21 +189,22 @@ class SpatialMambaBackbone(nn.Module):
         if len(widths) != len(STRIDES) or len(depths) != len(STRIDES):
             raise ValueError(f"widths and depths need {len(STRIDES)} numbers, got {len(widths)} and {len(depths)}")
         self.d_model = d_model
-        blocks: list[list[nn.Module]] = []
+        to_16: list[nn.Module] = []
+        to_32: list[nn.Module] = []
         d_in = stem_width
         for stage, (width, depth, stride) in enumerate(zip(widths, depths, STRIDES, strict=True)):
-            blocks.append([])
+            blocks = to_16 if stage < STAGES_TO_STRIDE_16 else to_32
             for index in range(depth):
                 block_stride = stride if index == 0 else 1
-                blocks[-1].append(InvertedResidual(d_in, width, block_stride, expansion if stage else 1))
+                blocks.append(InvertedResidual(d_in, width, block_stride, expansion if stage else 1))
                 d_in = width
         self.stem = ConvBlock(3, stem_width, 3, 2)
-        self.to_stride_16 = nn.Sequential(*sum(blocks[:STAGES_TO_STRIDE_16], []))
+        self.to_stride_16 = nn.Sequential(*to_16)
         self.d_stride_16 = widths[STAGES_TO_STRIDE_16 - 1]
         self.mamba_14 = nn.Sequential(
             *(SpatialMambaBlock(self.d_stride_16, n_heads, scan) for _ in range(mamba_depths[0]))
         )
-        self.to_stride_32 = nn.Sequential(*sum(blocks[STAGES_TO_STRIDE_16:], []))
+        self.to_stride_32 = nn.Sequential(*to_32)
         self.head = ConvBlock(d_in, head_width, 1)
         self.project = nn.Conv2d(head_width, d_model, 1)
         self.mamba_7 = nn.Sequential(*(SpatialMambaBlock(d_model, n_heads, scan) for _ in range(mamba_depths[1])))

@@ -5,6 +5,7 @@ Letters: B images, N image tokens, M caption positions of one image, H heads, K 
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -57,12 +58,12 @@ class RankAugmentedLinearAttention(nn.Module):
 
     def split(self, x: Tensor) -> Tensor:
         """(B, M, D) -> (B, H, M, K)."""
-        return x.unflatten(-1, (self.n_heads, self.d_head)).transpose(1, 2)
+        return x.reshape(x.shape[0], -1, self.n_heads, self.d_head).transpose(1, 2)
 
     def keys_values_weights(self, image_tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """κ(keys) and values (B, H, N, K), and α (B, H, N) whose sum over N is N."""
         batch, n_tokens, width = image_tokens.shape
-        side = round(n_tokens**0.5)
+        side = math.isqrt(int(n_tokens))
         keys = kernel(self.split(self.key(image_tokens)))
         values = self.value(image_tokens)
         grid = values.transpose(1, 2).reshape(batch, width, side, side)

@@ -40,5 +40,4 @@ class LengthPredictor(nn.Module):
         outside = (lengths < length_range[0]) | (lengths > length_range[1])
         log_p = self(pooled).masked_fill(outside, -torch.inf).log_softmax(dim=-1)
         ordered, order = log_p.sort(dim=-1, descending=True)
-        count = int(candidates)
-        return order[:, :count], ordered[:, :count]
+        return order[:, :candidates], ordered[:, :candidates]

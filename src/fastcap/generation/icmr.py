@@ -7,12 +7,13 @@ and predicted anew, given the rest. Letters: R caption rows, T tokens.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from fastcap.decoder.moe_decoder import ImageState, MoEDecoder
+if TYPE_CHECKING:
+    from fastcap.decoder.moe_decoder import ImageState, MoEDecoder
 
 __all__ = ["ICMRDecoder", "Refined"]
 
@@ -40,9 +41,7 @@ class ICMRDecoder(nn.Module):
         forbidden: token ids that may never be produced (marks, and any words ruled out).
     """
 
-    def __init__(
-        self, decoder: MoEDecoder, passes: int, pad_id: int, mask_id: int, forbidden: Sequence[int]
-    ) -> None:
+    def __init__(self, decoder: MoEDecoder, passes: int, pad_id: int, mask_id: int, forbidden: Sequence[int]) -> None:
         super().__init__()
         if passes < 1:
             raise ValueError(f"passes is {passes}; allowed: 1 or more")
@@ -54,7 +53,9 @@ class ICMRDecoder(nn.Module):
         barred[list(forbidden)] = -torch.inf
         self.register_buffer("barred", barred, persistent=False)
 
-    def forward(self, image_state: ImageState, lengths: Tensor, width: int, passes: int | None = None) -> Refined:
+    def forward(
+        self, image_state: ImageState, lengths: Tensor, width: int | Tensor, passes: int | None = None
+    ) -> Refined:
         """lengths (R,) in 1..width; `width` is T, the columns to decode -> Refined after all passes, or `passes`."""
         steps = torch.arange(width, device=lengths.device)
         padded = steps >= lengths[:, None]
@@ -84,7 +85,12 @@ class ICMRDecoder(nn.Module):
         return kept
 
     def predict(
-        self, image_state: ImageState, token_ids: Tensor, probabilities: Tensor, masked: Tensor, lengths: Tensor
+        self,
+        image_state: ImageState,
+        token_ids: Tensor,
+        probabilities: Tensor,
+        masked: Tensor,
+        lengths: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Fill the masked positions; a token equal to its left neighbour gives way to the second choice."""
         logits = self.decoder.logits(token_ids, image_state, causal=False, lengths=lengths)

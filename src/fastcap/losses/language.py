@@ -5,12 +5,16 @@ Letters: B images, R caption rows, T tokens, D width, V vocabulary, E experts.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fastcap.config import BOS, EOS, MASK, PAD
-from fastcap.decoder.moe_decoder import ImageState, MoEDecoder
+from fastcap.tokens import BOS, EOS, MASK, PAD
+
+if TYPE_CHECKING:
+    from fastcap.decoder.moe_decoder import ImageState, MoEDecoder
 
 __all__ = ["balance_loss", "causal_loss", "length_loss", "mask_tokens", "masked_loss"]
 
@@ -36,7 +40,12 @@ def mask_tokens(token_ids: Tensor, lengths: Tensor, generator: torch.Generator) 
 
 
 def masked_loss(
-    decoder: MoEDecoder, state: ImageState, token_ids: Tensor, lengths: Tensor, masked: Tensor, smoothing: float
+    decoder: MoEDecoder,
+    state: ImageState,
+    token_ids: Tensor,
+    lengths: Tensor,
+    masked: Tensor,
+    smoothing: float,
 ) -> Tensor:
     """Cross-entropy of the masked tokens given the others (Ghazvininejad et al. 2019); `masked` is (R, T)."""
     hidden = decoder.hidden(token_ids.masked_fill(masked, MASK), state, causal=False, lengths=lengths)

@@ -4,12 +4,15 @@ siblings (Rennie et al. 2017; for parallel decoders as in CMAL, Guo et al. 2020)
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from fastcap.config import MASK, SPECIAL_TOKENS
-from fastcap.decoder.moe_decoder import ImageState, MoEDecoder
+from fastcap.tokens import MASK, SPECIAL_TOKENS
+
+if TYPE_CHECKING:
+    from fastcap.decoder.moe_decoder import ImageState, MoEDecoder
 
 __all__ = ["reward_loss"]
 

@@ -13,11 +13,12 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from fastcap.config import PAD, DataConfig
+from fastcap.config import DataConfig
 from fastcap.data.readers import Examples, load_dataset
 from fastcap.data.tokenizer import clean_caption, decode, encode
 from fastcap.errors import ConfigError, DataError
 from fastcap.evaluation.cider import CiderD
+from fastcap.tokens import PAD
 
 __all__ = ["CaptionPool", "cider_reward", "read_examples", "read_texts"]
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from fastcap.checkpoint import load_tensors, save_checkpoint
-from fastcap.config import EOS, MASK, PAD, SPECIAL_TOKENS, BOS, StageConfig, TrainConfig
+from fastcap.config import StageConfig, TrainConfig
 from fastcap.data.augment import augment
 from fastcap.data.cache import ImageCache
 from fastcap.data.tokenizer import clean_caption, decode, train_tokenizer
@@ -37,6 +37,7 @@ from fastcap.layers import ImageTokens
 from fastcap.losses.language import balance_loss, causal_loss, length_loss, mask_tokens, masked_loss
 from fastcap.losses.reward import reward_loss
 from fastcap.model import CaptionModel, TorchStepper
+from fastcap.tokens import BOS, EOS, MASK, PAD, SPECIAL_TOKENS
 from fastcap.training.captions import CaptionPool, cider_reward, pad_rows, read_examples, read_texts
 from fastcap.training.curves import draw_curves
 from fastcap.training.features import FrozenFeatures
@@ -76,7 +77,13 @@ class TrainingStep(nn.Module):
         return losses
 
     def reward(
-        self, image: ImageTokens, state: Any, lengths: Tensor, samples: int, reward: Any, generator: torch.Generator
+        self,
+        image: ImageTokens,
+        state: Any,
+        lengths: Tensor,
+        samples: int,
+        reward: Any,
+        generator: torch.Generator,
     ) -> tuple[Tensor, Tensor]:
         """Self-critical loss of one refinement pass, drawn evenly: the first sees masks only, a later one what the
         passes before it would have kept."""
@@ -90,9 +97,10 @@ class TrainingStep(nn.Module):
             with torch.no_grad():
                 earlier = refiner(state, lengths, len(steps), passes=done)
                 token_ids = earlier.token_ids
-                masked = refiner.least_certain(
-                    earlier.probabilities, lengths * (refiner.passes - done) // refiner.passes
-                ) & inside
+                masked = (
+                    refiner.least_certain(earlier.probabilities, lengths * (refiner.passes - done) // refiner.passes)
+                    & inside
+                )
         return reward_loss(self.model.decoder, state, token_ids, lengths, masked, samples, reward, generator)
 
 
@@ -185,7 +193,11 @@ class Trainer:
         rows = [row for i in indices for row in self.pool.draw(i, stage.sources, stage.captions, rng)]
         token_ids, lengths = pad_rows(rows)
         target = [self.pool.length_distribution(i, stage.sources, self.config.model.max_length) for i in indices]
-        batch = {"token_ids": token_ids, "lengths": lengths, "length_target": torch.from_numpy(np.stack(target))}
+        batch = {
+            "token_ids": token_ids,
+            "lengths": lengths,
+            "length_target": torch.from_numpy(np.stack(target)),
+        }
         if self.features is not None:
             batch["features"] = self.features[indices, rng.integers(self.config.views, size=len(indices))]
         else:
@@ -292,7 +304,9 @@ class Trainer:
                     self.update_average()
                     self.step, done = self.step + 1, done + 1
                     progress.update(
-                        task, completed=self.step, status=f"loss {loss:.3f} {done / (time.perf_counter() - spent):.2f} it/s"
+                        task,
+                        completed=self.step,
+                        status=f"loss {loss:.3f} {done / (time.perf_counter() - spent):.2f} it/s",
                     )
                     if self.step % self.config.log_every == 0:
                         values = {name: value.item() for name, value in losses.items()}
@@ -444,7 +458,10 @@ class Trainer:
     def progress(self) -> Progress:
         """The progress bar of a stage."""
         columns = (
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[status]}"),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[status]}"),
             TimeRemainingColumn(),
         )
         return Progress(*columns, console=console, disable=not self.accelerator.is_main_process)
