@@ -120,6 +120,7 @@ class StageConfig:
     augmented views an image; "none" trains everything from pixels, augmented anew each time.
     `captions`: caption rows drawn an image a step. `sources`: which captions may be drawn: human, machine, and
     distilled, which are beam-search captions of this model's own causal reading, made when a stage first asks.
+    `convolution_rate`: factor of the learning rate of convolutions, which may come from a teacher.
     Weights of the losses: `causal`, `masked`, `length`, `balance` (of the experts' use), `reward` (self-critical
     CIDEr of the parallel reading, with `samples` captions drawn a row).
     """
@@ -131,7 +132,7 @@ class StageConfig:
     captions: int = 3
     sources: tuple[str, ...] = ("human", "machine")
     freeze: Literal["convolutions", "none"] = "convolutions"
-    backbone_rate: float = 1.0
+    convolution_rate: float = 1.0
     warmup: int = 100
     weight_decay: float = 0.01
     clip: float = 1.0

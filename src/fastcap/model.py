@@ -48,7 +48,7 @@ class CaptionModel(nn.Module):
         )
         self.length_predictor = LengthPredictor(config.d_model, config.max_length)
         self.refiner = ICMRDecoder(
-            self.decoder, config.generation.passes, PAD, MASK, forbidden=range(len(SPECIAL_TOKENS))
+            config.vocab_size, config.generation.passes, PAD, MASK, forbidden=range(len(SPECIAL_TOKENS))
         )
 
     def encode(self, images: Tensor) -> ImageTokens:
@@ -70,7 +70,7 @@ class CaptionModel(nn.Module):
         lengths, log_p = self.length_predictor.choose(image.pooled, length_range, candidates)
         count = lengths.shape[1]
         width = lengths.max()  # a tensor, so that the exported graph keeps it variable
-        refined = self.refiner(self.decoder.prepare(image), lengths.reshape(-1), width)
+        refined = self.refiner(self.decoder, self.decoder.prepare(image), lengths.reshape(-1), width)
         token_ids = refined.token_ids.reshape(-1, count, width)
         probabilities = refined.probabilities.reshape(-1, count, width)
         scores = refined.scores.reshape(-1, count)

@@ -39,9 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--peers", action="store_true", help="time other captioners' architectures in the same run (minutes)"
     )
-    parser.add_argument(
-        "--image", type=Path, metavar="PATH", help="measure this photo instead of the two made ones"
-    )
+    parser.add_argument("--image", type=Path, metavar="PATH", help="measure this photo instead of the two made ones")
     parser.add_argument(
         "--repeats",
         type=_repeats,
@@ -56,9 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure and print; raises ImageError or ModelFileError before anything is timed."""
     if args.json and args.json != "-" and not Path(args.json).resolve().parent.is_dir():
-        raise FastcapError(
-            f"{args.json}: its folder does not exist; --json takes a file in an existing folder"
-        )
+        raise FastcapError(f"{args.json}: its folder does not exist; --json takes a file in an existing folder")
     try:
         find_model(args.model)
     except ConfigError as error:
@@ -94,18 +90,14 @@ def measure(model: str, image: Path | None, repeats: int, peers: bool) -> dict[s
     }
     with tempfile.TemporaryDirectory() as folder:
         if image is None:
-            photos = {
-                name: Path(folder) / f"{width}x{height}.jpg" for name, (width, height) in PHOTOS.items()
-            }
+            photos = {name: Path(folder) / f"{width}x{height}.jpg" for name, (width, height) in PHOTOS.items()}
             for name, path in photos.items():
                 path.write_bytes(sample_photo(*PHOTOS[name], seed=SEED))
         else:
             load_image(image)
             photos = {image.name: image}
         for name, path in photos.items():
-            threads = [
-                {"threads": count, "stages": measure_stages(model, path, count, repeats)} for count in THREADS
-            ]
+            threads = [{"threads": count, "stages": measure_stages(model, path, count, repeats)} for count in THREADS]
             result["photos"].append({"name": name, "bytes": path.stat().st_size, "runs": threads})
         result["process"] = measure_process(model, next(iter(photos.values())))
     if peers:
@@ -147,9 +139,7 @@ def _show(result: dict[str, Any]) -> None:
     flags = " ".join(machine["flags"]) or "none listed"
     load = machine["load_average"]
     busy = "" if load is None else f", load {load} (near 0 is a quiet machine)"
-    console.print(
-        f"{machine['cpu']}, {machine['cores']} cores, vector instructions: {flags}{busy}", highlight=False
-    )
+    console.print(f"{machine['cpu']}, {machine['cores']} cores, vector instructions: {flags}{busy}", highlight=False)
     console.print(_stage_table(result))
     memory = process["peak_memory_mb"]
     console.print(

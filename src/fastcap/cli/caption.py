@@ -26,9 +26,7 @@ _PROGRESS_FROM = 20  # images; fewer are done before a bar would be drawn
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
-    parser.add_argument(
-        "paths", nargs="+", metavar="PATH", help="image file, folder, glob pattern, or - for stdin"
-    )
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="image file, folder, glob pattern, or - for stdin")
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     parser.add_argument("--recursive", action="store_true", help="look into the folders of a folder, too")
     parser.add_argument(
@@ -37,9 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME|DIR",
         help="bundled model or model directory (%(default)s)",
     )
-    parser.add_argument(
-        "--threads", type=int, default=1, metavar="N", help="CPU threads, 1 to 64 (%(default)s)"
-    )
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads, 1 to 64 (%(default)s)")
     parser.add_argument(
         "--candidates", type=int, default=1, metavar="N", help="different wordings to print (%(default)s)"
     )

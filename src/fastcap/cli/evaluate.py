@@ -46,9 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="only the first N pictures; CIDEr then differs from that of the whole split",
     )
-    parser.add_argument(
-        "--threads", type=_positive, default=1, metavar="N", help="CPU threads, 1 to 64 (%(default)s)"
-    )
+    parser.add_argument("--threads", type=_positive, default=1, metavar="N", help="CPU threads, 1 to 64 (%(default)s)")
     parser.add_argument(
         "--length",
         type=_length,
@@ -70,9 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="print the figures as JSON, or write them to a file",
     )
-    parser.add_argument(
-        "--report", type=Path, metavar="FILE.html", help="write a page of pictures with their captions"
-    )
+    parser.add_argument("--report", type=Path, metavar="FILE.html", help="write a page of pictures with their captions")
     parser.set_defaults(usage_error=parser.error)
 
 
@@ -84,9 +80,7 @@ def run(args: argparse.Namespace) -> int:
 
     for option, path in (("--json", args.json), ("--report", args.report)):
         if path and path != "-" and not Path(path).resolve().parent.is_dir():
-            raise FastcapError(
-                f"{path}: its folder does not exist; {option} takes a file in an existing folder"
-            )
+            raise FastcapError(f"{path}: its folder does not exist; {option} takes a file in an existing folder")
     try:
         captioner = Captioner.open(args.model, threads=args.threads)
         captioner.check_options(args.length, args.candidates)

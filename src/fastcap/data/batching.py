@@ -166,9 +166,7 @@ class ShuffledSampler:
                     "an exact resume needs the same data and settings"
                 )
         epoch, position = state.get("epoch"), state.get("position")
-        if not (
-            isinstance(epoch, int) and isinstance(position, int) and epoch >= 0 and 0 <= position < len(self)
-        ):
+        if not (isinstance(epoch, int) and isinstance(position, int) and epoch >= 0 and 0 <= position < len(self)):
             raise ConfigError(
                 f"the saved sampler has epoch={epoch}, position={position}; allowed: epoch at least 0, "
                 f"position 0 to {len(self) - 1}"

@@ -95,9 +95,7 @@ class ImageCache:
                     stale.unlink()
         return self
 
-    def _append_rows(
-        self, partial: Path, keys: list[list[Any]], pixels: Pixels, workers: int, progress: bool
-    ) -> None:
+    def _append_rows(self, partial: Path, keys: list[list[Any]], pixels: Pixels, workers: int, progress: bool) -> None:
         """Write the rows in order. The file's own length says how many an interrupted build has finished.
 
         Plain writes, not a memory map: on a full disk a write fails with an error, a map kills the process.
@@ -143,9 +141,7 @@ class ImageCache:
                 return
             pixels = np.load(self.folder / Path(index["file"]).name, mmap_mode="r", allow_pickle=False)
             if pixels.shape != (len(index["images"]), self.size, self.size, 3) or pixels.dtype != np.uint8:
-                raise ValueError(
-                    f"holds {pixels.dtype} {pixels.shape}, the index has {len(index['images'])} pictures"
-                )
+                raise ValueError(f"holds {pixels.dtype} {pixels.shape}, the index has {len(index['images'])} pictures")
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"image cache {self.folder} is damaged: {error}; delete the folder") from error
         self._keys, self._pixels = index["images"], pixels

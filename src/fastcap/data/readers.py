@@ -124,9 +124,7 @@ def load_dataset(
     if not 0 <= max_bad_share < 1:
         raise ConfigError(f"max_bad_share is {max_bad_share}; allowed: at least 0, below 1")
     if on_bad_data == "quarantine" and quarantine_file is None:
-        raise ConfigError(
-            "on_bad_data is 'quarantine' but quarantine_file is not set: name the file to write"
-        )
+        raise ConfigError("on_bad_data is 'quarantine' but quarantine_file is not set: name the file to write")
     root = Path(root)
     if not root.is_dir():
         raise DataError(f"data set {name}: root {root} is not a folder")
@@ -195,9 +193,7 @@ def read_flickr(root: Path, split: str) -> Iterator[Row]:
             yield row
     for stem, n in listed.items():
         if stem not in described:
-            yield Row(
-                f"{split_file}:{n}", problem=f"image {stem} is listed but {path.name} has no caption for it"
-            )
+            yield Row(f"{split_file}:{n}", problem=f"image {stem} is listed but {path.name} has no caption for it")
 
 
 def read_coco(root: Path, split: str) -> Iterator[Row]:

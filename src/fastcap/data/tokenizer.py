@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, process
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 
-from fastcap.config import SPECIAL_TOKENS
+from fastcap.tokens import SPECIAL_TOKENS
 from fastcap.errors import ConfigError, DataError
 
 __all__ = ["clean_caption", "decode", "encode", "train_tokenizer"]
@@ -37,9 +37,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = 4096) -> Tokenizer:
     """
     smallest = len(SPECIAL_TOKENS) + 256
     if vocab_size < smallest:
-        raise ConfigError(
-            f"vocab_size is {vocab_size}; allowed: at least {smallest} (special tokens and bytes)"
-        )
+        raise ConfigError(f"vocab_size is {vocab_size}; allowed: at least {smallest} (special tokens and bytes)")
     tokenizer = Tokenizer(BPE(unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
     # The space in front gives a word one form, whether or not it begins the caption.
@@ -62,9 +60,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = 4096) -> Tokenizer:
     )
     tokenizer.train_from_iterator(counted(), trainer)
     if n_texts == 0:
-        raise DataError(
-            "the tokenizer got no text to learn from; needed: at least one caption that is not empty"
-        )
+        raise DataError("the tokenizer got no text to learn from; needed: at least one caption that is not empty")
     return tokenizer
 
 

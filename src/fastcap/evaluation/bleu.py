@@ -18,9 +18,7 @@ Tokens = Sequence[str]
 TINY, SMALL = 1e-15, 1e-9
 
 
-def bleu(
-    candidates: Mapping[str, Tokens], references: Mapping[str, Sequence[Tokens]], n: int = 4
-) -> list[float]:
+def bleu(candidates: Mapping[str, Tokens], references: Mapping[str, Sequence[Tokens]], n: int = 4) -> list[float]:
     """BLEU-1 to BLEU-n over all images together, each in 0..1.
 
     `candidates` maps an image id to a caption's tokens, `references` the same id to its references' tokens.

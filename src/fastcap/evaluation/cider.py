@@ -60,9 +60,7 @@ class CiderD:
         }
         self._document_frequency: Counter[NGram] = Counter()
         for captions in self._references.values():
-            self._document_frequency.update(
-                {ngram for caption in captions for ngram in self._ngrams(caption)}
-            )
+            self._document_frequency.update({ngram for caption in captions for ngram in self._ngrams(caption)})
         self._log_images = math.log(len(self._references))
         self._vectors: dict[str, _ReferenceVectors] = {}
 
@@ -115,9 +113,7 @@ class CiderD:
     def _build_vectors(self, image_id: str) -> _ReferenceVectors:
         captions = self._references.get(image_id)
         if captions is None:
-            raise DataError(
-                f"no references for image {image_id!r} among the {len(self._references)} known images"
-            )
+            raise DataError(f"no references for image {image_id!r} among the {len(self._references)} known images")
         matches: dict[NGram, list[tuple[int, int, float]]] = {}
         for reference, caption in enumerate(captions):
             counts = Counter(self._ngrams(caption))

@@ -42,9 +42,7 @@ class CaptionScores:
     cider: dict[str, float]
 
 
-def evaluate_captions(
-    predictions: Mapping[str, str], references: Mapping[str, Sequence[str]]
-) -> dict[str, float]:
+def evaluate_captions(predictions: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> dict[str, float]:
     """All metrics of one caption an image against that image's references; names and units are in `UNITS`.
 
     Captions are plain text; they are tokenised as the COCO caption tool does, and BLEU, ROUGE-L and CIDEr-D
@@ -61,9 +59,7 @@ def score_captions(predictions: Mapping[str, str], references: Mapping[str, Sequ
     for these, those, lack in ((predictions, references, "references"), (references, predictions, "caption")):
         missing = [image_id for image_id in these if image_id not in those]
         if missing:
-            raise DataError(
-                f"{len(missing)} of {len(these)} images have no {lack}, among them {missing[0]!r}"
-            )
+            raise DataError(f"{len(missing)} of {len(these)} images have no {lack}, among them {missing[0]!r}")
     candidates = {image_id: ptb_tokens(caption) for image_id, caption in predictions.items()}
     expected = {image_id: [ptb_tokens(text) for text in texts] for image_id, texts in references.items()}
     cider, each = CiderD(expected).corpus(candidates)

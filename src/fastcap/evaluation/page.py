@@ -130,9 +130,7 @@ def render_page(evaluation: Evaluation) -> str:
 def _chosen(rows: tuple[EvaluationRow, ...]) -> list[tuple[EvaluationRow, list[str]]]:
     """The rows to show, lowest CIDEr first, each with the groups that it belongs to."""
     ranked = sorted(rows, key=lambda row: (row.cider, str(row.image)))
-    sample = random.Random(SEED).sample(
-        sorted(rows, key=lambda row: str(row.image)), min(PICTURES, len(rows))
-    )
+    sample = random.Random(SEED).sample(sorted(rows, key=lambda row: str(row.image)), min(PICTURES, len(rows)))
     groups = {"worst": ranked[:PICTURES], "best": ranked[-PICTURES:], "random": sample}
     belongs = {row.image: [name for name, members in groups.items() if row in members] for row in ranked}
     return [(row, belongs[row.image]) for row in ranked if belongs[row.image]]

@@ -32,9 +32,7 @@ NEW_TOKENS = 12
 VIT_BASE: dict[str, Any] = dict(
     hidden_size=768, num_hidden_layers=12, num_attention_heads=12, intermediate_size=3072, patch_size=16
 )
-GPT2: dict[str, Any] = dict(
-    vocab_size=50257, n_positions=1024, n_embd=768, n_head=12, add_cross_attention=True
-)
+GPT2: dict[str, Any] = dict(vocab_size=50257, n_positions=1024, n_embd=768, n_head=12, add_cross_attention=True)
 SMOLLM_135M: dict[str, Any] = dict(
     vocab_size=49152,
     hidden_size=576,
@@ -166,9 +164,7 @@ def measure_peers(names: list[str], repeats: int, seed: int = 0) -> list[dict[st
     Raises `FastcapError` when a peer fails.
     """
     return [
-        json.loads(
-            run_python("-m", __name__, name, "--repeats", str(repeats), "--seed", str(seed)).splitlines()[-1]
-        )
+        json.loads(run_python("-m", __name__, name, "--repeats", str(repeats), "--seed", str(seed)).splitlines()[-1])
         for name in names
     ]
 

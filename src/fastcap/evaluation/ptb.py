@@ -19,9 +19,7 @@ PUNCTUATION = frozenset(["''", "'", "``", "`", '"', ".", "?", "!", ",", ":", "-"
 # as tokens; equal figures need the same slip.
 BRACKETS = {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
 
-TYPOGRAPHIC = str.maketrans(
-    {"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "...", "\xa0": " "}
-)
+TYPOGRAPHIC = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "...", "\xa0": " "})
 
 ABBREVIATIONS = (
     "mrs?|ms|drs?|profs?|sens?|reps?|govs?|revs?|ste?|messrs|mt|ft|gens?|lts?|cols?|capts?|sgts?|cpls?|pvts?|"

@@ -205,9 +205,7 @@ def measure_process(model: str, photo: Path, repeats: int = 5) -> dict[str, Any]
     """
     memory = run_python("-c", ONE_CAPTION, model, str(photo))
     imports = [float(run_python("-c", IMPORT)) for _ in range(repeats)]
-    whole = Timing.of(
-        lambda: run_python("-m", "fastcap", "caption", str(photo), "--model", model), repeats, warm_up=1
-    )
+    whole = Timing.of(lambda: run_python("-m", "fastcap", "caption", str(photo), "--model", model), repeats, warm_up=1)
     return {
         "peak_memory_mb": None if memory == "None" else float(memory),
         "import_ms": round(float(np.median(imports)), 1),

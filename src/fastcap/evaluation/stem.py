@@ -107,9 +107,7 @@ def _step_2(word: str, r1: int) -> str:
     base = word.removesuffix(suffix)
     if not suffix or len(base) < r1:
         return word
-    if (suffix == "ogi" and not base.endswith("l")) or (
-        suffix == "li" and base[-1:] not in tuple("cdeghkmnrt")
-    ):
+    if (suffix == "ogi" and not base.endswith("l")) or (suffix == "li" and base[-1:] not in tuple("cdeghkmnrt")):
         return word
     return base + STEP_2[suffix]
 

@@ -35,28 +35,38 @@ class ICMRDecoder(nn.Module):
     score of the kept caption never falls.
 
     Args:
-        decoder: read in parallel.
+        vocab_size: V.
         passes: T. 1 is the arg-max of every position; more trades time for coherence.
         pad_id, mask_id: the two marks that the algorithm writes.
         forbidden: token ids that may never be produced (marks, and any words ruled out).
     """
 
-    def __init__(self, decoder: MoEDecoder, passes: int, pad_id: int, mask_id: int, forbidden: Sequence[int]) -> None:
+    def __init__(self, vocab_size: int, passes: int, pad_id: int, mask_id: int, forbidden: Sequence[int]) -> None:
         super().__init__()
         if passes < 1:
             raise ValueError(f"passes is {passes}; allowed: 1 or more")
-        self.decoder = decoder
         self.passes = passes
         self.pad_id = pad_id
         self.mask_id = mask_id
-        barred = torch.zeros(decoder.embedding.num_embeddings)
+        barred = torch.zeros(vocab_size)
         barred[list(forbidden)] = -torch.inf
         self.register_buffer("barred", barred, persistent=False)
 
     def forward(
-        self, image_state: ImageState, lengths: Tensor, width: int | Tensor, passes: int | None = None
+        self,
+        decoder: MoEDecoder,
+        image_state: ImageState,
+        lengths: Tensor,
+        width: int | Tensor,
+        passes: int | None = None,
     ) -> Refined:
-        """lengths (R,) in 1..width; `width` is T, the columns to decode -> Refined after all passes, or `passes`."""
+        """The captions after all passes, or the first `passes`.
+
+        Args:
+            decoder: read in parallel, on what it has prepared of B images.
+            lengths: (R,) in 1..width.
+            width: T, the columns to decode.
+        """
         steps = torch.arange(width, device=lengths.device)
         padded = steps >= lengths[:, None]
         token_ids = torch.full_like(padded, self.mask_id, dtype=torch.long).masked_fill(padded, self.pad_id)
@@ -64,7 +74,7 @@ class ICMRDecoder(nn.Module):
         probabilities = torch.ones_like(padded, dtype=self.barred.dtype)
         kept: Refined | None = None
         for done in range(1, (passes or self.passes) + 1):
-            token_ids, probabilities = self.predict(image_state, token_ids, probabilities, masked, lengths)
+            token_ids, probabilities = self.predict(decoder, image_state, token_ids, probabilities, masked, lengths)
             log_p = probabilities.clamp(min=1e-9).log().masked_fill(padded, 0.0)
             scores = log_p.sum(dim=-1) / lengths
             if kept is None:
@@ -86,6 +96,7 @@ class ICMRDecoder(nn.Module):
 
     def predict(
         self,
+        decoder: MoEDecoder,
         image_state: ImageState,
         token_ids: Tensor,
         probabilities: Tensor,
@@ -93,7 +104,7 @@ class ICMRDecoder(nn.Module):
         lengths: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Fill the masked positions; a token equal to its left neighbour gives way to the second choice."""
-        logits = self.decoder.logits(token_ids, image_state, causal=False, lengths=lengths)
+        logits = decoder.logits(token_ids, image_state, causal=False, lengths=lengths)
         top, choice = (logits + self.barred).topk(2, dim=-1)
         p = (top - logits.logsumexp(dim=-1, keepdim=True)).exp()
         token_ids = torch.where(masked, choice[..., 0], token_ids)

@@ -171,9 +171,7 @@ class Bundle:
                 raise ModelFileError(f"{path}: id of <{token}> is {found}; model.json states {expected}")
         return tokenizer
 
-    def _check_graph(
-        self, path: Path, inputs: dict[str, tuple[str, list[int | str]]], outputs: dict[str, str]
-    ) -> None:
+    def _check_graph(self, path: Path, inputs: dict[str, tuple[str, list[int | str]]], outputs: dict[str, str]) -> None:
         for role, found, expected in (
             ("inputs", {name: kind for name, (kind, _) in inputs.items()}, _INPUTS),
             ("outputs", outputs, _OUTPUTS),
@@ -183,8 +181,7 @@ class Bundle:
         _, shape = inputs["images"]
         expected_shape = ["B", self.preprocessing.height, self.preprocessing.width, 3]
         if len(shape) != 4 or any(
-            isinstance(found, int) and found != want
-            for found, want in zip(shape[1:], expected_shape[1:], strict=True)
+            isinstance(found, int) and found != want for found, want in zip(shape[1:], expected_shape[1:], strict=True)
         ):
             raise ModelFileError(f"{path}: images have shape {shape}; expected {expected_shape}")
 
@@ -214,9 +211,7 @@ def find_model(name_or_dir: str | os.PathLike[str]) -> Path:
             f"{text}: {'not a folder' if path.exists() else 'no such folder'}; "
             "expected a model directory that holds model.json"
         )
-    raise ConfigError(
-        f"unknown model {text!r}{nearest(text, known)}; bundled are: {', '.join(known) or 'none'}"
-    )
+    raise ConfigError(f"unknown model {text!r}{nearest(text, known)}; bundled are: {', '.join(known) or 'none'}")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

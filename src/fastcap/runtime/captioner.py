@@ -106,9 +106,7 @@ class Captioner:
             captions += self._caption_batch(images[start : start + _BATCH], plan)
         return captions
 
-    def caption_pixels(
-        self, pixels: np.ndarray, *, length: str | int = "normal", candidates: int = 1
-    ) -> list[Caption]:
+    def caption_pixels(self, pixels: np.ndarray, *, length: str | int = "normal", candidates: int = 1) -> list[Caption]:
         """Caption pictures that are already at the model's size: uint8 RGB (B,H,W,3), as `load_image` gives.
 
         Raises ConfigError for a length, a number of candidates or an array that does not fit.
@@ -146,8 +144,7 @@ class Captioner:
         wordings = [self._candidates(plan, *rows) for rows in zip(*outputs, strict=True)]
         milliseconds = 1000 * (time.perf_counter() - started) / max(len(wordings), 1)
         return [
-            Caption(best[0].text, best[0].confidence, best[0].tokens, tuple(best), milliseconds)
-            for best in wordings
+            Caption(best[0].text, best[0].confidence, best[0].tokens, tuple(best), milliseconds) for best in wordings
         ]
 
     def _check_outputs(self, path: Path, outputs: list[np.ndarray], images: int, plan: _Plan) -> None:
@@ -156,9 +153,7 @@ class Captioner:
         shapes = [output.shape for output in outputs]
         expected = (images, plan.decoded, *token_ids.shape[2:3])
         if shapes != [expected, expected[:2], expected[:2], expected]:
-            raise ModelFileError(
-                f"{path}: outputs have shapes {shapes}; expected B={images} K={plan.decoded}"
-            )
+            raise ModelFileError(f"{path}: outputs have shapes {shapes}; expected B={images} K={plan.decoded}")
         if ((token_ids < 0) | (token_ids >= size)).any():
             raise ModelFileError(f"{path}: token ids outside 0 to {size - 1}")
 

@@ -34,9 +34,7 @@ MAX_PIXELS = 128_000_000
 FORMATS = ("JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF")
 """The formats that are read; every other decoder Pillow has stays out of reach."""
 
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
-)
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 """File name endings, lower-case, that count as pictures when a folder is listed."""
 
 _ALLOWED = ", ".join(FORMATS[:-1]) + " or " + FORMATS[-1]
@@ -145,9 +143,7 @@ def _read_path(path: Path, name: str) -> bytes:
         if stat.S_ISDIR(status.st_mode):
             raise ImageError(f"{name}: a folder, not an image file")
         if status.st_size > MAX_BYTES:
-            raise ImageError(
-                f"{name}: {status.st_size / 2**20:.0f} MiB; at most {MAX_BYTES // 2**20} MiB are allowed"
-            )
+            raise ImageError(f"{name}: {status.st_size / 2**20:.0f} MiB; at most {MAX_BYTES // 2**20} MiB are allowed")
         # A pipe or a device reports size 0, and may never end.
         limit = status.st_size if stat.S_ISREG(status.st_mode) else MAX_BYTES
         with path.open("rb") as file:

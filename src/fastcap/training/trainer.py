@@ -46,6 +46,7 @@ from fastcap.training.teachers import initialise_from_mobilenetv2
 __all__ = ["TrainingStep", "train"]
 
 console = Console(stderr=True)
+CONVOLUTIONS = tuple(f"backbone.{part}" for part in ("stem", "to_stride_16", "to_stride_32", "head"))
 
 
 class TrainingStep(nn.Module):
@@ -95,7 +96,7 @@ class TrainingStep(nn.Module):
         done = int(torch.randint(refiner.passes, (), generator=generator))
         if done:
             with torch.no_grad():
-                earlier = refiner(state, lengths, len(steps), passes=done)
+                earlier = refiner(self.model.decoder, state, lengths, len(steps), passes=done)
                 token_ids = earlier.token_ids
                 masked = (
                     refiner.least_certain(earlier.probabilities, lengths * (refiner.passes - done) // refiner.passes)
@@ -320,11 +321,11 @@ class Trainer:
                 raise
 
     def build_optimizer(self, stage: StageConfig) -> torch.optim.Optimizer:
-        """AdamW: no decay for vectors, an own rate for the backbone; moments restored after a resume."""
+        """AdamW: no decay for vectors, an own rate for the convolutions; moments restored after a resume."""
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
         for name, parameter in self.model.named_parameters():
             if parameter.requires_grad:
-                scale = stage.backbone_rate if name.startswith("backbone.") else 1.0
+                scale = stage.convolution_rate if name.startswith(CONVOLUTIONS) else 1.0
                 decay = stage.weight_decay if parameter.ndim > 1 else 0.0
                 groups.setdefault((scale, decay), []).append(parameter)
         optimizer = torch.optim.AdamW(

@@ -1,0 +1,90 @@
+"""The one writer of model directories, which `fastcap.runtime.bundle` reads."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from fastcap.config import ModelConfig
+from fastcap.tokens import BOS, EOS, MASK, PAD, UNK
+
+__all__ = ["write_bundle"]
+
+SHORT, LONG = 9, 13  # tokens: at most this many is short, at least this many is long
+
+
+def write_bundle(
+    directory: Path,
+    graph: Path,
+    tokenizer: Tokenizer,
+    config: ModelConfig,
+    *,
+    name: str,
+    description: str,
+    quality: Mapping[str, Any],
+    speed: Mapping[str, Any],
+) -> None:
+    """Write `model.onnx`, `tokenizer.json` and their manifest `model.json`, aside and then renamed.
+
+    Args:
+        graph: the ONNX file.
+        quality, speed: measured figures, each with what is needed to measure them again.
+    """
+    aside = directory.with_name(f".{directory.name}.writing")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    shutil.copyfile(graph, aside / "model.onnx")
+    tokenizer.save(str(aside / "tokenizer.json"), pretty=False)
+    low, high = config.generation.min_length, config.max_length
+    files = {}
+    for file in ("model.onnx", "tokenizer.json"):
+        content = (aside / file).read_bytes()
+        files[file] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    manifest = {
+        "format": 1,
+        "kind": "parallel",
+        "name": name,
+        "description": description,
+        "licence": "Apache-2.0",
+        "preprocessing": {
+            "width": config.image_size,
+            "height": config.image_size,
+            "resize": "squash",
+            "resample": "bilinear",
+        },
+        "vocabulary": {
+            "size": config.vocab_size,
+            "pad_id": PAD,
+            "bos_id": BOS,
+            "eos_id": EOS,
+            "mask_id": MASK,
+            "unk_id": UNK,
+        },
+        "decoding": {
+            "passes": config.generation.passes,
+            "min_length": 1,
+            "max_length": high,
+            "max_candidates": 8,
+            "default_candidates": config.generation.candidates,
+            "lengths": {"short": [low, min(SHORT, high)], "normal": [low, high], "long": [min(LONG, high), high]},
+        },
+        "files": files,
+        "quality": dict(quality),
+        "speed": dict(speed),
+    }
+    (aside / "model.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    if directory.exists():
+        old = directory.with_name(f".{directory.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        os.rename(directory, old)
+        os.rename(aside, directory)
+        shutil.rmtree(old)
+    else:
+        os.rename(aside, directory)

@@ -1,0 +1,1 @@
+"""Quantisation: smaller and faster graphs."""
