@@ -14,8 +14,8 @@ from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, process
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 
-from fastcap.tokens import SPECIAL_TOKENS
 from fastcap.errors import ConfigError, DataError
+from fastcap.tokens import SPECIAL_TOKENS
 
 __all__ = ["clean_caption", "decode", "encode", "train_tokenizer"]
 

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import torch
+from onnx import numpy_helper
+from onnx.reference import ReferenceEvaluator
 from torch import Tensor
 
 from fastcap.errors import FastcapError
@@ -42,6 +45,47 @@ def export_graph(model: CaptionModel, path: Path) -> None:
             output_names=list(OUTPUTS),
             dynamic_axes={"images": {0: "batch"}},
         )
+    graph = onnx.load(str(path))
+    fold_padding(graph)
+    onnx.save(graph, str(path))
+
+
+def fold_padding(model: onnx.ModelProto) -> None:
+    """Move zero padding into the convolution that reads it: between them it would break integer arithmetic."""
+    graph = model.graph
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    producers = {output: node for node in graph.node for output in node.output}
+    for node in graph.node:
+        if node.op_type == "Constant":
+            constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+    for node in list(graph.node):
+        pad = producers.get(node.input[0]) if node.op_type == "Conv" else None
+        if pad is None or pad.op_type != "Pad":
+            continue
+        amounts = resolve(pad.input[1], constants, producers).reshape(2, -1)
+        if amounts[:, :2].any():
+            continue
+        attribute = next(item for item in node.attribute if item.name == "pads")
+        attribute.ints[:] = (np.array(attribute.ints) + amounts[:, 2:].reshape(-1)).tolist()
+        node.input[0] = pad.input[0]
+        graph.node.remove(pad)
+
+
+def resolve(name: str, constants: dict[str, np.ndarray], producers: dict[str, onnx.NodeProto]) -> np.ndarray:
+    """The value of a name that the exporter computes from constants alone."""
+    if name in constants:
+        return constants[name]
+    needed: list[onnx.NodeProto] = []
+    waiting = [name]
+    while waiting:
+        producer = producers.get(waiting.pop())
+        if producer is not None and producer not in needed:
+            needed.append(producer)
+            waiting += producer.input
+    output = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.INT64, None)
+    graph = onnx.helper.make_graph(list(reversed(needed)), "constants", [], [output])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", OPSET)], ir_version=8)
+    return ReferenceEvaluator(model).run(None, {})[0]
 
 
 def open_graph(path: Path, threads: int = 1) -> onnxruntime.InferenceSession:

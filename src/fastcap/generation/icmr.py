@@ -105,8 +105,7 @@ class ICMRDecoder(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Fill the masked positions; a token equal to its left neighbour gives way to the second choice."""
         logits = decoder.logits(token_ids, image_state, causal=False, lengths=lengths)
-        top, choice = (logits + self.barred).topk(2, dim=-1)
-        p = (top - logits.logsumexp(dim=-1, keepdim=True)).exp()
+        p, choice = (logits + self.barred).softmax(dim=-1).topk(2, dim=-1)
         token_ids = torch.where(masked, choice[..., 0], token_ids)
         probabilities = torch.where(masked, p[..., 0], probabilities)
         left = torch.cat([torch.full_like(token_ids[:, :1], -1), token_ids[:, :-1]], dim=1)
