@@ -4,8 +4,9 @@
   convolutions is several times slower than fp32 in ONNX Runtime.
 - Matrix products with constant weights: activations quantised as they come (a caption has few rows, so measuring
   their range costs nothing and follows every refinement pass), weights s8 a column.
-- Experts, whose weights are gathered, and the token embedding: the same arithmetic spelled out in ONNX operators,
-  because ONNX Runtime's quantiser only knows constant weights.
+- Experts, whose weights are gathered: the same arithmetic spelled out in ONNX operators, because ONNX Runtime's
+  quantiser only knows constant weights.
+- The token embedding is read out of the quantised output matrix, of which it is the transpose: stored once.
 
 Weights keep 7 bits (-64..63): on x86 without VNNI the 8-bit product saturates, and a model must answer alike on every
 machine.
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,8 @@ from fastcap.errors import ConfigError
 __all__ = ["quantize"]
 
 BITS_7 = 63
+LARGE = 2**14  # weights; smaller tables are left as they are
+LAST_AXIS = "last_axis"
 
 
 def quantize(source: Path, target: Path, images: np.ndarray, feeds: dict[str, np.ndarray]) -> None:
@@ -55,7 +58,7 @@ def quantize(source: Path, target: Path, images: np.ndarray, feeds: dict[str, np
         prepared, spelled, dynamic = (Path(folder) / f"{name}.onnx" for name in ("prepared", "spelled", "dynamic"))
         quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
         model = onnx.load(str(prepared))
-        quantize_gathered(model)
+        quantize_experts(model)
         onnx.save(model, str(spelled))
         quantize_dynamic(
             str(spelled),
@@ -66,6 +69,9 @@ def quantize(source: Path, target: Path, images: np.ndarray, feeds: dict[str, np
             weight_type=QuantType.QInt8,
             extra_options={"MatMulConstBOnly": True},
         )
+        model = onnx.load(str(dynamic))
+        share_embedding(model)
+        onnx.save(model, str(dynamic))
         quantize_static(
             str(dynamic),
             str(target),
@@ -79,6 +85,9 @@ def quantize(source: Path, target: Path, images: np.ndarray, feeds: dict[str, np
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
         )
+        model = onnx.load(str(target))
+        shorten_names(model)
+        onnx.save(model, str(target))
 
 
 def integer_chain(path: Path) -> list[str]:
@@ -115,66 +124,106 @@ def to_int8(weight: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
     return np.rint(weight / scale).astype(np.int8), scale
 
 
-def quantize_gathered(model: onnx.ModelProto) -> None:
-    """Quantise weights that reach the arithmetic through a Gather: the embedding, and the experts' matrices.
+def shorten_names(model: onnx.ModelProto) -> None:
+    """Number the inner tensors and drop what only people read: names are a tenth of such a small file."""
+    graph = model.graph
+    public = {value.name for value in [*graph.input, *graph.output]} | {""}
+    short: dict[str, str] = {}
 
-    `Gather(W) -> MatMul(x, W)` becomes `MatMulInteger(quantised x, Gather(W int8)) * scale of x * Gather(scales)`,
-    exact but for the rounding of x and W. A gathered embedding is rounded and scaled back.
+    def shortened(name: str) -> str:
+        return name if name in public else short.setdefault(name, f"t{len(short)}")
+
+    for node in graph.node:
+        node.name = ""
+        node.ClearField("doc_string")
+        node.input[:] = [shortened(name) for name in node.input]
+        node.output[:] = [shortened(name) for name in node.output]
+    for tensor in graph.initializer:
+        tensor.name = shortened(tensor.name)
+    del graph.value_info[:]
+
+
+def large_gathers(graph: onnx.GraphProto, rank: int) -> Iterator[tuple[onnx.NodeProto, onnx.TensorProto]]:
+    """Gather nodes that read fp32 weights of a rank, with the weights; small tables are not worth the trouble."""
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        weight = weights.get(node.input[0]) if node.op_type == "Gather" else None
+        if weight is None or weight.data_type != TensorProto.FLOAT or len(weight.dims) != rank:
+            continue
+        if np.prod(weight.dims) >= LARGE:
+            yield node, weight
+
+
+def rewrite(
+    graph: onnx.GraphProto, replaced: Mapping[str, list[onnx.NodeProto]], added: list[onnx.TensorProto]
+) -> None:
+    """Put new nodes in place of old ones, named by their first output; drop weights that nobody reads any more."""
+    nodes = [new for node in graph.node for new in replaced.get(node.output[0], [node])]
+    used = {name for node in nodes for name in node.input}
+    kept = [tensor for tensor in [*graph.initializer, *added] if tensor.name in used]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(kept)
+
+
+def quantize_experts(model: onnx.ModelProto) -> None:
+    """`MatMul(x, Gather(W))` -> `MatMulInteger(quantised x, Gather(W int8)) * scale of x * Gather(scales)`.
+
+    W is (E, in, out), with a scale for each expert and column; exact but for the rounding of x and W.
     """
     graph = model.graph
-    weights = {tensor.name: tensor for tensor in graph.initializer}
     consumers: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.node:
         for name in node.input:
             consumers.setdefault(name, []).append(node)
-    added: list[onnx.TensorProto] = []
-    replaced: dict[str, list[onnx.NodeProto]] = {}  # first output of an old node -> the new nodes in its place
-    done: set[str] = set()
-
-    def stored(name: str, axis: int) -> tuple[str, str]:
-        values, scale = to_int8(numpy_helper.to_array(weights[name]), axis)
-        if name not in done:
-            done.add(name)
-            added.append(numpy_helper.from_array(values, f"{name}_int8"))
-            added.append(numpy_helper.from_array(scale, f"{name}_scale"))
-        return f"{name}_int8", f"{name}_scale"
-
-    for node in graph.node:
-        if node.op_type != "Gather" or node.input[0] not in weights:
+    added: dict[str, onnx.TensorProto] = {}
+    replaced: dict[str, list[onnx.NodeProto]] = {}
+    for node, weight in large_gathers(graph, rank=3):
+        out, users = node.output[0], consumers.get(node.output[0], [])
+        if any(user.op_type != "MatMul" or user.input[1] != out for user in users):
             continue
-        weight, out = weights[node.input[0]], node.output[0]
-        if weight.data_type != TensorProto.FLOAT or np.prod(weight.dims) < 2**14:
+        int8, scale = f"{weight.name}_int8", f"{weight.name}_scale"
+        if int8 not in added:
+            values, scales = to_int8(numpy_helper.to_array(weight), axis=1)
+            added[int8] = numpy_helper.from_array(values, int8)
+            added[scale] = numpy_helper.from_array(scales, scale)
+        replaced[out] = [
+            helper.make_node("Gather", [int8, node.input[1]], [f"{out}_int8"], axis=0),
+            helper.make_node("Gather", [scale, node.input[1]], [f"{out}_scale"], axis=0),
+        ]
+        for user in users:
+            x, y = user.input[0], user.output[0]
+            parts = [f"{y}_x", f"{y}_x_scale", f"{y}_x_zero"]
+            replaced[y] = [
+                helper.make_node("DynamicQuantizeLinear", [x], parts),
+                helper.make_node("MatMulInteger", [parts[0], f"{out}_int8", parts[2]], [f"{y}_int32"]),
+                helper.make_node("Cast", [f"{y}_int32"], [f"{y}_sum"], to=TensorProto.FLOAT),
+                helper.make_node("Mul", [f"{y}_sum", parts[1]], [f"{y}_scaled"]),
+                helper.make_node("Mul", [f"{y}_scaled", f"{out}_scale"], [y]),
+            ]
+    rewrite(graph, replaced, list(added.values()))
+
+
+def share_embedding(model: onnx.ModelProto) -> None:
+    """Read the embedding (V, D) out of the quantised output matrix (D, V), whose columns have a scale each."""
+    graph = model.graph
+    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    replaced: dict[str, list[onnx.NodeProto]] = {}
+    for node, weight in large_gathers(graph, rank=2):
+        int8 = next(
+            (n for n, a in arrays.items() if a.dtype == np.int8 and a.shape == tuple(reversed(weight.dims))), None
+        )
+        if int8 is None:
             continue
-        users = consumers.get(out, [])
-        if len(weight.dims) == 3 and users and all(user.op_type == "MatMul" for user in users):
-            int8, scale = stored(weight.name, axis=1)  # (E, in, out): a scale for each expert and column
-            replaced[out] = [
-                helper.make_node("Gather", [int8, node.input[1]], [f"{out}_int8"], axis=0),
-                helper.make_node("Gather", [scale, node.input[1]], [f"{out}_scale"], axis=0),
-            ]
-            for user in users:
-                x, y = user.input[0], user.output[0]
-                parts = [f"{y}_x", f"{y}_x_scale", f"{y}_x_zero"]
-                replaced[y] = [
-                    helper.make_node("DynamicQuantizeLinear", [x], parts),
-                    helper.make_node("MatMulInteger", [parts[0], f"{out}_int8", parts[2]], [f"{y}_int32"]),
-                    helper.make_node("Cast", [f"{y}_int32"], [f"{y}_sum"], to=TensorProto.FLOAT),
-                    helper.make_node("Mul", [f"{y}_sum", parts[1]], [f"{y}_scaled"]),
-                    helper.make_node("Mul", [f"{y}_scaled", f"{out}_scale"], [y]),
-                ]
-        elif len(weight.dims) == 2:
-            int8, scale = stored(weight.name, axis=1)  # (V, D): a scale for each token
-            replaced[out] = [
-                helper.make_node("Gather", [int8, node.input[1]], [f"{out}_int8"], axis=0),
-                helper.make_node("Gather", [scale, node.input[1]], [f"{out}_scale"], axis=0),
-                helper.make_node("Cast", [f"{out}_int8"], [f"{out}_float"], to=TensorProto.FLOAT),
-                helper.make_node("Mul", [f"{out}_float", f"{out}_scale"], [out]),
-            ]
-    nodes = [new for node in graph.node for new in replaced.get(node.output[0], [node])]
-    del graph.node[:]
-    graph.node.extend(nodes)
-    graph.initializer.extend(added)
-    used = {name for node in graph.node for name in node.input}
-    kept = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
+        scale = int8.removesuffix("_quantized") + "_scale"
+        out = node.output[0]
+        rank_out = 3  # (rows, T, D)
+        replaced[out] = [
+            helper.make_node("Gather", [int8, node.input[1]], [f"{out}_columns"], axis=1),  # (D, rows, T)
+            helper.make_node("Transpose", [f"{out}_columns"], [f"{out}_int8"], perm=[*range(1, rank_out), 0]),
+            helper.make_node("Cast", [f"{out}_int8"], [f"{out}_float"], to=TensorProto.FLOAT),
+            helper.make_node("Gather", [scale, node.input[1]], [f"{out}_scale"], axis=0),
+            helper.make_node("Unsqueeze", [f"{out}_scale", LAST_AXIS], [f"{out}_scales"]),
+            helper.make_node("Mul", [f"{out}_float", f"{out}_scales"], [out]),
+        ]
+    rewrite(graph, replaced, [numpy_helper.from_array(np.array([-1]), LAST_AXIS)])

@@ -1,0 +1,212 @@
+"""`fastcap export`: a checkpoint to a model directory of one int8 ONNX graph, refused unless it is worth having."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastcap.errors import ConfigError, FastcapError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from tokenizers import Tokenizer
+
+    from fastcap.config import ModelConfig
+    from fastcap.data.readers import Example
+    from fastcap.evaluation.evaluate import Evaluation
+
+__all__ = ["add_arguments", "run"]
+
+COMPARED = 48  # pictures on which graph and model are compared
+MIN_EQUAL = 0.95  # share of equal captions below which an fp32 graph is another model: rounding may turn a tie
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the verb."""
+    parser.add_argument("--model", required=True, type=Path, metavar="CHECKPOINT", help="checkpoint directory")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="model directory to write")
+    parser.add_argument("--name", metavar="NAME", help="the model's name (that of DIR)")
+    parser.add_argument("--description", default="", metavar="TEXT", help="one line about the model")
+    parser.add_argument("--dataset", default="flickr8k", metavar="NAME", help="data set to calibrate and measure on")
+    parser.add_argument("--root", required=True, type=Path, metavar="DIR", help="folder of the data set")
+    parser.add_argument("--split", default="val", help="split to measure on (%(default)s)")
+    parser.add_argument("--calibration-split", default="train", help="split to calibrate on (%(default)s)")
+    parser.add_argument(
+        "--calibration", type=int, default=200, metavar="N", help="pictures to calibrate on, 1 to 5000 (%(default)s)"
+    )
+    parser.add_argument("--limit", type=int, metavar="N", help="measure on the first N pictures only")
+    parser.add_argument(
+        "--max-loss",
+        type=float,
+        default=1.0,
+        metavar="POINTS",
+        help="most CIDEr points that int8 may lose against fp32 (%(default)s)",
+    )
+    parser.add_argument("--precision", choices=("int8", "fp32"), default="int8", help="%(default)s")
+    parser.set_defaults(usage_error=parser.error)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export, compare with PyTorch, quantise, measure both, and write the directory if the gate lets it."""
+    from rich.console import Console
+
+    from fastcap.checkpoint import load_checkpoint
+    from fastcap.data.readers import load_dataset
+    from fastcap.export.graph import compare, export_graph, open_graph
+
+    if not 1 <= args.calibration <= 5000:
+        args.usage_error(f"--calibration is {args.calibration}; allowed: 1 to 5000")
+    if args.limit is not None and args.limit < 1:
+        args.usage_error(f"--limit is {args.limit}; allowed: 1 or more")
+    console = Console(stderr=True)
+    model, tokenizer = load_checkpoint(args.model)
+    try:
+        examples = load_dataset(args.dataset, args.root, args.split)[: args.limit]
+        calibration = load_dataset(args.dataset, args.root, args.calibration_split)
+    except ConfigError as error:
+        args.usage_error(str(error))
+    step = max(1, len(calibration) // args.calibration)
+    pictures = load_pictures(calibration[::step][: args.calibration], model.config.image_size)
+    with tempfile.TemporaryDirectory() as folder:
+        fp32 = Path(folder) / "fp32.onnx"
+        export_graph(model, fp32)
+        agreement = compare(model, open_graph(fp32), pictures[:COMPARED])
+        console.print(
+            f"fp32 graph against PyTorch on {agreement.images} pictures: {agreement.equal_captions:.0%} equal captions, "
+            f"confidences within {agreement.confidence_difference:.1e}"
+        )
+        if agreement.equal_captions < MIN_EQUAL:
+            raise FastcapError(
+                f"the exported graph gives the model's caption on {agreement.equal_captions:.0%} of "
+                f"{agreement.images} pictures; needed: {MIN_EQUAL:.0%}. Nothing was written"
+            )
+        reference = measure(fp32, tokenizer, model.config, Path(folder) / "fp32", examples, console)
+        chosen, evaluation = fp32, reference
+        if args.precision == "int8":
+            chosen = Path(folder) / "int8.onnx"
+            evaluation = quantized(args, fp32, chosen, pictures, tokenizer, model.config, examples, reference, console)
+        write(args, chosen, tokenizer, model.config, evaluation, reference)
+    print(args.out)
+    return 0
+
+
+def quantized(
+    args: argparse.Namespace,
+    fp32: Path,
+    int8: Path,
+    pictures: np.ndarray,
+    tokenizer: Tokenizer,
+    config: ModelConfig,
+    examples: list[Example],
+    reference: Evaluation,
+    console: Any,
+) -> Evaluation:
+    """Write the int8 graph and measure it; an error unless it is good enough, smaller and faster.
+
+    Raises:
+        FastcapError: the gate refuses; the message says by how much.
+    """
+    import numpy as np
+
+    from fastcap.quantization.post_training import quantize
+
+    limits = np.array([config.generation.min_length, config.max_length])
+    feeds = {"length_range": limits, "candidates": np.array([config.generation.candidates])}
+    quantize(fp32, int8, pictures, feeds)
+    evaluation = measure(int8, tokenizer, config, int8.with_suffix(""), examples, console)
+    loss = reference.metrics["cider"] - evaluation.metrics["cider"]
+    sizes = fp32.stat().st_size, int8.stat().st_size
+    times = network_milliseconds(fp32, pictures[:1], feeds), network_milliseconds(int8, pictures[:1], feeds)
+    console.print(
+        f"int8 against fp32: {loss:+.2f} CIDEr points lost, {sizes[0] / sizes[1]:.2f}x smaller, "
+        f"{times[0] / times[1]:.2f}x faster ({times[0]:.1f} -> {times[1]:.1f} ms for the network)"
+    )
+    problems = []
+    if loss > args.max_loss:
+        problems.append(f"it loses {loss:.2f} CIDEr points, allowed: {args.max_loss}")
+    if sizes[1] >= sizes[0]:
+        problems.append(f"it has {sizes[1]} bytes, fp32 has {sizes[0]}")
+    if times[1] >= times[0]:
+        problems.append(f"it takes {times[1]:.1f} ms, fp32 takes {times[0]:.1f}")
+    if problems:
+        raise FastcapError(f"the int8 graph is refused: {'; '.join(problems)}. Nothing was written")
+    return evaluation
+
+
+def load_pictures(examples: list[Example], size: int) -> np.ndarray:
+    """The examples' pictures as (N, size, size, 3) uint8."""
+    import numpy as np
+
+    from fastcap.runtime.images import load_image
+
+    return np.stack([load_image(example.image, (size, size)) for example in examples])
+
+
+def measure(
+    graph: Path, tokenizer: Tokenizer, config: ModelConfig, directory: Path, examples: list[Example], console: Any
+) -> Evaluation:
+    """Evaluate a graph the way users run it: as a model directory in the runtime."""
+    from rich.progress import track
+
+    from fastcap.evaluation.evaluate import evaluate_model
+    from fastcap.export.bundle import write_bundle
+    from fastcap.runtime.captioner import Captioner
+
+    write_bundle(directory, graph, tokenizer, config, name=graph.stem, description="", quality={}, speed={})
+    bar = iter(track(range(len(examples)), f"measuring {graph.stem}", console=console))
+    evaluation = evaluate_model(Captioner.open(directory), examples, on_caption=lambda: next(bar))
+    next(bar, None)
+    console.print(f"{graph.stem}: CIDEr {evaluation.metrics['cider']:.2f} on {len(examples)} pictures")
+    return evaluation
+
+
+def network_milliseconds(graph: Path, picture: np.ndarray, feeds: dict[str, np.ndarray], repeats: int = 30) -> float:
+    """Median time of one picture through a graph on one thread."""
+    from statistics import median
+
+    from fastcap.export.graph import open_graph
+
+    session, times = open_graph(graph), []
+    for _ in range(repeats + 3):
+        start = time.perf_counter()
+        session.run(None, {"images": picture, **feeds})
+        times.append(1e3 * (time.perf_counter() - start))
+    return median(times[3:])
+
+
+def write(
+    args: argparse.Namespace,
+    graph: Path,
+    tokenizer: Tokenizer,
+    config: ModelConfig,
+    evaluation: Evaluation,
+    reference: Evaluation,
+) -> None:
+    """Write the model directory with what was measured."""
+    from fastcap.export.bundle import write_bundle
+
+    metrics = {name: round(evaluation.metrics[name], 2) for name in ("cider", "bleu_4", "meteor", "rouge_l")}
+    facts = evaluation.as_json()
+    measured = {
+        "data": f"{args.dataset} {args.split}, {facts['images']} pictures",
+        "command": shlex.join(["fastcap", *sys.argv[1:]]),
+        "commit": facts["commit"],
+        "date": facts["date"],
+    }
+    quality = {**metrics, "cider_fp32": round(reference.metrics["cider"], 2), **measured}
+    speed = {**facts["latency"], "threads": 1, "machine": facts["machine"]["cpu"], **measured}
+    write_bundle(
+        args.out,
+        graph,
+        tokenizer,
+        config,
+        name=args.name or args.out.resolve().name,
+        description=args.description,
+        quality=quality,
+        speed=speed,
+    )
