@@ -15,7 +15,7 @@ from fastcap.backbone.spatial_mamba import SpatialMambaBackbone
 from fastcap.config import ModelConfig
 from fastcap.decoder.moe_decoder import ImageState, MoEDecoder
 from fastcap.generation.dlag import LengthPredictor
-from fastcap.generation.icmr import ICMRDecoder
+from fastcap.generation.icmr import ICMRDecoder, Refined
 from fastcap.layers import ImageTokens, KeyValueCache
 from fastcap.tokens import MASK, PAD, SPECIAL_TOKENS
 
@@ -68,9 +68,18 @@ class CaptionModel(nn.Module):
     def caption(self, image: ImageTokens, length_range: Tensor, candidates: Tensor) -> Captions:
         """Captions of encoded images by parallel decoding; arguments as in `forward`."""
         lengths, log_p = self.length_predictor.choose(image.pooled, length_range, candidates)
-        count = lengths.shape[1]
-        width = lengths.max()  # a tensor, so that the exported graph keeps it variable
+        width = lengths.max()  # a tensor, so that an exported graph keeps it variable
         refined = self.refiner(self.decoder, self.decoder.prepare(image), lengths.reshape(-1), width)
+        return self.rank(refined, lengths, log_p)
+
+    def rank(self, refined: Refined, lengths: Tensor, log_p: Tensor) -> Captions:
+        """Candidates in order: mean token log-probability, and `length_weight` times that of the length.
+
+        Args:
+            refined: B K rows.
+            lengths, log_p: (B, K) lengths and their log-probabilities.
+        """
+        count, width = lengths.shape[1], refined.token_ids.shape[1]
         token_ids = refined.token_ids.reshape(-1, count, width)
         probabilities = refined.probabilities.reshape(-1, count, width)
         scores = refined.scores.reshape(-1, count)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fastcap.config import ModelConfig
     from fastcap.data.readers import Example
     from fastcap.evaluation.evaluate import Evaluation
+    from fastcap.export.graph import Parts
 
 __all__ = ["add_arguments", "run"]
 
@@ -57,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
 
     from fastcap.checkpoint import load_checkpoint
     from fastcap.data.readers import load_dataset
-    from fastcap.export.graph import compare, export_graph, open_graph
+    from fastcap.export.graph import assemble, compare, export_parts, open_graph
 
     if not 1 <= args.calibration <= 5000:
         args.usage_error(f"--calibration is {args.calibration}; allowed: 1 to 5000")
@@ -74,10 +75,11 @@ def run(args: argparse.Namespace) -> int:
     pictures = load_pictures(calibration[::step][: args.calibration], model.config.image_size)
     with tempfile.TemporaryDirectory() as folder:
         fp32 = Path(folder) / "fp32.onnx"
-        export_graph(model, fp32)
+        parts = export_parts(model, Path(folder))
+        assemble(parts, model.config.generation.passes, fp32)
         agreement = compare(model, open_graph(fp32), pictures[:COMPARED])
         console.print(
-            f"fp32 graph against PyTorch on {agreement.images} pictures: {agreement.equal_captions:.0%} equal captions, "
+            f"fp32 graph against PyTorch on {agreement.images} pictures: {agreement.equal_captions:.0%} equal, "
             f"confidences within {agreement.confidence_difference:.1e}"
         )
         if agreement.equal_captions < MIN_EQUAL:
@@ -89,7 +91,9 @@ def run(args: argparse.Namespace) -> int:
         chosen, evaluation = fp32, reference
         if args.precision == "int8":
             chosen = Path(folder) / "int8.onnx"
-            evaluation = quantized(args, fp32, chosen, pictures, tokenizer, model.config, examples, reference, console)
+            evaluation = quantized(
+                args, parts, fp32, chosen, pictures, tokenizer, model.config, examples, reference, console
+            )
         write(args, chosen, tokenizer, model.config, evaluation, reference)
     print(args.out)
     return 0
@@ -97,6 +101,7 @@ def run(args: argparse.Namespace) -> int:
 
 def quantized(
     args: argparse.Namespace,
+    parts: Parts,
     fp32: Path,
     int8: Path,
     pictures: np.ndarray,
@@ -113,11 +118,15 @@ def quantized(
     """
     import numpy as np
 
-    from fastcap.quantization.post_training import quantize
+    from fastcap.export.graph import assemble
+    from fastcap.quantization.post_training import quantize_convolutions, quantize_products
 
     limits = np.array([config.generation.min_length, config.max_length])
     feeds = {"length_range": limits, "candidates": np.array([config.generation.candidates])}
-    quantize(fp32, int8, pictures, feeds)
+    quantize_products(parts.encode)
+    quantize_convolutions(parts.encode, pictures, feeds)
+    quantize_products(parts.refine)
+    assemble(parts, config.generation.passes, int8)
     evaluation = measure(int8, tokenizer, config, int8.with_suffix(""), examples, console)
     loss = reference.metrics["cider"] - evaluation.metrics["cider"]
     sizes = fp32.stat().st_size, int8.stat().st_size

@@ -3,51 +3,259 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.compose
 import onnxruntime
 import torch
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
-from torch import Tensor
+from torch import Tensor, nn
 
+from fastcap.decoder.attention import RankAugmentedMemory
+from fastcap.decoder.moe_decoder import ImageState, Routing
 from fastcap.errors import FastcapError
+from fastcap.generation.icmr import Refined
 from fastcap.model import CaptionModel, Captions
 
-__all__ = ["INPUTS", "OUTPUTS", "Agreement", "compare", "export_graph", "open_graph"]
+__all__ = ["INPUTS", "OUTPUTS", "Agreement", "Parts", "assemble", "compare", "export_parts", "open_graph"]
 
 INPUTS = ("images", "length_range", "candidates")
 OUTPUTS = ("token_ids", "lengths", "confidences", "token_confidences")
+CARRIED = ("token_ids", "probabilities", "scores", "masked")  # from one pass to the next
+RANKED = ("kept_token_ids", "kept_probabilities", "kept_scores", "kept_lengths", "log_p")
 OPSET = 17
+DOMAINS = ("", "com.microsoft")
 
 
-def export_graph(model: CaptionModel, path: Path) -> None:
-    """Write the parallel captioner, refinement passes inside, as fp32 ONNX.
+@dataclass(frozen=True)
+class Parts:
+    """The three ONNX files that `assemble` joins: `encode` runs once, `refine` once a pass, `rank` once."""
 
-    The numbers of images, candidates and tokens stay variable. That is why the graph is traced with the TorchScript
+    encode: Path
+    refine: Path
+    rank: Path
+
+
+class Encode(nn.Module):
+    """Pixels to all that the passes need: chosen lengths, masked captions, image state."""
+
+    def __init__(self, model: CaptionModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor, length_range: Tensor, candidates: Tensor) -> tuple[Tensor, ...]:
+        image = self.model.encode(images)
+        lengths, log_p = self.model.length_predictor.choose(image.pooled, length_range, candidates)
+        kept, masked = self.model.refiner.begin(lengths.reshape(-1), lengths.max())
+        return (lengths, log_p, lengths.reshape(-1), *kept, masked, *flatten(self.model.decoder.prepare(image)))
+
+
+class Refine(nn.Module):
+    """One pass of `ICMRDecoder.refine`."""
+
+    def __init__(self, model: CaptionModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self,
+        index: Tensor,
+        token_ids: Tensor,
+        probabilities: Tensor,
+        scores: Tensor,
+        masked: Tensor,
+        lengths: Tensor,
+        *state: Tensor,
+    ) -> tuple[Tensor, ...]:
+        kept, masked = self.model.refiner.refine(
+            self.model.decoder,
+            unflatten(state),
+            Refined(token_ids, probabilities, scores),
+            masked,
+            lengths,
+            index + 1,
+        )
+        return (*kept, masked)
+
+
+class Rank(nn.Module):
+    """`CaptionModel.rank`."""
+
+    def __init__(self, model: CaptionModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, token_ids: Tensor, probabilities: Tensor, scores: Tensor, lengths: Tensor, log_p: Tensor
+    ) -> Captions:
+        return self.model.rank(Refined(token_ids, probabilities, scores), lengths, log_p)
+
+
+def flatten(state: ImageState) -> list[Tensor]:
+    """An image state as a list: context, then memory and routing of each layer."""
+    tensors = [state.context]
+    for memory, routing in zip(state.memories, state.routings, strict=True):
+        tensors += [memory.buffer, memory.normaliser, routing.chosen, routing.weights]
+    return tensors
+
+
+def unflatten(tensors: Sequence[Tensor]) -> ImageState:
+    """The inverse of `flatten`, as far as decoding needs it: without the probabilities of all experts."""
+    context, *layers = tensors
+    quadruples = list(zip(*[iter(layers)] * 4, strict=True))
+    return ImageState(
+        context,
+        [RankAugmentedMemory(buffer, normaliser) for buffer, normaliser, _, _ in quadruples],
+        [Routing(chosen, weights, weights) for _, _, chosen, weights in quadruples],
+    )
+
+
+def export_parts(model: CaptionModel, folder: Path) -> Parts:
+    """Write the three parts of the parallel captioner as fp32 ONNX.
+
+    Numbers of images, candidates and tokens stay variable. That is why the graphs are traced with the TorchScript
     exporter: a caption is as wide as the longest length that the network itself has just predicted, a size that
     `torch.export` cannot reason about, and decoding to the fixed maximum instead would double the decoder's time.
     """
+    parts = Parts(folder / "encode.onnx", folder / "refine.onnx", folder / "rank.onnx")
+    model.eval()
     images = torch.zeros(2, model.config.image_size, model.config.image_size, 3, dtype=torch.uint8)
     limits = torch.tensor([1, model.config.max_length])
+    encode = Encode(model)
+    with torch.no_grad():
+        lengths, log_p, *begun = encode(images, limits, torch.tensor([3]))
+    state = [f"state{i}" for i in range(len(begun) - len(CARRIED) - 1)]
+    trace(
+        encode,
+        (images, limits, torch.tensor([3])),
+        parts.encode,
+        INPUTS,
+        ("lengths", "log_p", "rows", *CARRIED, *state),
+    )
+    rows, *carried = begun[: len(CARRIED) + 1]
+    inputs = (torch.tensor(1), *carried, rows, *begun[len(CARRIED) + 1 :])
+    trace(Refine(model), inputs, parts.refine, ("index", *CARRIED, "rows", *state), tuple(f"new_{n}" for n in CARRIED))
+    trace(Rank(model), (*carried[:3], lengths, log_p), parts.rank, RANKED, OUTPUTS)
+    graph = onnx.load(str(parts.encode))
+    fold_padding(graph)
+    onnx.save(graph, str(parts.encode))
+    return parts
+
+
+def trace(
+    module: nn.Module, arguments: tuple[Tensor, ...], path: Path, inputs: Sequence[str], outputs: Sequence[str]
+) -> None:
+    """Export one part; every dimension of every input but the pixels' own is variable."""
+    axes = {
+        name: dict.fromkeys(range(value.ndim)) if name != "images" else {0: None}
+        for name, value in zip(inputs, arguments, strict=True)
+        if name not in ("length_range", "candidates") and value.ndim
+    }
+    named = {name: {axis: f"{name}_{axis}" for axis in found} for name, found in axes.items()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # sizes that are constants of the graph, on purpose
         torch.onnx.export(
-            model.eval(),
-            (images, limits, torch.tensor([3])),
+            module.eval(),
+            arguments,
             str(path),
             dynamo=False,
             opset_version=OPSET,
-            input_names=list(INPUTS),
-            output_names=list(OUTPUTS),
-            dynamic_axes={"images": {0: "batch"}},
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_axes=named,
         )
-    graph = onnx.load(str(path))
-    fold_padding(graph)
-    onnx.save(graph, str(path))
+
+
+def assemble(parts: Parts, passes: int, path: Path) -> None:
+    """Join the parts into one graph: encode, a `Loop` of refinement passes, rank.
+
+    The loop keeps the weights of a pass once and the graph small: ONNX Runtime's start-up time grows with the square
+    of the number of nodes.
+    """
+    encode, refine, rank = (
+        onnx.compose.add_prefix(onnx.load(str(part)), prefix)
+        for part, prefix in ((parts.encode, "e/"), (parts.refine, "r/"), (parts.rank, "k/"))
+    )
+    state = [value.name.removeprefix("r/") for value in refine.graph.input][len(CARRIED) + 2 :]
+    aliases = [("e/rows", "r/rows"), *((f"e/{name}", f"r/{name}") for name in state)]
+    rename(encode.graph, dict(aliases))  # the loop's body reads these from the graph around it
+    body = onnx.helper.make_graph(
+        [*refine.graph.node, onnx.helper.make_node("Identity", ["r/condition"], ["r/condition_out"])],
+        "pass",
+        [
+            refine.graph.input[0],
+            onnx.helper.make_tensor_value_info("r/condition", onnx.TensorProto.BOOL, []),
+            *refine.graph.input[1 : len(CARRIED) + 1],
+        ],
+        [onnx.helper.make_tensor_value_info("r/condition_out", onnx.TensorProto.BOOL, []), *refine.graph.output],
+        initializer=refine.graph.initializer,
+    )
+    constants = [
+        numpy_helper.from_array(np.array(passes), "passes"),
+        numpy_helper.from_array(np.array(True), "always"),
+    ]
+    loop = onnx.helper.make_node(
+        "Loop",
+        ["passes", "always", *(f"e/{name}" for name in CARRIED)],
+        [*(f"k/{name}" for name in RANKED[:3]), "masked_last"],
+        body=body,
+    )
+    rename(rank.graph, {"k/kept_lengths": "e/lengths", "k/log_p": "e/log_p"})
+    public = {f"e/{name}": name for name in INPUTS} | {f"k/{name}": name for name in OUTPUTS}
+    outputs = [value for value in rank.graph.output]
+    graph = onnx.helper.make_graph(
+        [*encode.graph.node, loop, *rank.graph.node],
+        "fastcap",
+        list(encode.graph.input),
+        outputs,
+        initializer=[*encode.graph.initializer, *rank.graph.initializer, *constants],
+    )
+    rename(graph, public)
+    domains = {opset.domain: opset.version for part in (encode, refine, rank) for opset in part.opset_import}
+    opsets = [onnx.helper.make_opsetid(domain, version) for domain, version in domains.items() if domain in DOMAINS]
+    model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8, producer_name="fastcap")
+    shorten_names(model)
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+
+
+def rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
+    """Rename tensors of a graph, those that loop bodies inside it read included."""
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                rename(attribute.g, names)
+    for value in [*graph.input, *graph.output, *graph.initializer]:
+        value.name = names.get(value.name, value.name)
+
+
+def shorten_names(model: onnx.ModelProto) -> None:
+    """Number the inner tensors and drop what only people read: names are a tenth of such a small file."""
+    public = {value.name for value in [*model.graph.input, *model.graph.output]} | {""}
+    short: dict[str, str] = {}
+
+    def collect(graph: onnx.GraphProto) -> None:
+        del graph.value_info[:]
+        for value in [*graph.input, *graph.output, *graph.initializer]:
+            short.setdefault(value.name, f"t{len(short)}")
+        for node in graph.node:
+            node.name = ""
+            node.ClearField("doc_string")
+            for name in [*node.input, *node.output]:
+                short.setdefault(name, f"t{len(short)}")
+            for attribute in node.attribute:
+                if attribute.type == onnx.AttributeProto.GRAPH:
+                    collect(attribute.g)
+
+    collect(model.graph)
+    rename(model.graph, {name: new for name, new in short.items() if name not in public})
 
 
 def fold_padding(model: onnx.ModelProto) -> None:

@@ -67,32 +67,42 @@ class ICMRDecoder(nn.Module):
             lengths: (R,) in 1..width.
             width: T, the columns to decode.
         """
+        kept, masked = self.begin(lengths, width)
+        for done in range(1, (passes or self.passes) + 1):
+            kept, masked = self.refine(decoder, image_state, kept, masked, lengths, done)
+        return kept
+
+    def begin(self, lengths: Tensor, width: int | Tensor) -> tuple[Refined, Tensor]:
+        """Nothing but masks, at the worst score; and where they stand, (R, T)."""
         steps = torch.arange(width, device=lengths.device)
         padded = steps >= lengths[:, None]
         token_ids = torch.full_like(padded, self.mask_id, dtype=torch.long).masked_fill(padded, self.pad_id)
-        masked = ~padded
         probabilities = torch.ones_like(padded, dtype=self.barred.dtype)
-        kept: Refined | None = None
-        for done in range(1, (passes or self.passes) + 1):
-            token_ids, probabilities = self.predict(decoder, image_state, token_ids, probabilities, masked, lengths)
-            log_p = probabilities.clamp(min=1e-9).log().masked_fill(padded, 0.0)
-            scores = log_p.sum(dim=-1) / lengths
-            if kept is None:
-                kept = Refined(token_ids, probabilities, scores)
-            else:
-                better = scores > kept.scores
-                kept = Refined(
-                    torch.where(better[:, None], token_ids, kept.token_ids),
-                    torch.where(better[:, None], probabilities, kept.probabilities),
-                    torch.where(better, scores, kept.scores),
-                )
-            if done < self.passes:
-                token_ids, probabilities = kept.token_ids, kept.probabilities
-                n_masked = lengths * (self.passes - done) // self.passes
-                masked = self.least_certain(probabilities, n_masked) & ~padded
-                token_ids = token_ids.masked_fill(masked, self.mask_id)
-        assert kept is not None
-        return kept
+        scores = torch.full_like(lengths, -torch.inf, dtype=self.barred.dtype)
+        return Refined(token_ids, probabilities, scores), ~padded
+
+    def refine(
+        self,
+        decoder: MoEDecoder,
+        image_state: ImageState,
+        kept: Refined,
+        masked: Tensor,
+        lengths: Tensor,
+        done: int | Tensor,
+    ) -> tuple[Refined, Tensor]:
+        """Pass number `done` (1..T): predict what is masked, keep the better caption, mask for the next pass."""
+        padded = torch.arange(masked.shape[1], device=lengths.device) >= lengths[:, None]
+        token_ids = kept.token_ids.masked_fill(masked, self.mask_id)
+        token_ids, probabilities = self.predict(decoder, image_state, token_ids, kept.probabilities, masked, lengths)
+        scores = probabilities.clamp(min=1e-9).log().masked_fill(padded, 0.0).sum(dim=-1) / lengths
+        better = scores > kept.scores
+        kept = Refined(
+            torch.where(better[:, None], token_ids, kept.token_ids),
+            torch.where(better[:, None], probabilities, kept.probabilities),
+            torch.where(better, scores, kept.scores),
+        )
+        n_masked = torch.div(lengths * (self.passes - done), self.passes, rounding_mode="floor")
+        return kept, self.least_certain(kept.probabilities, n_masked) & ~padded
 
     def predict(
         self,

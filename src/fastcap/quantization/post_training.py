@@ -15,7 +15,6 @@ machine.
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -34,15 +33,15 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from fastcap.errors import ConfigError
 
-__all__ = ["quantize"]
+__all__ = ["quantize_convolutions", "quantize_products"]
 
 BITS_7 = 63
 LARGE = 2**14  # weights; smaller tables are left as they are
 LAST_AXIS = "last_axis"
 
 
-def quantize(source: Path, target: Path, images: np.ndarray, feeds: dict[str, np.ndarray]) -> None:
-    """Quantise the fp32 graph `source` and write it to `target`.
+def quantize_convolutions(path: Path, images: np.ndarray, feeds: dict[str, np.ndarray]) -> None:
+    """Quantise the convolutional path of a graph in place, statically.
 
     Args:
         images: calibration pictures (N, H, W, 3) uint8; a hundred or two of the training set.
@@ -53,41 +52,42 @@ def quantize(source: Path, target: Path, images: np.ndarray, feeds: dict[str, np
     """
     if not len(images):
         raise ConfigError("calibration needs at least 1 image, got 0")
+    logging.getLogger().setLevel(logging.ERROR)  # the quantiser's advice is about its own command line
+    quant_pre_process(str(path), str(path), skip_symbolic_shape=True)
+    quantize_static(
+        str(path),
+        str(path),
+        Calibration(images, feeds),
+        quant_format=QuantFormat.QDQ,
+        op_types_to_quantize=["Conv", "Clip", "Relu", "Add"],
+        nodes_to_quantize=integer_chain(path),
+        per_channel=True,
+        reduce_range=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        calibrate_method=CalibrationMethod.MinMax,
+    )
+
+
+def quantize_products(path: Path) -> None:
+    """Quantise the matrix products, experts and embedding of a graph in place, dynamically."""
     logging.getLogger().setLevel(logging.ERROR)
-    with tempfile.TemporaryDirectory() as folder:
-        prepared, spelled, dynamic = (Path(folder) / f"{name}.onnx" for name in ("prepared", "spelled", "dynamic"))
-        quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
-        model = onnx.load(str(prepared))
-        quantize_experts(model)
-        onnx.save(model, str(spelled))
-        quantize_dynamic(
-            str(spelled),
-            str(dynamic),
-            op_types_to_quantize=["MatMul"],
-            per_channel=True,
-            reduce_range=True,
-            weight_type=QuantType.QInt8,
-            extra_options={"MatMulConstBOnly": True},
-        )
-        model = onnx.load(str(dynamic))
-        share_embedding(model)
-        onnx.save(model, str(dynamic))
-        quantize_static(
-            str(dynamic),
-            str(target),
-            Calibration(images, feeds),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["Conv", "Clip", "Relu", "Add"],
-            nodes_to_quantize=integer_chain(dynamic),
-            per_channel=True,
-            reduce_range=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
-        )
-        model = onnx.load(str(target))
-        shorten_names(model)
-        onnx.save(model, str(target))
+    quant_pre_process(str(path), str(path), skip_symbolic_shape=True)
+    model = onnx.load(str(path))
+    quantize_experts(model)
+    onnx.save(model, str(path))
+    quantize_dynamic(
+        str(path),
+        str(path),
+        op_types_to_quantize=["MatMul"],
+        per_channel=True,
+        reduce_range=True,
+        weight_type=QuantType.QInt8,
+        extra_options={"MatMulConstBOnly": True},
+    )
+    model = onnx.load(str(path))
+    share_embedding(model)
+    onnx.save(model, str(path))
 
 
 def integer_chain(path: Path) -> list[str]:
@@ -122,25 +122,6 @@ def to_int8(weight: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
     scale = np.abs(weight).max(axis=axis, keepdims=True) / BITS_7
     scale = np.where(scale == 0, 1, scale).astype(np.float32)
     return np.rint(weight / scale).astype(np.int8), scale
-
-
-def shorten_names(model: onnx.ModelProto) -> None:
-    """Number the inner tensors and drop what only people read: names are a tenth of such a small file."""
-    graph = model.graph
-    public = {value.name for value in [*graph.input, *graph.output]} | {""}
-    short: dict[str, str] = {}
-
-    def shortened(name: str) -> str:
-        return name if name in public else short.setdefault(name, f"t{len(short)}")
-
-    for node in graph.node:
-        node.name = ""
-        node.ClearField("doc_string")
-        node.input[:] = [shortened(name) for name in node.input]
-        node.output[:] = [shortened(name) for name in node.output]
-    for tensor in graph.initializer:
-        tensor.name = shortened(tensor.name)
-    del graph.value_info[:]
 
 
 def large_gathers(graph: onnx.GraphProto, rank: int) -> Iterator[tuple[onnx.NodeProto, onnx.TensorProto]]:

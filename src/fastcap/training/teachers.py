@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -37,9 +39,12 @@ def initialise_from_mobilenetv2(backbone: SpatialMambaBackbone, path: Path | str
         DataError: the file is missing or damaged, or a tensor is missing or of another shape.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        file = np.load(path, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise ValueError("it holds one array; an .npz of named tensors is needed")
+        with file:
             tensors = {name: file[name] for name in file.files if not name.startswith("classifier")}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"teacher {path} cannot be read ({error}); setting data.teacher") from error
     for name, module in convolutions(backbone).items():
         for part in ("weight", "bias"):
