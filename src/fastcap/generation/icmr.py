@@ -30,9 +30,9 @@ class Refined(NamedTuple):
 class ICMRDecoder(nn.Module):
     """Refines captions of given lengths with the very decoder that was trained; it has no weights of its own.
 
-    At most `passes` passes: pass t of T masks `⌊L (T - t) / T⌋` tokens for the next, so each masks strictly fewer
-    and the last leaves none. A pass whose sequence score is not better than the kept one is not accepted, so the
-    score of the kept caption never falls.
+    At most `passes` passes: pass t of T masks `⌊L (T - t) / T⌋` tokens for the next, so each masks fewer (strictly,
+    where L >= T) and the last leaves none. A pass whose sequence score is not better than the kept one is not
+    accepted, so the score of the kept caption never falls.
 
     Args:
         vocab_size: V.
@@ -40,6 +40,8 @@ class ICMRDecoder(nn.Module):
         pad_id, mask_id: the two marks that the algorithm writes.
         forbidden: token ids that may never be produced (marks, and any words ruled out).
     """
+
+    barred: Tensor
 
     def __init__(self, vocab_size: int, passes: int, pad_id: int, mask_id: int, forbidden: Sequence[int]) -> None:
         super().__init__()
@@ -74,7 +76,7 @@ class ICMRDecoder(nn.Module):
 
     def begin(self, lengths: Tensor, width: int | Tensor) -> tuple[Refined, Tensor]:
         """Nothing but masks, at the worst score; and where they stand, (R, T)."""
-        steps = torch.arange(width, device=lengths.device)
+        steps = torch.arange(width, device=lengths.device)  # type: ignore[arg-type]  # a tensor will do
         padded = steps >= lengths[:, None]
         token_ids = torch.full_like(padded, self.mask_id, dtype=torch.long).masked_fill(padded, self.pad_id)
         probabilities = torch.ones_like(padded, dtype=self.barred.dtype)
@@ -115,7 +117,9 @@ class ICMRDecoder(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Fill the masked positions; a token equal to its left neighbour gives way to the second choice."""
         logits = decoder.logits(token_ids, image_state, causal=False, lengths=lengths)
-        p, choice = (logits + self.barred).softmax(dim=-1).topk(2, dim=-1)
+        # ranked as logarithms: where probabilities underflow to 0, a barred token would tie with the second choice
+        log_p, choice = (logits + self.barred).log_softmax(dim=-1).topk(2, dim=-1)
+        p = log_p.exp()
         token_ids = torch.where(masked, choice[..., 0], token_ids)
         probabilities = torch.where(masked, p[..., 0], probabilities)
         left = torch.cat([torch.full_like(token_ids[:, :1], -1), token_ids[:, :-1]], dim=1)
