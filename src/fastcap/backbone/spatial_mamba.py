@@ -34,6 +34,7 @@ class ConvBlock(nn.Conv2d):
         super().__init__(d_in, d_out, kernel, stride, padding=kernel // 2 if stride == 1 else 0, groups=groups)
         self.relu = relu
         nn.init.kaiming_normal_(self.weight, nonlinearity="relu" if relu else "linear")
+        assert self.bias is not None
         nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -93,17 +94,18 @@ class SpatialMambaBlock(nn.Module):
         self.log_rate = nn.Parameter(torch.linspace(-2.0, 1.0, n_heads))  # heads forget at different speeds
         self.skip = nn.Parameter(torch.ones(d_model))
         if scan == "state_fusion":
-            self.fusion = nn.ModuleList(
+            fusion = [
                 nn.Conv2d(d_model, d_model, 3, padding=dilation, dilation=dilation, groups=d_model, bias=False)
                 for dilation in self.DILATIONS
-            )
-            for convolution in self.fusion:  # begins as the unfused state, a third from each dilation
+            ]
+            for convolution in fusion:  # begins as the unfused state, a third from each dilation
                 nn.init.zeros_(convolution.weight)
                 convolution.weight.data[:, :, 1, 1] = 1 / len(self.DILATIONS)
+            self.fusion = nn.ModuleList(fusion)
         self.project_out = nn.Conv2d(d_model, d_model, 1)
         # a new block changes nothing: the convolutional features around it are kept while it learns
-        nn.init.zeros_(self.project_out.weight)
-        nn.init.zeros_(self.project_out.bias)
+        for parameter in self.project_out.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, D, H, W) -> (B, D, H, W)."""

@@ -9,7 +9,8 @@ E experts, V vocabulary.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -143,10 +144,11 @@ class MoEDecoder(nn.Module):
 
     def prepare(self, image: ImageTokens) -> ImageState:
         """image (tokens (B, N, D), pooled (B, D)) -> the state that every later call reads."""
+        layers = list(cast(Iterable[DecoderLayer], self.layers))
         return ImageState(
             self.context(image.pooled),
-            [layer.cross_attention.prepare(image.tokens) for layer in self.layers],
-            [layer.router(image.pooled) for layer in self.layers],
+            [layer.cross_attention.prepare(image.tokens) for layer in layers],
+            [layer.router(image.pooled) for layer in layers],
         )
 
     def logits(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,9 +50,12 @@ def read_texts(data: DataConfig) -> Iterable[str]:
         path = Path(data.root) / name
         if not path.is_file():
             raise DataError(f"no file {path} (setting data.text, below data.root={data.root})")
-        opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-        with opened as lines:
-            yield from lines
+        opener = gzip.open if path.suffix == ".gz" else open
+        try:
+            with opener(path, "rt", encoding="utf-8") as lines:
+                yield from lines
+        except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+            raise DataError(f"{path} cannot be read as text ({error}); setting data.text") from error
 
 
 @dataclass

@@ -191,9 +191,9 @@ class Trainer:
             here = places // len(eligible) == epoch
             indices[here] = order[places[here] % len(eligible)]
         indices = indices[self.accelerator.process_index :: self.accelerator.num_processes]
-        rows = [row for i in indices for row in self.pool.draw(i, stage.sources, stage.captions, rng)]
+        rows = [row for i in indices for row in self.pool.draw(int(i), stage.sources, stage.captions, rng)]
         token_ids, lengths = pad_rows(rows)
-        target = [self.pool.length_distribution(i, stage.sources, self.config.model.max_length) for i in indices]
+        target = [self.pool.length_distribution(int(i), stage.sources, self.config.model.max_length) for i in indices]
         batch = {
             "token_ids": token_ids,
             "lengths": lengths,
