@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,20 @@ __all__ = [
     "load_config",
 ]
 
+SOURCES = ("human", "machine", "distilled")
+
+
+def check_ranges(config: Any, **rules: tuple[bool, str]) -> None:
+    """Raise ConfigError for the first setting whose rule does not hold; a rule is (holds, what is allowed)."""
+    for name, (holds, allowed) in rules.items():
+        if not holds:
+            raise ConfigError(f"{name} is {getattr(config, name)!r}; allowed: {allowed}")
+
+
+def check_positive(config: Any, *names: str) -> None:
+    """Raise ConfigError for the first of the named counts that is below 1."""
+    check_ranges(config, **{name: (getattr(config, name) >= 1, "1 or more") for name in names})
+
 
 @dataclass(frozen=True)
 class BackboneConfig:
@@ -38,6 +53,15 @@ class BackboneConfig:
     n_heads: int = 8
     scan: Literal["state_fusion", "cross_scan"] = "state_fusion"
 
+    def __post_init__(self) -> None:
+        check_positive(self, "stem_width", "expansion", "head_width", "n_heads")
+        check_ranges(
+            self,
+            widths=(len(self.widths) == 7 and min(self.widths) >= 1, "seven numbers, each 1 or more"),
+            depths=(len(self.depths) == 7 and min(self.depths) >= 1, "seven numbers, each 1 or more"),
+            mamba_depths=(len(self.mamba_depths) == 2 and min(self.mamba_depths) >= 0, "two numbers, 0 or more"),
+        )
+
 
 @dataclass(frozen=True)
 class DecoderConfig:
@@ -49,6 +73,14 @@ class DecoderConfig:
     n_experts: int = 4
     top_k: int = 1
     dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_positive(self, "n_layers", "n_heads", "d_hidden", "n_experts")
+        check_ranges(
+            self,
+            top_k=(1 <= self.top_k <= self.n_experts, f"1 to {self.n_experts} (n_experts)"),
+            dropout=(0 <= self.dropout < 1, "at least 0, below 1"),
+        )
 
 
 @dataclass(frozen=True)
@@ -65,6 +97,9 @@ class GenerationConfig:
     candidates: int = 3
     length_weight: float = 0.0
 
+    def __post_init__(self) -> None:
+        check_positive(self, "passes", "min_length", "candidates")
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -77,6 +112,25 @@ class ModelConfig:
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     generation: GenerationConfig = field(default_factory=GenerationConfig)
+
+    def __post_init__(self) -> None:
+        heads = math.lcm(self.backbone.n_heads, self.decoder.n_heads)
+        width, scan_heads = self.backbone.widths[4], self.backbone.n_heads
+        if width % scan_heads:
+            raise ConfigError(f"backbone.widths.4 is {width}; allowed: multiples of backbone.n_heads, {scan_heads}")
+        n_lengths = self.max_length - self.generation.min_length + 1
+        check_positive(self, "max_length", "vocab_size")
+        check_ranges(
+            self,
+            image_size=(self.image_size > 0 and self.image_size % 32 == 0, "multiples of 32"),
+            d_model=(self.d_model > 0 and self.d_model % heads == 0, f"multiples of {heads}, the numbers of heads"),
+            max_length=(n_lengths >= 1, f"{self.generation.min_length} (generation.min_length) or more"),
+        )
+        if self.generation.candidates > n_lengths:
+            raise ConfigError(
+                f"generation.candidates is {self.generation.candidates}; allowed: 1 to {n_lengths}, the number of "
+                "lengths from generation.min_length to max_length"
+            )
 
 
 @dataclass(frozen=True)
@@ -111,6 +165,12 @@ class DataConfig:
     val_limit: int = 300
     on_bad_data: Literal["raise", "skip", "quarantine"] = "raise"
 
+    def __post_init__(self) -> None:
+        check_positive(self, "val_limit")
+        check_ranges(
+            self, train=(bool(self.train), "at least one data set"), val=(bool(self.val), "at least one data set")
+        )
+
 
 @dataclass(frozen=True)
 class StageConfig:
@@ -144,6 +204,25 @@ class StageConfig:
     reward: float = 0.0
     samples: int = 4
 
+    def __post_init__(self) -> None:
+        check_positive(self, "steps", "images", "captions")
+        losses = ("causal", "masked", "length", "balance", "reward")
+        check_ranges(
+            self,
+            learning_rate=(self.learning_rate > 0, "above 0"),
+            convolution_rate=(self.convolution_rate >= 0, "0 or more"),
+            sources=(
+                bool(self.sources) and set(self.sources) <= set(SOURCES),
+                f"one or more of {', '.join(SOURCES)}",
+            ),
+            warmup=(self.warmup >= 0, "0 or more"),
+            weight_decay=(self.weight_decay >= 0, "0 or more"),
+            clip=(self.clip > 0, "above 0"),
+            smoothing=(0 <= self.smoothing < 1, "at least 0, below 1"),
+            samples=(self.samples >= 2, "2 or more: each is compared with the others"),
+            **{name: (getattr(self, name) >= 0, "0 or more") for name in losses},
+        )
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -168,6 +247,16 @@ class TrainConfig:
     data: DataConfig = field(default_factory=DataConfig)
     stages: tuple[StageConfig, ...] = (StageConfig("pretrain", steps=5000, learning_rate=1e-3),)
 
+    def __post_init__(self) -> None:
+        check_positive(self, "views", "log_every", "checkpoint_every", "evaluate_every", "keep_last")
+        check_ranges(
+            self,
+            seed=(self.seed >= 0, "0 or more"),
+            threads=(self.threads >= 0, "0 (as many as there are cores) or more"),
+            ema=(0 <= self.ema < 1, "at least 0, below 1"),
+            stages=(bool(self.stages), "at least one stage"),
+        )
+
 
 Config = TypeVar("Config")
 
@@ -185,11 +274,12 @@ def from_mapping(kind: type[Config], mapping: dict[str, Any], where: str = "") -
     try:
         return draccus.decode(kind, mapping)
     except (DecodingError, TypeError, ValueError) as error:
-        raise ConfigError(f"{where or kind.__name__}: {error}") from error
+        raise ConfigError(f"{where or kind.__name__}: {' '.join(str(error).split())}") from error
 
 
 def check_keys(kind: Any, value: Any, where: str) -> None:
-    """Walk plain data beside the dataclass that it should become and name the first key that is unknown."""
+    """Walk plain data beside the dataclass that it should become and name the first key that is unknown, or value
+    that is empty or not a list where one is needed."""
     if dataclasses.is_dataclass(kind):
         if not isinstance(value, dict):
             raise ConfigError(f"{where or 'the configuration'} is {value!r}; a mapping is needed")
@@ -200,26 +290,38 @@ def check_keys(kind: Any, value: Any, where: str) -> None:
                 hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(hints)}"
                 raise ConfigError(f"unknown setting {'.'.join(filter(None, [where, str(key)]))!r}; {hint}")
             check_keys(hints[key], item, ".".join(filter(None, [where, str(key)])))
-    elif typing.get_origin(kind) is tuple and isinstance(value, list | tuple):
+    elif value is None:
+        raise ConfigError(f"{where} is empty; a value is needed")
+    elif typing.get_origin(kind) is tuple:
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"{where} is {value!r}; a list is needed")
         for index, item in enumerate(value):
             check_keys(typing.get_args(kind)[0], item, f"{where}.{index}")
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML mapping; the files named under `include` (relative to it) are read first, and overridden by it."""
+def read_yaml(path: Path, including: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A YAML mapping; the files named under `include` (relative to it) are read first, and overridden by it.
+
+    `including` are the files that led here.
+    """
     import yaml
 
+    if path.resolve() in including:
+        raise ConfigError(f"{path} includes itself, by way of {including[-1].name}")
     if not path.is_file():
         raise ConfigError(f"no configuration file {path}")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path} holds {type(content).__name__}; a mapping is needed")
     merged: dict[str, Any] = {}
-    for name in content.pop("include", []):
-        merge(merged, read_yaml(path.parent / name))
+    includes = content.pop("include", [])
+    if not isinstance(includes, list) or not all(isinstance(name, str) for name in includes):
+        raise ConfigError(f"{path}: include is {includes!r}; a list of file names is needed")
+    for name in includes:
+        merge(merged, read_yaml(path.parent / name, (*including, path.resolve())))
     merge(merged, content)
     return merged
 

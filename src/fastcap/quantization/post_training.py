@@ -8,8 +8,8 @@
   quantiser only knows constant weights.
 - The token embedding is read out of the quantised output matrix, of which it is the transpose: stored once.
 
-Weights keep 7 bits (-64..63): on x86 without VNNI the 8-bit product saturates, and a model must answer alike on every
-machine.
+Weights keep 7 bits (-64..63) wherever x86 without VNNI would sum 8-bit products in 16 bits and saturate: a model must
+answer alike on every machine.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime import InferenceSession, SessionOptions
 from onnxruntime.quantization import (
     CalibrationDataReader,
     CalibrationMethod,
@@ -36,6 +37,7 @@ from fastcap.errors import ConfigError
 __all__ = ["quantize_convolutions", "quantize_products"]
 
 BITS_7 = 63
+CORRECTION_IMAGES = 16
 LARGE = 2**14  # weights; smaller tables are left as they are
 LAST_AXIS = "last_axis"
 
@@ -54,19 +56,81 @@ def quantize_convolutions(path: Path, images: np.ndarray, feeds: dict[str, np.nd
         raise ConfigError("calibration needs at least 1 image, got 0")
     logging.getLogger().setLevel(logging.ERROR)  # the quantiser's advice is about its own command line
     quant_pre_process(str(path), str(path), skip_symbolic_shape=True)
+    reference = onnx.load(str(path))
     quantize_static(
         str(path),
         str(path),
         Calibration(images, feeds),
         quant_format=QuantFormat.QDQ,
         op_types_to_quantize=["Conv", "Clip", "Relu", "Add"],
-        nodes_to_quantize=integer_chain(path),
+        nodes_to_quantize=integer_chain(reference),
         per_channel=True,
-        reduce_range=True,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
         calibrate_method=CalibrationMethod.MinMax,
+        extra_options={"TensorQuantOverrides": seven_bits(reference)},
     )
+    model = onnx.load(str(path))
+    correct_biases(model, reference, images[:CORRECTION_IMAGES], feeds)
+    onnx.save(model, str(path))
+
+
+def seven_bits(model: onnx.ModelProto) -> dict[str, list[dict[str, object]]]:
+    """The convolutions whose products are summed in pairs of 16 bits on x86 without VNNI: all but depthwise ones.
+
+    Depthwise convolutions have a kernel of their own there, sum in 32 bits, and keep 8-bit weights.
+    """
+    found: dict[str, list[dict[str, object]]] = {}
+    for node in model.graph.node:
+        groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
+        if node.op_type == "Conv" and groups == 1:
+            settings = {"quant_type": QuantType.QInt8, "axis": 0, "symmetric": True, "reduce_range": True}
+            found[node.input[1]] = [settings]
+    return found
+
+
+def correct_biases(
+    model: onnx.ModelProto, reference: onnx.ModelProto, images: np.ndarray, feeds: dict[str, np.ndarray]
+) -> None:
+    """Shift the bias of each quantised convolution, first to last, so that the mean of each channel is that of fp32.
+
+    Rounded weights move the mean of what a layer puts out, and the layers after it see an input that they were not
+    trained on (Nagel et al. 2019, section 4.2). `model` is changed in place; `reference` is the graph it came from.
+    """
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    producers = {output: node for node in model.graph.node for output in node.output}
+    readers = {name: node for node in reversed(model.graph.node) for name in node.input}
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv" and len(node.input) == 3]
+    wanted = channel_means(reference, [node.output[0] for node in convolutions], images, feeds)
+    for node in convolutions:
+        bias, name = producers.get(node.input[2]), node.output[0]
+        if name not in wanted or bias is None or bias.op_type != "DequantizeLinear":
+            continue
+        # what leaves the layer is what the next one reads: clipped by rounding to 0..255, back in floats
+        rounded = readers[name]
+        seen = readers[rounded.output[0]].output[0] if rounded.op_type == "QuantizeLinear" else name
+        difference = wanted[name] - channel_means(model, [seen], images, feeds)[seen]
+        scale = numpy_helper.to_array(constants[bias.input[1]])
+        tensor = constants[bias.input[0]]
+        shifted = numpy_helper.to_array(tensor) + np.rint(difference / scale).astype(np.int32)
+        tensor.CopyFrom(numpy_helper.from_array(shifted.astype(np.int32), tensor.name))
+
+
+def channel_means(
+    model: onnx.ModelProto, names: list[str], images: np.ndarray, feeds: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Mean over pictures and places of each channel of some (B, C, H, W) tensors of a graph; unknown ones left out."""
+    probed = onnx.ModelProto()
+    probed.CopyFrom(model)
+    known = {output for node in model.graph.node for output in node.output}
+    names = [name for name in names if name in known]
+    del probed.graph.output[:]
+    probed.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
+    options = SessionOptions()
+    options.log_severity_level = 3
+    session = InferenceSession(probed.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    sums = [session.run(names, {"images": image[None], **feeds}) for image in images]
+    return {name: np.mean([run[i].mean(axis=(0, 2, 3)) for run in sums], axis=0) for i, name in enumerate(names)}
 
 
 def quantize_products(path: Path) -> None:
@@ -90,12 +154,12 @@ def quantize_products(path: Path) -> None:
     onnx.save(model, str(path))
 
 
-def integer_chain(path: Path) -> list[str]:
+def integer_chain(model: onnx.ModelProto) -> list[str]:
     """Names of the nodes that can hand integers to one another: convolutions with their activations and residuals.
 
     Everything else stays as it is; an integer island between two floats costs more than it saves.
     """
-    graph = onnx.load(str(path), load_external_data=False).graph
+    graph = model.graph
     producers = {output: node for node in graph.node for output in node.output}
     chain = {node.name for node in graph.node if node.op_type == "Conv"}
     for node in graph.node:  # in topological order
