@@ -1,4 +1,4 @@
-"""Token mixing is linear: the fit that says so, and the claim itself."""
+"""The fit that says whether token mixing is linear."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ def test_the_fit_finds_the_power_that_made_the_times(scan_scaling: ModuleType, p
     assert scan_scaling.exponent(tokens, [0.03 * n**power for n in tokens]) == pytest.approx(power)
 
 
-def test_the_scan_is_linear_in_tokens(scan_scaling: ModuleType) -> None:
-    result = scan_scaling.measure(repeats=7)
-    assert result["tokens"] == [196, 784, 1764, 3136]
-    assert result["mixers"]["selective_scan"]["exponent"] <= 1.1
+def test_a_measurement_has_an_exponent_for_each_mixer(scan_scaling: ModuleType) -> None:
+    result = scan_scaling.measure(repeats=1, sides=(7, 14))
+    assert result["tokens"] == [49, 196]
+    assert all(isinstance(mixer["exponent"], float) for mixer in result["mixers"].values())
 
 
 def test_the_plot_is_written(scan_scaling: ModuleType, tmp_path: Path) -> None:
