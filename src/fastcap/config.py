@@ -274,6 +274,12 @@ def from_mapping(kind: type[Config], mapping: dict[str, Any], where: str = "") -
     try:
         return draccus.decode(kind, mapping)
     except (DecodingError, TypeError, ValueError) as error:
+        cause: BaseException | None = error  # draccus wraps what a dataclass says of its own values
+        while cause is not None and not isinstance(cause, ConfigError):
+            cause = cause.__cause__ or cause.__context__
+        if cause is not None:
+            place = [*filter(None, [where]), *map(str, getattr(error, "key_path", ()))]
+            raise ConfigError(f"{'.'.join(place) or kind.__name__}: {cause}") from error
         raise ConfigError(f"{where or kind.__name__}: {' '.join(str(error).split())}") from error
 
 

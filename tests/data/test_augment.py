@@ -13,9 +13,7 @@ STILL = AugmentSettings(flip=0, crop_scale=1, brightness=0, contrast=0, saturati
 
 
 def only(**strengths: float) -> AugmentSettings:
-    return AugmentSettings(
-        **{"flip": 0, "crop_scale": 1, "brightness": 0, "contrast": 0, "saturation": 0} | strengths
-    )
+    return AugmentSettings(**{"flip": 0, "crop_scale": 1, "brightness": 0, "contrast": 0, "saturation": 0} | strengths)
 
 
 def variants(image: np.ndarray, captions: list[str], settings: AugmentSettings) -> list[np.ndarray]:
@@ -43,9 +41,7 @@ def test_a_picture_whose_caption_speaks_of_sides_or_writing_is_never_mirrored(ca
     assert all(np.array_equal(made, RAMP) for made in variants(RAMP, captions, only(flip=1)))
 
 
-@pytest.mark.parametrize(
-    "caption", ["a dog on the sidewalk", "two brightly lit designs", "a man assigned", ""]
-)
+@pytest.mark.parametrize("caption", ["a dog on the sidewalk", "two brightly lit designs", "a man assigned", ""])
 def test_words_that_only_contain_such_a_word_are_safe(caption: str) -> None:
     assert is_mirror_safe([caption])
 

@@ -59,9 +59,7 @@ def test_it_holds_the_pixels_that_the_runtime_would_see(tmp_path: Path, paths: l
     np.testing.assert_array_equal(built[[3, 1]], np.stack([built[3], built[1]]))
 
 
-def test_a_finished_cache_opens_without_decoding(
-    tmp_path: Path, paths: list[Path], decoded: list[str]
-) -> None:
+def test_a_finished_cache_opens_without_decoding(tmp_path: Path, paths: list[Path], decoded: list[str]) -> None:
     build(tmp_path / "cache", paths)
     decoded.clear()
     assert_holds(ImageCache(tmp_path / "cache", SIZE), paths)
@@ -69,9 +67,7 @@ def test_a_finished_cache_opens_without_decoding(
     assert decoded == []
 
 
-def test_only_new_and_changed_pictures_are_decoded_again(
-    tmp_path: Path, paths: list[Path], decoded: list[str]
-) -> None:
+def test_only_new_and_changed_pictures_are_decoded_again(tmp_path: Path, paths: list[Path], decoded: list[str]) -> None:
     build(tmp_path / "cache", paths[:8])
     Image.fromarray(np.full((9, 9, 3), 77, np.uint8)).save(paths[2])
     decoded.clear()
@@ -81,9 +77,7 @@ def test_only_new_and_changed_pictures_are_decoded_again(
     assert len(list((tmp_path / "cache").iterdir())) == 2  # index.json and one .npy: the old pixels are gone
 
 
-def test_a_picture_touched_later_counts_as_changed(
-    tmp_path: Path, paths: list[Path], decoded: list[str]
-) -> None:
+def test_a_picture_touched_later_counts_as_changed(tmp_path: Path, paths: list[Path], decoded: list[str]) -> None:
     build(tmp_path / "cache", paths)
     decoded.clear()
     os.utime(paths[5], ns=(1, 1))
@@ -130,9 +124,7 @@ def test_missing_and_damaged_pictures_are_named(tmp_path: Path, paths: list[Path
         build(tmp_path / "cache", [])
 
 
-@pytest.mark.parametrize(
-    "index", ["", "[]", "{}", '{"format": 1, "size": 16, "file": "x.npy", "images": []}']
-)
+@pytest.mark.parametrize("index", ["", "[]", "{}", '{"format": 1, "size": 16, "file": "x.npy", "images": []}'])
 def test_a_damaged_cache_is_named_with_its_cure(index: str, tmp_path: Path) -> None:
     (tmp_path / "index.json").write_text(index)
     with pytest.raises(DataError, match=r"is damaged: .*; delete the folder"):

@@ -37,8 +37,7 @@ def flickr_kaggle(root: Path) -> None:
     for name in "abv":
         picture(root / "images" / f"{name}.jpg")
     (root / "captions.txt").write_bytes(
-        b'image,caption\r\na.jpg,"A dog , running ."\r\na.jpg,A second dog .\r\n'
-        b"b.jpg,A red ball .\r\nv.jpg,Val .\r\n"
+        b'image,caption\r\na.jpg,"A dog , running ."\r\na.jpg,A second dog .\r\nb.jpg,A red ball .\r\nv.jpg,Val .\r\n'
     )
     (root / "Flickr_8k.trainImages.txt").write_text("a.jpg\nb.jpg\n")
     (root / "Flickr_8k.devImages.txt").write_text("v.jpg\n")
@@ -81,12 +80,8 @@ def coco(root: Path) -> None:
             {
                 "info": {},
                 "licenses": [],
-                "images": [
-                    {"id": i, "file_name": name, "width": 4, "height": 4} for i, name in names.items()
-                ],
-                "annotations": [
-                    {"id": n, "image_id": i, "caption": text} for n, (i, text) in enumerate(rows)
-                ],
+                "images": [{"id": i, "file_name": name, "width": 4, "height": 4} for i, name in names.items()],
+                "annotations": [{"id": n, "image_id": i, "caption": text} for n, (i, text) in enumerate(rows)],
             }
         )
 

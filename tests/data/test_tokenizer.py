@@ -24,9 +24,7 @@ CORPUS = [
 TOKENIZER = train_tokenizer(CORPUS, vocab_size=400)
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]))  # all of Unicode but lone surrogates
 # Texts of the marks that cleaning moves about are where its rules meet one another.
-MARKS = st.text(st.sampled_from("ab s.,;:!?()'\"`$#%&\u2018\u201d\n\u00a0İ")).map(
-    lambda text: f"{text}&amp;n't"
-)
+MARKS = st.text(st.sampled_from("ab s.,;:!?()'\"`$#%&\u2018\u201d\n\u00a0İ")).map(lambda text: f"{text}&amp;n't")
 
 
 def normalised(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastcap.data.augment import AugmentSettings, augment, is_crop_safe, is_mirror_safe
-from fastcap.data.batching import Batch, ShuffledSampler, bucket_batches, collate, pad_tokens
+from fastcap.data.batching import bucket_batches, pad_tokens
 from fastcap.data.cache import ImageCache
 from fastcap.data.readers import READERS, BadRow, Example, Examples, load_dataset
 from fastcap.data.tokenizer import clean_caption, decode, encode, train_tokenizer
@@ -12,15 +12,12 @@ __all__ = [
     "READERS",
     "AugmentSettings",
     "BadRow",
-    "Batch",
     "Example",
     "Examples",
     "ImageCache",
-    "ShuffledSampler",
     "augment",
     "bucket_batches",
     "clean_caption",
-    "collate",
     "decode",
     "encode",
     "is_crop_safe",

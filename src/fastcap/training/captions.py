@@ -118,15 +118,6 @@ class CaptionPool:
         return counts / counts.sum()
 
 
-def pad_rows(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Rows of ids -> (R, T) padded, and lengths (R,)."""
-    lengths = torch.tensor([len(row) for row in rows])
-    padded = torch.full((len(rows), int(lengths.max())), PAD)
-    for index, row in enumerate(rows):
-        padded[index, : len(row)] = torch.tensor(row)
-    return padded, lengths
-
-
 def words(text: str) -> list[str]:
     """The words of a caption without punctuation: what the reward compares."""
     return re.findall(r"[\w'-]+", text)

@@ -6,11 +6,15 @@ and dropout are drawn from generators seeded by that number. An interrupted run 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
 import shutil
+import signal
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +31,7 @@ from torch.utils.tensorboard import SummaryWriter
 from fastcap.checkpoint import load_tensors, save_checkpoint
 from fastcap.config import StageConfig, TrainConfig
 from fastcap.data.augment import augment
+from fastcap.data.batching import pad_tokens
 from fastcap.data.cache import ImageCache
 from fastcap.data.tokenizer import clean_caption, decode, train_tokenizer
 from fastcap.errors import ConfigError, FastcapError, ModelFileError
@@ -38,7 +43,7 @@ from fastcap.losses.language import balance_loss, causal_loss, length_loss, mask
 from fastcap.losses.reward import reward_loss
 from fastcap.model import CaptionModel, TorchStepper
 from fastcap.tokens import BOS, EOS, MASK, PAD, SPECIAL_TOKENS
-from fastcap.training.captions import CaptionPool, cider_reward, pad_rows, read_examples, read_texts
+from fastcap.training.captions import CaptionPool, cider_reward, read_examples, read_texts
 from fastcap.training.curves import draw_curves
 from fastcap.training.features import FrozenFeatures
 from fastcap.training.teachers import initialise_from_mobilenetv2
@@ -165,7 +170,10 @@ class Trainer:
     def load_tokenizer(self, latest: Path | None, parts: Any) -> Tokenizer:
         """The run's tokenizer: from its checkpoint, or learnt from all training captions and texts."""
         if latest is not None:
-            return Tokenizer.from_file(str(latest / "tokenizer.json"))
+            try:
+                return Tokenizer.from_file(str(latest / "tokenizer.json"))
+            except Exception as error:  # tokenizers raises bare Exception
+                raise ModelFileError(f"{latest / 'tokenizer.json'} cannot be read: {error}") from error
         texts = [caption for _, examples in parts for example in examples for caption in example.captions]
         texts += list(read_texts(self.config.data))
         tokenizer = train_tokenizer(map(clean_caption, texts), self.config.model.vocab_size)
@@ -192,7 +200,8 @@ class Trainer:
             indices[here] = order[places[here] % len(eligible)]
         indices = indices[self.accelerator.process_index :: self.accelerator.num_processes]
         rows = [row for i in indices for row in self.pool.draw(int(i), stage.sources, stage.captions, rng)]
-        token_ids, lengths = pad_rows(rows)
+        token_ids, padding_mask = map(torch.from_numpy, pad_tokens(rows, PAD))
+        lengths = (~padding_mask).sum(dim=1)
         target = [self.pool.length_distribution(int(i), stage.sources, self.config.model.max_length) for i in indices]
         batch = {
             "token_ids": token_ids,
@@ -301,9 +310,12 @@ class Trainer:
                     optimizer.zero_grad()
                     self.accelerator.backward(loss)
                     norm = self.accelerator.clip_grad_norm_(self.model.parameters(), stage.clip)
-                    optimizer.step()
-                    self.update_average()
-                    self.step, done = self.step + 1, done + 1
+                    if self.accelerator.scaler is None and not torch.isfinite(norm):
+                        self.stop_on_nonfinite(batch, losses)
+                    with uninterrupted():
+                        optimizer.step()
+                        self.update_average()
+                        self.step, done = self.step + 1, done + 1
                     progress.update(
                         task,
                         completed=self.step,
@@ -312,10 +324,11 @@ class Trainer:
                     if self.step % self.config.log_every == 0:
                         values = {name: value.item() for name, value in losses.items()}
                         self.log(stage, loss=loss.item(), rate=rate, gradient=float(norm), **values)
-                    if self.step % self.config.evaluate_every == 0 or self.step == stage.steps:
-                        self.validate(stage, optimizer)
+                    if self.step % self.config.evaluate_every == 0 and self.step < stage.steps:
+                        self.validate(stage)
                     if self.step % self.config.checkpoint_every == 0:
                         self.save(optimizer)
+                self.validate(stage)  # after the loop: a run that was interrupted here validates when resumed
             except KeyboardInterrupt:
                 self.save(optimizer)
                 raise
@@ -352,7 +365,7 @@ class Trainer:
         return AveragedWeights(self.model, self.average)
 
     @torch.no_grad()
-    def validate(self, stage: StageConfig, optimizer: Any) -> None:
+    def validate(self, stage: StageConfig) -> None:
         """CIDEr-D of the parallel reading on the validation images; the best so far is kept."""
         generation = self.config.model.generation
         limits = torch.tensor([generation.min_length, self.config.model.max_length], device=self.device)
@@ -374,12 +387,12 @@ class Trainer:
                 save_checkpoint(self.output / "best", self.config.model, self.average, self.tokenizer)
 
     def stop_on_nonfinite(self, batch: dict[str, Tensor], losses: dict[str, Tensor]) -> None:
-        """Save the batch that made a loss infinite or NaN, and say what to do."""
+        """Save the batch that made a loss or its gradient infinite or NaN, and say what to do."""
         path = self.output / "nonfinite_batch.safetensors"
         save_file({name: value.contiguous().cpu() for name, value in batch.items()}, path)
         values = ", ".join(f"{name} {value.item():.4g}" for name, value in losses.items())
         raise FastcapError(
-            f"the loss is not finite at stage {self.stage_index} step {self.step} ({values}); the batch is in {path}. "
+            f"the loss or its gradient is not finite at stage {self.stage_index} step {self.step} ({values}); the batch is in {path}. "
             "Lower learning_rate or clip, or use precision=no; the last checkpoint is intact"
         )
 
@@ -435,22 +448,27 @@ class Trainer:
         """Continue from a checkpoint."""
         try:
             position = json.loads((latest / "position.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            self.stage_index, self.step = position["stage"], position["step"]
+            self.updates, self.best = position["updates"], position["best"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelFileError(f"{latest / 'position.json'} cannot be read: {error}") from error
         state = load_tensors(latest / "training.safetensors")
         average = load_tensors(latest / "model.safetensors")
+        weights = {name.removeprefix("weights:"): value for name, value in state.items() if name.startswith("weights:")}
+        try:
+            self.model.load_state_dict(average)
+            self.model.load_state_dict(weights)
+        except RuntimeError as error:
+            raise ModelFileError(
+                f"{latest} does not fit the recipe's model: {' '.join(str(error).split())}; choose another output"
+            ) from error
         self.average = {name: value.to(self.device) for name, value in average.items()}
-        self.model.load_state_dict(
-            {name.removeprefix("weights:"): value for name, value in state.items() if name.startswith("weights:")}
-        )
         self.moments = {
             name.removeprefix("moments:"): value if name.endswith(":step") else value.to(self.device)
             for name, value in state.items()
             if name.startswith("moments:")
         }
-        self.stage_index, self.step = position["stage"], position["step"]
-        self.updates, self.best = position["updates"], position["best"]
-        if position["scaler"] and self.accelerator.scaler:
+        if position.get("scaler") and self.accelerator.scaler:
             self.accelerator.scaler.load_state_dict(position["scaler"])
         console.print(f"resuming from {latest}")
 
@@ -488,12 +506,33 @@ class AveragedWeights:
     def __enter__(self) -> None:
         self.training = self.model.training
         self.own = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
-        self.model.load_state_dict(self.average)
-        self.model.eval()
+        try:
+            self.model.load_state_dict(self.average)
+            self.model.eval()
+        except BaseException:
+            self.__exit__()
+            raise
 
     def __exit__(self, *_: object) -> None:
-        self.model.load_state_dict(self.own)
-        self.model.train(self.training)
+        with uninterrupted():
+            self.model.load_state_dict(self.own)
+            self.model.train(self.training)
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C back to the end of the block: an update that is half done could not be resumed exactly."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals go to the main thread alone
+        return
+    held: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if held:
+        raise KeyboardInterrupt
 
 
 def schedule(step: int, warmup: int, steps: int) -> float:
