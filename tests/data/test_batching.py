@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastcap.data import bucket_batches, pad_tokens
-from fastcap.errors import DataError
+from fastcap.errors import ConfigError, DataError
 
 SEQUENCES = st.lists(st.lists(st.integers(0, 9), max_size=6), min_size=1, max_size=6)
 SAMPLERS = st.tuples(st.integers(1, 30), st.integers(1, 12), st.integers(0, 5))
@@ -64,3 +64,10 @@ def test_epochs_differ_and_repeat() -> None:
     assert first != other_seed
     widths = [max(lengths[i] for i in batch) for batch in first]
     assert widths != sorted(widths)  # short captions do not always come first
+
+
+def test_a_budget_below_the_longest_example_is_refused() -> None:
+    with pytest.raises(ConfigError, match="max_tokens is 9; allowed: at least 10"):
+        bucket_batches([3, 10], 9, seed=0, epoch=0)
+    with pytest.raises(ConfigError, match="max_size is 0"):
+        bucket_batches([3], 9, seed=0, epoch=0, max_size=0)

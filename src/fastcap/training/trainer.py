@@ -392,8 +392,8 @@ class Trainer:
         save_file({name: value.contiguous().cpu() for name, value in batch.items()}, path)
         values = ", ".join(f"{name} {value.item():.4g}" for name, value in losses.items())
         raise FastcapError(
-            f"the loss or its gradient is not finite at stage {self.stage_index} step {self.step} ({values}); the batch is in {path}. "
-            "Lower learning_rate or clip, or use precision=no; the last checkpoint is intact"
+            f"the loss or its gradient is not finite at stage {self.stage_index} step {self.step} ({values}); "
+            f"the batch is in {path}. Lower learning_rate or clip, or use precision=no; the last checkpoint is intact"
         )
 
     # State
