@@ -406,6 +406,8 @@ class Trainer:
         """Refuse to resume under another recipe unless told to."""
         try:
             before = json.loads((latest / "recipe.json").read_text(encoding="utf-8"))
+            if not isinstance(before, dict):
+                raise ValueError("a mapping is needed")
         except (OSError, ValueError) as error:
             raise ModelFileError(f"{latest / 'recipe.json'} cannot be read: {error}") from error
         now = json.loads(json.dumps(dataclasses.asdict(self.config)))
@@ -531,8 +533,8 @@ def uninterrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-    if held:
-        raise KeyboardInterrupt
+    if held and callable(before):
+        before(signal.SIGINT, None)
 
 
 def schedule(step: int, warmup: int, steps: int) -> float:
