@@ -1,0 +1,217 @@
+"""Left-to-right decoding: greedy is the arg-max loop, a wide beam is exhaustive search, and limits are obeyed."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastcap.generation.autoregressive import beam_search, greedy_search
+from fastcap.layers import ImageTokens
+from fastcap.model import TorchStepper
+
+BOS, EOS, VOCABULARY = 0, 1, 5
+MARKS: dict[str, Any] = {"bos_id": BOS, "eos_id": EOS}
+
+
+class ToyStepper:
+    """Log-probabilities that depend on the image and on the whole past, looked up by neither sums nor products of it:
+    a beam that mixed up its rows would be found out. The state holds each row's past."""
+
+    def __init__(self, seed: int, n_images: int = 1, sharpness: float = 1.5) -> None:
+        self.seed, self.n_images, self.sharpness = seed, n_images, sharpness
+
+    def log_p(self, image: int, past: tuple[int, ...]) -> np.ndarray:
+        rng = np.random.default_rng([self.seed, image, len(past), *past])
+        logits = self.sharpness * rng.standard_normal(VOCABULARY)
+        return logits - np.log(np.exp(logits).sum())
+
+    def start(self, image_state: Any, rows_per_image: int) -> Any:
+        return [(image, ()) for image in range(self.n_images) for _ in range(rows_per_image)]
+
+    def step(self, token_ids: np.ndarray, state: Any, parents: np.ndarray) -> tuple[np.ndarray, Any]:
+        rows = [
+            (state[parent][0], (*state[parent][1], int(token)))
+            for parent, token in zip(parents, token_ids, strict=True)
+        ]
+        return np.stack([self.log_p(image, past) for image, past in rows]), rows
+
+
+def log_probability(stepper: ToyStepper, image: int, caption: tuple[int, ...]) -> float:
+    past, total = (BOS,), 0.0
+    for token in (*caption, EOS):
+        total += stepper.log_p(image, past)[token]
+        past = (*past, token)
+    return total
+
+
+def allowed(caption: tuple[int, ...]) -> bool:
+    return all(a != b for a, b in itertools.pairwise(caption))
+
+
+def every_caption(min_length: int, max_length: int, tokens: tuple[int, ...] = (2, 3, 4)) -> list[tuple[int, ...]]:
+    lengths = range(min_length, max_length + 1)
+    return [c for length in lengths for c in itertools.product(tokens, repeat=length) if allowed(c)]
+
+
+def argmax_loop(stepper: ToyStepper, image: int, min_length: int, max_length: int) -> list[int]:
+    past: list[int] = [BOS]
+    while len(past) <= max_length:
+        log_p = stepper.log_p(image, tuple(past))
+        log_p[[BOS, past[-1]]] = -np.inf
+        if len(past) <= min_length:
+            log_p[EOS] = -np.inf
+        token = int(log_p.argmax())
+        if token == EOS:
+            break
+        past.append(token)
+    return past[1:]
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10_000), st.integers(0, 3), st.integers(0, 3), st.integers(1, 3))
+def test_one_beam_is_greedy_search_is_the_arg_max_loop(seed, min_length, more, n_images):
+    stepper = ToyStepper(seed, n_images)
+    limits = {"min_length": min_length, "max_length": min_length + more, "forbidden": (BOS,)}
+    found = greedy_search(stepper, None, n_images, **limits, **MARKS)
+    beam = beam_search(stepper, None, n_images, beams=1, **limits, **MARKS)
+    for image in range(n_images):
+        assert found[image].token_ids == argmax_loop(stepper, image, min_length, min_length + more)
+        assert beam[image] == [found[image]]
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 10_000), st.integers(0, 2), st.integers(0, 2), st.sampled_from([0.0, 0.7, 1.0]))
+def test_a_beam_wide_enough_is_exhaustive_search(seed, min_length, more, penalty):
+    stepper, limits = ToyStepper(seed, 2), (min_length, min_length + more)
+    captions = every_caption(*limits)
+    found = beam_search(
+        stepper,
+        None,
+        2,
+        beams=60,
+        min_length=limits[0],
+        max_length=limits[1],
+        forbidden=(BOS,),
+        length_penalty=penalty,
+        **MARKS,
+    )
+    for image in range(2):
+        scores = {c: log_probability(stepper, image, c) / max(1, len(c)) ** penalty for c in captions}
+        expected = sorted(scores, key=lambda caption: -scores[caption])
+        assert [tuple(hypothesis.token_ids) for hypothesis in found[image]] == expected
+        assert [hypothesis.score for hypothesis in found[image]] == pytest.approx([scores[c] for c in expected])
+
+
+def test_a_beam_finds_what_greed_walks_past():
+    class GardenPath(ToyStepper):
+        """The likelier first word, 2, leads nowhere likely; 3 leads to a certain end."""
+
+        def log_p(self, image: int, past: tuple[int, ...]) -> np.ndarray:
+            rows = {(BOS,): [0, 0, 0.6, 0.4, 0], (BOS, 2): [0, 0.3, 0, 0.3, 0.4], (BOS, 3): [0, 0.9, 0.1, 0, 0]}
+            return np.log(np.array(rows.get(past, [0, 1, 0, 0, 0]), dtype=float) + 1e-12)
+
+    settings_ = {"max_length": 3, "length_penalty": 0.0, **MARKS}
+    greedy = greedy_search(GardenPath(0), None, 1, **settings_)[0]
+    wide = beam_search(GardenPath(0), None, 1, beams=2, **settings_)[0][0]
+    assert greedy.token_ids == [2, 4]
+    assert wide.token_ids == [3]
+    assert wide.score > greedy.score
+
+
+def test_wider_beams_score_better_on_the_whole():
+    means = []
+    for beams in (1, 2, 4, 16):
+        scores = [
+            beam_search(ToyStepper(seed), None, 1, beams=beams, max_length=5, length_penalty=0, **MARKS)[0][0].score
+            for seed in range(60)
+        ]
+        means.append(np.mean(scores))
+    assert means == sorted(means)
+    assert means[-1] > means[0] + 0.05
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 6), st.integers(0, 4), st.integers(0, 3))
+def test_limits_are_obeyed_and_nothing_forbidden_or_repeated_comes_out(seed, beams, min_length, more):
+    found = beam_search(
+        ToyStepper(seed, 2, sharpness=4),
+        None,
+        2,
+        beams=beams,
+        min_length=min_length,
+        max_length=min_length + more,
+        forbidden=(BOS, 4),
+        **MARKS,
+    )
+    for hypotheses in found:
+        assert hypotheses
+        scores = [hypothesis.score for hypothesis in hypotheses]
+        assert scores == sorted(scores, reverse=True)
+        assert len({tuple(hypothesis.token_ids) for hypothesis in hypotheses}) == len(hypotheses)
+        for hypothesis in hypotheses:
+            assert min_length <= len(hypothesis.token_ids) <= min_length + more
+            assert set(hypothesis.token_ids) <= {2, 3}
+            assert allowed(tuple(hypothesis.token_ids))
+
+
+def test_images_are_searched_independently():
+    together = beam_search(ToyStepper(7, 4), None, 4, beams=3, max_length=5, **MARKS)
+    fewer = beam_search(ToyStepper(7, 2), None, 2, beams=3, max_length=5, **MARKS)
+    assert together[:2] == fewer
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"beams": 0}, "beams is 0; allowed: 1 or more"),
+        ({"min_length": 4, "max_length": 3}, r"lengths 4\.\.3 are an empty range"),
+        ({"min_length": -1}, r"lengths -1\.\.3 are an empty range"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(changed, message):
+    with pytest.raises(ValueError, match=message):
+        beam_search(ToyStepper(0), None, 1, **{"beams": 2, "max_length": 3, **MARKS, **changed})
+
+
+@torch.no_grad()
+def test_the_network_steps_as_it_reads_at_once(tiny_model):
+    """Greedy search with a cache against arg-max over whole readings; and the score is the log-probability."""
+    decoder = tiny_model.decoder.double()
+    generator = torch.Generator().manual_seed(0)
+    image = ImageTokens(
+        torch.randn(3, 4, 32, generator=generator).double(), torch.randn(3, 32, generator=generator).double()
+    )
+    marks = {"bos_id": 1, "eos_id": 2, "forbidden": (0, 1, 3), "min_length": 3, "max_length": 9, "length_penalty": 0.0}
+    found = greedy_search(TorchStepper(decoder), decoder.prepare(image), 3, **marks)
+    for index, hypothesis in enumerate(found):
+        state = decoder.prepare(ImageTokens(image.tokens[index : index + 1], image.pooled[index : index + 1]))
+        logits = decoder.logits(torch.tensor([[1, *hypothesis.token_ids]]), state, causal=True)[0]
+        log_p = logits.log_softmax(dim=-1)
+        targets = torch.tensor([*hypothesis.token_ids, 2])
+        assert hypothesis.score == pytest.approx(log_p.gather(1, targets[:, None]).sum().item())
+        logits[:, [0, 1, 3]] = -torch.inf
+        logits[range(1, len(logits)), targets[:-1]] = -torch.inf
+        logits[:3, 2] = -torch.inf
+        expected = logits.argmax(dim=-1)[: len(hypothesis.token_ids)]
+        assert hypothesis.token_ids == expected.tolist()
+
+
+@torch.no_grad()
+def test_beams_of_the_network_carry_their_own_past(tiny_model):
+    decoder = tiny_model.decoder.double()
+    image = ImageTokens(torch.randn(2, 4, 32).double(), torch.randn(2, 32).double())
+    settings_ = {"beams": 4, "bos_id": 1, "eos_id": 2, "forbidden": (0, 1, 3), "max_length": 6, "length_penalty": 0.0}
+    found = beam_search(TorchStepper(decoder), decoder.prepare(image), 2, **settings_)
+    for index, hypotheses in enumerate(found):
+        state = decoder.prepare(ImageTokens(image.tokens[index : index + 1], image.pooled[index : index + 1]))
+        for hypothesis in hypotheses:
+            logits = decoder.logits(torch.tensor([[1, *hypothesis.token_ids]]), state, causal=True)[0]
+            targets = torch.tensor([*hypothesis.token_ids, 2])
+            expected = logits.log_softmax(dim=-1).gather(1, targets[:, None]).sum().item()
+            assert hypothesis.score == pytest.approx(expected)

@@ -1,0 +1,107 @@
+"""The captions of a recipe: grouped by picture, told apart by source, drawn without repetition, rewarded by CIDEr-D."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fastcap.config import DataConfig
+from fastcap.data.readers import Example, Examples
+from fastcap.data.tokenizer import encode, train_tokenizer
+from fastcap.errors import ConfigError, DataError
+from fastcap.evaluation.cider import CiderD
+from fastcap.training.captions import CaptionPool, cider_reward, read_texts
+
+TEXTS = ["a red ball", "the red ball lies there", "a dog runs", "a dog runs over the grass", "two cats"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_tokenizer(TEXTS * 3, 300)
+
+
+@pytest.fixture
+def pool(tokenizer) -> CaptionPool:
+    """Picture a has human and machine captions, b human ones, c a machine caption."""
+    human = Examples(
+        [Example(Path("a"), tuple(TEXTS[:2]), "a", "x"), Example(Path("b"), tuple(TEXTS[2:4]), "b", "x")], 4, []
+    )
+    machine = Examples(
+        [Example(Path("c"), (TEXTS[4],), "c", "x"), Example(Path("a"), ("A red ball lies.",), "a", "x")], 2, []
+    )
+    return CaptionPool.build([("human", human), ("machine", machine)], tokenizer, max_length=20)
+
+
+def test_captions_are_grouped_by_picture_and_source(pool, tokenizer):
+    assert pool.paths == [Path("a"), Path("b"), Path("c")]
+    assert pool.texts[0] == [*TEXTS[:2], "a red ball lies"]
+    assert pool.token_ids[0] == {
+        "human": [encode(tokenizer, text) for text in TEXTS[:2]],
+        "machine": [encode(tokenizer, "a red ball lies")],
+    }
+    assert pool.skipped == 0
+
+
+def test_captions_longer_than_the_model_are_left_out_and_counted(tokenizer):
+    examples = Examples([Example(Path("a"), ("a dog", "a dog runs over the grass " * 5), "a", "x")], 2, [])
+    pool = CaptionPool.build([("human", examples)], tokenizer, max_length=6)
+    assert len(pool.token_ids[0]["human"]) == 1
+    assert pool.skipped == 1
+    assert len(pool.texts[0]) == 2  # augmentation must still know what the other says
+
+
+def test_only_pictures_with_a_caption_of_the_sources_are_eligible(pool):
+    assert pool.with_sources(["human"]).tolist() == [0, 1]
+    assert pool.with_sources(["machine"]).tolist() == [0, 2]
+    assert pool.with_sources(["human", "machine"]).tolist() == [0, 1, 2]
+    with pytest.raises(ConfigError, match="no image has a caption from the sources distilled"):
+        pool.with_sources(["distilled"])
+
+
+def test_captions_are_drawn_without_repetition_as_long_as_there_are_enough(pool):
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        three = pool.draw(0, ["human", "machine"], 3, rng)
+        assert len({tuple(ids) for ids in three}) == 3
+        five = pool.draw(0, ["human"], 5, rng)
+        assert sorted(map(five.count, pool.token_ids[0]["human"])) == [2, 3]
+
+
+def test_the_reward_is_cider_d_of_each_sample_against_its_own_picture(pool, tokenizer):
+    scorer = CiderD({str(i): [text.split() for text in texts] for i, texts in enumerate(pool.texts)})
+    drawn = [["a red ball", "a dog runs", "two cats"], ["two cats", "a dog", "a red ball"]]  # sample, row
+    rows = [0, 1, 0]
+    captions = torch.zeros(2, 3, 20, dtype=torch.long)
+    for sample in range(2):
+        for row in range(3):
+            ids = encode(tokenizer, drawn[sample][row])
+            captions[sample, row, : len(ids)] = torch.tensor(ids)
+    rewards = cider_reward(pool, tokenizer)(rows, captions)
+    for sample in range(2):
+        for row, image in enumerate(rows):
+            expected = scorer.score(drawn[sample][row].split(), str(image))
+            assert rewards[sample, row].item() == pytest.approx(expected, abs=1e-5)
+    assert rewards[0, 0] > rewards[0, 2]
+
+
+def test_texts_are_read_plain_or_compressed_and_a_bad_file_is_named(tmp_path):
+    (tmp_path / "plain.txt").write_text("a dog\n")
+    with gzip.open(tmp_path / "packed.txt.gz", "wt") as file:
+        file.write("a cat\n")
+    (tmp_path / "torn.txt.gz").write_bytes((tmp_path / "packed.txt.gz").read_bytes()[:-9])
+    (tmp_path / "latin.txt").write_bytes("café".encode("latin-1"))
+    (tmp_path / "false.txt.gz").write_bytes(b"plain")
+
+    def texts(*names: str) -> list[str]:
+        return list(read_texts(DataConfig(root=str(tmp_path), text=names)))
+
+    assert texts("plain.txt", "packed.txt.gz") == ["a dog\n", "a cat\n"]
+    for name in ("torn.txt.gz", "latin.txt", "false.txt.gz"):
+        with pytest.raises(DataError, match=rf"{name} cannot be read as text .*setting data\.text"):
+            texts(name)
+    with pytest.raises(DataError, match=r"no file .*gone\.txt \(setting data\.text, below data\.root="):
+        texts("gone.txt")

@@ -1,0 +1,91 @@
+"""Features of frozen convolutions: what the convolutions give, kept; and gone on with after an interruption."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fastcap.data.augment import augment
+from fastcap.data.cache import ImageCache
+from fastcap.training.features import FrozenFeatures
+
+CAPTIONS = [["a picture"], ["a sign on the left"]] * 10
+
+
+@pytest.fixture
+def backbone(tiny_model):
+    return tiny_model.backbone
+
+
+@pytest.fixture
+def images(tmp_path) -> ImageCache:
+    """Twenty pictures of noise."""
+    paths, rng = [], np.random.default_rng(0)
+    for index in range(20):
+        paths.append(tmp_path / f"{index}.png")
+        Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(paths[-1])
+    return ImageCache(tmp_path / "images", 64).build(paths, progress=False)
+
+
+def features(tmp_path, backbone, images, views=3, seed=0) -> FrozenFeatures:
+    return FrozenFeatures(tmp_path / "features", backbone, images, CAPTIONS, views, seed)
+
+
+@torch.no_grad()
+def test_view_0_is_the_picture_and_the_others_its_augmentations(tmp_path, backbone, images):
+    kept = features(tmp_path, backbone, images)
+    for index in (0, 1, 17):
+        rng = np.random.default_rng([0, index])
+        pixels = [images[index]] + [augment(images[index], CAPTIONS[index], rng) for _ in range(2)]
+        expected = backbone.convolve(torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2))
+        found = kept[np.full(3, index), np.arange(3)]
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, expected, rtol=2**-10, atol=1e-4)  # fp16 keeps eleven bits
+
+
+def test_the_model_goes_on_from_them_as_from_pixels(tmp_path, backbone, images):
+    kept = features(tmp_path, backbone, images)[np.arange(4), np.zeros(4, dtype=int)]
+    with torch.no_grad():
+        tokens = backbone.mix(kept).tokens
+        expected = backbone(torch.from_numpy(images[[0, 1, 2, 3]]).permute(0, 3, 1, 2)).tokens
+    torch.testing.assert_close(tokens, expected, rtol=0, atol=0.02)
+
+
+def test_an_interrupted_build_goes_on_where_it_stopped(tmp_path, backbone, images, monkeypatch):
+    whole = np.array(features(tmp_path / "whole", backbone, images).values)
+    convolve, calls = type(backbone).convolve, []
+
+    def failing(self, pixels):
+        calls.append(len(pixels))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return convolve(self, pixels)
+
+    monkeypatch.setattr(type(backbone), "convolve", failing)
+    with pytest.raises(KeyboardInterrupt):
+        features(tmp_path, backbone, images)
+    assert not list((tmp_path / "features").glob("features-????????????????.npy"))
+    resumed = features(tmp_path, backbone, images)
+    assert calls == [16 * 3, 4 * 3, 4 * 3]
+    assert np.array_equal(np.array(resumed.values), whole)
+
+
+def test_a_finished_build_is_reused_and_other_weights_or_seeds_make_another(tmp_path, backbone, images, monkeypatch):
+    features(tmp_path, backbone, images)
+    built: list[int] = []
+    build = FrozenFeatures.build
+    monkeypatch.setattr(FrozenFeatures, "build", lambda *arguments: (built.append(1), build(*arguments)))
+    features(tmp_path, backbone, images)
+    assert built == []
+    features(tmp_path, backbone, images, seed=1)
+    features(tmp_path, backbone, images, views=2)
+    with torch.no_grad():
+        backbone.stem.bias[0] += 1
+    features(tmp_path, backbone, images)
+    assert len(built) == 3
+    with torch.no_grad():
+        backbone.head.bias[0] += 1  # beyond stride 16
+    features(tmp_path, backbone, images)
+    assert len(built) == 3

@@ -1,0 +1,470 @@
+"""The training loop: it resumes exactly, stops cleanly, freezes what it says it freezes, and learns."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from toy_recipe import stage
+
+from fastcap.checkpoint import load_checkpoint
+from fastcap.cli import main
+from fastcap.config import StageConfig
+from fastcap.data.tokenizer import decode
+from fastcap.errors import ConfigError, DataError, FastcapError, ModelFileError
+from fastcap.generation.autoregressive import greedy_search
+from fastcap.model import CaptionModel, TorchStepper
+from fastcap.training import trainer
+from fastcap.training.trainer import Trainer, schedule, train
+
+
+def checkpoints(config) -> list[str]:
+    return sorted(path.name for path in (Path(config.output) / "checkpoints").iterdir())
+
+
+def tensors(config, name: str) -> dict[str, torch.Tensor]:
+    folder = Path(config.output) / "checkpoints" / name
+    return {**load_file(folder / "training.safetensors"), **load_file(folder / "model.safetensors")}
+
+
+def interrupted_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Ctrl-C inside the forward pass of the step-th step from now."""
+    forward, calls = trainer.TrainingStep.forward, []
+
+    def failing(self, *arguments):
+        calls.append(1)
+        if len(calls) == step:
+            raise KeyboardInterrupt
+        return forward(self, *arguments)
+
+    monkeypatch.setattr(trainer.TrainingStep, "forward", failing)
+
+
+TWO_STAGES = (
+    stage(steps=4),
+    stage(name="all", steps=4, freeze="none", masked=0.5, learning_rate=5e-4, reward=0.5),
+)
+
+
+@pytest.mark.parametrize(
+    ("stages", "after"),
+    [((stage(steps=8),), 4), ((stage(steps=8, freeze="none"),), 3), (TWO_STAGES, 4), (TWO_STAGES, 6)],
+    ids=["mid-epoch", "from pixels", "at a stage's end", "in the second stage"],
+)
+def test_eight_steps_are_some_steps_a_resume_and_the_rest_bit_for_bit(recipe, monkeypatch, stages, after):
+    whole, parted = recipe("whole", stages), recipe("parted", stages)
+    train(whole)
+    with monkeypatch.context() as patch:
+        interrupted_at(patch, after + 1)
+        with pytest.raises(KeyboardInterrupt):
+            train(parted)
+    assert checkpoints(parted)[-1] == f"step-{after:07d}"
+    train(parted)
+    assert checkpoints(parted)[-1] == "step-0000008"
+    expected, found = (tensors(config, "step-0000008") for config in (whole, parted))
+    assert expected.keys() == found.keys()
+    different = [name for name in expected if not torch.equal(expected[name], found[name])]
+    assert different == []
+    log = [json.loads(line) for line in (Path(parted.output) / "log.jsonl").read_text().splitlines()]
+    steps = [row["step"] for row in log if "loss" in row]
+    assert steps == list(range(1, 9))
+
+
+def test_the_optimiser_resumes_too(recipe, monkeypatch):
+    """The moments in the middle of a stage: equal whether or not the run was interrupted before."""
+    whole, parted = (recipe(name, (stage(steps=8),), checkpoint_every=6, keep_last=9) for name in ("whole", "parted"))
+    train(whole)
+    with monkeypatch.context() as patch:
+        interrupted_at(patch, 4)
+        with pytest.raises(KeyboardInterrupt):
+            train(parted)
+    train(parted)
+    expected, found = (tensors(config, "step-0000006") for config in (whole, parted))
+    moments = [name for name in expected if name.startswith("moments:")]
+    assert any(name.endswith(":exp_avg_sq") for name in moments)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_ctrl_c_waits_for_the_end_of_an_update(recipe, monkeypatch):
+    """Weights, average, moments and the count of steps change together or not at all."""
+    whole, parted = recipe("whole", (stage(steps=6),)), recipe("parted", (stage(steps=6),))
+    train(whole)
+    with monkeypatch.context() as patch:
+        update, calls = Trainer.update_average, []
+
+        def interrupting(self):
+            calls.append(1)
+            if len(calls) == 3:
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.01)
+            update(self)
+
+        patch.setattr(Trainer, "update_average", interrupting)
+        with pytest.raises(KeyboardInterrupt):
+            train(parted)
+    assert checkpoints(parted) == ["step-0000003"]
+    train(parted)
+    expected, found = (tensors(config, "step-0000006") for config in (whole, parted))
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_a_run_interrupted_while_it_validates_validates_when_resumed(recipe, monkeypatch):
+    config = recipe()
+    with monkeypatch.context() as patch:
+        patch.setattr(CaptionModel, "caption", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            train(config)
+    assert not (Path(config.output) / "best").exists()
+    held = tensors(config, "step-0000004")
+    assert not torch.equal(held["weights:decoder.bias"], held["decoder.bias"])  # not the average, put in to validate
+    best = train(config)
+    load_checkpoint(best)
+
+
+@pytest.mark.slow
+def test_a_real_ctrl_c_saves_exits_with_130_and_resumes(recipe, tmp_path):
+    config = recipe(stages=(stage(steps=100_000),))
+    settings = tmp_path / "recipe.yaml"
+    settings.write_text(json.dumps(dataclasses.asdict(config)))
+    command = [sys.executable, "-m", "fastcap", "train", "--config", str(settings)]
+    log = Path(config.output) / "log.jsonl"
+    lines = 0
+    for _ in range(2):
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        deadline = time.time() + 60
+        while time.time() < deadline and (not log.is_file() or len(log.read_text().splitlines()) < lines + 3):
+            time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert "Traceback" not in errors
+        lines = len(log.read_text().splitlines())
+    assert "resuming from" in errors
+    steps = [json.loads(line)["step"] for line in log.read_text().splitlines()]
+    assert steps == list(range(1, len(steps) + 1))
+
+
+# Trouble
+
+
+def test_a_loss_that_is_not_finite_stops_with_its_batch_and_leaves_the_checkpoint(recipe, monkeypatch):
+    config = recipe(stages=(stage(steps=6),), checkpoint_every=2)
+    forward, calls = trainer.TrainingStep.forward, []
+
+    def failing(self, *arguments):
+        calls.append(1)
+        losses = forward(self, *arguments)
+        return {**losses, "masked": losses["masked"] * float("nan")} if len(calls) == 4 else losses
+
+    monkeypatch.setattr(trainer.TrainingStep, "forward", failing)
+    with pytest.raises(FastcapError, match=r"not finite at stage 0 step 3 \(.*masked nan.*nonfinite_batch"):
+        train(config)
+    batch = load_file(Path(config.output) / "nonfinite_batch.safetensors")
+    assert batch["token_ids"].shape[0] == 10
+    assert checkpoints(config) == ["step-0000002"]
+    assert all(torch.isfinite(value).all() for value in tensors(config, "step-0000002").values())
+
+
+def test_a_gradient_that_is_not_finite_stops_before_it_reaches_the_weights(recipe, monkeypatch):
+    config = recipe(checkpoint_every=1)
+    forward = trainer.TrainingStep.forward
+
+    def failing(self, *arguments):
+        losses = forward(self, *arguments)
+        zero = (self.model.decoder.bias[7] * 0).abs().sqrt()  # 0, and its slope is infinite
+        return {**losses, "masked": losses["masked"] + zero}
+
+    monkeypatch.setattr(trainer.TrainingStep, "forward", failing)
+    with pytest.raises(FastcapError, match="the loss or its gradient is not finite at stage 0 step 0"):
+        train(config)
+    assert not (Path(config.output) / "checkpoints").exists()
+
+
+def test_another_recipe_is_refused_unless_changes_are_accepted(recipe):
+    train(recipe(stages=(stage(steps=1),)))
+    longer = recipe(stages=(stage(steps=1), stage(name="more", steps=1)))
+    with pytest.raises(ConfigError, match=r"another recipe \(different: stages\).*--accept-changes"):
+        train(longer)
+    train(longer, accept_changes=True)
+    assert checkpoints(longer)[-1] == "step-0000002"
+
+
+def test_accepted_changes_that_do_not_fit_are_one_clear_error(recipe):
+    config = recipe(stages=(stage(steps=1),))
+    train(config)
+    wider = dataclasses.replace(config, model=dataclasses.replace(config.model, d_model=40))
+    with pytest.raises(ModelFileError, match=r"does not fit the recipe's model: .*size mismatch.*another output"):
+        train(wider, accept_changes=True)
+
+
+@pytest.mark.parametrize("name", ["recipe.json", "position.json", "tokenizer.json", "training.safetensors"])
+@pytest.mark.parametrize("content", [None, b"{", b"[]"])
+def test_a_damaged_checkpoint_is_named_file_by_file(recipe, name, content):
+    config = recipe(stages=(stage(steps=1),))
+    train(config)
+    path = Path(config.output) / "checkpoints" / "step-0000001" / name
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ModelFileError, match=name.replace(".", r"\.")):
+        Trainer(config)
+
+
+def test_missing_data_names_the_file_and_the_setting(recipe):
+    config = recipe()
+    for part, there in (("train", config.data.train), ("val", config.data.val)):
+        gone = (dataclasses.replace(there[0], root="gone"),)
+        data = dataclasses.replace(config.data, **{part: gone})
+        with pytest.raises(DataError, match=rf"gone.*setting data\.{part}\.0, below data\.root="):
+            train(dataclasses.replace(config, data=data))
+    for setting, value in (("text", ("gone.txt.gz",)), ("teacher", "gone.npz")):
+        data = dataclasses.replace(config.data, **{setting: value})
+        with pytest.raises(DataError, match=rf"gone.*setting data\.{setting}"):
+            train(dataclasses.replace(config, data=data))
+
+
+def test_captions_from_nowhere_are_an_error(recipe):
+    with pytest.raises(ConfigError, match="no image has a caption from the sources machine"):
+        train(recipe(stages=(stage(sources=("machine",)),)))
+
+
+def test_the_command_trains_prints_the_best_and_fails_in_one_line(recipe, tmp_path, capsys):
+    config = recipe(stages=(stage(steps=1),))
+    settings = tmp_path / "recipe.yaml"
+    settings.write_text(json.dumps(dataclasses.asdict(config)))
+    assert main(["train", "--config", str(settings)]) == 0
+    assert capsys.readouterr().out.strip() == str(Path(config.output) / "best")
+    assert main(["train", "--config", str(settings), "seed=1"]) == 1
+    assert "fastcap: error:" in (errors := capsys.readouterr().err)
+    assert "--accept-changes" in errors
+    assert main(["train", "--config", str(settings), "stages.0.stepz=1"]) == 1
+    assert "did you mean 'steps'?" in capsys.readouterr().err
+
+
+# What a run leaves behind
+
+
+def test_a_run_leaves_logs_curves_and_its_last_checkpoints(recipe):
+    config = recipe(stages=(stage(steps=6),), checkpoint_every=1, keep_last=2, evaluate_every=3)
+    best = train(config)
+    output = Path(config.output)
+    assert best == output / "best"
+    assert checkpoints(config) == ["step-0000005", "step-0000006"]
+    rows = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "val_cider" in row] == [3, 6]
+    losses = {"loss", "causal", "masked", "length", "balance", "rate", "gradient"}
+    assert all(losses <= row.keys() for row in rows if "loss" in row)
+    assert (output / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert list((output / "tensorboard").glob("events.*"))
+    model, tokenizer = load_checkpoint(best)
+    assert not model.training
+    assert decode(tokenizer, tokenizer.encode(" a red ball").ids) == "a red ball"
+
+
+def test_a_finished_run_is_not_run_again(recipe):
+    config = recipe(stages=(stage(steps=2),))
+    train(config)
+    before = (Path(config.output) / "log.jsonl").read_text()
+    assert train(config) == Path(config.output) / "best"
+    assert (Path(config.output) / "log.jsonl").read_text() == before
+
+
+def test_a_frozen_stage_keeps_the_convolutions_bit_for_bit_and_none_changes_them_all(recipe):
+    stages = (stage(steps=3), stage(name="all", steps=3, freeze="none"))
+    config = recipe(stages=stages, checkpoint_every=3, keep_last=9)
+    torch.manual_seed(config.seed)
+    begun = Trainer(config)
+    start = {f"weights:{name}": value.clone() for name, value in begun.model.state_dict().items()}
+    begun.run()
+    frozen = [name for name in start if name.startswith(("weights:backbone.stem", "weights:backbone.to_stride_16"))]
+    first, last = tensors(config, "step-0000003"), tensors(config, "step-0000006")
+    assert frozen
+    for name in frozen:
+        assert torch.equal(start[name], first[name]), name
+        assert torch.equal(start[name], first[name.removeprefix("weights:")]), name
+        assert not torch.equal(first[name], last[name]), name
+    changed = [name for name in start if not torch.equal(start[name], first[name])]
+    assert {"weights:backbone.head.weight", "weights:decoder.embedding.weight"} <= set(changed)
+
+
+def test_convolutions_learn_at_their_own_rate(recipe):
+    made = Trainer(recipe())
+    made.prepare_stage(stage(freeze="none"))
+    optimizer = made.build_optimizer(stage(freeze="none", convolution_rate=0.1))
+    names = {parameter: name for name, parameter in made.model.named_parameters()}
+    seen = set()
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            name = names[parameter]
+            slow = name.startswith(("backbone.stem", "backbone.to_stride", "backbone.head"))
+            assert group["scale"] == (0.1 if slow else 1.0), name
+            assert group["weight_decay"] == (0.01 if parameter.ndim > 1 else 0.0), name
+            seen.add(name)
+    assert seen == set(names.values())
+
+
+def test_the_average_is_the_moving_average_of_the_weights(recipe):
+    made = Trainer(recipe(ema=0.5))
+    name = "decoder.bias"
+    expected = made.model.state_dict()[name].clone()
+    for update in range(1, 6):
+        with torch.no_grad():
+            made.model.decoder.bias.add_(1.0)
+        made.update_average()
+        decay = min(0.5, (1 + update) / (10 + update))
+        expected = decay * expected + (1 - decay) * made.model.decoder.bias.detach()
+    torch.testing.assert_close(made.average[name], expected)
+    own = made.model.decoder.bias.detach().clone()
+    with made.averaged_weights():
+        torch.testing.assert_close(made.model.decoder.bias.detach(), expected)
+        assert not made.model.training
+    assert torch.equal(made.model.decoder.bias.detach(), own)
+
+
+def test_the_rate_rises_in_a_line_and_falls_in_half_a_cosine_to_nought():
+    rates = [schedule(step, 10, 110) for step in range(110)]
+    assert rates[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
+    assert rates[10] == 1
+    assert rates[60] == pytest.approx(0.5)
+    assert all(after < before for before, after in itertools.pairwise(rates[10:]))
+    assert schedule(110, 10, 110) == pytest.approx(0)
+
+
+# Batches
+
+
+def test_an_epoch_shows_every_image_once_and_the_next_in_another_order(recipe):
+    made = Trainer(recipe())
+    made.prepare_stage(spec := stage(images=5))
+    eligible, seen = np.arange(12), []
+    for made.step in range(12):
+        seen += made.batch(spec, eligible)[1].tolist()
+    epochs = [seen[start : start + 12] for start in range(0, 60, 12)]
+    assert all(sorted(epoch) == list(range(12)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 5
+
+
+def test_a_batch_is_a_function_of_the_step(recipe):
+    for freeze in ("convolutions", "none"):
+        made, spec = Trainer(recipe()), stage(freeze=freeze)
+        made.prepare_stage(spec)
+        eligible = np.arange(12)
+        made.step = 3
+        first = made.batch(spec, eligible)[0]
+        made.step = 4
+        other = made.batch(spec, eligible)[0]
+        made.step = 3
+        again = made.batch(spec, eligible)[0]
+        assert all(torch.equal(first[name], again[name]) for name in first)
+        assert not torch.equal(first["token_ids"], other["token_ids"])
+
+
+def test_the_length_target_is_the_share_of_the_references_lengths(recipe):
+    made, spec = Trainer(recipe()), stage()
+    made.prepare_stage(spec)
+    batch, indices = made.batch(spec, np.arange(12))
+    for row, index in enumerate(indices):
+        lengths = [len(ids) for ids in made.pool.token_ids[index]["human"]]
+        expected = np.bincount(lengths, minlength=21) / 2
+        assert batch["length_target"][row].tolist() == pytest.approx(expected.tolist())
+
+
+# Learning
+
+
+@pytest.fixture
+def four(toy_data, recipe):
+    """A recipe for four pictures with one caption each."""
+    folder = toy_data / "four"
+    if not folder.exists():
+        folder.mkdir()
+        (folder / "images").symlink_to(toy_data / "toy" / "images")
+        names = ["red_ball", "green_box", "blue_ball", "gray_box"]
+        texts = ["a red ball in the dark", "one green box", "the blue ball rolls", "a small gray box is there"]
+        rows = [f"{name}.png,{text}" for name, text in zip(names, texts, strict=True)]
+        (folder / "captions.txt").write_text("\n".join(["image,caption", *rows]) + "\n")
+        for split in ("train", "val"):
+            (folder / f"Flickr_8k.{split}Images.txt").write_text("".join(f"{name}.png\n" for name in names))
+    spec = stage(
+        steps=220, learning_rate=4e-3, images=4, captions=4, smoothing=0.0, warmup=10, weight_decay=0.0, length=0.5
+    )
+    config = recipe("four", (spec,), views=1, log_every=10, ema=0.9)
+    part = dataclasses.replace(config.data.train[0], root="four")
+    data = dataclasses.replace(config.data, train=(part,), val=(dataclasses.replace(part, split="val"),))
+    decoder = dataclasses.replace(config.model.decoder, dropout=0.0)
+    return dataclasses.replace(config, data=data, model=dataclasses.replace(config.model, decoder=decoder))
+
+
+def test_four_pictures_are_learnt_by_heart_in_both_readings(four):
+    train(four)
+    made = Trainer(four)
+    model = made.model.eval()
+    model.load_state_dict(made.average)
+    pixels = torch.from_numpy(made.images[list(range(4))])
+    expected = [texts[0] for texts in made.pool.texts]
+    with torch.no_grad():
+        image = model.encode(pixels)
+        parallel = model.caption(image, torch.tensor([2, 20]), torch.tensor([2])).token_ids[:, 0].tolist()
+        causal = greedy_search(
+            TorchStepper(model.decoder),
+            model.decoder.prepare(image),
+            4,
+            max_length=20,
+            bos_id=1,
+            eos_id=2,
+            forbidden=(0, 1, 3),
+        )
+    assert [decode(made.tokenizer, [i for i in row if i]) for row in parallel] == expected
+    assert [decode(made.tokenizer, hypothesis.token_ids) for hypothesis in causal] == expected
+    rows = [json.loads(line) for line in (Path(four.output) / "log.jsonl").read_text().splitlines()]
+    losses = [row["loss"] for row in rows if "loss" in row]
+    assert losses[-1] < 0.2 * losses[0]
+    assert [row["val_cider"] for row in rows if "val_cider" in row][-1] > 500
+
+
+def test_the_reward_stage_raises_the_reward_of_what_is_sampled(four):
+    first = dataclasses.replace(four.stages[0], steps=40)
+    reward = StageConfig(
+        "reward", 60, 2e-3, images=4, captions=4, sources=("human",), causal=0, masked=0, length=0, reward=1, warmup=1
+    )
+    config = dataclasses.replace(four, output=four.output + "-reward", stages=(first, reward), log_every=1)
+    train(config)
+    rows = [json.loads(line) for line in (Path(config.output) / "log.jsonl").read_text().splitlines()]
+    earned = [row["cider_sampled"] for row in rows if row["stage"] == "reward" and "cider_sampled" in row]
+    assert np.mean(earned[-20:]) > 1.3 * np.mean(earned[:10])
+
+
+def test_distilled_captions_are_made_once_and_reused(recipe, monkeypatch):
+    stages = (stage(steps=2), stage(name="distil", steps=3, sources=("distilled",), causal=0))
+    config = recipe(stages=stages)
+    searches: list[int] = []
+    search = trainer.beam_search
+
+    def counted(*arguments, **settings):
+        searches.append(1)
+        return search(*arguments, **settings)
+
+    monkeypatch.setattr(trainer, "beam_search", counted)
+    with monkeypatch.context() as patch:
+        interrupted_at(patch, 4)
+        with pytest.raises(KeyboardInterrupt):
+            train(config)
+    assert searches == [1]
+    captions = json.loads((Path(config.output) / "distilled.json").read_text())
+    assert len(captions) == 12
+    for found in captions:
+        assert 1 <= len(found) <= 3
+        assert all(config.model.generation.min_length <= len(ids) <= 20 and min(ids) >= 4 for ids in found)
+    train(config)
+    assert searches == [1]
