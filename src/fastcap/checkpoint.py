@@ -19,7 +19,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from fastcap.config import ModelConfig, from_mapping
-from fastcap.errors import ModelFileError
+from fastcap.errors import ConfigError, ModelFileError
 from fastcap.model import CaptionModel
 
 __all__ = ["load_checkpoint", "load_tensors", "save_checkpoint"]
@@ -91,10 +91,13 @@ def load_checkpoint(directory: Path | str) -> tuple[CaptionModel, Tokenizer]:
         if not (directory / name).is_file():
             raise ModelFileError(f"{directory} is not a checkpoint directory: {name} is missing")
     try:
-        config = from_mapping(ModelConfig, json.loads((directory / CONFIG).read_text(encoding="utf-8")), CONFIG)
+        config = from_mapping(ModelConfig, json.loads((directory / CONFIG).read_text(encoding="utf-8")))
+    except (ConfigError, ValueError) as error:
+        raise ModelFileError(f"{directory / CONFIG} cannot be read: {error}") from error
+    try:
         tokenizer = Tokenizer.from_file(str(directory / TOKENIZER))
     except Exception as error:  # tokenizers raises bare Exception
-        raise ModelFileError(f"{directory}: {error}") from error
+        raise ModelFileError(f"{directory / TOKENIZER} cannot be read: {error}") from error
     if tokenizer.get_vocab_size() > config.vocab_size:
         raise ModelFileError(
             f"{directory / TOKENIZER} holds {tokenizer.get_vocab_size()} tokens, {CONFIG} allows {config.vocab_size}"

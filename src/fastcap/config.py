@@ -368,8 +368,10 @@ def load_config(path: Path | str, overrides: typing.Sequence[str] = ()) -> Train
             if not last.isdigit() or int(last) >= len(target):
                 raise ConfigError(f"override {override!r}: no item {last!r} in a list of {len(target)}")
             target[int(last)] = value
-        else:
+        elif isinstance(target, dict):
             target[last] = value
+        else:
+            raise ConfigError(f"override {override!r}: nothing called {last!r} to set")
     return from_mapping(TrainConfig, mapping)
 
 

@@ -1,0 +1,199 @@
+"""Settings: strict, clear about what is wrong, and every recipe of the repository builds."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from fastcap.config import DataConfig, ModelConfig, TrainConfig, from_mapping, load_config
+from fastcap.errors import ConfigError
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+STAGE = {"name": "a", "steps": 3, "learning_rate": 0.1}
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a YAML file; returns its path."""
+
+    def written(text: str, name: str = "recipe.yaml") -> Path:
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        return tmp_path / name
+
+    return written
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_every_recipe_of_the_repository_builds(path):
+    assert isinstance(load_config(path), TrainConfig)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("dataset/*.yaml")), ids=lambda path: path.name)
+def test_a_data_set_is_a_block_to_include(path, write):
+    config = load_config(write(f"include: [{path}]\nseed: 7\n"))
+    assert config.seed == 7
+    assert config.data == load_config(path).data != DataConfig()
+
+
+def test_a_recipe_builds_the_model_it_describes():
+    from fastcap.model import CaptionModel
+
+    model = CaptionModel(load_config(CONFIGS / "model" / "fastcap_base.yaml").model)
+    assert 4e6 < sum(parameter.numel() for parameter in model.parameters()) < 10e6
+
+
+@pytest.mark.parametrize(
+    ("mapping", "message"),
+    [
+        ({"sed": 1}, r"unknown setting 'sed'; did you mean 'seed'\?"),
+        ({"model": {"d_modle": 1}}, r"unknown setting 'model\.d_modle'; did you mean 'd_model'\?"),
+        (
+            {"stages": [STAGE, {**STAGE, "lernrate": 1}]},
+            r"unknown setting 'stages\.1\.lernrate'; did you mean 'learning_rate'",
+        ),
+        ({"model": {"decoder": {"zzz": 1}}}, r"'model\.decoder\.zzz'; known: n_layers, n_heads, d_hidden"),
+        ({1: 2}, "unknown setting '1'"),
+    ],
+)
+def test_an_unknown_key_names_the_nearest_known_one(mapping, message):
+    with pytest.raises(ConfigError, match=message):
+        from_mapping(TrainConfig, mapping)
+
+
+@pytest.mark.parametrize(
+    ("mapping", "message"),
+    [
+        ({"seed": "many"}, "`seed`.*'many'.*int"),
+        ({"seed": 1.5}, "`seed`"),
+        ({"seed": None}, "seed is empty"),
+        ({"precision": "fp8"}, "'fp8'.*no, bf16, fp16"),
+        ({"model": 5}, "model is 5; a mapping is needed"),
+        ({"stages": {"0": STAGE}}, "stages is .*; a list is needed"),
+        ({"data": {"text": "file.txt"}}, r"data\.text is 'file\.txt'; a list is needed"),
+        ({"stages": [{"name": "a"}]}, r"stages\.0.*steps.*learning_rate"),
+        ({"stages": [3]}, r"stages\.0 is 3; a mapping is needed"),
+        ({"model": {"backbone": {"widths": [1, "wide"]}}}, r"model\.backbone\.widths\.1.*'wide'"),
+        ({"model": {"backbone": {"scan": "zigzag"}}}, "'zigzag'.*state_fusion, cross_scan"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_named_with_its_place(mapping, message):
+    with pytest.raises(ConfigError, match=message) as error:
+        from_mapping(TrainConfig, mapping)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("mapping", "message"),
+    [
+        ({"stages": []}, "stages is .*allowed: at least one"),
+        ({"stages": [{**STAGE, "steps": 0}]}, "steps is 0; allowed: 1 or more"),
+        ({"stages": [{**STAGE, "learning_rate": 0}]}, "learning_rate is 0.0; allowed: above 0"),
+        ({"stages": [{**STAGE, "smoothing": 1}]}, "smoothing is 1.0; allowed: at least 0, below 1"),
+        ({"stages": [{**STAGE, "samples": 1}]}, "samples is 1; allowed: 2 or more"),
+        ({"stages": [{**STAGE, "sources": ["humans"]}]}, "sources is .*humans.*human, machine, distilled"),
+        ({"stages": [{**STAGE, "reward": -1}]}, "reward is -1.0; allowed: 0 or more"),
+        ({"ema": 1}, "ema is 1.0; allowed: at least 0, below 1"),
+        ({"keep_last": 0}, "keep_last is 0; allowed: 1 or more"),
+        ({"log_every": 0}, "log_every is 0; allowed: 1 or more"),
+        ({"data": {"train": []}}, "train is .*at least one data set"),
+        ({"data": {"val_limit": 0}}, "val_limit is 0; allowed: 1 or more"),
+        ({"model": {"image_size": 200}}, "image_size is 200; allowed: multiples of 32"),
+        ({"model": {"d_model": 250}}, "d_model is 250; allowed: multiples of 8"),
+        ({"model": {"max_length": 3}}, r"max_length is 3; allowed: 5 \(generation\.min_length\) or more"),
+        ({"model": {"generation": {"candidates": 99}}}, "candidates is 99; allowed: 1 to 16"),
+        ({"model": {"generation": {"passes": 0}}}, "passes is 0; allowed: 1 or more"),
+        ({"model": {"decoder": {"top_k": 5}}}, r"top_k is 5; allowed: 1 to 4 \(n_experts\)"),
+        ({"model": {"decoder": {"dropout": 1}}}, "dropout is 1.0; allowed: at least 0, below 1"),
+        ({"model": {"backbone": {"widths": [8, 8]}}}, "widths is .*seven numbers"),
+        ({"model": {"backbone": {"n_heads": 7}}}, r"widths\.4 is 96; allowed: multiples of backbone\.n_heads, 7"),
+    ],
+)
+def test_a_value_out_of_its_range_says_what_is_allowed(mapping, message):
+    with pytest.raises(ConfigError, match=message) as error:
+        from_mapping(TrainConfig, mapping)
+    assert "\n" not in str(error.value)
+
+
+def test_overrides_reach_into_mappings_and_lists(write):
+    path = write("seed: 3\nmodel: {d_model: 128}\nstages:\n  - {name: a, steps: 3, learning_rate: 0.1}\n")
+    overrides = [
+        "seed=5",
+        "model.max_length=12",
+        "stages.0.steps=10",
+        "stages.0.sources=[machine]",
+        "model.backbone.mamba_depths=[1, 3]",
+        "data.root=some where=else",
+        "stages.0.learning_rate=3e-4",
+    ]
+    config = load_config(path, overrides)
+    assert (config.seed, config.model.d_model, config.model.max_length) == (5, 128, 12)
+    assert (config.stages[0].steps, config.stages[0].sources) == (10, ("machine",))
+    assert config.stages[0].learning_rate == 3e-4
+    assert config.model.backbone.mamba_depths == (1, 3)
+    assert config.data.root == "some where=else"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("seed", "'seed' is not of the form key=value"),
+        ("seed=[", "'seed=\\['.*not YAML"),
+        ("seed.deeper=1", "nothing called 'deeper'"),
+        ("stages.1.steps=1", "nothing called '1'"),
+        ("stages.first.steps=1", "nothing called 'first'"),
+        ("stages.5=1", "no item '5' in a list of 1"),
+        ("stages.0.sed=1", r"unknown setting 'stages\.0\.sed'"),
+        ("=1", "unknown setting ''"),
+    ],
+)
+def test_an_override_that_fits_nowhere_is_refused(write, override, message):
+    path = write("seed: 3\nstages:\n  - {name: a, steps: 3, learning_rate: 0.1}\n")
+    with pytest.raises(ConfigError, match=message):
+        load_config(path, [override])
+
+
+def test_included_files_come_first_and_are_overridden_key_by_key(write):
+    write("model: {d_model: 128, max_length: 12}\nseed: 1\n", "base.yaml")
+    write("include: [base.yaml]\nmodel: {max_length: 14}\n", "middle.yaml")
+    path = write("include: [middle.yaml]\nseed: 2\n")
+    config = load_config(path)
+    assert (config.model.d_model, config.model.max_length, config.seed) == (128, 14, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [", r"recipe\.yaml is not YAML"),
+        ("- a list", r"recipe\.yaml holds list; a mapping is needed"),
+        ("include: base.yaml", r"include is 'base\.yaml'; a list of file names is needed"),
+        ("include: [3]", "a list of file names is needed"),
+        ("include: [gone.yaml]", r"no configuration file .*gone\.yaml"),
+        ("include: [recipe.yaml]", r"recipe\.yaml includes itself"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_named(write, text, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(write(text))
+
+
+def test_a_file_that_is_not_text_is_named(tmp_path):
+    (tmp_path / "recipe.yaml").write_bytes(b"\xff\xfe\x00\x81")
+    with pytest.raises(ConfigError, match=r"recipe\.yaml is not YAML"):
+        load_config(tmp_path / "recipe.yaml")
+    with pytest.raises(ConfigError, match=r"no configuration file .*gone\.yaml"):
+        load_config(tmp_path / "gone.yaml")
+
+
+def test_an_empty_recipe_has_every_default(write):
+    assert load_config(write("")) == TrainConfig()
+
+
+def test_a_configuration_never_changes_and_survives_being_written():
+    config = TrainConfig()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.seed = 1
+    assert from_mapping(TrainConfig, dataclasses.asdict(config)) == config
+    assert from_mapping(ModelConfig, dataclasses.asdict(config.model)) == config.model
+    assert isinstance(from_mapping(DataConfig, {"text": ["a.txt"]}).text, tuple)
