@@ -1,0 +1,74 @@
+"""A random model large enough for every kind of layer to be quantised, and its graphs."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fastcap.config import ModelConfig
+from fastcap.data.tokenizer import train_tokenizer
+from fastcap.export.graph import Parts, assemble, export_parts
+from fastcap.model import CaptionModel
+from fastcap.quantization.post_training import quantize_convolutions, quantize_products
+
+FEEDS = {"length_range": np.array([2, 12]), "candidates": np.array([2])}
+
+
+@pytest.fixture(scope="session")
+def model(tiny_config: ModelConfig) -> CaptionModel:
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    decoder = dataclasses.replace(tiny_config.decoder, d_hidden=96)
+    model = CaptionModel(dataclasses.replace(tiny_config, d_model=64, decoder=decoder)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.05 * torch.randn_like(parameter)
+        model.decoder.bias[261:] += 4  # prefers words to single bytes, so that captions can be read
+    return model
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    texts = ["a red ball lies on the grass", "two dogs run along a beach", "a man sits in a wooden boat"] * 3
+    tokenizer = train_tokenizer(texts, 300)
+    assert tokenizer.get_vocab_size() == 300  # the runtime asks for as many as the model has
+    return tokenizer
+
+
+@pytest.fixture(scope="session")
+def pictures() -> np.ndarray:
+    """Twelve pictures, smooth ones and noise, (N, 64, 64, 3) uint8."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (12, 4, 4, 3), dtype=np.uint8).repeat(16, axis=1).repeat(16, axis=2)
+    noise = rng.integers(-20, 21, coarse.shape)
+    return np.clip(coarse.astype(int) + noise, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def exported(model: CaptionModel, tmp_path_factory: pytest.TempPathFactory) -> Parts:
+    """The three fp32 parts, shared: never change them."""
+    return export_parts(model, tmp_path_factory.mktemp("parts"))
+
+
+@pytest.fixture(scope="session")
+def graph(model: CaptionModel, exported: Parts, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The whole fp32 graph, shared."""
+    path = tmp_path_factory.mktemp("graph") / "fp32.onnx"
+    assemble(exported, model.config.generation.passes, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def quantised(exported: Parts, pictures: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Parts:
+    """The parts with products and convolutions in integers, shared."""
+    folder = tmp_path_factory.mktemp("quantised")
+    parts = Parts(*(Path(shutil.copy(path, folder / path.name)) for path in vars(exported).values()))
+    quantize_products(parts.encode)
+    quantize_convolutions(parts.encode, pictures[:8], FEEDS)
+    quantize_products(parts.refine)
+    return parts

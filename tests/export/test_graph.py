@@ -1,0 +1,125 @@
+"""The exported graph is the model: the same tokens, the same confidences, whatever is asked of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import TensorProto, helper
+
+from fastcap.errors import FastcapError
+from fastcap.export.graph import INPUTS, OUTPUTS, assemble, compare, fold_padding, open_graph
+
+
+@pytest.fixture(scope="module")
+def session(graph) -> onnxruntime.InferenceSession:
+    return open_graph(graph)
+
+
+def captions(session, pixels: np.ndarray, limits: tuple[int, int], count: int) -> dict[str, np.ndarray]:
+    feeds = {"images": pixels, "length_range": np.array(limits), "candidates": np.array([count])}
+    return dict(zip(OUTPUTS, session.run(list(OUTPUTS), feeds), strict=True))
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize(("limits", "count"), [((2, 12), 2), ((1, 1), 1), ((12, 12), 1), ((4, 8), 5), ((1, 12), 12)])
+@torch.no_grad()
+def test_the_graph_captions_as_the_model_does(model, session, pictures, batch, limits, count):
+    for start in range(0, 6, batch):
+        pixels = pictures[start : start + batch]
+        expected = model(torch.from_numpy(pixels), torch.tensor(limits), torch.tensor([count]))
+        found = captions(session, pixels, limits, count)
+        assert np.array_equal(found["token_ids"], expected.token_ids.numpy())
+        assert np.array_equal(found["lengths"], expected.lengths.numpy())
+        np.testing.assert_allclose(found["confidences"], expected.confidences.numpy(), atol=1e-4)
+        np.testing.assert_allclose(found["token_confidences"], expected.token_confidences.numpy(), atol=1e-4)
+
+
+def test_the_graphs_inputs_and_outputs_are_the_contract(session):
+    types = {"images": "tensor(uint8)", "length_range": "tensor(int64)", "candidates": "tensor(int64)"}
+    assert {value.name: value.type for value in session.get_inputs()} == types
+    assert tuple(types) == INPUTS
+    floats = ("confidences", "token_confidences")
+    for value in session.get_outputs():
+        assert value.type == ("tensor(float)" if value.name in floats else "tensor(int64)")
+    assert [value.name for value in session.get_outputs()] == list(OUTPUTS)
+
+
+@pytest.mark.parametrize("passes", [1, 2, 5])
+@torch.no_grad()
+def test_the_loop_runs_as_often_as_asked(model, exported, pictures, tmp_path, passes, monkeypatch):
+    """The passes' schedule is part of the pass; here only its number changes, as in the model's own loop."""
+    assemble(exported, passes, tmp_path / "graph.onnx")
+    found = captions(open_graph(tmp_path / "graph.onnx"), pictures[:2], (2, 12), 2)
+    image = model.encode(torch.from_numpy(pictures[:2]))
+    lengths, log_p = model.length_predictor.choose(image.pooled, torch.tensor([2, 12]), torch.tensor([2]))
+    state = model.decoder.prepare(image)
+    refined = model.refiner(model.decoder, state, lengths.reshape(-1), int(lengths.max()), passes=passes)
+    expected = model.rank(refined, lengths, log_p)
+    assert np.array_equal(found["token_ids"], expected.token_ids.numpy())
+
+
+def test_a_graph_has_no_padding_before_a_convolution(exported):
+    graph = onnx.load(str(exported.encode)).graph
+    producers = {output: node for node in graph.node for output in node.output}
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    assert len(convolutions) > 20
+    for node in convolutions:
+        source = producers.get(node.input[0])
+        assert source is None or source.op_type != "Pad"
+    padded = [next(a for a in node.attribute if a.name == "pads").ints for node in convolutions]
+    assert [0, 0, 1, 1] in [list(pads) for pads in padded]  # TensorFlow's SAME of stride 2: right and bottom
+
+
+def test_folding_padding_keeps_values_and_leaves_padded_channels_alone():
+    weight = np.random.default_rng(0).standard_normal((3, 2, 3, 3)).astype(np.float32)
+
+    def padded(amounts: list[int]) -> onnx.ModelProto:
+        nodes = [
+            helper.make_node("Pad", ["x", "amounts"], ["padded"]),
+            helper.make_node("Conv", ["padded", "weight"], ["y"], pads=[1, 0, 0, 0], strides=[2, 2]),
+        ]
+        channels = 2 - amounts[1] - amounts[5]
+        graph = helper.make_graph(
+            nodes,
+            "padded",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, channels, 8, 8])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+            [
+                onnx.numpy_helper.from_array(np.array(amounts), "amounts"),
+                onnx.numpy_helper.from_array(weight, "weight"),
+            ],
+        )
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+    def run(model: onnx.ModelProto, channels: int) -> np.ndarray:
+        x = np.random.default_rng(1).standard_normal((1, channels, 8, 8)).astype(np.float32)
+        return onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})[0]
+
+    folded = padded([0, 0, 0, 0, 0, 0, 1, 1])
+    fold_padding(folded)
+    assert [node.op_type for node in folded.graph.node] == ["Conv"]
+    np.testing.assert_allclose(run(folded, 2), run(padded([0, 0, 0, 0, 0, 0, 1, 1]), 2), atol=1e-5)
+    channelwise = padded([0, 1, 0, 0, 0, 0, 0, 0])
+    fold_padding(channelwise)
+    assert [node.op_type for node in channelwise.graph.node] == ["Pad", "Conv"]
+
+
+def test_a_comparison_counts_equal_captions_and_tells_another_model(model, session, pictures):
+    agreement = compare(model, session, pictures)
+    assert agreement.images == 12
+    assert agreement.equal_captions == 1
+    assert agreement.confidence_difference < 1e-4
+    bias = model.decoder.bias.data.clone()
+    try:
+        model.decoder.bias.data += torch.randn(300, generator=torch.Generator().manual_seed(0)) * 3
+        assert compare(model, session, pictures).equal_captions < 0.5
+    finally:
+        model.decoder.bias.data = bias
+
+
+def test_a_comparison_without_pictures_is_an_error(model, session):
+    with pytest.raises(FastcapError, match="needs at least 1 image, got 0"):
+        compare(model, session, np.zeros((0, 64, 64, 3), np.uint8))

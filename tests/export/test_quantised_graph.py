@@ -1,0 +1,69 @@
+"""Quantised graphs run, are smaller, and stay close to the graph that they came from."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+
+from fastcap.errors import ConfigError
+from fastcap.export.graph import OUTPUTS, assemble, open_graph
+from fastcap.quantization.post_training import quantize_convolutions, to_int8
+
+FEEDS = {"length_range": np.array([2, 12]), "candidates": np.array([2])}
+
+
+def operators(path) -> set[str]:
+    return {node.op_type for node in onnx.load(str(path)).graph.node}
+
+
+def test_the_whole_graph_runs_is_smaller_and_keeps_its_promises(quantised, model, graph, pictures, tmp_path):
+    assemble(quantised, model.config.generation.passes, tmp_path / "int8.onnx")
+    assert (tmp_path / "int8.onnx").stat().st_size < 0.7 * graph.stat().st_size
+    session = open_graph(tmp_path / "int8.onnx")
+    for limits, count in (((2, 12), 2), ((5, 5), 1), ((1, 12), 8)):
+        feeds = {"images": pictures[:3], "length_range": np.array(limits), "candidates": np.array([count])}
+        found = dict(zip(OUTPUTS, session.run(list(OUTPUTS), feeds), strict=True))
+        assert found["token_ids"].shape[:2] == (3, count)
+        assert ((found["lengths"] >= limits[0]) & (found["lengths"] <= limits[1])).all()
+        inside = np.arange(found["token_ids"].shape[2]) < found["lengths"][..., None]
+        assert (found["token_ids"][inside] >= 5).all()
+        assert (found["token_ids"][~inside] == 0).all()
+        assert ((found["confidences"] > 0) & (found["confidences"] <= 1)).all()
+
+
+def test_convolutions_and_products_are_integers(quantised):
+    assert {"QuantizeLinear", "DequantizeLinear"} <= operators(quantised.encode)
+    assert {"MatMulInteger", "DynamicQuantizeLinear"} <= operators(quantised.refine)
+
+
+def test_no_large_table_of_floats_is_left(quantised):
+    for path in (quantised.encode, quantised.refine):
+        for tensor in onnx.load(str(path)).graph.initializer:
+            if tensor.data_type == onnx.TensorProto.FLOAT:
+                assert np.prod(tensor.dims) < 2**14, (path.name, tensor.name, tensor.dims)
+
+
+def test_the_encoders_output_stays_close(quantised, exported, pictures):
+    names = [value.name for value in onnx.load(str(exported.encode)).graph.output]
+    context = names[next(i for i, name in enumerate(names) if name.startswith("state"))]
+    for picture in pictures[8:]:
+        feeds = {"images": picture[None], **FEEDS}
+        before = open_graph(exported.encode).run([context], feeds)[0].ravel()
+        after = open_graph(quantised.encode).run([context], feeds)[0].ravel()
+        assert before @ after / np.linalg.norm(before) / np.linalg.norm(after) > 0.97
+
+
+def test_calibration_without_pictures_is_refused(exported):
+    with pytest.raises(ConfigError, match="calibration needs at least 1 image, got 0"):
+        quantize_convolutions(exported.encode, np.zeros((0, 64, 64, 3), np.uint8), FEEDS)
+
+
+def test_weights_keep_seven_bits_and_a_scale_a_column():
+    weight = np.random.default_rng(0).standard_normal((6, 5)).astype(np.float32)
+    weight[:, 2] = 0
+    values, scale = to_int8(weight, axis=0)
+    assert values.dtype == np.int8
+    assert scale.shape == (1, 5)
+    assert np.abs(values).max() == 63
+    assert (np.abs(values * scale - weight) <= scale / 2 + 1e-7).all()
