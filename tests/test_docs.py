@@ -25,9 +25,7 @@ def page_name(page: Path) -> str:
 def fenced(language: str) -> Iterator[tuple[str, str]]:
     """(page, block) for every fenced block of a language."""
     for page in PAGES:
-        for block in re.findall(
-            rf"^```{language}\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE
-        ):
+        for block in re.findall(rf"^```{language}\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE):
             yield page_name(page), block
 
 
@@ -40,9 +38,7 @@ def commands() -> list[tuple[str, str]]:
 def mentions() -> list[tuple[str, str]]:
     """(page, command) for every command in running text, where it may be cut short."""
     pattern = re.compile(r"`((?:fastcap|make|python|\.ci/run)(?: [^`\n]+)?)`")
-    return sorted(
-        {(page_name(page), found) for page in PAGES for found in pattern.findall(page.read_text("utf-8"))}
-    )
+    return sorted({(page_name(page), found) for page in PAGES for found in pattern.findall(page.read_text("utf-8"))})
 
 
 def split_line(line: str) -> list[str]:
@@ -134,11 +130,7 @@ def test_every_extra_that_is_named_exists() -> None:
 @pytest.mark.parametrize(("page", "block"), list(fenced("python")))
 def test_python_blocks_use_the_public_names(page: str, block: str) -> None:
     for node in ast.walk(ast.parse(block)):
-        if (
-            isinstance(node, ast.Attribute)
-            and isinstance(node.value, ast.Name)
-            and node.value.id == "fastcap"
-        ):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "fastcap":
             assert node.attr in fastcap.__all__
 
 

@@ -130,9 +130,7 @@ def tiny(tmp_path: Path) -> tuple[Path, Path]:
 def test_captioning_opens_no_socket_and_imports_no_torch(tiny):
     caption, peak = in_a_new_process(CAPTION_WATCHED, *tiny).splitlines()
     assert caption == "A red barn stands."
-    assert (
-        int(peak) / 1000 <= 130
-    )  # MB; the tiny model adds almost nothing, so this bounds the runtime itself
+    assert int(peak) / 1000 <= 130  # MB; the tiny model adds almost nothing, so this bounds the runtime itself
 
 
 def test_the_watch_would_notice_a_socket():

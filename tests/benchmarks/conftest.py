@@ -34,9 +34,7 @@ def scan_scaling() -> ModuleType:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The runtime's test model directory, a graph without weights."""
-    spec = importlib.util.spec_from_file_location(
-        "tiny_bundle", ROOT / "tests" / "runtime" / "tiny_bundle.py"
-    )
+    spec = importlib.util.spec_from_file_location("tiny_bundle", ROOT / "tests" / "runtime" / "tiny_bundle.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from fastcap.config import SPECIAL_TOKENS
 from fastcap.data import clean_caption, decode, encode, load_dataset, train_tokenizer
 from fastcap.errors import ConfigError, DataError
+from fastcap.tokens import SPECIAL_TOKENS
 
 CORPUS = [
     "a dog runs through the snow",

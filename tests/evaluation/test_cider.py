@@ -63,9 +63,7 @@ def test_the_order_of_references_does_not_matter(references, candidate, random):
 def test_token_ids_score_like_words(candidate):
     ids = {word: index for index, word in enumerate(WORDS)}
     references = {"1": [["a", "dog", "runs"], ["the", "red", "dog"]], "2": [["a", "cat"]]}
-    as_ids = {
-        key: [[ids[word] for word in caption] for caption in value] for key, value in references.items()
-    }
+    as_ids = {key: [[ids[word] for word in caption] for caption in value] for key, value in references.items()}
     expected = CiderD(references).score(candidate, "1")
     assert CiderD(as_ids).score([ids[word] for word in candidate], "1") == pytest.approx(expected)
 
@@ -115,6 +113,4 @@ def test_a_reward_takes_well_under_a_millisecond(golden):
     cider.corpus(candidates)
     start = time.process_time()
     cider.corpus(candidates)
-    assert (time.process_time() - start) / len(
-        candidates
-    ) < 0.5e-3  # seconds; about 0.05 ms on a 2-core server
+    assert (time.process_time() - start) / len(candidates) < 0.5e-3  # seconds; about 0.05 ms on a 2-core server

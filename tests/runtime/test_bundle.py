@@ -39,9 +39,7 @@ def test_a_valid_directory_opens_with_its_facts(tiny_bundle):
     assert (opened.name, opened.kind, opened.licence) == ("tiny", "parallel", "Apache-2.0")
     assert (opened.preprocessing.width, opened.preprocessing.height) == (224, 224)
     assert opened.decoding.lengths == {"short": (4, 8), "normal": (4, 24), "long": (13, 24)}
-    assert opened.bytes == sum(
-        (tiny_bundle / name).stat().st_size for name in ("model.onnx", "tokenizer.json")
-    )
+    assert opened.bytes == sum((tiny_bundle / name).stat().st_size for name in ("model.onnx", "tokenizer.json"))
     assert opened.quality["cider"] == 45.25
     assert opened.tokenizer().get_vocab_size() == opened.vocabulary.size
 
@@ -185,9 +183,7 @@ def test_a_required_file_must_be_in_the_manifest(own_bundle, name):
         ("tokenizer.json", b"{}", "tokenizer.json: not a valid tokenizer"),
     ],
 )
-def test_a_signed_file_of_the_wrong_kind_is_named_and_nothing_is_printed(
-    own_bundle, capfd, name, content, reason
-):
+def test_a_signed_file_of_the_wrong_kind_is_named_and_nothing_is_printed(own_bundle, capfd, name, content, reason):
     (own_bundle / name).write_bytes(content)
     sign(own_bundle, values_of(own_bundle))
     assert reason in message(own_bundle)

@@ -85,9 +85,7 @@ def test_arrays_of_every_allowed_kind_mean_the_same_grey(array):
     assert (load_image(array) == 128).all()
 
 
-@pytest.mark.parametrize(
-    "mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "I", "F"]
-)
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "I", "F"])
 def test_every_image_mode_keeps_its_brightness(mode):
     assert (
         abs(

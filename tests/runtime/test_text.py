@@ -8,9 +8,7 @@ from hypothesis import strategies as st
 
 from fastcap.runtime.text import decode, sentence, word_count
 
-WORDS = st.sampled_from(
-    ["a", "dog", "photo", "of", "an", "image", "picture", "'s", ",", ".", "-", '"', "the"]
-)
+WORDS = st.sampled_from(["a", "dog", "photo", "of", "an", "image", "picture", "'s", ",", ".", "-", '"', "the"])
 
 
 @pytest.mark.parametrize(
