@@ -73,7 +73,11 @@ def write_bundle(
             "max_length": high,
             "max_candidates": 8,
             "default_candidates": config.generation.candidates,
-            "lengths": {"short": [low, min(SHORT, high)], "normal": [low, high], "long": [min(LONG, high), high]},
+            "lengths": {
+                "short": [low, max(low, min(SHORT, high))],
+                "normal": [low, high],
+                "long": [min(LONG, high), high],
+            },
         },
         "files": files,
         "quality": dict(quality),

@@ -293,7 +293,8 @@ def resolve(name: str, constants: dict[str, np.ndarray], producers: dict[str, on
     output = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.INT64, None)
     graph = onnx.helper.make_graph(list(reversed(needed)), "constants", [], [output])
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", OPSET)], ir_version=8)
-    return ReferenceEvaluator(model).run(None, {})[0]
+    (value,) = ReferenceEvaluator(model).run(None, {})
+    return np.asarray(value)
 
 
 def open_graph(path: Path, threads: int = 1) -> onnxruntime.InferenceSession:

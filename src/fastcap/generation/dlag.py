@@ -37,7 +37,7 @@ class LengthPredictor(nn.Module):
             lengths (B, K) and their log-probabilities (B, K), most likely first.
         """
         lengths = torch.arange(self.max_length + 1, device=pooled.device)
-        outside = (lengths < length_range[0]) | (lengths > length_range[1])
+        outside = (lengths < length_range[0]) | (lengths > length_range[1]) | (lengths == 0)
         log_p = self(pooled).masked_fill(outside, -torch.inf).log_softmax(dim=-1)
         ordered, order = log_p.sort(dim=-1, descending=True)
         return order[:, :candidates], ordered[:, :candidates]

@@ -140,13 +140,15 @@ class Trainer:
             self.check_recipe(latest, accept_changes)
         parts = read_examples(config.data, "train")
         self.tokenizer = self.load_tokenizer(latest, parts)
+        # a small data set fills fewer entries than asked for; the model has as many as the tokenizer
+        self.model_config = dataclasses.replace(config.model, vocab_size=self.tokenizer.get_vocab_size())
         self.pool = CaptionPool.build(parts, self.tokenizer, config.model.max_length)
         self.val_paths, self.val_scorer = self.validation_set()
         self.images = ImageCache(Path(config.data.cache) / f"train-{config.model.image_size}", config.model.image_size)
         self.images.build(self.pool.paths)
         self.val_images = ImageCache(Path(config.data.cache) / f"val-{config.model.image_size}", self.images.size)
         self.val_images.build(self.val_paths)
-        self.model = CaptionModel(config.model)
+        self.model = CaptionModel(self.model_config)
         if latest is None and config.data.teacher:
             initialise_from_mobilenetv2(self.model.backbone, Path(config.data.root) / config.data.teacher)
         self.model.to(self.device)
@@ -384,7 +386,7 @@ class Trainer:
         if cider > self.best:
             self.best = cider
             if self.accelerator.is_main_process:
-                save_checkpoint(self.output / "best", self.config.model, self.average, self.tokenizer)
+                save_checkpoint(self.output / "best", self.model_config, self.average, self.tokenizer)
 
     def stop_on_nonfinite(self, batch: dict[str, Tensor], losses: dict[str, Tensor]) -> None:
         """Save the batch that made a loss or its gradient infinite or NaN, and say what to do."""
@@ -437,7 +439,7 @@ class Trainer:
         total = sum(stage.steps for stage in self.config.stages[: self.stage_index]) + self.step
         save_checkpoint(
             self.checkpoints / f"step-{total:07d}",
-            self.config.model,
+            self.model_config,
             self.average,
             self.tokenizer,
             tensors={"training.safetensors": state},
