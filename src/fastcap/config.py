@@ -88,14 +88,17 @@ class GenerationConfig:
     """How captions are decoded.
 
     `passes`: refinement passes. `min_length`: fewest tokens of a caption that nobody asked to be shorter.
-    `candidates`: lengths decoded together and ranked when nobody asks for more. `length_weight`: how much the
-    log-probability of a length counts beside the mean log-probability of its tokens when candidates are ranked.
+    `candidates`: lengths decoded together and ranked when nobody asks for more. `length_weight` and `causal_weight`:
+    how much the log-probability of a length, and the mean log-probability that the causal reading gives to a caption,
+    count beside the mean log-probability of its tokens when candidates are ranked; with 0 the causal reading is left
+    out.
     """
 
     passes: int = 3
     min_length: int = 5
     candidates: int = 3
     length_weight: float = 0.0
+    causal_weight: float = 1.0
 
     def __post_init__(self) -> None:
         check_positive(self, "passes", "min_length", "candidates")

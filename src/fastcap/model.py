@@ -17,14 +17,14 @@ from fastcap.decoder.moe_decoder import ImageState, MoEDecoder
 from fastcap.generation.dlag import LengthPredictor
 from fastcap.generation.icmr import ICMRDecoder, Refined
 from fastcap.layers import ImageTokens, KeyValueCache
-from fastcap.tokens import MASK, PAD, SPECIAL_TOKENS
+from fastcap.tokens import BOS, EOS, MASK, PAD, SPECIAL_TOKENS
 
 __all__ = ["CaptionModel", "Captions", "TorchStepper"]
 
 
 class Captions(NamedTuple):
-    """Candidates of a batch, best first: `token_ids` (B, K, T) padded, `lengths` (B, K), `confidences` (B, K) =
-    exp of the mean token log-probability, `token_confidences` (B, K, T)."""
+    """Candidates of a batch, best first: `token_ids` (B, K, T) padded, `lengths` (B, K), `confidences` (B, K), the
+    geometric mean of the tokens' probabilities in both readings, `token_confidences` (B, K, T)."""
 
     token_ids: Tensor
     lengths: Tensor
@@ -69,27 +69,48 @@ class CaptionModel(nn.Module):
         """Captions of encoded images by parallel decoding; arguments as in `forward`."""
         lengths, log_p = self.length_predictor.choose(image.pooled, length_range, candidates)
         width = lengths.max()  # a tensor, so that an exported graph keeps it variable
-        refined = self.refiner(self.decoder, self.decoder.prepare(image), lengths.reshape(-1), width)
-        return self.rank(refined, lengths, log_p)
+        state = self.decoder.prepare(image)
+        refined = self.refiner(self.decoder, state, lengths.reshape(-1), width)
+        return self.rank(state, refined, lengths, log_p)
 
-    def rank(self, refined: Refined, lengths: Tensor, log_p: Tensor) -> Captions:
-        """Candidates in order: mean token log-probability, and `length_weight` times that of the length.
+    def rank(self, state: ImageState, refined: Refined, lengths: Tensor, log_p: Tensor) -> Captions:
+        """Candidates in order of the mean log-probability of their tokens, a weighted mean of both readings.
+
+        The parallel reading counts 1, the causal one, end mark included, `causal_weight`: reading left to right, the
+        same network notices what it wrote twice. Confidence is that mean as a probability. `length_weight` times the
+        log-probability of the length is added to decide the order.
 
         Args:
+            state: of B images.
             refined: B K rows.
             lengths, log_p: (B, K) lengths and their log-probabilities.
         """
         count, width = lengths.shape[1], refined.token_ids.shape[1]
+        generation = self.config.generation
+        scores = refined.scores
+        if generation.causal_weight:
+            causal = self.causal_scores(state, refined.token_ids, lengths.reshape(-1))
+            scores = (scores + generation.causal_weight * causal) / (1 + generation.causal_weight)
+        scores = scores.reshape(-1, count)
         token_ids = refined.token_ids.reshape(-1, count, width)
         probabilities = refined.probabilities.reshape(-1, count, width)
-        scores = refined.scores.reshape(-1, count)
-        rank = (scores + self.config.generation.length_weight * log_p).argsort(dim=1, descending=True)
+        rank = (scores + generation.length_weight * log_p).argsort(dim=1, descending=True)
         return Captions(
             token_ids.gather(1, rank[..., None].expand_as(token_ids)),
             lengths.gather(1, rank),
             scores.gather(1, rank).exp(),
             probabilities.gather(1, rank[..., None].expand_as(probabilities)),
         )
+
+    def causal_scores(self, state: ImageState, token_ids: Tensor, lengths: Tensor) -> Tensor:
+        """Mean log-probability (R,) of captions (R, T) and their end marks, read from left to right."""
+        begin = torch.full_like(token_ids[:, :1], BOS)
+        targets = torch.cat([token_ids, torch.full_like(begin, PAD)], dim=1)
+        targets = targets.scatter(1, lengths[:, None], EOS)
+        logits = self.decoder.logits(torch.cat([begin, token_ids], dim=1), state, causal=True)
+        log_p = logits.log_softmax(dim=-1).gather(2, targets[..., None])[..., 0]
+        past = torch.arange(targets.shape[1], device=lengths.device) > lengths[:, None]
+        return log_p.masked_fill(past, 0.0).sum(dim=-1) / (lengths + 1)
 
 
 class TorchStepper:

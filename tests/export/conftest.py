@@ -71,4 +71,5 @@ def quantised(exported: Parts, pictures: np.ndarray, tmp_path_factory: pytest.Te
     quantize_products(parts.encode)
     quantize_convolutions(parts.encode, pictures[:8], FEEDS)
     quantize_products(parts.refine)
+    quantize_products(parts.rank)
     return parts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import pytest
@@ -12,7 +13,8 @@ from torch import Tensor
 
 from fastcap.generation.icmr import ICMRDecoder
 from fastcap.layers import ImageTokens
-from fastcap.tokens import MASK, PAD
+from fastcap.model import CaptionModel
+from fastcap.tokens import BOS, EOS, MASK, PAD
 
 VOCABULARY, FORBIDDEN = 24, (0, 1, 2, 3, 4)
 
@@ -204,11 +206,32 @@ def test_a_caption_obeys_the_range_and_comes_best_first(tiny_model):
 
 
 @torch.no_grad()
-def test_confidence_is_the_geometric_mean_of_the_tokens(tiny_model):
+def test_confidence_is_the_geometric_mean_of_the_tokens_in_both_readings(tiny_model):
     pixels = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     found = tiny_model(pixels, torch.tensor([3, 9]), torch.tensor([4]))
-    expected = found.token_confidences.log().sum(dim=2).div(found.lengths).exp()
-    torch.testing.assert_close(found.confidences, expected)
+    state = tiny_model.decoder.prepare(tiny_model.encode(pixels))
+    for image in range(2):
+        for k in range(4):
+            length = int(found.lengths[image, k])
+            ids = found.token_ids[image, k, :length].tolist()
+            own = type(state)(
+                state.context[image : image + 1],
+                [type(m)(*(part[image : image + 1] for part in m)) for m in state.memories],
+                [type(r)(*(part[image : image + 1] for part in r)) for r in state.routings],
+            )
+            log_p = tiny_model.decoder.logits(torch.tensor([[BOS, *ids]]), own, causal=True).log_softmax(dim=-1)
+            causal = sum(log_p[0, t, token] for t, token in enumerate([*ids, EOS])) / (length + 1)
+            parallel = found.token_confidences[image, k, :length].log().mean()
+            torch.testing.assert_close(found.confidences[image, k], ((causal + parallel) / 2).exp())
+
+
+@torch.no_grad()
+def test_without_the_causal_reading_the_parallel_one_decides_alone(tiny_config):
+    generation = dataclasses.replace(tiny_config.generation, causal_weight=0.0)
+    model = CaptionModel(dataclasses.replace(tiny_config, generation=generation)).eval()
+    pixels = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    found = model(pixels, torch.tensor([3, 9]), torch.tensor([4]))
+    torch.testing.assert_close(found.confidences, found.token_confidences.log().sum(dim=2).div(found.lengths).exp())
 
 
 @torch.no_grad()

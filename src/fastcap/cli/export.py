@@ -126,6 +126,7 @@ def quantized(
     quantize_products(parts.encode)
     quantize_convolutions(parts.encode, pictures, feeds)
     quantize_products(parts.refine)
+    quantize_products(parts.rank)
     assemble(parts, config.generation.passes, int8)
     evaluation = measure(int8, tokenizer, config, int8.with_suffix(""), examples, console)
     loss = reference.metrics["cider"] - evaluation.metrics["cider"]

@@ -91,9 +91,15 @@ class Rank(nn.Module):
         self.model = model
 
     def forward(
-        self, token_ids: Tensor, probabilities: Tensor, scores: Tensor, lengths: Tensor, log_p: Tensor
+        self,
+        token_ids: Tensor,
+        probabilities: Tensor,
+        scores: Tensor,
+        lengths: Tensor,
+        log_p: Tensor,
+        *state: Tensor,
     ) -> Captions:
-        return self.model.rank(Refined(token_ids, probabilities, scores), lengths, log_p)
+        return self.model.rank(unflatten(state), Refined(token_ids, probabilities, scores), lengths, log_p)
 
 
 def flatten(state: ImageState) -> list[Tensor]:
@@ -140,7 +146,8 @@ def export_parts(model: CaptionModel, folder: Path) -> Parts:
     rows, *carried = begun[: len(CARRIED) + 1]
     inputs = (torch.tensor(1), *carried, rows, *begun[len(CARRIED) + 1 :])
     trace(Refine(model), inputs, parts.refine, ("index", *CARRIED, "rows", *state), tuple(f"new_{n}" for n in CARRIED))
-    trace(Rank(model), (*carried[:3], lengths, log_p), parts.rank, RANKED, OUTPUTS)
+    ranked = (*carried[:3], lengths, log_p, *begun[len(CARRIED) + 1 :])
+    trace(Rank(model), ranked, parts.rank, (*RANKED, *state), OUTPUTS)
     graph = onnx.load(str(parts.encode))
     fold_padding(graph)
     onnx.save(graph, str(parts.encode))
@@ -174,13 +181,14 @@ def trace(
 def assemble(parts: Parts, passes: int, path: Path) -> None:
     """Join the parts into one graph: encode, a `Loop` of refinement passes, rank.
 
-    The loop keeps the weights of a pass once and the graph small: ONNX Runtime's start-up time grows with the square
-    of the number of nodes.
+    The loop keeps the graph small: ONNX Runtime's start-up time grows with the square of the number of nodes. The
+    weights of the decoder stand in the graph around it, where the ranking reads them too.
     """
     encode, refine, rank = (
         onnx.compose.add_prefix(onnx.load(str(part)), prefix)
         for part, prefix in ((parts.encode, "e/"), (parts.refine, "r/"), (parts.rank, "k/"))
     )
+    share_weights(rank.graph, refine.graph)
     state = [value.name.removeprefix("r/") for value in refine.graph.input][len(CARRIED) + 2 :]
     aliases = [("e/rows", "r/rows"), *((f"e/{name}", f"r/{name}") for name in state)]
     rename(encode.graph, dict(aliases))  # the loop's body reads these from the graph around it
@@ -193,7 +201,6 @@ def assemble(parts: Parts, passes: int, path: Path) -> None:
             *refine.graph.input[1 : len(CARRIED) + 1],
         ],
         [onnx.helper.make_tensor_value_info("r/condition_out", onnx.TensorProto.BOOL, []), *refine.graph.output],
-        initializer=refine.graph.initializer,
     )
     constants = [
         numpy_helper.from_array(np.array(passes), "passes"),
@@ -205,7 +212,8 @@ def assemble(parts: Parts, passes: int, path: Path) -> None:
         [*(f"k/{name}" for name in RANKED[:3]), "masked_last"],
         body=body,
     )
-    rename(rank.graph, {"k/kept_lengths": "e/lengths", "k/log_p": "e/log_p"})
+    from_encode = {"k/kept_lengths": "e/lengths", "k/log_p": "e/log_p"}
+    rename(rank.graph, from_encode | {f"k/{name}": f"r/{name}" for name in state})
     public = {f"e/{name}": name for name in INPUTS} | {f"k/{name}": name for name in OUTPUTS}
     outputs = [value for value in rank.graph.output]
     graph = onnx.helper.make_graph(
@@ -213,7 +221,7 @@ def assemble(parts: Parts, passes: int, path: Path) -> None:
         "fastcap",
         list(encode.graph.input),
         outputs,
-        initializer=[*encode.graph.initializer, *rank.graph.initializer, *constants],
+        initializer=[*encode.graph.initializer, *refine.graph.initializer, *rank.graph.initializer, *constants],
     )
     rename(graph, public)
     domains = {opset.domain: opset.version for part in (encode, refine, rank) for opset in part.opset_import}
@@ -222,6 +230,20 @@ def assemble(parts: Parts, passes: int, path: Path) -> None:
     shorten_names(model)
     onnx.checker.check_model(model)
     onnx.save(model, str(path))
+
+
+def share_weights(graph: onnx.GraphProto, other: onnx.GraphProto) -> None:
+    """Let a graph use the equal weights of another one instead of its own."""
+
+    def content(tensor: onnx.TensorProto) -> tuple[object, ...]:
+        return tensor.data_type, tuple(tensor.dims), numpy_helper.to_array(tensor).tobytes()
+
+    known = {content(tensor): tensor.name for tensor in other.initializer}
+    shared = {tensor.name: known[content(tensor)] for tensor in graph.initializer if content(tensor) in known}
+    kept = [tensor for tensor in graph.initializer if tensor.name not in shared]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    rename(graph, shared)
 
 
 def rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
