@@ -60,9 +60,7 @@ def peers(result: dict[str, Any]) -> str:
     if "peers" not in result:
         raise SystemExit(f"{RESULTS / 'bench.json'}: holds no peers; make it with `{BENCH}`")
     ours = result["photos"][0]["runs"][0]["stages"]["photo to text"]["p50_ms"]
-    rows = [
-        [f"**{result['model']['name']}**", "", f"{result['model']['bytes'] / 1e6:.1f}", _ms(ours), "1", "1"]
-    ]
+    rows = [[f"**{result['model']['name']}**", "", f"{result['model']['bytes'] / 1e6:.1f}", _ms(ours), "1", "1"]]
     rows += [
         [
             f"{peer['name']}: {peer['architecture']}",
@@ -147,9 +145,7 @@ def _ms(value: float) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if README.md differs")
     arguments = parser.parse_args()
     path = ROOT / "README.md"

@@ -99,17 +99,13 @@ def plot(result: dict[str, Any], path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=30)
     parser.add_argument("--save", action="store_true", help="write benchmarks/results/scan.json and scan.png")
     arguments = parser.parse_args()
     result = measure(arguments.repeats)
     for name, mixer in result["mixers"].items():
-        times = ", ".join(
-            f"{side}x{side} {t:.2f} ms" for side, t in zip(result["sides"], mixer["p50_ms"], strict=True)
-        )
+        times = ", ".join(f"{side}x{side} {t:.2f} ms" for side, t in zip(result["sides"], mixer["p50_ms"], strict=True))
         print(f"{name}: {times}; exponent {mixer['exponent']:.2f}")
     if arguments.save:
         RESULTS.mkdir(exist_ok=True)
