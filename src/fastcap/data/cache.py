@@ -51,6 +51,11 @@ class ImageCache:
     def __len__(self) -> int:
         return len(self._keys)
 
+    @property
+    def keys(self) -> list[list[Any]]:
+        """What identifies each picture: path, bytes, modification time."""
+        return self._keys
+
     def __getitem__(self, index: int | Sequence[int]) -> NDArray[np.uint8]:
         return np.array(self._pixels[index])
 

@@ -42,7 +42,7 @@ class FrozenFeatures:
         views: int,
         seed: int,
     ) -> None:
-        digest = hashlib.sha256(json.dumps([len(images), views, seed, captions]).encode())
+        digest = hashlib.sha256(json.dumps([images.size, images.keys, views, seed, captions]).encode())
         for module in (backbone.stem, backbone.to_stride_16):
             for tensor in module.state_dict().values():
                 digest.update(tensor.cpu().numpy().tobytes())
