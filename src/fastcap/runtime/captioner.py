@@ -129,8 +129,18 @@ class Captioner:
         return self._run(np.stack([load_image(source, size) for source in sources]), plan, started)
 
     def _run(self, pixels: np.ndarray, plan: _Plan, started: float) -> list[Caption]:
+        """One picture at a time: an int8 graph takes the scale of its activations from all that it sees at once, so
+        in a batch a caption would depend on its neighbours; and on a CPU a batch is hardly faster."""
+        wordings = [self._candidates(plan, *self._outputs(picture[None], plan)) for picture in pixels]
+        milliseconds = 1000 * (time.perf_counter() - started) / max(len(wordings), 1)
+        return [
+            Caption(best[0].text, best[0].confidence, best[0].tokens, tuple(best), milliseconds) for best in wordings
+        ]
+
+    def _outputs(self, picture: np.ndarray, plan: _Plan) -> list[np.ndarray]:
+        """What the graph says of one picture (1,H,W,3), without the leading 1."""
         feed = {
-            "images": pixels,
+            "images": picture,
             "length_range": np.array([plan.low, plan.high], np.int64),
             "candidates": np.array([plan.decoded], np.int64),
         }
@@ -140,12 +150,8 @@ class Captioner:
         except Exception as error:  # onnxruntime's exception types share no base of their own
             reason = str(error).partition("\n")[0]
             raise ModelFileError(f"{path}: failed while running ({reason})") from error
-        self._check_outputs(path, outputs, len(pixels), plan)
-        wordings = [self._candidates(plan, *rows) for rows in zip(*outputs, strict=True)]
-        milliseconds = 1000 * (time.perf_counter() - started) / max(len(wordings), 1)
-        return [
-            Caption(best[0].text, best[0].confidence, best[0].tokens, tuple(best), milliseconds) for best in wordings
-        ]
+        self._check_outputs(path, outputs, 1, plan)
+        return [output[0] for output in outputs]
 
     def _check_outputs(self, path: Path, outputs: list[np.ndarray], images: int, plan: _Plan) -> None:
         """A graph of the right signature can still return nonsense; say so before it is read."""
