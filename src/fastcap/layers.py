@@ -98,7 +98,7 @@ class FeedForward(nn.Module):
         y = torch.zeros_like(x)
         for rank in range(chosen.shape[1]):
             expert = chosen[:, rank]
-            # index_select, because its gradient is twenty times cheaper than that of plain indexing
+            # index_select, because the gradient of plain indexing is a fifth of a training step on a CPU
             weight_in, bias_in = self.weight_in.index_select(0, expert), self.bias_in.index_select(0, expert)
             weight_out, bias_out = self.weight_out.index_select(0, expert), self.bias_out.index_select(0, expert)
             hidden = F.relu(x @ weight_in + bias_in[:, None])
