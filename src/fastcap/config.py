@@ -150,7 +150,8 @@ class DataConfig:
     """What to train and validate on.
 
     `root`: folder that holds the data sets. `text`: further caption files (.txt or .txt.gz) for the tokenizer,
-    below `root`. `teacher`: a MobileNetV2 .npz below `root` that initialises the convolutions; empty for none.
+    below `root`. `siblings`: the one of caption files in which every five lines in a row describe one image, for stages
+    that learn from words. `teacher`: a MobileNetV2 .npz below `root` that initialises the convolutions; empty for none.
     `cache`: folder for decoded pixels and features. `val_limit`: images used for validation while training.
     `on_bad_data`: raise, skip or quarantine.
     """
@@ -163,6 +164,7 @@ class DataConfig:
     )
     val: tuple[DatasetConfig, ...] = (DatasetConfig("flickr8k", "flickr8k", "val"),)
     text: tuple[str, ...] = ()
+    siblings: str = ""
     teacher: str = ""
     cache: str = "cache"
     val_limit: int = 300
@@ -179,6 +181,8 @@ class DataConfig:
 class StageConfig:
     """One stage of training; the model, the average of its weights and the data carry over to the next.
 
+    `inputs`: "images", or "words": captions without images (`data.siblings`), each group of five shown to the decoder
+    as some of its words in place of an image; everything but the encoder learns.
     `freeze`: "convolutions" keeps the network to stride 16 as it is and trains on its cached outputs for `views`
     augmented views an image; "none" trains everything from pixels, augmented anew each time.
     `captions`: caption rows drawn an image a step. `sources`: which captions may be drawn: human, machine, and
@@ -191,6 +195,7 @@ class StageConfig:
     name: str
     steps: int
     learning_rate: float
+    inputs: Literal["images", "words"] = "images"
     images: int = 32
     captions: int = 3
     sources: tuple[str, ...] = ("human", "machine")
@@ -225,6 +230,8 @@ class StageConfig:
             samples=(self.samples >= 2, "2 or more: each is compared with the others"),
             **{name: (getattr(self, name) >= 0, "0 or more") for name in losses},
         )
+        if self.inputs == "words" and self.reward:
+            raise ConfigError(f"reward is {self.reward}; allowed: 0, where words stand in for images")
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["FeedForward", "ImageTokens", "KeyValueCache", "SelfAttention"]
+__all__ = ["Expert", "FeedForward", "ImageTokens", "KeyValueCache", "SelfAttention"]
 
 
 class ImageTokens(NamedTuple):
@@ -79,6 +80,17 @@ class SelfAttention(nn.Module):
         return self.project_out(y.transpose(1, 2).reshape(rows, length, width))
 
 
+class Expert(NamedTuple):
+    """One feed-forward network an image: weights (B, D, F) and (B, F, D), biases (B, 1, F) and (B, 1, D), and how much
+    its answer counts, (B, 1, 1)."""
+
+    weight_in: Tensor
+    bias_in: Tensor
+    weight_out: Tensor
+    bias_out: Tensor
+    share: Tensor
+
+
 class FeedForward(nn.Module):
     """E two-layer ReLU networks side by side, of which each image uses the `chosen` ones only.
 
@@ -93,17 +105,25 @@ class FeedForward(nn.Module):
         self.weight_out = nn.Parameter(torch.randn(n_experts, d_hidden, d_model) * d_hidden**-0.5 * 0.5)
         self.bias_out = nn.Parameter(torch.zeros(n_experts, d_model))
 
-    def forward(self, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
-        """x (B, M, D), chosen (B, k) expert indices, weights (B, k) -> (B, M, D)."""
-        y = torch.zeros_like(x)
-        for rank in range(chosen.shape[1]):
-            expert = chosen[:, rank]
+    def select(self, chosen: Tensor, weights: Tensor) -> list[Expert]:
+        """The networks of B images, to be read as often as needed: indices and weights (B, k) -> k experts."""
+        experts = []
+        for rank in range(int(chosen.shape[1])):
             # index_select, because the gradient of plain indexing is a fifth of a training step on a CPU
-            weight_in, bias_in = self.weight_in.index_select(0, expert), self.bias_in.index_select(0, expert)
-            weight_out, bias_out = self.weight_out.index_select(0, expert), self.bias_out.index_select(0, expert)
-            hidden = F.relu(x @ weight_in + bias_in[:, None])
-            out = hidden @ weight_out + bias_out[:, None]
-            y = y + weights[:, rank, None, None] * out
+            weight_in, bias_in, weight_out, bias_out = (
+                part.index_select(0, chosen[:, rank])
+                for part in (self.weight_in, self.bias_in[:, None], self.weight_out, self.bias_out[:, None])
+            )
+            experts.append(Expert(weight_in, bias_in, weight_out, bias_out, weights[:, rank, None, None]))
+        return experts
+
+    @staticmethod
+    def forward(x: Tensor, experts: Sequence[Expert]) -> Tensor:
+        """x (B, M, D), and what `select` found for these images -> (B, M, D)."""
+        y = torch.zeros_like(x)
+        for expert in experts:
+            hidden = F.relu(x @ expert.weight_in + expert.bias_in)
+            y = y + expert.share * (hidden @ expert.weight_out + expert.bias_out)
         return y
 
     def forward_reference(self, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:

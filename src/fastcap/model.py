@@ -55,6 +55,14 @@ class CaptionModel(nn.Module):
         """images (B, H, W, 3) uint8 RGB -> ImageTokens."""
         return self.backbone(images.permute(0, 3, 1, 2))
 
+    def encode_words(self, words: Tensor) -> ImageTokens:
+        """Words in place of an image: words (B, N) token ids, N a square, PAD where a cell is empty -> ImageTokens.
+
+        A decoder that has learnt to say whole sentences from scattered words needs far fewer images to learn where
+        the words come from; captions without images are plentiful (after DeCap, Li et al. 2023).
+        """
+        return self.backbone.finish(self.decoder.embedding(words) * (words != PAD)[..., None])
+
     def forward(self, images: Tensor, length_range: Tensor, candidates: Tensor) -> Captions:
         """The whole way from pixels to candidates; this is the graph that is exported.
 

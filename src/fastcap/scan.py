@@ -22,40 +22,41 @@ def selective_scan_reference(log_decay: Tensor, inputs: Tensor) -> Tensor:
     return torch.stack(states, dim=2)
 
 
-def selective_scan(log_decay: Tensor, inputs: Tensor, chunk: int = 49) -> Tensor:
+def selective_scan(log_decay: Tensor, inputs: Tensor, chunk: int = 14) -> Tensor:
     """States of `h_t = exp(log_decay_t) h_{t-1} + inputs_t` with `h_0 = 0`, in time and memory linear in N.
 
     One scalar decay a head makes a chunk a masked matrix product (the state-space duality of Mamba-2,
-    Dao and Gu 2024); chunks are joined by carrying the last state of each. There is no loop operator, so the
-    function exports to ONNX as it is.
+    Dao and Gu 2024). The states at the ends of the chunks follow a recurrence of the same kind, a chunk's length
+    shorter: the function calls itself. There is no loop operator, so it exports to ONNX as it is.
 
     Args:
         log_decay: (B, H, N), at most 0 everywhere: a positive value would let the state grow without bound.
         inputs: (B, H, N, P).
-        chunk: positions of a chunk; 49 makes a 7x7 map one chunk and a 14x14 map four.
+        chunk: positions of a chunk, 2 or more; the exponentials of a chunk are its square. A row of a 14x14 map.
 
     Returns:
         (B, H, N, P), the state after each position.
+
+    Raises:
+        ValueError: a chunk of fewer than 2 positions.
     """
     heads, length, channels = map(int, inputs.shape[1:])  # int: constants of an exported graph
-    padding = -length % chunk if length > chunk else 0
+    if chunk < 2:
+        raise ValueError(f"chunk is {chunk}; allowed: 2 or more")
+    chunk = min(chunk, length)
+    padding = -length % chunk
     if padding:
         log_decay = F.pad(log_decay, (0, padding))
         inputs = F.pad(inputs, (0, 0, 0, padding))
-    n_chunks = max(1, (length + padding) // chunk)
-    size = chunk if n_chunks > 1 else length
-    inputs = inputs.reshape(-1, heads, n_chunks, size, channels)
-    total = log_decay.reshape(-1, heads, n_chunks, size).cumsum(dim=-1)
+    n_chunks = (length + padding) // chunk
+    inputs = inputs.reshape(-1, heads, n_chunks, chunk, channels)
+    total = log_decay.reshape(-1, heads, n_chunks, chunk).cumsum(dim=-1)
     # decay from position s to position t >= s; differences are taken before exp, so nothing can overflow
-    later = torch.ones(size, size, dtype=torch.bool, device=inputs.device).tril()
+    later = torch.ones(chunk, chunk, dtype=torch.bool, device=inputs.device).tril()
     between = (total[..., :, None] - total[..., None, :]).masked_fill(~later, -torch.inf).exp()
     states = between @ inputs  # (B, H, C, L, P), each chunk as if it began from zero
     if n_chunks > 1:
-        from_start = total.exp()[..., None]  # (B, H, C, L, 1)
-        carried = states[:, :, 0, -1]
-        joined = [states[:, :, 0]]
-        for index in range(1, n_chunks):
-            joined.append(states[:, :, index] + from_start[:, :, index] * carried[:, :, None])
-            carried = joined[-1][:, :, -1]
-        states = torch.stack(joined, dim=2)
-    return states.reshape(-1, heads, n_chunks * size, channels)[:, :, :length]
+        ends = selective_scan(total[..., -1], states[:, :, :, -1], chunk)  # (B, H, C, P)
+        before = torch.cat([torch.zeros_like(ends[:, :, :1]), ends[:, :, :-1]], dim=2)
+        states = states + total.exp()[..., None] * before[:, :, :, None]
+    return states.reshape(-1, heads, n_chunks * chunk, channels)[:, :, :length]

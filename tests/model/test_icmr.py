@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from fastcap.decoder.moe_decoder import ImageState
 from fastcap.generation.icmr import ICMRDecoder
 from fastcap.layers import ImageTokens
 from fastcap.model import CaptionModel
@@ -174,19 +175,28 @@ def test_no_pass_at_all_is_refused():
         refiner(0)
 
 
+def of_image(state: ImageState, index: int) -> ImageState:
+    """The state of one of several images."""
+
+    def one(parts):
+        return type(parts)(*(part[index : index + 1] for part in parts))
+
+    return ImageState(
+        state.context[index : index + 1],
+        [one(memory) for memory in state.memories],
+        [one(routing) for routing in state.routings],
+        [[one(expert) for expert in experts] for experts in state.experts],
+    )
+
+
 @torch.no_grad()
 def test_rows_decoded_together_are_as_decoded_alone(encoded):
     model, state = encoded
     lengths = torch.randint(1, 13, (50,), generator=torch.Generator().manual_seed(2))
     together = model.refiner(model.decoder, state, lengths, 12)
     for row in (0, 17, 49):
-        alone_state = state._replace(
-            context=state.context[row : row + 1],
-            memories=[type(m)(*(part[row : row + 1] for part in m)) for m in state.memories],
-            routings=[type(r)(*(part[row : row + 1] for part in r)) for r in state.routings],
-        )
         length = int(lengths[row])
-        alone = model.refiner(model.decoder, alone_state, lengths[row : row + 1], length)
+        alone = model.refiner(model.decoder, of_image(state, row), lengths[row : row + 1], length)
         assert together.token_ids[row, :length].tolist() == alone.token_ids[0].tolist()
 
 
@@ -214,11 +224,7 @@ def test_confidence_is_the_geometric_mean_of_the_tokens_in_both_readings(tiny_mo
         for k in range(4):
             length = int(found.lengths[image, k])
             ids = found.token_ids[image, k, :length].tolist()
-            own = type(state)(
-                state.context[image : image + 1],
-                [type(m)(*(part[image : image + 1] for part in m)) for m in state.memories],
-                [type(r)(*(part[image : image + 1] for part in r)) for r in state.routings],
-            )
+            own = of_image(state, image)
             log_p = tiny_model.decoder.logits(torch.tensor([[BOS, *ids]]), own, causal=True).log_softmax(dim=-1)
             causal = sum(log_p[0, t, token] for t, token in enumerate([*ids, EOS])) / (length + 1)
             parallel = found.token_confidences[image, k, :length].log().mean()

@@ -48,8 +48,7 @@ def test_gathered_experts_equal_the_nested_loops_in_values_and_gradients(top_k):
     chosen = torch.stack([torch.randperm(4)[:top_k] for _ in range(5)])
     weights, x = torch.rand(5, top_k), torch.randn(5, 6, 8)
     results = []
-    for forward in (module.forward, module.forward_reference):
-        y = forward(x, chosen, weights)
+    for y in (module(x, module.select(chosen, weights)), module.forward_reference(x, chosen, weights)):
         results.append((y, *torch.autograd.grad(y.square().sum(), tuple(module.parameters()))))
     for fast, slow in zip(*results, strict=True):
         torch.testing.assert_close(fast, slow, rtol=1e-5, atol=1e-5)
@@ -57,7 +56,7 @@ def test_gathered_experts_equal_the_nested_loops_in_values_and_gradients(top_k):
 
 def test_an_expert_that_is_not_chosen_gets_no_gradient_at_all():
     module = experts()
-    module(torch.randn(2, 6, 8), torch.tensor([[1], [3]]), torch.ones(2, 1)).square().sum().backward()
+    module(torch.randn(2, 6, 8), module.select(torch.tensor([[1], [3]]), torch.ones(2, 1))).square().sum().backward()
     for parameter in module.parameters():
         used = parameter.grad.flatten(1).abs().sum(dim=1) > 0
         assert used.tolist() == [False, True, False, True]
@@ -116,7 +115,7 @@ def test_a_number_of_experts_that_is_not_there_is_refused(top_k):
 def state_with(probabilities: Tensor) -> ImageState:
     chosen = probabilities.argmax(dim=1, keepdim=True)
     return ImageState(
-        torch.zeros(len(probabilities), 2), [], [Routing(chosen, torch.ones(len(chosen), 1), probabilities)]
+        torch.zeros(len(probabilities), 2), [], [Routing(chosen, torch.ones(len(chosen), 1), probabilities)], []
     )
 
 

@@ -14,7 +14,7 @@ from fastcap.data.readers import Example, Examples
 from fastcap.data.tokenizer import encode, train_tokenizer
 from fastcap.errors import ConfigError, DataError
 from fastcap.evaluation.cider import CiderD
-from fastcap.training.captions import CaptionPool, cider_reward, read_texts
+from fastcap.training.captions import CaptionPool, SiblingPool, cider_reward, read_texts
 
 TEXTS = ["a red ball", "the red ball lies there", "a dog runs", "a dog runs over the grass", "two cats"]
 
@@ -105,3 +105,32 @@ def test_texts_are_read_plain_or_compressed_and_a_bad_file_is_named(tmp_path):
             texts(name)
     with pytest.raises(DataError, match=r"no file .*gone\.txt \(setting data\.text, below data\.root="):
         texts("gone.txt")
+
+
+def siblings(tmp_path, lines: list[str], tokenizer) -> SiblingPool:
+    (tmp_path / "siblings.txt").write_text("\n".join(lines) + "\n")
+    return SiblingPool(DataConfig(root=str(tmp_path), siblings="siblings.txt"), tokenizer, max_length=6)
+
+
+def test_a_group_shows_some_words_of_its_captions_and_says_the_captions(tmp_path, tokenizer):
+    pool = siblings(tmp_path, [*TEXTS, *["two cats"] * 5], tokenizer)
+    assert [len(group) for group in pool.groups] == [len([t for t in TEXTS if len(encode(tokenizer, t)) <= 6]), 5]
+    for seed in range(20):
+        cells, captions = pool.draw(0, 3, 9, np.random.default_rng(seed))
+        assert cells.shape == (9,)
+        shown = cells[cells != 0]
+        assert len(set(shown)) == len(shown)
+        assert set(shown) <= {token for caption in pool.groups[0] for token in caption}
+        assert len(captions) == 3
+        assert all(caption in pool.groups[0] for caption in captions)
+
+
+@pytest.mark.parametrize("lines", [[], TEXTS[:4]])
+def test_siblings_that_are_not_in_fives_are_an_error(tmp_path, tokenizer, lines):
+    with pytest.raises(DataError, match=r"needed: 5 for each image \(setting data.siblings\)"):
+        siblings(tmp_path, lines, tokenizer)
+
+
+def test_learning_from_words_needs_a_file_of_them(tokenizer):
+    with pytest.raises(ConfigError, match=r"data\.siblings names no caption file"):
+        SiblingPool(DataConfig(), tokenizer, 6)

@@ -298,6 +298,23 @@ def test_a_frozen_stage_keeps_the_convolutions_bit_for_bit_and_none_changes_them
     assert {"weights:backbone.head.weight", "weights:decoder.embedding.weight"} <= set(changed)
 
 
+def test_a_stage_of_words_teaches_the_decoder_and_leaves_the_encoder_alone(recipe, toy_data):
+    (toy_data / "siblings.txt").write_text("a red ball\na ball\nsomething red\nred\nthere is a ball\n" * 4)
+    config = recipe(stages=(stage(inputs="words", steps=2),))
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, siblings="siblings.txt"))
+    trainer = Trainer(config)
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    trainer.run()
+    changed = {name for name, value in trainer.model.state_dict().items() if not torch.equal(value, before[name])}
+    assert {name.split(".")[0] for name in changed} == {"backbone", "decoder", "length_predictor"}
+    assert {name.split(".")[1] for name in changed if name.startswith("backbone")} == {"norm", "pool"}
+
+
+def test_a_reward_for_words_is_refused():
+    with pytest.raises(ConfigError, match=r"reward is 1\.0; allowed: 0, where words stand in for images"):
+        stage(inputs="words", reward=1.0)
+
+
 def test_convolutions_learn_at_their_own_rate(recipe):
     made = Trainer(recipe())
     made.prepare_stage(stage(freeze="none"))

@@ -22,6 +22,7 @@ __all__ = ["ConvBlock", "InvertedResidual", "SpatialMambaBackbone", "SpatialMamb
 
 STRIDES = (1, 2, 2, 2, 1, 2, 1)  # of the seven stages, after a stem of stride 2
 STAGES_TO_STRIDE_16 = 5
+MAX_CHUNK = 14  # positions of a scan's chunk: its exponentials are their square
 
 
 class ConvBlock(nn.Conv2d):
@@ -120,12 +121,17 @@ class SpatialMambaBlock(nn.Module):
         log_decay = -step * self.log_rate.exp()[:, None]
         return log_decay, step * b, c
 
+    @staticmethod
+    def chunk(columns: int) -> int:
+        """Positions of a scan's chunk: a row of the map, within what is efficient."""
+        return max(2, min(columns, MAX_CHUNK))
+
     def fused(self, y: Tensor) -> Tensor:
         """One raster scan, then structure-aware state fusion."""
         width, rows, columns = map(int, y.shape[1:])
         log_decay, b, c = (part[:, 0] for part in self.selected(y))  # (B, H, N)
         inputs = y.reshape(-1, self.n_heads, width // self.n_heads, rows * columns).transpose(2, 3)  # (B, H, N, P)
-        states = selective_scan(log_decay, inputs * b[..., None])
+        states = selective_scan(log_decay, inputs * b[..., None], self.chunk(columns))
         states = states.transpose(2, 3).reshape(-1, width, rows, columns)
         states = self.fusion[0](states) + self.fusion[1](states) + self.fusion[2](states)
         heads = states.reshape(-1, self.n_heads, width // self.n_heads, rows * columns) * c[:, :, None]
@@ -149,9 +155,9 @@ class SpatialMambaBlock(nn.Module):
             if direction >= 2:
                 decay, scanned = transposed(decay, rows, columns), transposed(scanned, rows, columns)
             if direction % 2:
-                states = selective_scan(decay.flip(2), scanned.flip(2)).flip(2)
+                states = selective_scan(decay.flip(2), scanned.flip(2), self.chunk(columns)).flip(2)
             else:
-                states = selective_scan(decay, scanned)
+                states = selective_scan(decay, scanned, self.chunk(columns))
             if direction >= 2:
                 states = transposed(states, columns, rows)
             merged = merged + states * c[:, direction, :, :, None]
@@ -229,5 +235,9 @@ class SpatialMambaBackbone(nn.Module):
         """All that follows stride 16: (B, d_stride_16, H/16, W/16) -> tokens (B, HW/1024, D) and pooled (B, D)."""
         x = self.to_stride_32(self.mamba_14(features))
         x = self.mamba_7(self.project(self.head(x)))
-        tokens = self.norm(x.flatten(2).transpose(1, 2))
+        return self.finish(x.flatten(2).transpose(1, 2))
+
+    def finish(self, tokens: Tensor) -> ImageTokens:
+        """Tokens (B, N, D) on one scale, and their summary."""
+        tokens = self.norm(tokens)
         return ImageTokens(tokens, self.pool(tokens.mean(dim=1)))

@@ -9,14 +9,14 @@ E experts, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from fastcap.decoder.attention import RankAugmentedLinearAttention, RankAugmentedMemory
-from fastcap.layers import FeedForward, ImageTokens, KeyValueCache, SelfAttention
+from fastcap.layers import Expert, FeedForward, ImageTokens, KeyValueCache, SelfAttention
 
 __all__ = ["ImageState", "MoEDecoder", "Router"]
 
@@ -35,6 +35,7 @@ class ImageState(NamedTuple):
     context: Tensor  # (B, D), added to every caption position
     memories: list[RankAugmentedMemory]  # one a layer
     routings: list[Routing]  # one a layer
+    experts: list[list[Expert]]  # k a layer
 
 
 class Router(nn.Module):
@@ -80,7 +81,7 @@ class DecoderLayer(nn.Module):
         self,
         x: Tensor,
         memory: RankAugmentedMemory,
-        routing: Routing,
+        experts: Sequence[Expert],
         *,
         causal: bool,
         padding_mask: Tensor | None,
@@ -96,7 +97,7 @@ class DecoderLayer(nn.Module):
         # the rows of one image read one memory and one set of experts: (R, T, D) is (B, R/B * T, D)
         x = x.reshape(memory.buffer.shape[0], -1, width)
         x = x + self.dropout(self.cross_attention(self.norm_cross(x), memory))
-        x = x + self.dropout(self.experts(self.norm_experts(x), routing.chosen, routing.weights))
+        x = x + self.dropout(self.experts(self.norm_experts(x), experts))
         return x.reshape(rows, length, width)
 
 
@@ -145,10 +146,15 @@ class MoEDecoder(nn.Module):
     def prepare(self, image: ImageTokens) -> ImageState:
         """image (tokens (B, N, D), pooled (B, D)) -> the state that every later call reads."""
         layers = list(cast(Iterable[DecoderLayer], self.layers))
+        routings = [layer.router(image.pooled) for layer in layers]
         return ImageState(
             self.context(image.pooled),
             [layer.cross_attention.prepare(image.tokens) for layer in layers],
-            [layer.router(image.pooled) for layer in layers],
+            routings,
+            [
+                layer.experts.select(routing.chosen, routing.weights)
+                for layer, routing in zip(layers, routings, strict=True)
+            ],
         )
 
     def logits(
@@ -205,7 +211,7 @@ class MoEDecoder(nn.Module):
             x = layer(
                 x,
                 image_state.memories[index],
-                image_state.routings[index],
+                image_state.experts[index],
                 causal=causal,
                 padding_mask=padding_mask,
                 cache=cache,

@@ -1,11 +1,12 @@
-"""A captioning model as one ONNX graph: uint8 pixels in, token ids, lengths and confidences out."""
+"""A captioning model as one ONNX graph: uint8 pixels of one picture in, token ids, lengths and confidences out."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import onnx
@@ -17,17 +18,19 @@ from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 
 from fastcap.decoder.attention import RankAugmentedMemory
-from fastcap.decoder.moe_decoder import ImageState, Routing
+from fastcap.decoder.moe_decoder import DecoderLayer, ImageState, Routing
 from fastcap.errors import FastcapError
-from fastcap.generation.icmr import Refined
+from fastcap.generation.packed import Layout, Packed, PackedDecoder
 from fastcap.model import CaptionModel, Captions
+from fastcap.tokens import MASK
 
 __all__ = ["INPUTS", "OUTPUTS", "Agreement", "Parts", "assemble", "compare", "export_parts", "open_graph"]
 
 INPUTS = ("images", "length_range", "candidates")
 OUTPUTS = ("token_ids", "lengths", "confidences", "token_confidences")
 CARRIED = ("token_ids", "probabilities", "scores", "masked")  # from one pass to the next
-RANKED = ("kept_token_ids", "kept_probabilities", "kept_scores", "kept_lengths", "log_p")
+LAYOUT = ("rows_lengths", "rows_row", "rows_step")
+RANKED = ("kept_token_ids", "kept_probabilities", "kept_scores", "log_p")
 OPSET = 17
 DOMAINS = ("", "com.microsoft")
 
@@ -42,25 +45,29 @@ class Parts:
 
 
 class Encode(nn.Module):
-    """Pixels to all that the passes need: chosen lengths, masked captions, image state."""
+    """Pixels to all that the passes need: lengths and where their tokens stand, masked captions, image state."""
 
     def __init__(self, model: CaptionModel) -> None:
         super().__init__()
         self.model = model
+        self.packed = PackedDecoder(model.decoder, model.refiner)
 
     def forward(self, images: Tensor, length_range: Tensor, candidates: Tensor) -> tuple[Tensor, ...]:
         image = self.model.encode(images)
         lengths, log_p = self.model.length_predictor.choose(image.pooled, length_range, candidates)
-        kept, masked = self.model.refiner.begin(lengths.reshape(-1), lengths.max())
-        return (lengths, log_p, lengths.reshape(-1), *kept, masked, *flatten(self.model.decoder.prepare(image)))
+        layout = Layout.of(lengths[0])
+        kept = self.packed.begin(layout)
+        masked = kept.token_ids == MASK
+        return (log_p[0], *layout, *kept, masked, *flatten(self.model.decoder.prepare(image)))
 
 
 class Refine(nn.Module):
-    """One pass of `ICMRDecoder.refine`."""
+    """One pass of `PackedDecoder.refine`."""
 
     def __init__(self, model: CaptionModel) -> None:
         super().__init__()
         self.model = model
+        self.packed = PackedDecoder(model.decoder, model.refiner)
 
     def forward(
         self,
@@ -70,16 +77,13 @@ class Refine(nn.Module):
         scores: Tensor,
         masked: Tensor,
         lengths: Tensor,
+        row: Tensor,
+        step: Tensor,
         *state: Tensor,
     ) -> tuple[Tensor, ...]:
-        kept, masked = self.model.refiner.refine(
-            self.model.decoder,
-            unflatten(state),
-            Refined(token_ids, probabilities, scores),
-            masked,
-            lengths,
-            index + 1,
-        )
+        kept = Packed(token_ids, probabilities, scores)
+        layout = Layout(lengths, row, step)
+        kept, masked = self.packed.refine(unflatten(self.model, state), layout, kept, masked, index + 1)
         return (*kept, masked)
 
 
@@ -89,17 +93,28 @@ class Rank(nn.Module):
     def __init__(self, model: CaptionModel) -> None:
         super().__init__()
         self.model = model
+        self.packed = PackedDecoder(model.decoder, model.refiner)
 
     def forward(
         self,
         token_ids: Tensor,
         probabilities: Tensor,
         scores: Tensor,
-        lengths: Tensor,
         log_p: Tensor,
+        lengths: Tensor,
+        row: Tensor,
+        step: Tensor,
         *state: Tensor,
     ) -> Captions:
-        return self.model.rank(unflatten(state), Refined(token_ids, probabilities, scores), lengths, log_p)
+        layout, image_state = Layout(lengths, row, step), unflatten(self.model, state)
+        generation = self.model.config.generation
+        if generation.causal_weight:
+            causal = self.packed.causal_scores(image_state, layout, token_ids)
+            scores = (scores + generation.causal_weight * causal) / (1 + generation.causal_weight)
+        ranked = self.packed.unpack(layout, Packed(token_ids, probabilities, scores))
+        order = (scores + generation.length_weight * log_p).argsort(dim=0, descending=True)
+        found, found_probabilities = (part[order][None] for part in ranked)
+        return Captions(found, lengths[order][None], scores[order].exp()[None], found_probabilities)
 
 
 def flatten(state: ImageState) -> list[Tensor]:
@@ -110,44 +125,49 @@ def flatten(state: ImageState) -> list[Tensor]:
     return tensors
 
 
-def unflatten(tensors: Sequence[Tensor]) -> ImageState:
+def unflatten(model: CaptionModel, tensors: Sequence[Tensor]) -> ImageState:
     """The inverse of `flatten`, as far as decoding needs it: without the probabilities of all experts."""
-    context, *layers = tensors
-    quadruples = list(zip(*[iter(layers)] * 4, strict=True))
+    context, *parts = tensors
+    quadruples = list(zip(*[iter(parts)] * 4, strict=True))
+    layers = cast("Iterable[DecoderLayer]", model.decoder.layers)
     return ImageState(
         context,
         [RankAugmentedMemory(buffer, normaliser) for buffer, normaliser, _, _ in quadruples],
         [Routing(chosen, weights, weights) for _, _, chosen, weights in quadruples],
+        [
+            layer.experts.select(chosen, weights)
+            for layer, (_, _, chosen, weights) in zip(layers, quadruples, strict=True)
+        ],
     )
 
 
 def export_parts(model: CaptionModel, folder: Path) -> Parts:
     """Write the three parts of the parallel captioner as fp32 ONNX.
 
-    Numbers of images, candidates and tokens stay variable. That is why the graphs are traced with the TorchScript
-    exporter: a caption is as wide as the longest length that the network itself has just predicted, a size that
-    `torch.export` cannot reason about, and decoding to the fixed maximum instead would double the decoder's time.
+    The numbers of candidates and tokens stay variable. That is why the graphs are traced with the TorchScript exporter:
+    there are as many tokens as the network itself has just predicted, a size that `torch.export` cannot reason about,
+    and decoding to the fixed maximum instead would double the decoder's time.
     """
     parts = Parts(folder / "encode.onnx", folder / "refine.onnx", folder / "rank.onnx")
     model.eval()
-    images = torch.zeros(2, model.config.image_size, model.config.image_size, 3, dtype=torch.uint8)
+    images = torch.zeros(1, model.config.image_size, model.config.image_size, 3, dtype=torch.uint8)
     limits = torch.tensor([1, model.config.max_length])
     encode = Encode(model)
     with torch.no_grad():
-        lengths, log_p, *begun = encode(images, limits, torch.tensor([3]))
-    state = [f"state{i}" for i in range(len(begun) - len(CARRIED) - 1)]
+        log_p, *begun = encode(images, limits, torch.tensor([3]))
+    layout, carried, state_values = begun[:3], begun[3 : 3 + len(CARRIED)], begun[3 + len(CARRIED) :]
+    state = [f"state{i}" for i in range(len(state_values))]
     trace(
         encode,
         (images, limits, torch.tensor([3])),
         parts.encode,
         INPUTS,
-        ("lengths", "log_p", "rows", *CARRIED, *state),
+        ("log_p", *LAYOUT, *CARRIED, *state),
     )
-    rows, *carried = begun[: len(CARRIED) + 1]
-    inputs = (torch.tensor(1), *carried, rows, *begun[len(CARRIED) + 1 :])
-    trace(Refine(model), inputs, parts.refine, ("index", *CARRIED, "rows", *state), tuple(f"new_{n}" for n in CARRIED))
-    ranked = (*carried[:3], lengths, log_p, *begun[len(CARRIED) + 1 :])
-    trace(Rank(model), ranked, parts.rank, (*RANKED, *state), OUTPUTS)
+    inputs = (torch.tensor(1), *carried, *layout, *state_values)
+    outputs = tuple(f"new_{name}" for name in CARRIED)
+    trace(Refine(model), inputs, parts.refine, ("index", *CARRIED, *LAYOUT, *state), outputs)
+    trace(Rank(model), (*carried[:3], log_p, *layout, *state_values), parts.rank, (*RANKED, *LAYOUT, *state), OUTPUTS)
     graph = onnx.load(str(parts.encode))
     fold_padding(graph)
     onnx.save(graph, str(parts.encode))
@@ -157,13 +177,8 @@ def export_parts(model: CaptionModel, folder: Path) -> Parts:
 def trace(
     module: nn.Module, arguments: tuple[Tensor, ...], path: Path, inputs: Sequence[str], outputs: Sequence[str]
 ) -> None:
-    """Export one part; every dimension of every input but the pixels' own is variable."""
-    axes = {
-        name: dict.fromkeys(range(value.ndim)) if name != "images" else {0: None}
-        for name, value in zip(inputs, arguments, strict=True)
-        if name not in ("length_range", "candidates") and value.ndim
-    }
-    named = {name: {axis: f"{name}_{axis}" for axis in found} for name, found in axes.items()}
+    """Export one part; the first dimension of all that has one entry a token or candidate is variable."""
+    axes = {name: {0: f"{name}_0"} for name in inputs if name in (*LAYOUT, *CARRIED, *RANKED)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # sizes that are constants of the graph, on purpose
         torch.onnx.export(
@@ -174,7 +189,7 @@ def trace(
             opset_version=OPSET,
             input_names=list(inputs),
             output_names=list(outputs),
-            dynamic_axes=named,
+            dynamic_axes=axes,
         )
 
 
@@ -189,11 +204,12 @@ def assemble(parts: Parts, passes: int, path: Path) -> None:
         for part, prefix in ((parts.encode, "e/"), (parts.refine, "r/"), (parts.rank, "k/"))
     )
     share_weights(rank.graph, refine.graph)
-    state = [value.name.removeprefix("r/") for value in refine.graph.input][len(CARRIED) + 2 :]
-    aliases = [("e/rows", "r/rows"), *((f"e/{name}", f"r/{name}") for name in state)]
-    rename(encode.graph, dict(aliases))  # the loop's body reads these from the graph around it
+    constant = [value.name.removeprefix("r/") for value in refine.graph.input][len(CARRIED) + 1 :]
+    # the loop's body reads these from the graph around it
+    rename(encode.graph, {f"e/{name}": f"r/{name}" for name in constant})
+    hoisted, repeated = hoist(refine.graph, [f"r/{name}" for name in ("index", *CARRIED)])
     body = onnx.helper.make_graph(
-        [*refine.graph.node, onnx.helper.make_node("Identity", ["r/condition"], ["r/condition_out"])],
+        [*repeated, onnx.helper.make_node("Identity", ["r/condition"], ["r/condition_out"])],
         "pass",
         [
             refine.graph.input[0],
@@ -212,24 +228,38 @@ def assemble(parts: Parts, passes: int, path: Path) -> None:
         [*(f"k/{name}" for name in RANKED[:3]), "masked_last"],
         body=body,
     )
-    from_encode = {"k/kept_lengths": "e/lengths", "k/log_p": "e/log_p"}
-    rename(rank.graph, from_encode | {f"k/{name}": f"r/{name}" for name in state})
+    rename(rank.graph, {"k/log_p": "e/log_p"} | {f"k/{name}": f"r/{name}" for name in constant})
     public = {f"e/{name}": name for name in INPUTS} | {f"k/{name}": name for name in OUTPUTS}
     outputs = [value for value in rank.graph.output]
     graph = onnx.helper.make_graph(
-        [*encode.graph.node, loop, *rank.graph.node],
+        [*encode.graph.node, *hoisted, loop, *rank.graph.node],
         "fastcap",
         list(encode.graph.input),
         outputs,
         initializer=[*encode.graph.initializer, *refine.graph.initializer, *rank.graph.initializer, *constants],
     )
     rename(graph, public)
+    merge_equal(graph)
     domains = {opset.domain: opset.version for part in (encode, refine, rank) for opset in part.opset_import}
     opsets = [onnx.helper.make_opsetid(domain, version) for domain, version in domains.items() if domain in DOMAINS]
     model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8, producer_name="fastcap")
     shorten_names(model)
     onnx.checker.check_model(model)
     onnx.save(model, str(path))
+
+
+def hoist(graph: onnx.GraphProto, varying: Sequence[str]) -> tuple[list[onnx.NodeProto], list[onnx.NodeProto]]:
+    """The nodes of a loop's body apart: those whose results are the same each time, and those that depend on `varying`,
+    its inputs that change."""
+    changing = set(varying)
+    fixed, repeated = [], []
+    for node in graph.node:
+        if changing.isdisjoint(node.input):
+            fixed.append(node)
+        else:
+            repeated.append(node)
+            changing.update(node.output)
+    return fixed, repeated
 
 
 def share_weights(graph: onnx.GraphProto, other: onnx.GraphProto) -> None:
@@ -244,6 +274,38 @@ def share_weights(graph: onnx.GraphProto, other: onnx.GraphProto) -> None:
     del graph.initializer[:]
     graph.initializer.extend(kept)
     rename(graph, shared)
+
+
+def merge_equal(graph: onnx.GraphProto) -> None:
+    """Compute once what two nodes of a graph would compute from the same inputs, and drop what is never read."""
+    public = {value.name for value in graph.output}
+    first: dict[tuple[object, ...], onnx.NodeProto] = {}
+    merged: dict[str, str] = {}
+    kept = []
+    for node in graph.node:
+        node.input[:] = [merged.get(name, name) for name in node.input]
+        settings = sorted(attribute.SerializeToString() for attribute in node.attribute)
+        same = first.setdefault((node.domain, node.op_type, tuple(node.input), *settings), node)
+        if same is node or node.op_type == "Loop" or not public.isdisjoint(node.output):
+            kept.append(node)
+        else:
+            merged.update(zip(node.output, same.output, strict=True))
+    del graph.node[:]
+    graph.node.extend(kept)
+    rename(graph, merged)
+    read = set(read_names(graph))
+    weights = [tensor for tensor in graph.initializer if tensor.name in read]
+    del graph.initializer[:]
+    graph.initializer.extend(weights)
+
+
+def read_names(graph: onnx.GraphProto) -> Iterator[str]:
+    """Names of all tensors that nodes read, those in loop bodies included."""
+    for node in graph.node:
+        yield from node.input
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from read_names(attribute.g)
 
 
 def rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
@@ -323,6 +385,7 @@ def open_graph(path: Path, threads: int = 1) -> onnxruntime.InferenceSession:
     """An ONNX Runtime session as the runtime opens it."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors; what ONNX Runtime could not optimise is no problem
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
@@ -338,7 +401,7 @@ class Agreement:
 
 
 @torch.no_grad()
-def compare(model: CaptionModel, graph: onnxruntime.InferenceSession, images: np.ndarray, batch: int = 16) -> Agreement:
+def compare(model: CaptionModel, graph: onnxruntime.InferenceSession, images: np.ndarray) -> Agreement:
     """Run both on real pictures (N, H, W, 3) uint8, three candidates each.
 
     Raises:
@@ -349,16 +412,14 @@ def compare(model: CaptionModel, graph: onnxruntime.InferenceSession, images: np
     limits = torch.tensor([model.config.generation.min_length, model.config.max_length])
     count = torch.tensor([min(3, int(limits[1] - limits[0]) + 1)])
     equal, difference = 0, 0.0
-    for start in range(0, len(images), batch):
-        pixels = images[start : start + batch]
-        ours: Captions = model(torch.from_numpy(pixels), limits, count)
-        feeds = {"images": pixels, "length_range": limits.numpy(), "candidates": count.numpy()}
+    ours: Captions = model(torch.from_numpy(images), limits, count)
+    for index in range(len(images)):
+        feeds = {"images": images[index, None], "length_range": limits.numpy(), "candidates": count.numpy()}
         theirs = dict(zip(OUTPUTS, graph.run(list(OUTPUTS), feeds), strict=True))
-        for index in range(len(pixels)):
-            if same_caption(ours.token_ids[index, 0], theirs["token_ids"][index, 0]):
-                equal += 1
-                gap = abs(float(ours.confidences[index, 0]) - float(theirs["confidences"][index, 0]))
-                difference = max(difference, gap)
+        if same_caption(ours.token_ids[index, 0], theirs["token_ids"][0, 0]):
+            equal += 1
+            gap = abs(float(ours.confidences[index, 0]) - float(theirs["confidences"][0, 0]))
+            difference = max(difference, gap)
     return Agreement(len(images), equal / len(images), difference)
 
 

@@ -4,9 +4,9 @@
   convolutions is several times slower than fp32 in ONNX Runtime.
 - Matrix products with constant weights: activations quantised as they come (a caption has few rows, so measuring
   their range costs nothing and follows every refinement pass), weights s8 a column.
-- Experts, whose weights are gathered: the same arithmetic spelled out in ONNX operators, because ONNX Runtime's
-  quantiser only knows constant weights.
-- The token embedding is read out of the quantised output matrix, of which it is the transpose: stored once.
+- Experts: the same arithmetic on the gathered weights, which ONNX Runtime's own quantiser leaves alone, since they are
+  not constant.
+- The token embedding and the output matrix are each other's transpose: stored once.
 
 Weights keep 7 bits (-64..63) wherever x86 without VNNI would sum 8-bit products in 16 bits and saturate: a model must
 answer alike on every machine.
@@ -15,7 +15,7 @@ answer alike on every machine.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,6 @@ from onnxruntime.quantization import (
     CalibrationMethod,
     QuantFormat,
     QuantType,
-    quantize_dynamic,
     quantize_static,
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -40,6 +39,7 @@ BITS_7 = 63
 CORRECTION_IMAGES = 16
 LARGE = 2**14  # weights; smaller tables are left as they are
 LAST_AXIS = "last_axis"
+CONTRIB = "com.microsoft"
 
 
 def quantize_convolutions(path: Path, images: np.ndarray, feeds: dict[str, np.ndarray]) -> None:
@@ -71,8 +71,39 @@ def quantize_convolutions(path: Path, images: np.ndarray, feeds: dict[str, np.nd
         extra_options={"TensorQuantOverrides": seven_bits(reference)},
     )
     model = onnx.load(str(path))
+    read_bytes(model.graph)
     correct_biases(model, reference, images[:CORRECTION_IMAGES], feeds)
     onnx.save(model, str(path))
+
+
+def read_bytes(graph: onnx.GraphProto) -> None:
+    """Let the first convolution read the picture's bytes: `Quantize(pixel / a - b)` is the pixel itself.
+
+    Its zero point is rounded to an integer; what that moves, the correction of biases takes back.
+    """
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+
+    def only_reader(name: str, kind: str) -> onnx.NodeProto:
+        (reader,) = readers[name]
+        assert reader.op_type == kind, f"{kind} expected after the pixels, found {reader.op_type}"
+        return reader
+
+    turned = only_reader("images", "Transpose")
+    cast = only_reader(turned.output[0], "Cast")
+    divided = only_reader(cast.output[0], "Div")
+    centred = only_reader(divided.output[0], "Sub")
+    quantised = only_reader(centred.output[0], "QuantizeLinear")
+    divisor, offset = (float(numpy_helper.to_array(constants[node.input[1]])) for node in (divided, centred))
+    values: list[np.ndarray] = [np.array(1 / divisor, np.float32), np.array(np.rint(divisor * offset), np.uint8)]
+    for name, value in zip(quantised.input[1:], values, strict=True):
+        constants[name].CopyFrom(numpy_helper.from_array(value, name))
+    turned.output[0] = quantised.output[0]
+    for node in (cast, divided, centred, quantised):
+        graph.node.remove(node)
 
 
 def seven_bits(model: onnx.ModelProto) -> dict[str, list[dict[str, object]]]:
@@ -138,19 +169,11 @@ def quantize_products(path: Path) -> None:
     logging.getLogger().setLevel(logging.ERROR)
     quant_pre_process(str(path), str(path), skip_symbolic_shape=True)
     model = onnx.load(str(path))
-    quantize_experts(model)
-    onnx.save(model, str(path))
-    quantize_dynamic(
-        str(path),
-        str(path),
-        op_types_to_quantize=["MatMul"],
-        per_channel=True,
-        reduce_range=True,
-        weight_type=QuantType.QInt8,
-        extra_options={"MatMulConstBOnly": True},
-    )
-    model = onnx.load(str(path))
-    share_embedding(model)
+    quantize_matrices(model.graph)
+    quantize_experts(model.graph)
+    share_embedding(model.graph)
+    if all(opset.domain != CONTRIB for opset in model.opset_import):
+        model.opset_import.append(helper.make_opsetid(CONTRIB, 1))
     onnx.save(model, str(path))
 
 
@@ -188,87 +211,122 @@ def to_int8(weight: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
     return np.rint(weight / scale).astype(np.int8), scale
 
 
-def large_gathers(graph: onnx.GraphProto, rank: int) -> Iterator[tuple[onnx.NodeProto, onnx.TensorProto]]:
-    """Gather nodes that read fp32 weights of a rank, with the weights; small tables are not worth the trouble."""
-    weights = {tensor.name: tensor for tensor in graph.initializer}
-    for node in graph.node:
-        weight = weights.get(node.input[0]) if node.op_type == "Gather" else None
-        if weight is None or weight.data_type != TensorProto.FLOAT or len(weight.dims) != rank:
-            continue
-        if np.prod(weight.dims) >= LARGE:
-            yield node, weight
+def is_large(tensor: onnx.TensorProto | None, rank: int) -> bool:
+    """Whether a tensor is a table of fp32 weights of a rank that is worth the trouble."""
+    if tensor is None or tensor.data_type != TensorProto.FLOAT or len(tensor.dims) != rank:
+        return False
+    return bool(np.prod(tensor.dims) >= LARGE)
 
 
 def rewrite(
-    graph: onnx.GraphProto, replaced: Mapping[str, list[onnx.NodeProto]], added: list[onnx.TensorProto]
+    graph: onnx.GraphProto, replaced: Mapping[str, list[onnx.NodeProto]], added: Iterable[onnx.TensorProto]
 ) -> None:
-    """Put new nodes in place of old ones, named by their first output; drop weights that nobody reads any more."""
+    """Put new nodes in place of old ones, named by their first output; drop what nobody reads any more."""
     nodes = [new for node in graph.node for new in replaced.get(node.output[0], [node])]
-    used = {name for node in nodes for name in node.input}
+    public = {value.name for value in graph.output}
+    used = public | {name for node in nodes for name in node.input}
+    while unread := [node for node in nodes if used.isdisjoint(node.output)]:
+        nodes = [node for node in nodes if node not in unread]
+        used = public | {name for node in nodes for name in node.input}
     kept = [tensor for tensor in [*graph.initializer, *added] if tensor.name in used]
     del graph.node[:], graph.initializer[:]
     graph.node.extend(nodes)
     graph.initializer.extend(kept)
 
 
-def quantize_experts(model: onnx.ModelProto) -> None:
-    """`MatMul(x, Gather(W))` -> `MatMulInteger(quantised x, Gather(W int8)) * scale of x * Gather(scales)`.
+def product(x: str, int8: str, scale: str, bias: str, y: str) -> onnx.NodeProto:
+    """y = x W + bias: x is quantised as it comes; W int8 (in, out) with a scale a column. `bias` may be ""."""
+    return helper.make_node("DynamicQuantizeMatMul", [x, int8, scale, "", bias], [y], domain=CONTRIB)
 
-    W is (E, in, out), with a scale for each expert and column; exact but for the rounding of x and W.
-    """
-    graph = model.graph
-    consumers: dict[str, list[onnx.NodeProto]] = {}
-    for node in graph.node:
-        for name in node.input:
-            consumers.setdefault(name, []).append(node)
+
+def quantize_matrices(graph: onnx.GraphProto) -> None:
+    """`MatMul(x, W)`, and with a bias `Gemm(x, W, b)`, for constant W."""
+    weights = {tensor.name: tensor for tensor in graph.initializer}
     added: dict[str, onnx.TensorProto] = {}
     replaced: dict[str, list[onnx.NodeProto]] = {}
-    for node, weight in large_gathers(graph, rank=3):
-        out, users = node.output[0], consumers.get(node.output[0], [])
-        if any(user.op_type != "MatMul" or user.input[1] != out for user in users):
+    for node in graph.node:
+        if node.op_type not in ("MatMul", "Gemm") or not is_large(weights.get(node.input[1]), rank=2):
             continue
-        int8, scale = f"{weight.name}_int8", f"{weight.name}_scale"
+        settings = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+        weight = numpy_helper.to_array(weights[node.input[1]])
+        transposed = bool(settings.get("transB", 0))
+        int8, scale = f"{node.input[1]}_int8", f"{node.input[1]}_scale"
         if int8 not in added:
-            values, scales = to_int8(numpy_helper.to_array(weight), axis=1)
-            added[int8] = numpy_helper.from_array(values, int8)
-            added[scale] = numpy_helper.from_array(scales, scale)
-        replaced[out] = [
-            helper.make_node("Gather", [int8, node.input[1]], [f"{out}_int8"], axis=0),
-            helper.make_node("Gather", [scale, node.input[1]], [f"{out}_scale"], axis=0),
-        ]
-        for user in users:
-            x, y = user.input[0], user.output[0]
-            parts = [f"{y}_x", f"{y}_x_scale", f"{y}_x_zero"]
-            replaced[y] = [
-                helper.make_node("DynamicQuantizeLinear", [x], parts),
-                helper.make_node("MatMulInteger", [parts[0], f"{out}_int8", parts[2]], [f"{y}_int32"]),
-                helper.make_node("Cast", [f"{y}_int32"], [f"{y}_sum"], to=TensorProto.FLOAT),
-                helper.make_node("Mul", [f"{y}_sum", parts[1]], [f"{y}_scaled"]),
-                helper.make_node("Mul", [f"{y}_scaled", f"{out}_scale"], [y]),
-            ]
-    rewrite(graph, replaced, list(added.values()))
+            values, scales = to_int8(weight.T if transposed else weight, axis=0)
+            added[int8] = numpy_helper.from_array(np.ascontiguousarray(values), int8)
+            added[scale] = numpy_helper.from_array(scales[0], scale)
+        bias = node.input[2] if len(node.input) > 2 else ""
+        replaced[node.output[0]] = [product(node.input[0], int8, scale, bias, node.output[0])]
+    rewrite(graph, replaced, added.values())
 
 
-def share_embedding(model: onnx.ModelProto) -> None:
-    """Read the embedding (V, D) out of the quantised output matrix (D, V), whose columns have a scale each."""
-    graph = model.graph
-    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+def quantize_experts(graph: onnx.GraphProto) -> None:
+    """`MatMul(x, Gather(Gather(W, chosen), 0))`, or `Gemm`, for the W (E, in, out) of which a picture uses a part.
+
+    Each expert and column has a scale.
+    """
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    producers = {output: node for node in graph.node for output in node.output}
+    added: dict[str, onnx.TensorProto] = {}
     replaced: dict[str, list[onnx.NodeProto]] = {}
-    for node, weight in large_gathers(graph, rank=2):
-        int8 = next(
-            (n for n, a in arrays.items() if a.dtype == np.int8 and a.shape == tuple(reversed(weight.dims))), None
-        )
-        if int8 is None:
+    for node in graph.node:
+        first = producers.get(node.input[1]) if node.op_type in ("MatMul", "Gemm") else None
+        gather = producers.get(first.input[0]) if first is not None and first.input else None
+        if first is None or gather is None or gather.op_type != "Gather":
             continue
-        scale = int8.removesuffix("_quantized") + "_scale"
-        out = node.output[0]
-        rank_out = 3  # (rows, T, D)
+        if not is_large(weights.get(gather.input[0]), rank=3):
+            continue
+        name = gather.input[0]
+        if f"{name}_int8" not in added:
+            values, scales = to_int8(numpy_helper.to_array(weights[name]), axis=1)
+            added[f"{name}_int8"] = numpy_helper.from_array(values, f"{name}_int8")
+            added[f"{name}_scale"] = numpy_helper.from_array(scales[:, 0], f"{name}_scale")
+        y, nodes = node.output[0], []
+        bias = node.input[2] if len(node.input) > 2 else ""
+        for part in ("int8", "scale"):
+            chosen = onnx.NodeProto()
+            chosen.CopyFrom(gather)
+            chosen.input[0], chosen.output[0] = f"{name}_{part}", f"{y}_{part}s"
+            taken = onnx.NodeProto()
+            taken.CopyFrom(first)
+            taken.input[0], taken.output[0] = f"{y}_{part}s", f"{y}_{part}"
+            nodes += [chosen, taken]
+        replaced[y] = [*nodes, product(node.input[0], f"{y}_int8", f"{y}_scale", bias, y)]
+    rewrite(graph, replaced, added.values())
+
+
+def share_embedding(graph: onnx.GraphProto) -> None:
+    """Read the embedding (V, D) and the quantised output matrix (D, V) out of one table, with a scale a token.
+
+    The table is stored by tokens, whose rows are read often; ONNX Runtime turns it round once, when it loads.
+    """
+    tables = {tensor.name: tensor for tensor in graph.initializer}
+    added: list[onnx.TensorProto] = []
+    replaced: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        weight = tables.get(node.input[0]) if node.op_type == "Gather" else None
+        if weight is None or not is_large(weight, rank=2):
+            continue
+        shape = tuple(reversed(weight.dims))
+        matrix = next((t for t in tables.values() if t.data_type == TensorProto.INT8 and tuple(t.dims) == shape), None)
+        if matrix is None:
+            continue
+        table, scale, out = f"{weight.name}_int8", matrix.name.removesuffix("_int8") + "_scale", node.output[0]
+        added.append(numpy_helper.from_array(np.ascontiguousarray(numpy_helper.to_array(matrix).T), table))
         replaced[out] = [
-            helper.make_node("Gather", [int8, node.input[1]], [f"{out}_columns"], axis=1),  # (D, rows, T)
-            helper.make_node("Transpose", [f"{out}_columns"], [f"{out}_int8"], perm=[*range(1, rank_out), 0]),
+            helper.make_node("Gather", [table, node.input[1]], [f"{out}_int8"], axis=0),  # (N, D)
             helper.make_node("Cast", [f"{out}_int8"], [f"{out}_float"], to=TensorProto.FLOAT),
             helper.make_node("Gather", [scale, node.input[1]], [f"{out}_scale"], axis=0),
             helper.make_node("Unsqueeze", [f"{out}_scale", LAST_AXIS], [f"{out}_scales"]),
             helper.make_node("Mul", [f"{out}_float", f"{out}_scales"], [out]),
         ]
-    rewrite(graph, replaced, [numpy_helper.from_array(np.array([-1]), LAST_AXIS)])
+        for user in graph.node:
+            if matrix.name in user.input:
+                turned = f"{matrix.name}_turned"
+                changed = onnx.NodeProto()
+                changed.CopyFrom(user)
+                changed.input[:] = [turned if name == matrix.name else name for name in user.input]
+                replaced[user.output[0]] = [helper.make_node("Transpose", [table], [turned], perm=[1, 0]), changed]
+        break
+    added.append(numpy_helper.from_array(np.array([-1]), LAST_AXIS))
+    rewrite(graph, replaced, added)

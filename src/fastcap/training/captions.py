@@ -21,7 +21,9 @@ from fastcap.errors import ConfigError, DataError
 from fastcap.evaluation.cider import CiderD
 from fastcap.tokens import PAD
 
-__all__ = ["CaptionPool", "cider_reward", "read_examples", "read_texts"]
+__all__ = ["CaptionPool", "SiblingPool", "cider_reward", "read_examples", "read_texts"]
+
+SIBLINGS = 5  # captions of one image in `data.siblings`
 
 MACHINE_DATASETS = ("coco_machine",)  # captions by a stronger captioner; all others are by people
 
@@ -47,15 +49,20 @@ def read_examples(data: DataConfig, part: str) -> list[tuple[str, Examples]]:
 def read_texts(data: DataConfig) -> Iterable[str]:
     """The captions of the files in `data.text`, one a line."""
     for name in data.text:
-        path = Path(data.root) / name
-        if not path.is_file():
-            raise DataError(f"no file {path} (setting data.text, below data.root={data.root})")
-        opener = gzip.open if path.suffix == ".gz" else open
-        try:
-            with opener(path, "rt", encoding="utf-8") as lines:
-                yield from lines
-        except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-            raise DataError(f"{path} cannot be read as text ({error}); setting data.text") from error
+        yield from read_lines(data, name, "data.text")
+
+
+def read_lines(data: DataConfig, name: str, setting: str) -> Iterable[str]:
+    """The lines of a text file below `data.root`; `setting` is the one that names it."""
+    path = Path(data.root) / name
+    if not path.is_file():
+        raise DataError(f"no file {path} (setting {setting}, below data.root={data.root})")
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="utf-8") as lines:
+            yield from lines
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        raise DataError(f"{path} cannot be read as text ({error}); setting {setting}") from error
 
 
 @dataclass
@@ -111,11 +118,55 @@ class CaptionPool:
 
     def length_distribution(self, index: int, sources: Sequence[str], max_length: int) -> np.ndarray:
         """Shares of caption lengths 0..max_length in tokens: (max_length + 1,), float32."""
-        counts = np.zeros(max_length + 1, dtype=np.float32)
-        for source in sources:
-            for ids in self.token_ids[index].get(source, []):
-                counts[len(ids)] += 1
-        return counts / counts.sum()
+        captions = [ids for source in sources for ids in self.token_ids[index].get(source, [])]
+        return length_distribution(captions, max_length)
+
+
+def length_distribution(captions: Sequence[Sequence[int]], max_length: int) -> np.ndarray:
+    """Shares of the lengths 0..max_length in tokens: (max_length + 1,), float32."""
+    counts = np.bincount([len(ids) for ids in captions], minlength=max_length + 1)
+    return (counts / counts.sum()).astype(np.float32)
+
+
+class SiblingPool:
+    """Captions without images, in groups that describe the same one: `groups[i]` is a list of token id lists."""
+
+    def __init__(self, data: DataConfig, tokenizer: Tokenizer, max_length: int) -> None:
+        """Read `data.siblings`.
+
+        Raises:
+            ConfigError: the setting is empty.
+            DataError: the file is missing, damaged, or not a multiple of five lines.
+        """
+        if not data.siblings:
+            raise ConfigError("a stage learns from words, but data.siblings names no caption file")
+        lines = list(read_lines(data, data.siblings, "data.siblings"))
+        if not lines or len(lines) % SIBLINGS:
+            raise DataError(
+                f"{data.siblings} has {len(lines)} lines; needed: {SIBLINGS} for each image (setting data.siblings)"
+            )
+        token_ids = [encode(tokenizer, clean_caption(line)) for line in lines]
+        groups = (token_ids[i : i + SIBLINGS] for i in range(0, len(lines), SIBLINGS))
+        fitting = ([ids for ids in group if 1 <= len(ids) <= max_length] for group in groups)
+        self.groups = [group for group in fitting if group]
+        self.max_length = max_length
+
+    def draw(
+        self, index: int, count: int, n_cells: int, rng: np.random.Generator
+    ) -> tuple[np.ndarray, list[list[int]]]:
+        """Some words of one or two captions of a group, each at a random cell of (n_cells,), PAD elsewhere; and `count`
+        captions of the group to say.
+
+        A share of the words, drawn anew between a third and all, is shown: an image never tells all that people say.
+        """
+        group = self.groups[index]
+        order = rng.permutation(len(group))
+        words = sorted({token for i in order[: int(rng.integers(1, 3))] for token in group[i]})
+        share = rng.uniform(1 / 3, 1)
+        shown = [token for token in words if rng.random() < share][:n_cells]
+        cells = np.full(n_cells, PAD)
+        cells[rng.permutation(n_cells)[: len(shown)]] = shown
+        return cells, [group[i] for i in np.resize(rng.permutation(len(group)), count)]
 
 
 def words(text: str) -> list[str]:

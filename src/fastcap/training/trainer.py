@@ -43,7 +43,14 @@ from fastcap.losses.language import balance_loss, causal_loss, length_loss, mask
 from fastcap.losses.reward import reward_loss
 from fastcap.model import CaptionModel, TorchStepper
 from fastcap.tokens import BOS, EOS, MASK, PAD, SPECIAL_TOKENS
-from fastcap.training.captions import CaptionPool, cider_reward, read_examples, read_texts
+from fastcap.training.captions import (
+    CaptionPool,
+    SiblingPool,
+    cider_reward,
+    length_distribution,
+    read_examples,
+    read_texts,
+)
 from fastcap.training.curves import draw_curves
 from fastcap.training.features import FrozenFeatures
 from fastcap.training.teachers import initialise_from_mobilenetv2
@@ -65,7 +72,10 @@ class TrainingStep(nn.Module):
         """The losses of a batch by name, unweighted; those of weight 0 are not computed."""
         model, generator = self.model, torch.Generator().manual_seed(seed)
         backbone = model.backbone
-        image = backbone.mix(batch["features"]) if "features" in batch else model.encode(batch["pixels"])
+        if "words" in batch:
+            image = model.encode_words(batch["words"])
+        else:
+            image = backbone.mix(batch["features"]) if "features" in batch else model.encode(batch["pixels"])
         state = model.decoder.prepare(image)
         token_ids, lengths = batch["token_ids"], batch["lengths"]
         losses = {"balance": balance_loss(state)}
@@ -157,6 +167,7 @@ class Trainer:
         self.stage_index, self.step, self.best = 0, 0, -1.0
         self.reward = cider_reward(self.pool, self.tokenizer)
         self.features: FrozenFeatures | None = None
+        self.siblings: SiblingPool | None = None
         self.moments: dict[str, Tensor] = {}
         if latest is not None:
             self.restore(latest)
@@ -192,7 +203,8 @@ class Trainer:
         return [example.image for example in chosen], CiderD(references)
 
     def batch(self, stage: StageConfig, eligible: np.ndarray) -> tuple[dict[str, Tensor], np.ndarray]:
-        """The batch of the current step and its image indices; a process takes its share of the images."""
+        """The batch of the current step and its image indices (of caption groups, where words stand in for images); a
+        process takes its share of them."""
         rng = np.random.default_rng([self.config.seed, self.stage_index, self.step])
         places = np.arange(self.step * stage.images, (self.step + 1) * stage.images)
         indices = np.empty(stage.images, dtype=np.int64)
@@ -201,28 +213,39 @@ class Trainer:
             here = places // len(eligible) == epoch
             indices[here] = order[places[here] % len(eligible)]
         indices = indices[self.accelerator.process_index :: self.accelerator.num_processes]
-        rows = [row for i in indices for row in self.pool.draw(int(i), stage.sources, stage.captions, rng)]
+        max_length = self.config.model.max_length
+        batch = {}
+        if self.siblings is not None:
+            n_cells = (self.config.model.image_size // 32) ** 2
+            drawn = [self.siblings.draw(int(i), stage.captions, n_cells, rng) for i in indices]
+            batch["words"] = torch.from_numpy(np.stack([words for words, _ in drawn]))
+            rows = [row for _, captions in drawn for row in captions]
+            target = [length_distribution(self.siblings.groups[i], max_length) for i in indices]
+        else:
+            rows = [row for i in indices for row in self.pool.draw(int(i), stage.sources, stage.captions, rng)]
+            target = [self.pool.length_distribution(int(i), stage.sources, max_length) for i in indices]
+            if self.features is not None:
+                batch["features"] = self.features[indices, rng.integers(self.config.views, size=len(indices))]
+            else:
+                pixels = [augment(self.images[int(i)], self.pool.texts[i], rng) for i in indices]
+                batch["pixels"] = torch.from_numpy(np.stack(pixels))
         token_ids, padding_mask = map(torch.from_numpy, pad_tokens(rows, PAD))
-        lengths = (~padding_mask).sum(dim=1)
-        target = [self.pool.length_distribution(int(i), stage.sources, self.config.model.max_length) for i in indices]
-        batch = {
+        batch |= {
             "token_ids": token_ids,
-            "lengths": lengths,
+            "lengths": (~padding_mask).sum(dim=1),
             "length_target": torch.from_numpy(np.stack(target)),
         }
-        if self.features is not None:
-            batch["features"] = self.features[indices, rng.integers(self.config.views, size=len(indices))]
-        else:
-            pixels = [augment(self.images[int(i)], self.pool.texts[i], rng) for i in indices]
-            batch["pixels"] = torch.from_numpy(np.stack(pixels))
         return {name: value.to(self.device) for name, value in batch.items()}, indices
 
-    def prepare_stage(self, stage: StageConfig) -> None:
-        """Freeze, cache and distil what the stage asks for."""
+    def prepare_stage(self, stage: StageConfig) -> np.ndarray:
+        """Freeze, cache and distil what the stage asks for; returns the indices of what it draws from."""
         frozen = [self.model.backbone.stem, self.model.backbone.to_stride_16]
         for module in frozen:
             module.requires_grad_(stage.freeze == "none")
-        self.features = None
+        self.features = self.siblings = None
+        if stage.inputs == "words":
+            self.siblings = SiblingPool(self.config.data, self.tokenizer, self.config.model.max_length)
+            return np.arange(len(self.siblings.groups))
         if stage.freeze == "convolutions":
             self.features = FrozenFeatures(
                 Path(self.config.data.cache),
@@ -234,6 +257,7 @@ class Trainer:
             )
         if "distilled" in stage.sources:
             self.load_distilled()
+        return self.pool.with_sources(stage.sources)
 
     def load_distilled(self) -> None:
         """Beam-search captions of every training image by the causal reading of the average: made once, kept."""
@@ -287,8 +311,7 @@ class Trainer:
 
     def run_stage(self, stage: StageConfig) -> None:
         """One stage from `self.step` to its end."""
-        self.prepare_stage(stage)
-        eligible = self.pool.with_sources(stage.sources)
+        eligible = self.prepare_stage(stage)
         optimizer = self.build_optimizer(stage)
         module, optimizer = self.accelerator.prepare(TrainingStep(self.model).train(), optimizer)
         weights = {name: getattr(stage, name) for name in ("causal", "masked", "length", "balance", "reward")}
