@@ -185,6 +185,8 @@ class StageConfig:
     as some of its words in place of an image; everything but the encoder learns.
     `freeze`: "convolutions" keeps the network to stride 16 as it is and trains on its cached outputs for `views`
     augmented views an image; "none" trains everything from pixels, augmented anew each time.
+    `quantized`: the encoder's convolutions compute with weights rounded as the int8 graph will have them; needs freeze
+    none.
     `captions`: caption rows drawn an image a step. `sources`: which captions may be drawn: human, machine, and
     distilled, which are beam-search captions of this model's own causal reading, made when a stage first asks.
     `convolution_rate`: factor of the learning rate of convolutions, which may come from a teacher.
@@ -200,6 +202,7 @@ class StageConfig:
     captions: int = 3
     sources: tuple[str, ...] = ("human", "machine")
     freeze: Literal["convolutions", "none"] = "convolutions"
+    quantized: bool = False
     convolution_rate: float = 1.0
     warmup: int = 100
     weight_decay: float = 0.01
@@ -230,6 +233,8 @@ class StageConfig:
             samples=(self.samples >= 2, "2 or more: each is compared with the others"),
             **{name: (getattr(self, name) >= 0, "0 or more") for name in losses},
         )
+        if self.quantized and (self.freeze != "none" or self.inputs != "images"):
+            raise ConfigError("quantized is true; allowed: false, where the convolutions are frozen or not used")
         if self.inputs == "words" and self.reward:
             raise ConfigError(f"reward is {self.reward}; allowed: 0, where words stand in for images")
 

@@ -133,19 +133,19 @@ def test_a_run_interrupted_while_it_validates_validates_when_resumed(recipe, mon
 
 
 @pytest.mark.slow
-def test_a_real_ctrl_c_saves_exits_with_130_and_resumes(recipe, tmp_path):
+def test_a_real_signal_saves_exits_with_130_and_resumes(recipe, tmp_path):
     config = recipe(stages=(stage(steps=100_000),))
     settings = tmp_path / "recipe.yaml"
     settings.write_text(json.dumps(dataclasses.asdict(config)))
     command = [sys.executable, "-m", "fastcap", "train", "--config", str(settings)]
     log = Path(config.output) / "log.jsonl"
     lines = 0
-    for _ in range(2):
+    for interrupt in (signal.SIGINT, signal.SIGTERM):
         process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
         deadline = time.time() + 60
         while time.time() < deadline and (not log.is_file() or len(log.read_text().splitlines()) < lines + 3):
             time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(interrupt)
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 130
         assert "Traceback" not in errors

@@ -19,10 +19,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train; running the same command again resumes."""
+    """Train; running the same command again resumes. A request to terminate saves the state, as Ctrl-C does."""
+    import signal
+
     from fastcap.config import load_config
     from fastcap.training.trainer import train
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     best = train(load_config(args.config, args.overrides), accept_changes=args.accept_changes)
     print(best)
     return 0

@@ -32,6 +32,7 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from fastcap.errors import ConfigError
+from fastcap.quantization.fake import weight_range
 
 __all__ = ["quantize_convolutions", "quantize_products"]
 
@@ -107,14 +108,11 @@ def read_bytes(graph: onnx.GraphProto) -> None:
 
 
 def seven_bits(model: onnx.ModelProto) -> dict[str, list[dict[str, object]]]:
-    """The convolutions whose products are summed in pairs of 16 bits on x86 without VNNI: all but depthwise ones.
-
-    Depthwise convolutions have a kernel of their own there, sum in 32 bits, and keep 8-bit weights.
-    """
+    """The convolutions that get 7-bit weights, as `weight_range` has it; the others keep 8."""
     found: dict[str, list[dict[str, object]]] = {}
     for node in model.graph.node:
         groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
-        if node.op_type == "Conv" and groups == 1:
+        if node.op_type == "Conv" and weight_range(groups) == 64:
             settings = {"quant_type": QuantType.QInt8, "axis": 0, "symmetric": True, "reduce_range": True}
             found[node.input[1]] = [settings]
     return found

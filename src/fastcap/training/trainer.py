@@ -42,6 +42,7 @@ from fastcap.layers import ImageTokens
 from fastcap.losses.language import balance_loss, causal_loss, length_loss, mask_tokens, masked_loss
 from fastcap.losses.reward import reward_loss
 from fastcap.model import CaptionModel, TorchStepper
+from fastcap.quantization.fake import rounded_weights
 from fastcap.tokens import BOS, EOS, MASK, PAD, SPECIAL_TOKENS
 from fastcap.training.captions import (
     CaptionPool,
@@ -74,8 +75,13 @@ class TrainingStep(nn.Module):
         backbone = model.backbone
         if "words" in batch:
             image = model.encode_words(batch["words"])
+        elif "features" in batch:
+            image = backbone.mix(batch["features"])
+        elif stage.quantized:
+            weights = rounded_weights(backbone)
+            image = torch.func.functional_call(backbone, weights, (batch["pixels"].permute(0, 3, 1, 2),))
         else:
-            image = backbone.mix(batch["features"]) if "features" in batch else model.encode(batch["pixels"])
+            image = model.encode(batch["pixels"])
         state = model.decoder.prepare(image)
         token_ids, lengths = batch["token_ids"], batch["lengths"]
         losses = {"balance": balance_loss(state)}
@@ -548,18 +554,19 @@ class AveragedWeights:
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Hold Ctrl-C back to the end of the block: an update that is half done could not be resumed exactly."""
+    """Hold signals back to the end of the block: an update that is half done could not be resumed exactly."""
     if threading.current_thread() is not threading.main_thread():
         yield  # signals go to the main thread alone
         return
     held: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
+    before = {number: signal.signal(number, lambda n, _: held.append(n)) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
-    if held and callable(before):
-        before(signal.SIGINT, None)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for number in held:
+        signal.raise_signal(number)
 
 
 def schedule(step: int, warmup: int, steps: int) -> float:

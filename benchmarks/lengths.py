@@ -1,0 +1,69 @@
+"""How well the length predictor does against always saying the same length, as JSON.
+
+Both are compared with the references of each picture: `exact` is the mean distance in tokens to the median reference,
+`nearest` to the nearest one. The constant is the median length of the training captions.
+
+`python benchmarks/lengths.py --checkpoint DIR --root data/flickr8k [--split val]`
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fastcap.checkpoint import load_checkpoint
+from fastcap.data.readers import Examples, load_dataset
+from fastcap.data.tokenizer import clean_caption, encode
+from fastcap.evaluation.machine import git_commit
+from fastcap.runtime.images import load_image
+
+
+@torch.no_grad()
+def main() -> None:
+    """Predict the length of every picture's caption, compare, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", required=True, type=Path, help="checkpoint directory")
+    parser.add_argument("--root", required=True, type=Path, help="folder of Flickr8k")
+    parser.add_argument("--split", default="val", help="%(default)s")
+    args = parser.parse_args()
+    model, tokenizer = load_checkpoint(args.checkpoint)
+    limit, size = model.config.max_length, model.config.image_size
+
+    def lengths(examples: Examples) -> list[list[int]]:
+        counted = [[len(encode(tokenizer, clean_caption(text))) for text in e.captions] for e in examples]
+        return [[n for n in found if 1 <= n <= limit] or [limit] for found in counted]
+
+    constant = float(np.median([n for found in lengths(load_dataset("flickr8k", args.root, "train")) for n in found]))
+    examples = load_dataset("flickr8k", args.root, args.split)
+    references = lengths(examples)
+    predicted = []
+    for example in examples:
+        pixels = torch.from_numpy(load_image(example.image, (size, size)))[None]
+        logits = model.length_predictor(model.encode(pixels).pooled)[0]
+        predicted.append(
+            int(logits[model.config.generation.min_length :].argmax()) + model.config.generation.min_length
+        )
+
+    def distances(guesses: list[float]) -> dict[str, float]:
+        exact = [abs(g - float(np.median(r))) for g, r in zip(guesses, references, strict=True)]
+        nearest = [min(abs(g - n) for n in r) for g, r in zip(guesses, references, strict=True)]
+        return {"exact": round(float(np.mean(exact)), 3), "nearest": round(float(np.mean(nearest)), 3)}
+
+    result = {
+        "format": 1,
+        "kind": "lengths",
+        "commit": git_commit(),
+        "images": len(examples),
+        "constant_length": constant,
+        "predictor": distances([float(n) for n in predicted]),
+        "constant": distances([constant] * len(examples)),
+    }
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
