@@ -1,7 +1,8 @@
 """How well the length predictor does against always saying the same length, as JSON.
 
-Both are compared with the references of each picture: `exact` is the mean distance in tokens to the median reference,
-`nearest` to the nearest one. The constant is the median length of the training captions.
+All are compared with the references of each picture: `each` is the mean distance in tokens to a reference, `nearest` to
+the nearest one. The constant is the median length of the training captions; of what is predicted, the median is what
+the mean distance asks for, and the likeliest length is what decoding begins with.
 
 `python benchmarks/lengths.py --checkpoint DIR --root data/flickr8k [--split val]`
 """
@@ -40,18 +41,17 @@ def main() -> None:
     constant = float(np.median([n for found in lengths(load_dataset("flickr8k", args.root, "train")) for n in found]))
     examples = load_dataset("flickr8k", args.root, args.split)
     references = lengths(examples)
-    predicted = []
+    likeliest, median = [], []
     for example in examples:
         pixels = torch.from_numpy(load_image(example.image, (size, size)))[None]
-        logits = model.length_predictor(model.encode(pixels).pooled)[0]
-        predicted.append(
-            int(logits[model.config.generation.min_length :].argmax()) + model.config.generation.min_length
-        )
+        probabilities = model.length_predictor(model.encode(pixels).pooled)[0].softmax(dim=-1)
+        likeliest.append(float(probabilities.argmax()))
+        median.append(float((probabilities.cumsum(dim=-1) < 0.5).sum()))
 
     def distances(guesses: list[float]) -> dict[str, float]:
-        exact = [abs(g - float(np.median(r))) for g, r in zip(guesses, references, strict=True)]
+        each = [float(np.mean([abs(g - n) for n in r])) for g, r in zip(guesses, references, strict=True)]
         nearest = [min(abs(g - n) for n in r) for g, r in zip(guesses, references, strict=True)]
-        return {"exact": round(float(np.mean(exact)), 3), "nearest": round(float(np.mean(nearest)), 3)}
+        return {"each": round(float(np.mean(each)), 3), "nearest": round(float(np.mean(nearest)), 3)}
 
     result = {
         "format": 1,
@@ -59,7 +59,8 @@ def main() -> None:
         "commit": git_commit(),
         "images": len(examples),
         "constant_length": constant,
-        "predictor": distances([float(n) for n in predicted]),
+        "predicted_median": distances(median),
+        "predicted_likeliest": distances(likeliest),
         "constant": distances([constant] * len(examples)),
     }
     print(json.dumps(result, indent=1))

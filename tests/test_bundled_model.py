@@ -13,6 +13,7 @@ import fastcap
 from fastcap.data.readers import load_dataset
 from fastcap.evaluation.diversity import diversity
 from fastcap.evaluation.ptb import ptb_tokens
+from fastcap.runtime.neutral import gendered_words, neutralise
 from fastcap.runtime.text import word_count
 
 
@@ -37,6 +38,17 @@ def test_a_picture_is_captioned_alike_alone_and_among_others(captioner: fastcap.
     pictures = [np.random.default_rng(seed).integers(0, 256, (64, 64, 3), np.uint8) for seed in range(5)]
     alone = [captioner.caption(picture).text for picture in pictures]
     assert [caption.text for caption in captioner.caption(pictures)] == alone
+
+
+def test_a_neutral_caption_is_a_sentence_of_its_own_without_a_gendered_word(captioner, data_root: Path) -> None:
+    examples = load_dataset("flickr8k", data_root / "flickr8k", "val")[::10]
+    pictures = [example.image for example in examples]
+    free, neutral = captioner.caption(pictures), captioner.caption(pictures, neutral=True)
+    gendered = [index for index, caption in enumerate(free) if gendered_words(caption.text)]
+    assert len(gendered) > 20
+    assert not [caption.text for caption in neutral if gendered_words(caption.text)]
+    # decoded anew, not patched: replacing words in the free captions would give other texts
+    assert sum(neutralise(free[index].text) != neutral[index].text for index in gendered) > len(gendered) / 4
 
 
 def test_lengths_are_obeyed(captioner: fastcap.Captioner) -> None:

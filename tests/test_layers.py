@@ -25,6 +25,7 @@ FORBIDDEN = {
     "config": {"fastcap.model", "fastcap.training", "fastcap.runtime"},
     "backbone": {"fastcap.decoder", "fastcap.config", "fastcap.model", "fastcap.training"},
     "decoder": {"fastcap.backbone", "fastcap.config", "fastcap.model", "fastcap.training"},
+    "alignment": {"fastcap.backbone", "fastcap.decoder", "fastcap.config", "fastcap.model", "fastcap.training"},
     "losses": {"fastcap.backbone", "fastcap.decoder", "fastcap.config", "fastcap.model", "fastcap.training"},
     "model": {"fastcap.training", "fastcap.export", "fastcap.evaluation", "fastcap.data", "fastcap.cli"},
     "data": {"fastcap.training", "fastcap.export", "fastcap.evaluation", "fastcap.cli"},

@@ -26,6 +26,7 @@ __all__ = [
 ]
 
 SOURCES = ("human", "machine", "distilled")
+LOSSES = ("causal", "masked", "consistency", "length", "balance", "reward")
 
 
 def check_ranges(config: Any, **rules: tuple[bool, str]) -> None:
@@ -190,8 +191,9 @@ class StageConfig:
     `captions`: caption rows drawn an image a step. `sources`: which captions may be drawn: human, machine, and
     distilled, which are beam-search captions of this model's own causal reading, made when a stage first asks.
     `convolution_rate`: factor of the learning rate of convolutions, which may come from a teacher.
-    Weights of the losses: `causal`, `masked`, `length`, `balance` (of the experts' use), `reward` (self-critical
-    CIDEr of the parallel reading, with `samples` captions drawn a row).
+    Weights of the losses: `causal`, `masked`, `consistency` (of these two readings with each other), `length`,
+    `balance` (of the experts' use), `reward` (self-critical CIDEr of the parallel reading, with `samples` captions
+    drawn a row).
     """
 
     name: str
@@ -210,6 +212,7 @@ class StageConfig:
     smoothing: float = 0.1
     causal: float = 1.0
     masked: float = 1.0
+    consistency: float = 0.0
     length: float = 0.1
     balance: float = 0.01
     reward: float = 0.0
@@ -217,7 +220,6 @@ class StageConfig:
 
     def __post_init__(self) -> None:
         check_positive(self, "steps", "images", "captions")
-        losses = ("causal", "masked", "length", "balance", "reward")
         check_ranges(
             self,
             learning_rate=(self.learning_rate > 0, "above 0"),
@@ -231,7 +233,7 @@ class StageConfig:
             clip=(self.clip > 0, "above 0"),
             smoothing=(0 <= self.smoothing < 1, "at least 0, below 1"),
             samples=(self.samples >= 2, "2 or more: each is compared with the others"),
-            **{name: (getattr(self, name) >= 0, "0 or more") for name in losses},
+            **{name: (getattr(self, name) >= 0, "0 or more") for name in LOSSES},
         )
         if self.quantized and (self.freeze != "none" or self.inputs != "images"):
             raise ConfigError("quantized is true; allowed: false, where the convolutions are frozen or not used")
@@ -243,12 +245,15 @@ class StageConfig:
 class TrainConfig:
     """A training recipe: one model, its data, its stages.
 
-    `output`: folder of checkpoints and logs. `ema`: decay of the weight average that is evaluated and kept.
+    `output`: folder of checkpoints and logs. `init`: checkpoint directory of another run, whose weights and tokenizer
+    this one begins with, instead of random weights, `data.teacher` and a tokenizer of its own; empty for none. `ema`:
+    decay of the weight average that is evaluated and kept.
     `views`: augmented views of an image whose frozen features are cached. Counts are in steps.
     """
 
     name: str = "fastcap-base"
     output: str = "runs/fastcap-base"
+    init: str = ""
     seed: int = 0
     precision: Literal["no", "bf16", "fp16"] = "no"
     threads: int = 0
@@ -271,6 +276,8 @@ class TrainConfig:
             ema=(0 <= self.ema < 1, "at least 0, below 1"),
             stages=(bool(self.stages), "at least one stage"),
         )
+        if not self.data.siblings and any(stage.inputs == "words" for stage in self.stages):
+            raise ConfigError("a stage has inputs words, but data.siblings names no caption file")
 
 
 Config = TypeVar("Config")

@@ -63,22 +63,27 @@ class CaptionModel(nn.Module):
         """
         return self.backbone.finish(self.decoder.embedding(words) * (words != PAD)[..., None])
 
-    def forward(self, images: Tensor, length_range: Tensor, candidates: Tensor) -> Captions:
-        """The whole way from pixels to candidates; this is the graph that is exported.
+    def forward(
+        self, images: Tensor, length_range: Tensor, candidates: Tensor, penalties: Tensor | None = None
+    ) -> Captions:
+        """The whole way from pixels to candidates; what it says of one image is the graph that is exported.
 
         Args:
             images: (B, H, W, 3) uint8 RGB.
             length_range: (2,) int64, smallest and largest caption length in tokens.
             candidates: (1,) int64, K.
+            penalties: (V,) added to the logits of tokens; a large negative number rules one out.
         """
-        return self.caption(self.encode(images), length_range, candidates)
+        return self.caption(self.encode(images), length_range, candidates, penalties)
 
-    def caption(self, image: ImageTokens, length_range: Tensor, candidates: Tensor) -> Captions:
+    def caption(
+        self, image: ImageTokens, length_range: Tensor, candidates: Tensor, penalties: Tensor | None = None
+    ) -> Captions:
         """Captions of encoded images by parallel decoding; arguments as in `forward`."""
         lengths, log_p = self.length_predictor.choose(image.pooled, length_range, candidates)
         width = lengths.max()  # a tensor, so that an exported graph keeps it variable
         state = self.decoder.prepare(image)
-        refined = self.refiner(self.decoder, state, lengths.reshape(-1), width)
+        refined = self.refiner(self.decoder, state, lengths.reshape(-1), width, penalties=penalties)
         return self.rank(state, refined, lengths, log_p)
 
     def rank(self, state: ImageState, refined: Refined, lengths: Tensor, log_p: Tensor) -> Captions:

@@ -12,11 +12,13 @@ import pytest
 from fastcap.cli import main
 from fastcap.data.readers import load_dataset
 from fastcap.errors import DataError, ImageError
+from fastcap.evaluation.calibration import calibration_error, support
 from fastcap.evaluation.evaluate import evaluate_model
 from fastcap.evaluation.metrics import UNITS, score_captions
 from fastcap.evaluation.page import PICTURES, render_page
 from fastcap.runtime.bundle import Bundle
 from fastcap.runtime.captioner import Captioner
+from fastcap.runtime.neutral import gendered_words
 
 
 @pytest.fixture
@@ -52,6 +54,21 @@ def test_the_asked_length_is_the_measured_one(captioner, pictures):
     examples = load_dataset("jsonl", pictures, "val")
     short, long = (evaluate_model(captioner, examples, length=name).metrics for name in ("short", "long"))
     assert short["mean_length"] < long["mean_length"]
+
+
+def test_neutral_captions_are_compared_with_neutral_references(captioner, pictures):
+    examples = load_dataset("jsonl", pictures, "val")
+    free = evaluate_model(captioner, examples, length=24)
+    neutral = evaluate_model(captioner, examples, length=24, neutral=True)
+    assert (free.facts["gendered_captions"], neutral.facts["gendered_captions"]) == (1, 0)
+    assert not [text for row in neutral.rows for text in row.references if gendered_words(text)]
+
+
+def test_the_calibration_error_is_that_of_the_rows(evaluation):
+    found = evaluation.as_json()["calibration"]
+    confidences, supports = evaluation.calibration()
+    assert found["error"] == pytest.approx(calibration_error(confidences, supports), abs=1e-4)
+    assert [row.support for row in evaluation.rows] == [support(row.caption, row.references) for row in evaluation.rows]
 
 
 def test_a_picture_that_cannot_be_read_stops_the_evaluation(captioner, pictures):

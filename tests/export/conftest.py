@@ -16,7 +16,11 @@ from fastcap.export.graph import Parts, assemble, export_parts
 from fastcap.model import CaptionModel
 from fastcap.quantization.post_training import quantize_convolutions, quantize_products
 
-FEEDS = {"length_range": np.array([2, 12]), "candidates": np.array([2])}
+FEEDS = {
+    "length_range": np.array([2, 12]),
+    "candidates": np.array([2]),
+    "penalties": np.zeros(300, np.float32),
+}
 
 
 @pytest.fixture(scope="session")

@@ -18,8 +18,15 @@ def session(graph) -> onnxruntime.InferenceSession:
     return open_graph(graph)
 
 
-def captions(session, pixels: np.ndarray, limits: tuple[int, int], count: int) -> dict[str, np.ndarray]:
-    feeds = {"images": pixels, "length_range": np.array(limits), "candidates": np.array([count])}
+def captions(
+    session, pixels: np.ndarray, limits: tuple[int, int], count: int, penalties: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+    feeds = {
+        "images": pixels,
+        "length_range": np.array(limits),
+        "candidates": np.array([count]),
+        "penalties": np.zeros(300, np.float32) if penalties is None else penalties,
+    }
     return dict(zip(OUTPUTS, session.run(list(OUTPUTS), feeds), strict=True))
 
 
@@ -36,8 +43,27 @@ def test_the_graph_captions_as_the_model_does(model, session, pictures, limits, 
         np.testing.assert_allclose(found["token_confidences"], expected.token_confidences.numpy(), atol=1e-4)
 
 
+@torch.no_grad()
+def test_a_token_that_is_ruled_out_is_never_said(model, session, pictures):
+    free = captions(session, pictures[:1], (4, 8), 5)
+    said = np.unique(free["token_ids"][free["token_ids"] > 0])
+    penalties = np.zeros(300, np.float32)
+    penalties[said] = -1e9
+    found = captions(session, pictures[:1], (4, 8), 5, penalties)
+    assert not np.isin(found["token_ids"], said).any()
+    expected = model(
+        torch.from_numpy(pictures[:1]), torch.tensor([4, 8]), torch.tensor([5]), torch.from_numpy(penalties)
+    )
+    assert np.array_equal(found["token_ids"], expected.token_ids.numpy())
+
+
 def test_the_graphs_inputs_and_outputs_are_the_contract(session):
-    types = {"images": "tensor(uint8)", "length_range": "tensor(int64)", "candidates": "tensor(int64)"}
+    types = {
+        "images": "tensor(uint8)",
+        "length_range": "tensor(int64)",
+        "candidates": "tensor(int64)",
+        "penalties": "tensor(float)",
+    }
     assert {value.name: value.type for value in session.get_inputs()} == types
     assert tuple(types) == INPUTS
     floats = ("confidences", "token_confidences")

@@ -10,7 +10,8 @@ from fastcap.errors import ConfigError
 from fastcap.export.graph import OUTPUTS, assemble, open_graph
 from fastcap.quantization.post_training import quantize_convolutions, to_int8
 
-FEEDS = {"length_range": np.array([2, 12]), "candidates": np.array([2])}
+NO_PENALTIES = np.zeros(300, np.float32)
+FEEDS = {"length_range": np.array([2, 12]), "candidates": np.array([2]), "penalties": NO_PENALTIES}
 
 
 def operators(path) -> set[str]:
@@ -22,7 +23,12 @@ def test_the_whole_graph_runs_is_smaller_and_keeps_its_promises(quantised, model
     assert (tmp_path / "int8.onnx").stat().st_size < 0.7 * graph.stat().st_size
     session = open_graph(tmp_path / "int8.onnx")
     for limits, count in (((2, 12), 2), ((5, 5), 1), ((1, 12), 8)):
-        feeds = {"images": pictures[:1], "length_range": np.array(limits), "candidates": np.array([count])}
+        feeds = {
+            "images": pictures[:1],
+            "length_range": np.array(limits),
+            "candidates": np.array([count]),
+            "penalties": NO_PENALTIES,
+        }
         found = dict(zip(OUTPUTS, session.run(list(OUTPUTS), feeds), strict=True))
         assert found["token_ids"].shape[:2] == (1, count)
         assert ((found["lengths"] >= limits[0]) & (found["lengths"] <= limits[1])).all()

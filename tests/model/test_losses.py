@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fastcap.layers import ImageTokens
-from fastcap.losses.language import causal_loss, mask_tokens, masked_loss
+from fastcap.losses.language import causal_loss, mask_tokens, masked_loss, read_causally, read_masked
 from fastcap.losses.reward import reward_loss
 from fastcap.tokens import BOS, EOS, MASK, PAD
 
@@ -53,7 +53,7 @@ def test_the_causal_loss_is_the_mean_over_tokens_and_end_marks(decoder, state, t
         targets = [*token_ids[row, :length].tolist(), EOS]
         parts += [smoothed(logits[place], target, smoothing) for place, target in enumerate(targets)]
     assert len(parts) == int(LENGTHS.sum()) + 4
-    loss = causal_loss(decoder, state, token_ids, LENGTHS, smoothing)
+    loss = causal_loss(decoder, read_causally(decoder, state, token_ids), token_ids, LENGTHS, smoothing)
     assert loss.item() == pytest.approx(sum(parts) / len(parts))
 
 
@@ -68,7 +68,7 @@ def test_the_masked_loss_is_the_mean_over_masked_tokens_alone(decoder, state, to
         logits = decoder.logits(inputs, state, causal=False, lengths=LENGTHS)[row]
         places = masked[row].nonzero().flatten().tolist()
         parts += [smoothed(logits[place], int(token_ids[row, place]), smoothing) for place in places]
-    loss = masked_loss(decoder, state, token_ids, LENGTHS, masked, smoothing)
+    loss = masked_loss(decoder, read_masked(decoder, state, token_ids, LENGTHS, masked), token_ids, masked, smoothing)
     assert loss.item() == pytest.approx(sum(parts) / len(parts))
 
 
@@ -79,8 +79,8 @@ def test_what_stands_in_the_padding_changes_neither_loss(decoder, state, token_i
     masked = mask_tokens(token_ids, LENGTHS, torch.Generator().manual_seed(2))
     for ids in (token_ids, other):
         losses = [
-            causal_loss(decoder, state, ids, LENGTHS, 0.1).item(),
-            masked_loss(decoder, state, ids, LENGTHS, masked, 0.1).item(),
+            causal_loss(decoder, read_causally(decoder, state, ids), ids, LENGTHS, 0.1).item(),
+            masked_loss(decoder, read_masked(decoder, state, ids, LENGTHS, masked), ids, masked, 0.1).item(),
         ]
         if ids is token_ids:
             expected = losses

@@ -9,7 +9,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fastcap.decoder.moe_decoder import ImageState, MoEDecoder, Router, Routing
 from fastcap.layers import FeedForward, ImageTokens, KeyValueCache, SelfAttention
-from fastcap.losses.language import balance_loss, causal_loss, length_loss, mask_tokens, masked_loss
+from fastcap.losses.language import (
+    balance_loss,
+    causal_loss,
+    length_loss,
+    mask_tokens,
+    masked_loss,
+    read_causally,
+    read_masked,
+)
 
 N_IMAGES, LENGTH, VOCABULARY = 3, 7, 300
 
@@ -94,7 +102,13 @@ def test_the_router_takes_the_likeliest_and_its_weights_sum_to_one():
 @pytest.mark.parametrize("top_k", [1, 2])
 def test_the_task_loss_alone_teaches_the_gate(tiny_config, image, token_ids, top_k):
     decoder = MoEDecoder(VOCABULARY, 32, 2, 4, 48, 4, top_k, 12, dropout=0.0).double().train()
-    loss = causal_loss(decoder, decoder.prepare(image), token_ids, torch.full((N_IMAGES,), LENGTH), 0.0)
+    loss = causal_loss(
+        decoder,
+        read_causally(decoder, decoder.prepare(image), token_ids),
+        token_ids,
+        torch.full((N_IMAGES,), LENGTH),
+        0.0,
+    )
     loss.backward()
     for layer in decoder.layers:
         assert layer.router.gate.weight.grad.abs().sum() > 0
@@ -248,8 +262,10 @@ def test_every_weight_that_captions_is_trained(tiny_model):
     masked = mask_tokens(token_ids, lengths, generator)
     target = torch.full((8, 13), 1 / 13)
     loss = (
-        masked_loss(model.decoder, state, token_ids, lengths, masked, 0.1)
-        + causal_loss(model.decoder, state, token_ids, lengths, 0.1)
+        masked_loss(
+            model.decoder, read_masked(model.decoder, state, token_ids, lengths, masked), token_ids, masked, 0.1
+        )
+        + causal_loss(model.decoder, read_causally(model.decoder, state, token_ids), token_ids, lengths, 0.1)
         + length_loss(model.length_predictor(image.pooled), target)
         + balance_loss(state)
     )

@@ -28,11 +28,11 @@ def test_every_pass_is_that_of_the_batched_decoder(model, state, lengths):
     packed, layout = PackedDecoder(model.decoder, model.refiner), Layout.of(lengths)
     assert layout.row.tolist() == [row for row, length in enumerate(lengths) for _ in range(length)]
     slow, slow_masked = model.refiner.begin(lengths, int(lengths.max()))
-    fast = packed.begin(layout)
+    fast, bias = packed.begin(layout), packed.bias(torch.zeros(()))
     masked = fast.token_ids == MASK
     for done in range(1, model.refiner.passes + 1):
         slow, slow_masked = model.refiner.refine(model.decoder, state, slow, slow_masked, lengths, done)
-        fast, masked = packed.refine(state, layout, fast, masked, done)
+        fast, masked = packed.refine(state, layout, bias, fast, masked, done)
         token_ids, probabilities = packed.unpack(layout, fast)
         assert token_ids.tolist() == slow.token_ids.tolist()
         torch.testing.assert_close(probabilities, slow.probabilities)

@@ -103,9 +103,9 @@ def test_a_manifest_that_is_no_json_object_says_so(own_bundle, content, reason):
 @pytest.mark.parametrize(
     ("path", "value", "reason"),
     [
-        ("format", None, "format is missing; expected 1, the format this version of fastcap reads"),
-        ("format", 2, "format is 2; expected 1"),
-        ("format", True, "format is True; expected 1"),
+        ("format", None, "format is missing; expected 2, the format this version of fastcap reads"),
+        ("format", 1, "format is 1; expected 2"),
+        ("format", True, "format is True; expected 2"),
         ("kind", "diffusion", "kind is 'diffusion'; expected 'parallel'"),
         ("kind", None, "kind is missing; expected 'parallel'"),
         ("name", 5, "name is 5; expected a text"),

@@ -113,6 +113,12 @@ def test_length_by_name_or_in_words(caption, photos, length, words):
 # What goes wrong
 
 
+def test_neutral_wording_is_an_option(caption, photos):
+    blue = photos / "a_blue.PNG"
+    assert "women" in caption(blue, "--length", "24")[1][0]
+    assert "women" not in caption(blue, "--length", "24", "--neutral")[1][0]
+
+
 def test_bad_images_are_rows_and_do_not_stop_the_rest(caption, photos):
     (photos / "b_damaged.jpg").write_bytes((photos / "b_red.jpg").read_bytes()[:300])
     (photos / "c_empty.png").touch()

@@ -92,6 +92,21 @@ def test_candidates_are_different_and_best_first(captioner):
     assert len(captioner.caption(GREEN, length="short", candidates=8).candidates) == 5  # lengths 4 to 8
 
 
+def test_a_neutral_caption_names_nobodys_gender(captioner):
+    said = captioner.caption(BLUE, length=24, candidates=1).text
+    assert "five women wave" in said
+    assert captioner.caption(BLUE, length=24, candidates=1, neutral=True).text == said.replace("women", "people")
+
+
+def test_confidence_is_calibrated_as_the_model_directory_says(captioner, own_bundle):
+    manifest = json.loads((own_bundle / "model.json").read_text())
+    manifest["calibration"] = {"scale": 0.5, "offset": -1.0}
+    (own_bundle / "model.json").write_text(json.dumps(manifest))
+    p = captioner.caption(RED).confidence
+    expected = 1 / (1 + np.exp(-0.5 * np.log(p / (1 - p)) + 1))
+    assert fastcap.load_model(own_bundle).caption(RED).confidence == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("length", ["shrot", "", 3, 25, 0, -1, 7.0, True, None])
 def test_a_length_out_of_range_names_the_range(captioner, length):
     with pytest.raises(ConfigError, match="allowed are short, normal, long or a number of words"):

@@ -24,7 +24,7 @@ ROWS = {
     "green": "a green hummingbird hovers near purple foxgloves by my window in early morning light today "
     "again with us all watching from within here",
     "blue": "a blue boat floats on calm water below one very high white cliff where five "
-    "people wave at it from far up there now",
+    "women wave at it from far up there now",
 }
 
 
@@ -98,6 +98,7 @@ def build_graph(tokenizer: Tokenizer) -> onnx.ModelProto:
             value("images", TensorProto.UINT8, ["B", 224, 224, 3]),
             value("length_range", TensorProto.INT64, [2]),
             value("candidates", TensorProto.INT64, [1]),
+            value("penalties", TensorProto.FLOAT, ["V"]),
         ],
         outputs=[
             value("token_ids", TensorProto.INT64, ["B", "K", "T"]),
@@ -114,7 +115,7 @@ def build_graph(tokenizer: Tokenizer) -> onnx.ModelProto:
 
 def manifest(vocabulary_size: int) -> dict:
     return {
-        "format": 1,
+        "format": 2,
         "kind": "parallel",
         "name": "tiny",
         "description": "Names the strongest colour.",
@@ -136,6 +137,7 @@ def manifest(vocabulary_size: int) -> dict:
             "default_candidates": 3,
             "lengths": {"short": [4, 8], "normal": [4, 24], "long": [13, 24]},
         },
+        "calibration": {"scale": 1.0, "offset": 0.0},
         "files": {},
         "quality": {"cider": 45.25, "command": "fastcap evaluate"},
         "speed": {"milliseconds": {"p50": 9.5}},

@@ -131,6 +131,6 @@ def test_siblings_that_are_not_in_fives_are_an_error(tmp_path, tokenizer, lines)
         siblings(tmp_path, lines, tokenizer)
 
 
-def test_learning_from_words_needs_a_file_of_them(tokenizer):
-    with pytest.raises(ConfigError, match=r"data\.siblings names no caption file"):
-        SiblingPool(DataConfig(), tokenizer, 6)
+def test_siblings_that_are_all_too_long_are_an_error(tmp_path, tokenizer):
+    with pytest.raises(DataError, match="no caption of at most 6 tokens"):
+        siblings(tmp_path, ["a dog runs over the grass and on and on"] * 5, tokenizer)

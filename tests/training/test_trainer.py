@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 from toy_recipe import stage
 
-from fastcap.checkpoint import load_checkpoint
+from fastcap.checkpoint import load_checkpoint, load_tensors
 from fastcap.cli import main
 from fastcap.config import StageConfig
 from fastcap.data.tokenizer import decode
@@ -208,6 +208,34 @@ def test_accepted_changes_that_do_not_fit_are_one_clear_error(recipe):
         train(wider, accept_changes=True)
 
 
+def test_a_run_can_begin_with_the_weights_of_another(recipe):
+    first = recipe("first")
+    train(first)
+    best = Path(first.output) / "best"
+    trainer = Trainer(recipe("second", init=str(best)))
+    expected = load_tensors(best / "model.safetensors")
+    for weights in (trainer.model.state_dict(), trainer.average):
+        assert all(torch.equal(weights[name], value) for name, value in expected.items())
+    assert trainer.tokenizer.get_vocab() == load_checkpoint(best)[1].get_vocab()
+    trainer.run()
+    resumed = Trainer(recipe("second", init=str(best)))  # its own checkpoint comes first
+    assert resumed.stage_index == 1
+
+
+@pytest.mark.parametrize("change", ["missing", "misfit", "heads"])
+def test_weights_to_begin_with_that_are_not_there_or_do_not_fit_are_one_clear_error(recipe, change):
+    first = recipe("first")
+    train(first)
+    config = recipe("second", init=str(Path(first.output) / ("gone" if change == "missing" else "best")))
+    if change == "misfit":
+        config = dataclasses.replace(config, model=dataclasses.replace(config.model, d_model=40))
+    if change == "heads":  # fits every tensor, and is another network
+        decoder = dataclasses.replace(config.model.decoder, n_heads=2)
+        config = dataclasses.replace(config, model=dataclasses.replace(config.model, decoder=decoder))
+    with pytest.raises(ModelFileError, match="gone" if change == "missing" else "does not fit the recipe's model"):
+        Trainer(config)
+
+
 @pytest.mark.parametrize("name", ["recipe.json", "position.json", "tokenizer.json", "training.safetensors"])
 @pytest.mark.parametrize("content", [None, b"{", b"[]"])
 def test_a_damaged_checkpoint_is_named_file_by_file(recipe, name, content):
@@ -298,16 +326,33 @@ def test_a_frozen_stage_keeps_the_convolutions_bit_for_bit_and_none_changes_them
     assert {"weights:backbone.head.weight", "weights:decoder.embedding.weight"} <= set(changed)
 
 
+def test_consistency_is_trained_and_agreement_watched(recipe):
+    config = recipe(stages=(stage(consistency=0.5, steps=3),))
+    train(config)
+    rows = [json.loads(line) for line in (Path(config.output) / "log.jsonl").read_text().splitlines()]
+    steps = [row for row in rows if "loss" in row]
+    weights = {"causal": 1, "masked": 1, "consistency": 0.5, "length": 0.1, "balance": 0.01}
+    for row in steps:
+        assert row["consistency"] > 0
+        assert 0 <= row["agreement"] <= 1
+        assert row["loss"] == pytest.approx(sum(weight * row[name] for name, weight in weights.items()), abs=1e-4)
+
+
 def test_a_stage_of_words_teaches_the_decoder_and_leaves_the_encoder_alone(recipe, toy_data):
     (toy_data / "siblings.txt").write_text("a red ball\na ball\nsomething red\nred\nthere is a ball\n" * 4)
-    config = recipe(stages=(stage(inputs="words", steps=2),))
-    config = dataclasses.replace(config, data=dataclasses.replace(config.data, siblings="siblings.txt"))
+    data = dataclasses.replace(recipe().data, siblings="siblings.txt")
+    config = dataclasses.replace(recipe(), stages=(stage(inputs="words", steps=2),), data=data)
     trainer = Trainer(config)
     before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
     trainer.run()
     changed = {name for name, value in trainer.model.state_dict().items() if not torch.equal(value, before[name])}
     assert {name.split(".")[0] for name in changed} == {"backbone", "decoder", "length_predictor"}
     assert {name.split(".")[1] for name in changed if name.startswith("backbone")} == {"norm", "pool"}
+
+
+def test_learning_from_words_needs_a_file_of_them(recipe):
+    with pytest.raises(ConfigError, match=r"data\.siblings names no caption file"):
+        recipe(stages=(stage(inputs="words"),))
 
 
 def test_a_reward_for_words_is_refused():

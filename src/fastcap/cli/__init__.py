@@ -15,6 +15,7 @@ __all__ = ["VERBS", "main"]
 
 VERBS = {
     "caption": ("fastcap.cli.caption", "caption image files, folders, globs or stdin"),
+    "lint": ("fastcap.cli.lint", "flag poor alternative text"),
     "models": ("fastcap.cli.models", "list the bundled models with their measured quality and speed"),
     "train": ("fastcap.cli.train", "train a model from a YAML recipe"),
     "evaluate": ("fastcap.cli.evaluate", "measure a model's captions on a data set"),

@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="short|normal|long|N",
         help="length of the caption, by name or in words (%(default)s)",
     )
+    parser.add_argument("--neutral", action="store_true", help="say nothing of anybody's gender")
     parser.set_defaults(usage_error=parser.error)
 
 
@@ -79,7 +80,7 @@ def _length(text: str) -> str | int:
 def _caption(captioner: Captioner, image: str, args: argparse.Namespace) -> Caption | ImageError:
     source = sys.stdin.buffer if image == _STDIN else image
     try:
-        return captioner.caption(source, length=args.length, candidates=args.candidates)
+        return captioner.caption(source, length=args.length, candidates=args.candidates, neutral=args.neutral)
     except ImageError as error:
         return error
 

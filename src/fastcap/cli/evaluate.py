@@ -62,6 +62,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="wordings asked for; the best is measured (%(default)s)",
     )
     parser.add_argument(
+        "--neutral",
+        action="store_true",
+        help="captions that say nothing of anybody's gender, against references made neutral in the same way",
+    )
+    parser.add_argument(
         "--json",
         nargs="?",
         const="-",
@@ -94,6 +99,7 @@ def run(args: argparse.Namespace) -> int:
             examples,
             length=args.length,
             candidates=args.candidates,
+            neutral=args.neutral,
             facts={
                 "data": {"name": args.dataset, "split": split},
                 "threads": args.threads,
@@ -177,10 +183,12 @@ def _show(evaluation: Evaluation) -> None:
     table.add_section()
     table.add_row(f"{latency['p50_ms']:.1f}", "ms from file to text, p50, one picture at a time")
     table.add_row(f"{latency['p95_ms']:.1f}", "ms from file to text, p95")
+    table.add_row(f"{facts['calibration']['error']:.3f}", "calibration error of the confidence")
     console.print(table)
     console.print(
         f"{model['name']} ({model['bytes'] / 1e6:.2f} MB, sha256 {model['sha256'][:12]}), length "
-        f"{facts['length']}, candidates {facts['candidates']}, threads {facts['threads']}",
+        f"{facts['length']}, candidates {facts['candidates']}, threads {facts['threads']}; captions with a gendered "
+        f"word: {facts['gendered_captions']}",
         f"{machine['cpu']}, {machine['cores']} cores, load {machine['load_average']}",
         f"commit {facts['commit'] or 'unknown'}",
         sep="\n",

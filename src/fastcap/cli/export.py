@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastcap.errors import ConfigError, FastcapError
+from fastcap.errors import ConfigError, DataError, FastcapError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "run"]
 
+MIN_MEASURED = 4  # pictures: the confidence is fitted to one half of them and tested on the other
 COMPARED = 48  # pictures on which graph and model are compared
 MIN_EQUAL = 0.95  # share of equal captions below which an fp32 graph is another model: rounding may turn a tie
 
@@ -62,8 +63,8 @@ def run(args: argparse.Namespace) -> int:
 
     if not 1 <= args.calibration <= 5000:
         args.usage_error(f"--calibration is {args.calibration}; allowed: 1 to 5000")
-    if args.limit is not None and args.limit < 1:
-        args.usage_error(f"--limit is {args.limit}; allowed: 1 or more")
+    if args.limit is not None and args.limit < MIN_MEASURED:
+        args.usage_error(f"--limit is {args.limit}; allowed: {MIN_MEASURED} or more")
     console = Console(stderr=True)
     model, tokenizer = load_checkpoint(args.model)
     try:
@@ -71,6 +72,8 @@ def run(args: argparse.Namespace) -> int:
         calibration = load_dataset(args.dataset, args.root, args.calibration_split)
     except ConfigError as error:
         args.usage_error(str(error))
+    if len(examples) < MIN_MEASURED:
+        raise DataError(f"{args.dataset} {args.split} has {len(examples)} pictures; needed: {MIN_MEASURED} or more")
     step = max(1, len(calibration) // args.calibration)
     pictures = load_pictures(calibration[::step][: args.calibration], model.config.image_size)
     with tempfile.TemporaryDirectory() as folder:
@@ -122,7 +125,11 @@ def quantized(
     from fastcap.quantization.post_training import quantize_convolutions, quantize_products
 
     limits = np.array([config.generation.min_length, config.max_length])
-    feeds = {"length_range": limits, "candidates": np.array([config.generation.candidates])}
+    feeds = {
+        "length_range": limits,
+        "candidates": np.array([config.generation.candidates]),
+        "penalties": np.zeros(config.vocab_size, np.float32),
+    }
     quantize_products(parts.encode)
     quantize_convolutions(parts.encode, pictures, feeds)
     quantize_products(parts.refine)
@@ -189,6 +196,15 @@ def network_milliseconds(graph: Path, picture: np.ndarray, feeds: dict[str, np.n
     return median(times[3:])
 
 
+def fitted_error(confidences: list[float], supports: list[float], fit: int, test: int) -> float:
+    """Calibration error on every second picture, fitted to the others; `fit` and `test` are 0 or 1."""
+    from fastcap.evaluation.calibration import calibration_error, fit_calibration
+    from fastcap.runtime.bundle import Calibration
+
+    fitted = Calibration(*fit_calibration(confidences[fit::2], supports[fit::2]))
+    return calibration_error([fitted.confidence(p) for p in confidences[test::2]], supports[test::2])
+
+
 def write(
     args: argparse.Namespace,
     graph: Path,
@@ -198,9 +214,13 @@ def write(
     reference: Evaluation,
 ) -> None:
     """Write the model directory with what was measured."""
+    from fastcap.evaluation.calibration import fit_calibration
     from fastcap.export.bundle import write_bundle
 
     metrics = {name: round(evaluation.metrics[name], 2) for name in ("cider", "bleu_4", "meteor", "rouge_l")}
+    confidences, supports = evaluation.calibration()
+    calibration = fit_calibration(confidences, supports)
+    halves = [fitted_error(confidences, supports, part, 1 - part) for part in (0, 1)]
     facts = evaluation.as_json()
     measured = {
         "data": f"{args.dataset} {args.split}, {facts['images']} pictures",
@@ -208,7 +228,12 @@ def write(
         "commit": facts["commit"],
         "date": facts["date"],
     }
-    quality = {**metrics, "cider_fp32": round(reference.metrics["cider"], 2), **measured}
+    quality = {
+        **metrics,
+        "cider_fp32": round(reference.metrics["cider"], 2),
+        "calibration_error": round(sum(halves) / 2, 4),
+        **measured,
+    }
     speed = {**facts["latency"], "threads": 1, "machine": facts["machine"]["cpu"], **measured}
     write_bundle(
         args.out,
@@ -217,6 +242,7 @@ def write(
         config,
         name=args.name or args.out.resolve().name,
         description=args.description,
+        calibration=calibration,
         quality=quality,
         speed=speed,
     )

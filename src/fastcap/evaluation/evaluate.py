@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fastcap.errors import DataError
+from fastcap.evaluation.calibration import calibration_error, support
 from fastcap.evaluation.machine import git_commit, machine_facts, now
 from fastcap.evaluation.metrics import UNITS, score_captions
+from fastcap.runtime.neutral import gendered_words, neutralise
 
 if TYPE_CHECKING:
     from fastcap.runtime.captioner import Captioner
@@ -35,7 +37,7 @@ class Example(Protocol):
 
 @dataclass(frozen=True)
 class EvaluationRow:
-    """One picture: its caption, what people wrote, CIDEr-D x 100, confidence (0 to 1) and milliseconds."""
+    """One picture: its caption, what people wrote, CIDEr-D x 100, confidence and support (0 to 1), milliseconds."""
 
     image: Path
     image_id: str
@@ -43,6 +45,7 @@ class EvaluationRow:
     references: tuple[str, ...]
     cider: float
     confidence: float
+    support: float
     milliseconds: float
 
 
@@ -61,13 +64,23 @@ class Evaluation:
         p50, p95 = np.percentile([row.milliseconds for row in self.rows], [50, 95])
         return {"p50_ms": round(float(p50), 2), "p95_ms": round(float(p95), 2)}
 
+    def calibration(self) -> tuple[list[float], list[float]]:
+        """Confidence and support of every caption; see `fastcap.evaluation.calibration`."""
+        return [row.confidence for row in self.rows], [row.support for row in self.rows]
+
     def as_json(self) -> dict[str, Any]:
         """Everything but the rows, fit for `json.dumps`."""
         metrics = {name: round(value, 4) for name, value in self.metrics.items()}
+        confidences, supports = self.calibration()
         return {
             "format": 1,
             "kind": "evaluation",
             **self.facts,
+            "calibration": {
+                "error": round(calibration_error(confidences, supports), 4),
+                "mean_confidence": round(sum(confidences) / len(confidences), 4),
+                "mean_support": round(sum(supports) / len(supports), 4),
+            },
             "images": len(self.rows),
             "metrics": metrics,
             "units": UNITS,
@@ -81,12 +94,14 @@ def evaluate_model(
     *,
     length: str | int = "normal",
     candidates: int = 1,
+    neutral: bool = False,
     facts: Mapping[str, Any] | None = None,
     on_caption: Callable[[], object] = lambda: None,
 ) -> Evaluation:
     """Caption the pictures of `examples` and compare with their captions.
 
-    `length` and `candidates` are passed to `Captioner.caption`; of several candidates the best is measured.
+    `length`, `candidates` and `neutral` are passed to `Captioner.caption`; of several candidates the best is measured.
+    Neutral captions are compared with references made neutral in the same way.
     `facts` are noted beside those found here: data set, threads, command. `on_caption` is called after each
     picture.
 
@@ -99,28 +114,30 @@ def evaluate_model(
         raise DataError("evaluation needs at least one picture with its captions, got none")
 
     for example in list(examples)[:WARM_UP]:
-        captioner.caption(example.image, length=length, candidates=candidates)
+        captioner.caption(example.image, length=length, candidates=candidates, neutral=neutral)
     captions = []
     for example in examples:
-        captions.append(captioner.caption(example.image, length=length, candidates=candidates))
+        captions.append(captioner.caption(example.image, length=length, candidates=candidates, neutral=neutral))
         on_caption()
 
     keys = [str(example.image) for example in examples]
+    references = [tuple(map(neutralise, example.captions) if neutral else example.captions) for example in examples]
     scores = score_captions(
         {key: caption.text for key, caption in zip(keys, captions, strict=True)},
-        {key: example.captions for key, example in zip(keys, examples, strict=True)},
+        dict(zip(keys, references, strict=True)),
     )
     rows = tuple(
         EvaluationRow(
             image=example.image,
             image_id=example.image_id,
             caption=caption.text,
-            references=tuple(example.captions),
+            references=written,
             cider=scores.cider[key],
             confidence=caption.confidence,
+            support=support(caption.text, written),
             milliseconds=caption.milliseconds,
         )
-        for key, example, caption in zip(keys, examples, captions, strict=True)
+        for key, example, written, caption in zip(keys, examples, references, captions, strict=True)
     )
     bundle = captioner.bundle
     found = {
@@ -134,6 +151,8 @@ def evaluate_model(
         },
         "length": length,
         "candidates": candidates,
+        "neutral": neutral,
+        "gendered_captions": sum(bool(gendered_words(caption.text)) for caption in captions),
     }
     return Evaluation(scores.metrics, rows, {**found, **(facts or {})})
 

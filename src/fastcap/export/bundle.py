@@ -28,6 +28,7 @@ def write_bundle(
     *,
     name: str,
     description: str,
+    calibration: tuple[float, float] = (1.0, 0.0),
     quality: Mapping[str, Any],
     speed: Mapping[str, Any],
 ) -> None:
@@ -35,6 +36,7 @@ def write_bundle(
 
     Args:
         graph: the ONNX file.
+        calibration: scale and offset (`fastcap.evaluation.calibration.fit_calibration`); the default changes nothing.
         quality, speed: measured figures, each with what is needed to measure them again.
     """
     aside = directory.with_name(f".{directory.name}.writing")
@@ -48,7 +50,7 @@ def write_bundle(
         content = (aside / file).read_bytes()
         files[file] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     manifest = {
-        "format": 1,
+        "format": 2,
         "kind": "parallel",
         "name": name,
         "description": description,
@@ -79,6 +81,7 @@ def write_bundle(
                 "long": [min(LONG, high), high],
             },
         },
+        "calibration": {"scale": calibration[0], "offset": calibration[1]},
         "files": files,
         "quality": dict(quality),
         "speed": dict(speed),

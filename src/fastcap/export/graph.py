@@ -26,7 +26,7 @@ from fastcap.tokens import MASK
 
 __all__ = ["INPUTS", "OUTPUTS", "Agreement", "Parts", "assemble", "compare", "export_parts", "open_graph"]
 
-INPUTS = ("images", "length_range", "candidates")
+INPUTS = ("images", "length_range", "candidates", "penalties")
 OUTPUTS = ("token_ids", "lengths", "confidences", "token_confidences")
 CARRIED = ("token_ids", "probabilities", "scores", "masked")  # from one pass to the next
 LAYOUT = ("rows_lengths", "rows_row", "rows_step")
@@ -52,13 +52,16 @@ class Encode(nn.Module):
         self.model = model
         self.packed = PackedDecoder(model.decoder, model.refiner)
 
-    def forward(self, images: Tensor, length_range: Tensor, candidates: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        self, images: Tensor, length_range: Tensor, candidates: Tensor, penalties: Tensor
+    ) -> tuple[Tensor, ...]:
         image = self.model.encode(images)
         lengths, log_p = self.model.length_predictor.choose(image.pooled, length_range, candidates)
         layout = Layout.of(lengths[0])
         kept = self.packed.begin(layout)
         masked = kept.token_ids == MASK
-        return (log_p[0], *layout, *kept, masked, *flatten(self.model.decoder.prepare(image)))
+        bias = self.packed.bias(penalties)
+        return (log_p[0], *layout, *kept, masked, bias, *flatten(self.model.decoder.prepare(image)))
 
 
 class Refine(nn.Module):
@@ -79,11 +82,12 @@ class Refine(nn.Module):
         lengths: Tensor,
         row: Tensor,
         step: Tensor,
+        bias: Tensor,
         *state: Tensor,
     ) -> tuple[Tensor, ...]:
         kept = Packed(token_ids, probabilities, scores)
         layout = Layout(lengths, row, step)
-        kept, masked = self.packed.refine(unflatten(self.model, state), layout, kept, masked, index + 1)
+        kept, masked = self.packed.refine(unflatten(self.model, state), layout, bias, kept, masked, index + 1)
         return (*kept, masked)
 
 
@@ -153,20 +157,22 @@ def export_parts(model: CaptionModel, folder: Path) -> Parts:
     images = torch.zeros(1, model.config.image_size, model.config.image_size, 3, dtype=torch.uint8)
     limits = torch.tensor([1, model.config.max_length])
     encode = Encode(model)
+    asked = (images, limits, torch.tensor([3]), torch.zeros(model.config.vocab_size))
     with torch.no_grad():
-        log_p, *begun = encode(images, limits, torch.tensor([3]))
+        log_p, *begun = encode(*asked)
     layout, carried, state_values = begun[:3], begun[3 : 3 + len(CARRIED)], begun[3 + len(CARRIED) :]
+    bias, *state_values = state_values
     state = [f"state{i}" for i in range(len(state_values))]
     trace(
         encode,
-        (images, limits, torch.tensor([3])),
+        asked,
         parts.encode,
         INPUTS,
-        ("log_p", *LAYOUT, *CARRIED, *state),
+        ("log_p", *LAYOUT, *CARRIED, "bias", *state),
     )
-    inputs = (torch.tensor(1), *carried, *layout, *state_values)
+    inputs = (torch.tensor(1), *carried, *layout, bias, *state_values)
     outputs = tuple(f"new_{name}" for name in CARRIED)
-    trace(Refine(model), inputs, parts.refine, ("index", *CARRIED, *LAYOUT, *state), outputs)
+    trace(Refine(model), inputs, parts.refine, ("index", *CARRIED, *LAYOUT, "bias", *state), outputs)
     trace(Rank(model), (*carried[:3], log_p, *layout, *state_values), parts.rank, (*RANKED, *LAYOUT, *state), OUTPUTS)
     graph = onnx.load(str(parts.encode))
     fold_padding(graph)
@@ -254,7 +260,7 @@ def hoist(graph: onnx.GraphProto, varying: Sequence[str]) -> tuple[list[onnx.Nod
     changing = set(varying)
     fixed, repeated = [], []
     for node in graph.node:
-        if changing.isdisjoint(node.input):
+        if changing.isdisjoint(read_by(node)):
             fixed.append(node)
         else:
             repeated.append(node)
@@ -302,10 +308,15 @@ def merge_equal(graph: onnx.GraphProto) -> None:
 def read_names(graph: onnx.GraphProto) -> Iterator[str]:
     """Names of all tensors that nodes read, those in loop bodies included."""
     for node in graph.node:
-        yield from node.input
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                yield from read_names(attribute.g)
+        yield from read_by(node)
+
+
+def read_by(node: onnx.NodeProto) -> Iterator[str]:
+    """Names of all tensors that a node reads, itself or in loop bodies."""
+    yield from node.input
+    for attribute in node.attribute:
+        if attribute.type == onnx.AttributeProto.GRAPH:
+            yield from read_names(attribute.g)
 
 
 def rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
@@ -414,7 +425,12 @@ def compare(model: CaptionModel, graph: onnxruntime.InferenceSession, images: np
     equal, difference = 0, 0.0
     ours: Captions = model(torch.from_numpy(images), limits, count)
     for index in range(len(images)):
-        feeds = {"images": images[index, None], "length_range": limits.numpy(), "candidates": count.numpy()}
+        feeds = {
+            "images": images[index, None],
+            "length_range": limits.numpy(),
+            "candidates": count.numpy(),
+            "penalties": np.zeros(model.config.vocab_size, np.float32),
+        }
         theirs = dict(zip(OUTPUTS, graph.run(list(OUTPUTS), feeds), strict=True))
         if same_caption(ours.token_ids[index, 0], theirs["token_ids"][0, 0]):
             equal += 1

@@ -61,6 +61,7 @@ class ICMRDecoder(nn.Module):
         lengths: Tensor,
         width: int | Tensor,
         passes: int | None = None,
+        penalties: Tensor | None = None,
     ) -> Refined:
         """The captions after all passes, or the first `passes`.
 
@@ -68,10 +69,11 @@ class ICMRDecoder(nn.Module):
             decoder: read in parallel, on what it has prepared of B images.
             lengths: (R,) in 1..width.
             width: T, the columns to decode.
+            penalties: (V,), added to the logits: a large negative number rules a token out.
         """
         kept, masked = self.begin(lengths, width)
         for done in range(1, (passes or self.passes) + 1):
-            kept, masked = self.refine(decoder, image_state, kept, masked, lengths, done)
+            kept, masked = self.refine(decoder, image_state, kept, masked, lengths, done, penalties)
         return kept
 
     def begin(self, lengths: Tensor, width: int | Tensor) -> tuple[Refined, Tensor]:
@@ -91,11 +93,14 @@ class ICMRDecoder(nn.Module):
         masked: Tensor,
         lengths: Tensor,
         done: int | Tensor,
+        penalties: Tensor | None = None,
     ) -> tuple[Refined, Tensor]:
         """Pass number `done` (1..T): predict what is masked, keep the better caption, mask for the next pass."""
         padded = torch.arange(masked.shape[1], device=lengths.device) >= lengths[:, None]
         token_ids = kept.token_ids.masked_fill(masked, self.mask_id)
-        token_ids, probabilities = self.predict(decoder, image_state, token_ids, kept.probabilities, masked, lengths)
+        token_ids, probabilities = self.predict(
+            decoder, image_state, token_ids, kept.probabilities, masked, lengths, penalties
+        )
         scores = probabilities.clamp(min=1e-9).log().masked_fill(padded, 0.0).sum(dim=-1) / lengths
         better = scores > kept.scores
         kept = Refined(
@@ -114,11 +119,13 @@ class ICMRDecoder(nn.Module):
         probabilities: Tensor,
         masked: Tensor,
         lengths: Tensor,
+        penalties: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Fill the masked positions; a token equal to its left neighbour gives way to the second choice."""
         logits = decoder.logits(token_ids, image_state, causal=False, lengths=lengths)
+        barred = self.barred if penalties is None else self.barred + penalties
         # ranked as logarithms: where probabilities underflow to 0, a barred token would tie with the second choice
-        log_p, choice = (logits + self.barred).log_softmax(dim=-1).topk(2, dim=-1)
+        log_p, choice = (logits + barred).log_softmax(dim=-1).topk(2, dim=-1)
         p = log_p.exp()
         token_ids = torch.where(masked, choice[..., 0], token_ids)
         probabilities = torch.where(masked, p[..., 0], probabilities)

@@ -122,8 +122,12 @@ class PackedDecoder:
         scores = torch.full_like(layout.lengths, -torch.inf, dtype=self.refiner.barred.dtype)
         return Packed(token_ids, torch.ones_like(token_ids, dtype=scores.dtype), scores)
 
+    def bias(self, penalties: Tensor) -> Tensor:
+        """What is added to the logits of the vocabulary, (V,): the decoder's bias, the bars and the penalties."""
+        return self.decoder.bias + self.refiner.barred + penalties
+
     def refine(
-        self, state: ImageState, layout: Layout, kept: Packed, masked: Tensor, done: int | Tensor
+        self, state: ImageState, layout: Layout, bias: Tensor, kept: Packed, masked: Tensor, done: int | Tensor
     ) -> tuple[Packed, Tensor]:
         """`ICMRDecoder.refine`: pass number `done` (1..), and where to mask next, (N,)."""
         lengths, row, step = layout
@@ -134,8 +138,7 @@ class PackedDecoder:
         hidden = self.hidden(decoder.embedding(token_ids) * decoder.d_model**0.5 + placed, seen, state)
         # only what is masked needs the vocabulary; position 0 is there so that nothing is never empty
         asked = torch.cat([masked.nonzero()[:, 0], torch.zeros_like(row[:1])])
-        barred = decoder.bias + self.refiner.barred
-        logits = hidden.index_select(0, asked) @ decoder.embedding.weight.t() + barred
+        logits = F.linear(hidden.index_select(0, asked), decoder.embedding.weight, bias)
         log_p, choice = logits.log_softmax(dim=-1).topk(2, dim=-1)
         place = torch.cumsum(masked.long(), dim=0) - 1  # of a masked position in `asked`; elsewhere it does not matter
         place = place.clamp(min=0)
@@ -173,7 +176,8 @@ class PackedDecoder:
         seen = (row[:, None] == row) & (step <= step[:, None])
         x = decoder.embedding(read) * decoder.d_model**0.5 + decoder.position[step] + state.context
         hidden = self.hidden(x, HIDDEN * (~seen).to(x.dtype), state)
-        log_p = decoder.project(hidden).log_softmax(dim=-1).gather(1, targets[:, None])
+        logits = F.linear(hidden, decoder.embedding.weight, decoder.bias)
+        log_p = logits.log_softmax(dim=-1).gather(1, targets[:, None])
         member = (torch.arange(lengths.shape[0], device=row.device)[:, None] == row).to(x.dtype)
         return (member @ log_p)[:, 0] / (lengths + 1)
 

@@ -16,17 +16,36 @@ from fastcap.tokens import BOS, EOS, MASK, PAD
 if TYPE_CHECKING:
     from fastcap.decoder.moe_decoder import ImageState, MoEDecoder
 
-__all__ = ["balance_loss", "causal_loss", "length_loss", "mask_tokens", "masked_loss"]
+__all__ = [
+    "balance_loss",
+    "causal_loss",
+    "length_loss",
+    "mask_tokens",
+    "masked_loss",
+    "read_causally",
+    "read_masked",
+]
 
 
-def causal_loss(decoder: MoEDecoder, state: ImageState, token_ids: Tensor, lengths: Tensor, smoothing: float) -> Tensor:
-    """Next-token cross-entropy of token_ids (R, T), padded, whose lengths are (R,); the end mark is a target too."""
+def read_causally(decoder: MoEDecoder, state: ImageState, token_ids: Tensor) -> Tensor:
+    """Hidden states (R, T + 1, D) of which the t-th predicts token t of token_ids (R, T), or the end mark."""
     begin = torch.full_like(token_ids[:, :1], BOS)
-    inputs = torch.cat([begin, token_ids], dim=1)
+    return decoder.hidden(torch.cat([begin, token_ids], dim=1), state, causal=True)
+
+
+def read_masked(decoder: MoEDecoder, state: ImageState, token_ids: Tensor, lengths: Tensor, masked: Tensor) -> Tensor:
+    """Hidden states (R, T, D) of token_ids (R, T) with those that are `masked` (R, T) hidden, read all at once."""
+    return decoder.hidden(token_ids.masked_fill(masked, MASK), state, causal=False, lengths=lengths)
+
+
+def causal_loss(decoder: MoEDecoder, hidden: Tensor, token_ids: Tensor, lengths: Tensor, smoothing: float) -> Tensor:
+    """Next-token cross-entropy of token_ids (R, T), padded, whose lengths are (R,); the end mark is a target too.
+
+    `hidden` is what `read_causally` gives.
+    """
     targets = F.pad(token_ids, (0, 1), value=PAD)
     targets = targets.scatter(1, lengths[:, None], EOS)
     known = torch.arange(targets.shape[1], device=targets.device) <= lengths[:, None]
-    hidden = decoder.hidden(inputs, state, causal=True)
     return F.cross_entropy(decoder.project(hidden[known]), targets[known], label_smoothing=smoothing)
 
 
@@ -39,16 +58,11 @@ def mask_tokens(token_ids: Tensor, lengths: Tensor, generator: torch.Generator) 
     return (rank < count[:, None]) & inside
 
 
-def masked_loss(
-    decoder: MoEDecoder,
-    state: ImageState,
-    token_ids: Tensor,
-    lengths: Tensor,
-    masked: Tensor,
-    smoothing: float,
-) -> Tensor:
-    """Cross-entropy of the masked tokens given the others (Ghazvininejad et al. 2019); `masked` is (R, T)."""
-    hidden = decoder.hidden(token_ids.masked_fill(masked, MASK), state, causal=False, lengths=lengths)
+def masked_loss(decoder: MoEDecoder, hidden: Tensor, token_ids: Tensor, masked: Tensor, smoothing: float) -> Tensor:
+    """Cross-entropy of the masked tokens given the others (Ghazvininejad et al. 2019); `masked` is (R, T).
+
+    `hidden` is what `read_masked` gives.
+    """
     return F.cross_entropy(decoder.project(hidden[masked]), token_ids[masked], label_smoothing=smoothing)
 
 

@@ -8,8 +8,8 @@
   not constant.
 - The token embedding and the output matrix are each other's transpose: stored once.
 
-Weights keep 7 bits (-64..63) wherever x86 without VNNI would sum 8-bit products in 16 bits and saturate: a model must
-answer alike on every machine.
+Weights keep 7 bits (convolutions -64..64, products -63..63) wherever x86 without VNNI would sum 8-bit products in 16
+bits and saturate: a model must answer alike on every machine.
 """
 
 from __future__ import annotations
@@ -309,7 +309,7 @@ def share_embedding(graph: onnx.GraphProto) -> None:
         matrix = next((t for t in tables.values() if t.data_type == TensorProto.INT8 and tuple(t.dims) == shape), None)
         if matrix is None:
             continue
-        table, scale, out = f"{weight.name}_int8", matrix.name.removesuffix("_int8") + "_scale", node.output[0]
+        table, scale, out = f"{weight.name}_table", matrix.name.removesuffix("_int8") + "_scale", node.output[0]
         added.append(numpy_helper.from_array(np.ascontiguousarray(numpy_helper.to_array(matrix).T), table))
         replaced[out] = [
             helper.make_node("Gather", [table, node.input[1]], [f"{out}_int8"], axis=0),  # (N, D)

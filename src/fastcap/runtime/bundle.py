@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -21,9 +22,18 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
     from tokenizers import Tokenizer
 
-__all__ = ["Bundle", "Decoding", "Preprocessing", "Vocabulary", "available_models", "find_model", "nearest"]
+__all__ = [
+    "Bundle",
+    "Calibration",
+    "Decoding",
+    "Preprocessing",
+    "Vocabulary",
+    "available_models",
+    "find_model",
+    "nearest",
+]
 
-FORMAT = 1
+FORMAT = 2
 KINDS = ("parallel",)
 MAX_MANIFEST_BYTES = 2**20
 MAX_FILE_BYTES = 512 * 2**20
@@ -33,7 +43,12 @@ _MODELS = Path(__file__).resolve().parent.parent / "models"
 _REQUIRED_FILES = ("model.onnx", "tokenizer.json")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.(onnx|json)")
 _SPECIAL_TOKENS = ("pad", "bos", "eos", "mask", "unk")
-_INPUTS = {"images": "tensor(uint8)", "length_range": "tensor(int64)", "candidates": "tensor(int64)"}
+_INPUTS = {
+    "images": "tensor(uint8)",
+    "length_range": "tensor(int64)",
+    "candidates": "tensor(int64)",
+    "penalties": "tensor(float)",
+}
 _OUTPUTS = {
     "token_ids": "tensor(int64)",
     "lengths": "tensor(int64)",
@@ -77,6 +92,20 @@ class Decoding:
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """How a caption's probability becomes its confidence: `sigmoid(scale * logit(p) + offset)`, fitted so that the
+    confidence is the share of the caption's content words that people use as well."""
+
+    scale: float
+    offset: float
+
+    def confidence(self, probability: float) -> float:
+        """From 0 to 1, in the order of the probabilities."""
+        p = min(max(probability, 1e-6), 1 - 1e-6)
+        return 1 / (1 + math.exp(-min(max(self.scale * math.log(p / (1 - p)) + self.offset, -30), 30)))
+
+
+@dataclass(frozen=True)
 class Bundle:
     """A verified model directory. `bytes` is the size of its files on disk, `model.json` left out.
 
@@ -91,6 +120,7 @@ class Bundle:
     preprocessing: Preprocessing
     vocabulary: Vocabulary
     decoding: Decoding
+    calibration: Calibration
     bytes: int
     quality: Mapping[str, Any]
     speed: Mapping[str, Any]
@@ -115,6 +145,7 @@ class Bundle:
             preprocessing=_preprocessing(fields.section("preprocessing")),
             vocabulary=_vocabulary(fields.section("vocabulary")),
             decoding=_decoding(fields.section("decoding")),
+            calibration=_calibration(fields.section("calibration")),
             bytes=_verify_files(folder, fields.section("files")),
             quality=fields.table("quality"),
             speed=fields.table("speed"),
@@ -280,6 +311,12 @@ def _decoding(fields: _Fields) -> Decoding:
     return values
 
 
+def _calibration(fields: _Fields) -> Calibration:
+    values = Calibration(fields.number("scale", 1e-3, 100), fields.number("offset", -100, 100))
+    fields.done()
+    return values
+
+
 def _verify_files(folder: Path, fields: _Fields) -> int:
     """Compare every file with the manifest; returns their size in bytes. All problems in one message."""
     for name in (*_REQUIRED_FILES, *fields.values):
@@ -342,6 +379,12 @@ class _Fields:
         if type(value) is not int or not low <= value <= high:
             self.fail(key, value, f"a whole number from {low} to {high}")
         return value
+
+    def number(self, key: str, low: float, high: float) -> float:
+        value = self.take(key)
+        if type(value) not in (int, float) or not low <= value <= high:
+            self.fail(key, value, f"a number from {low} to {high}")
+        return float(value)
 
     def text(self, key: str, default: str | None = None) -> str:
         value = self.take(key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Sequence
@@ -14,12 +15,13 @@ import numpy as np
 from fastcap.errors import ConfigError, ModelFileError
 from fastcap.runtime.bundle import Bundle, find_model, nearest
 from fastcap.runtime.images import ImageSource, load_image
+from fastcap.runtime.neutral import neutral_penalties, neutralise
 from fastcap.runtime.text import decode, word_count
 
 __all__ = ["Candidate", "Caption", "Captioner", "Token"]
 
 _OUTPUTS = ["token_ids", "lengths", "confidences", "token_confidences"]
-_BATCH = 8  # pictures a run; more gain nothing on a CPU and cost memory
+_BATCH = 8  # pictures loaded before they are captioned; more only cost memory
 _WORD_SPREAD = 4  # a word is one token or a few: captions of n words have about n to n + 4 tokens
 
 
@@ -32,7 +34,7 @@ class Token(NamedTuple):
 
 @dataclass(frozen=True)
 class Candidate:
-    """One wording; `confidence` from 0 to 1."""
+    """One wording; `confidence` from 0 to 1, about the share of its content words that people would use as well."""
 
     text: str
     confidence: float
@@ -65,6 +67,7 @@ class Captioner:
         self.bundle = bundle
         self._session = bundle.session(threads)
         self._tokenizer = bundle.tokenizer()
+        self._no_penalties = np.zeros(bundle.vocabulary.size, np.float32)
 
     @classmethod
     def open(cls, name_or_dir: str | os.PathLike[str], threads: int = 1) -> Captioner:
@@ -73,11 +76,18 @@ class Captioner:
 
     @overload
     def caption(
-        self, images: list[Any] | tuple[Any, ...], *, length: str | int = ..., candidates: int = ...
+        self,
+        images: list[Any] | tuple[Any, ...],
+        *,
+        length: str | int = ...,
+        candidates: int = ...,
+        neutral: bool = ...,
     ) -> list[Caption]: ...
 
     @overload
-    def caption(self, images: ImageSource, *, length: str | int = ..., candidates: int = ...) -> Caption: ...
+    def caption(
+        self, images: ImageSource, *, length: str | int = ..., candidates: int = ..., neutral: bool = ...
+    ) -> Caption: ...
 
     def caption(
         self,
@@ -85,6 +95,7 @@ class Captioner:
         *,
         length: str | int = "normal",
         candidates: int = 1,
+        neutral: bool = False,
     ) -> Caption | list[Caption]:
         """Caption one picture, or a list or tuple of them (a list comes back, in order).
 
@@ -95,10 +106,12 @@ class Captioner:
         words is chosen, the most confident if several; if none has, the nearest.
         `candidates`: how many different wordings to return at most; fewer when wordings coincide or when
         the length leaves no more. The model's default number is decoded in any case, and the best wins.
+        `neutral`: say nothing of anybody's gender; see `fastcap.runtime.neutral`. `tokens` are those that the
+        decoder chose, also where a gendered word that it spelt from pieces was replaced in `text`.
 
         Raises ImageError for a bad picture, ConfigError for a length or a number out of range.
         """
-        plan = self._plan(length, candidates)
+        plan = self._plan(length, candidates, neutral)
         if not isinstance(images, (list, tuple)):
             return self._caption_batch([images], plan)[0]
         captions: list[Caption] = []
@@ -106,12 +119,14 @@ class Captioner:
             captions += self._caption_batch(images[start : start + _BATCH], plan)
         return captions
 
-    def caption_pixels(self, pixels: np.ndarray, *, length: str | int = "normal", candidates: int = 1) -> list[Caption]:
+    def caption_pixels(
+        self, pixels: np.ndarray, *, length: str | int = "normal", candidates: int = 1, neutral: bool = False
+    ) -> list[Caption]:
         """Caption pictures that are already at the model's size: uint8 RGB (B,H,W,3), as `load_image` gives.
 
         Raises ConfigError for a length, a number of candidates or an array that does not fit.
         """
-        plan = self._plan(length, candidates)
+        plan = self._plan(length, candidates, neutral)
         size = self.bundle.preprocessing
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != (size.height, size.width, 3):
             raise ConfigError(
@@ -143,6 +158,7 @@ class Captioner:
             "images": picture,
             "length_range": np.array([plan.low, plan.high], np.int64),
             "candidates": np.array([plan.decoded], np.int64),
+            "penalties": self._neutral_penalties if plan.neutral else self._no_penalties,
         }
         path = self.bundle.folder / "model.onnx"
         try:
@@ -150,16 +166,16 @@ class Captioner:
         except Exception as error:  # onnxruntime's exception types share no base of their own
             reason = str(error).partition("\n")[0]
             raise ModelFileError(f"{path}: failed while running ({reason})") from error
-        self._check_outputs(path, outputs, 1, plan)
+        self._check_outputs(path, outputs, plan)
         return [output[0] for output in outputs]
 
-    def _check_outputs(self, path: Path, outputs: list[np.ndarray], images: int, plan: _Plan) -> None:
+    def _check_outputs(self, path: Path, outputs: list[np.ndarray], plan: _Plan) -> None:
         """A graph of the right signature can still return nonsense; say so before it is read."""
         token_ids, size = outputs[0], self.bundle.vocabulary.size
         shapes = [output.shape for output in outputs]
-        expected = (images, plan.decoded, *token_ids.shape[2:3])
+        expected = (1, plan.decoded, *token_ids.shape[2:3])
         if shapes != [expected, expected[:2], expected[:2], expected]:
-            raise ModelFileError(f"{path}: outputs have shapes {shapes}; expected B={images} K={plan.decoded}")
+            raise ModelFileError(f"{path}: outputs have shapes {shapes}; expected B=1 K={plan.decoded}")
         if ((token_ids < 0) | (token_ids >= size)).any():
             raise ModelFileError(f"{path}: token ids outside 0 to {size - 1}")
 
@@ -172,26 +188,30 @@ class Captioner:
         token_confidences: np.ndarray,  # (K,T)
     ) -> list[Candidate]:
         """The different wordings of one picture, best first."""
-        found: dict[str, Candidate] = {}
-        for ids, length, confidence, parts in zip(
-            token_ids.tolist(),
-            lengths.tolist(),
-            confidences.tolist(),
-            token_confidences.tolist(),
-            strict=True,
-        ):
+        found: dict[str, int] = {}
+        for row, (ids, length) in enumerate(zip(token_ids.tolist(), lengths.tolist(), strict=True)):
             text = decode(ids[:length], self._tokenizer)
-            if text not in found:
-                pieces = (self._tokenizer.decode([token]) for token in ids[:length])
-                tokens = tuple(Token(piece, part) for piece, part in zip(pieces, parts, strict=False))
-                found[text] = Candidate(text, confidence, tokens)
-        wordings = list(found.values())
+            if plan.neutral:
+                text = neutralise(text)  # what was spelt from smaller pieces than words
+            found.setdefault(text, row)
+        texts = list(found)
         if plan.words is not None:
             wanted = plan.words
-            wordings.sort(key=lambda candidate: abs(word_count(candidate.text) - wanted))
-        return wordings[: plan.returned]
+            texts.sort(key=lambda text: abs(word_count(text) - wanted))
+        wordings = []
+        for text in texts[: plan.returned]:
+            row = found[text]
+            pieces = [self._tokenizer.decode([token]) for token in token_ids[row, : lengths[row]].tolist()]
+            tokens = tuple(map(Token, pieces, token_confidences[row].tolist()))
+            confidence = self.bundle.calibration.confidence(float(confidences[row]))
+            wordings.append(Candidate(text, confidence, tokens))
+        return wordings
 
-    def _plan(self, length: str | int, candidates: int) -> _Plan:
+    @functools.cached_property
+    def _neutral_penalties(self) -> np.ndarray:
+        return neutral_penalties(self._tokenizer)
+
+    def _plan(self, length: str | int, candidates: int, neutral: bool = False) -> _Plan:
         limits = self.bundle.decoding
         if type(candidates) is not int or not 1 <= candidates <= limits.max_candidates:
             raise ConfigError(
@@ -215,7 +235,7 @@ class Captioner:
             words = low = length
             decoded = min(max(candidates, _WORD_SPREAD + 1), limits.max_candidates)
             high = min(low + decoded - 1, limits.max_length)
-        return _Plan(low, high, min(decoded, high - low + 1), candidates, words)
+        return _Plan(low, high, min(decoded, high - low + 1), candidates, words, neutral)
 
 
 class _Plan(NamedTuple):
@@ -226,3 +246,4 @@ class _Plan(NamedTuple):
     decoded: int
     returned: int
     words: int | None
+    neutral: bool

@@ -135,11 +135,8 @@ class SiblingPool:
         """Read `data.siblings`.
 
         Raises:
-            ConfigError: the setting is empty.
-            DataError: the file is missing, damaged, or not a multiple of five lines.
+            DataError: the file is missing, damaged, not a multiple of five lines, or has no caption that fits.
         """
-        if not data.siblings:
-            raise ConfigError("a stage learns from words, but data.siblings names no caption file")
         lines = list(read_lines(data, data.siblings, "data.siblings"))
         if not lines or len(lines) % SIBLINGS:
             raise DataError(
@@ -149,7 +146,8 @@ class SiblingPool:
         groups = (token_ids[i : i + SIBLINGS] for i in range(0, len(lines), SIBLINGS))
         fitting = ([ids for ids in group if 1 <= len(ids) <= max_length] for group in groups)
         self.groups = [group for group in fitting if group]
-        self.max_length = max_length
+        if not self.groups:
+            raise DataError(f"{data.siblings} has no caption of at most {max_length} tokens (setting data.siblings)")
 
     def draw(
         self, index: int, count: int, n_cells: int, rng: np.random.Generator

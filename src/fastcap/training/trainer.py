@@ -28,8 +28,8 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
-from fastcap.checkpoint import load_tensors, save_checkpoint
-from fastcap.config import StageConfig, TrainConfig
+from fastcap.checkpoint import load_checkpoint, load_tensors, save_checkpoint
+from fastcap.config import LOSSES, ModelConfig, StageConfig, TrainConfig
 from fastcap.data.augment import augment
 from fastcap.data.batching import pad_tokens
 from fastcap.data.cache import ImageCache
@@ -39,8 +39,17 @@ from fastcap.evaluation.cider import CiderD
 from fastcap.evaluation.ptb import ptb_tokens
 from fastcap.generation.autoregressive import beam_search
 from fastcap.layers import ImageTokens
-from fastcap.losses.language import balance_loss, causal_loss, length_loss, mask_tokens, masked_loss
+from fastcap.losses.language import (
+    balance_loss,
+    causal_loss,
+    length_loss,
+    mask_tokens,
+    masked_loss,
+    read_causally,
+    read_masked,
+)
 from fastcap.losses.reward import reward_loss
+from fastcap.losses.scr import agreement, consistency_loss
 from fastcap.model import CaptionModel, TorchStepper
 from fastcap.quantization.fake import rounded_weights
 from fastcap.tokens import BOS, EOS, MASK, PAD, SPECIAL_TOKENS
@@ -70,7 +79,7 @@ class TrainingStep(nn.Module):
         self.model = model
 
     def forward(self, batch: dict[str, Tensor], stage: StageConfig, reward: Any, seed: int) -> dict[str, Tensor]:
-        """The losses of a batch by name, unweighted; those of weight 0 are not computed."""
+        """The losses of a batch by name, unweighted, and figures to watch; what no loss needs is not computed."""
         model, generator = self.model, torch.Generator().manual_seed(seed)
         backbone = model.backbone
         if "words" in batch:
@@ -87,11 +96,17 @@ class TrainingStep(nn.Module):
         losses = {"balance": balance_loss(state)}
         if stage.length:
             losses["length"] = length_loss(model.length_predictor(image.pooled), batch["length_target"])
-        if stage.causal:
-            losses["causal"] = causal_loss(model.decoder, state, token_ids, lengths, stage.smoothing)
-        if stage.masked:
+        if stage.causal or stage.consistency:
+            causal = read_causally(model.decoder, state, token_ids)
+            losses["causal"] = causal_loss(model.decoder, causal, token_ids, lengths, stage.smoothing)
+        if stage.masked or stage.consistency:
             masked = mask_tokens(token_ids, lengths, generator)
-            losses["masked"] = masked_loss(model.decoder, state, token_ids, lengths, masked, stage.smoothing)
+            parallel = read_masked(model.decoder, state, token_ids, lengths, masked)
+            losses["masked"] = masked_loss(model.decoder, parallel, token_ids, masked, stage.smoothing)
+        if stage.consistency:
+            both = [model.decoder.project(hidden[:, : masked.shape[1]][masked]) for hidden in (causal, parallel)]
+            losses["consistency"] = consistency_loss(*both)
+            losses["agreement"] = agreement(*both)  # a figure to watch, not a loss: it has no weight
         if stage.reward:
             losses["reward"], losses["cider_sampled"] = self.reward(
                 image, state, lengths, stage.samples, reward, generator
@@ -155,7 +170,8 @@ class Trainer:
         if latest is not None:
             self.check_recipe(latest, accept_changes)
         parts = read_examples(config.data, "train")
-        self.tokenizer = self.load_tokenizer(latest, parts)
+        beginning = load_checkpoint(config.init) if config.init and latest is None else None
+        self.tokenizer = beginning[1] if beginning else self.load_tokenizer(latest, parts)
         # a small data set fills fewer entries than asked for; the model has as many as the tokenizer
         self.model_config = dataclasses.replace(config.model, vocab_size=self.tokenizer.get_vocab_size())
         self.pool = CaptionPool.build(parts, self.tokenizer, config.model.max_length)
@@ -165,7 +181,10 @@ class Trainer:
         self.val_images = ImageCache(Path(config.data.cache) / f"val-{config.model.image_size}", self.images.size)
         self.val_images.build(self.val_paths)
         self.model = CaptionModel(self.model_config)
-        if latest is None and config.data.teacher:
+        if beginning is not None:
+            self.check_architecture(beginning[0].config)
+            self.load_weights(beginning[0].state_dict(), config.init)
+        elif latest is None and config.data.teacher:
             initialise_from_mobilenetv2(self.model.backbone, Path(config.data.root) / config.data.teacher)
         self.model.to(self.device)
         self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
@@ -320,7 +339,7 @@ class Trainer:
         eligible = self.prepare_stage(stage)
         optimizer = self.build_optimizer(stage)
         module, optimizer = self.accelerator.prepare(TrainingStep(self.model).train(), optimizer)
-        weights = {name: getattr(stage, name) for name in ("causal", "masked", "length", "balance", "reward")}
+        weights = {name: getattr(stage, name) for name in LOSSES}
         spent, done = time.perf_counter(), 0
         with self.progress() as progress:
             task = progress.add_task(stage.name, total=stage.steps, completed=self.step, status="")
@@ -449,6 +468,15 @@ class Trainer:
                 "or resume all the same with --accept-changes"
             )
 
+    def check_architecture(self, theirs: ModelConfig) -> None:
+        """Refuse to begin with the weights of another architecture: some differences fit every tensor."""
+        ours = self.model_config
+        decoder = dataclasses.replace(theirs.decoder, dropout=ours.decoder.dropout)
+        if dataclasses.replace(theirs, decoder=decoder, generation=ours.generation) != ours:
+            raise ModelFileError(
+                f"{self.config.init} does not fit the recipe's model: its settings differ; see config.json"
+            )
+
     def save(self, optimizer: Any = None) -> None:
         """Write a checkpoint that resumes exactly, and delete all but the last `keep_last`."""
         if not self.accelerator.is_main_process:
@@ -488,13 +516,8 @@ class Trainer:
         state = load_tensors(latest / "training.safetensors")
         average = load_tensors(latest / "model.safetensors")
         weights = {name.removeprefix("weights:"): value for name, value in state.items() if name.startswith("weights:")}
-        try:
-            self.model.load_state_dict(average)
-            self.model.load_state_dict(weights)
-        except RuntimeError as error:
-            raise ModelFileError(
-                f"{latest} does not fit the recipe's model: {' '.join(str(error).split())}; choose another output"
-            ) from error
+        for found in (average, weights):
+            self.load_weights(found, latest)
         self.average = {name: value.to(self.device) for name, value in average.items()}
         self.moments = {
             name.removeprefix("moments:"): value if name.endswith(":step") else value.to(self.device)
@@ -504,6 +527,16 @@ class Trainer:
         if position.get("scaler") and self.accelerator.scaler:
             self.accelerator.scaler.load_state_dict(position["scaler"])
         console.print(f"resuming from {latest}")
+
+    def load_weights(self, weights: dict[str, Tensor], source: Path | str) -> None:
+        """Give the model weights that were found in `source`."""
+        try:
+            self.model.load_state_dict(weights)
+        except RuntimeError as error:
+            raise ModelFileError(
+                f"{source} does not fit the recipe's model: {' '.join(str(error).split())}; "
+                "choose another output or init"
+            ) from error
 
     # Logs
 
@@ -563,8 +596,8 @@ def uninterrupted() -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for interrupt, handler in before.items():
+            signal.signal(interrupt, handler)
     for number in held:
         signal.raise_signal(number)
 

@@ -1,0 +1,84 @@
+"""Is a caption as right as its confidence says?
+
+What a picture shows can be said in many ways, so no caption is simply correct. What can be counted is its support: the
+share of its content words that at least one of the people who described the picture used as well. A calibrated
+confidence of 0.7 means that, over many captions, 70 % of the content words are supported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fastcap.evaluation.ptb import ptb_tokens
+from fastcap.evaluation.stem import stem
+
+__all__ = ["calibration_error", "fit_calibration", "reliability", "support"]
+
+BINS = 10
+SMALLEST_SCALE = 0.05
+FUNCTION_WORDS = frozenset(
+    """
+    a an the this that these those some and or but nor of in on at to with by for from into onto over under up down out
+    off near next through across along around is are was were be been being am has have having do does doing it its he
+    she they them him her his their there here as while who which what where when one other another each very
+    """.split()  # noqa: SIM905 (a word a line buries the file)
+)
+
+
+def support(caption: str, references: Sequence[str]) -> float:
+    """The share of a caption's content words, by their stems, that a reference has too: 0 to 1; 0 without any."""
+    words = {stem(word) for word in ptb_tokens(caption) if word not in FUNCTION_WORDS}
+    known = {stem(word) for reference in references for word in ptb_tokens(reference)}
+    return len(words & known) / len(words) if words else 0.0
+
+
+def fit_calibration(confidences: Sequence[float], supports: Sequence[float]) -> tuple[float, float]:
+    """Scale and offset of `sigmoid(scale * logit(confidence) + offset)`, fitted to the supports by maximum likelihood
+    (Platt 1999, here with shares in place of classes).
+
+    Raises:
+        ValueError: fewer than two confidences, or not as many as supports.
+    """
+    if len(confidences) != len(supports) or len(confidences) < 2:
+        raise ValueError(f"{len(confidences)} confidences and {len(supports)} supports; needed: as many, 2 or more")
+    p = np.clip(np.asarray(confidences, np.float64), 1e-6, 1 - 1e-6)
+    x = np.stack([np.log(p / (1 - p)), np.ones(len(p))], axis=1)
+    y = np.asarray(supports, np.float64)
+    fitted = maximise(x, y, np.array([1.0, 0.0]), free=[0, 1])
+    if fitted[0] < SMALLEST_SCALE:  # less would forget or reverse the order of captions
+        fitted = maximise(x, y, np.array([SMALLEST_SCALE, 0.0]), free=[1])
+    scale, offset = np.clip(fitted, [SMALLEST_SCALE, -30], [30, 30])
+    return float(scale), float(offset)
+
+
+def maximise(x: np.ndarray, y: np.ndarray, start: np.ndarray, free: list[int]) -> np.ndarray:
+    """The logistic regression of y (N,) on x (N, 2) by Newton's method; only the `free` parameters move.
+
+    A small ridge pulls towards the start, where the data say nothing.
+    """
+    parameters, ridge = start.copy(), 1e-3 * np.eye(len(free))
+    for _ in range(50):
+        q = 1 / (1 + np.exp(-np.clip(x @ parameters, -30, 30)))
+        gradient = x[:, free].T @ (q - y) + ridge @ (parameters - start)[free]
+        curvature = x[:, free].T @ (x[:, free] * (q * (1 - q))[:, None]) + ridge
+        step = np.linalg.solve(curvature, gradient)
+        parameters[free] -= step / max(1.0, float(np.linalg.norm(step)))
+    return parameters
+
+
+def reliability(confidences: Sequence[float], supports: Sequence[float]) -> list[tuple[float, float, int]]:
+    """Mean confidence, mean support and number of captions of each of ten equal ranges of confidence that has any."""
+    c, s = np.asarray(confidences, np.float64), np.asarray(supports, np.float64)
+    place = np.minimum((c * BINS).astype(int), BINS - 1)
+    return [
+        (float(c[place == i].mean()), float(s[place == i].mean()), int((place == i).sum()))
+        for i in range(BINS)
+        if (place == i).any()
+    ]
+
+
+def calibration_error(confidences: Sequence[float], supports: Sequence[float]) -> float:
+    """Expected calibration error (Naeini et al. 2015): the mean distance of confidence and support, by ranges."""
+    return sum(n * abs(c - s) for c, s, n in reliability(confidences, supports)) / len(confidences)
