@@ -22,7 +22,7 @@ def selective_scan_reference(log_decay: Tensor, inputs: Tensor) -> Tensor:
     return torch.stack(states, dim=2)
 
 
-def selective_scan(log_decay: Tensor, inputs: Tensor, chunk: int = 14) -> Tensor:
+def selective_scan(log_decay: Tensor, inputs: Tensor, chunk: int = 49) -> Tensor:
     """States of `h_t = exp(log_decay_t) h_{t-1} + inputs_t` with `h_0 = 0`, in time and memory linear in N.
 
     One scalar decay a head makes a chunk a masked matrix product (the state-space duality of Mamba-2,
@@ -32,7 +32,8 @@ def selective_scan(log_decay: Tensor, inputs: Tensor, chunk: int = 14) -> Tensor
     Args:
         log_decay: (B, H, N), at most 0 everywhere: a positive value would let the state grow without bound.
         inputs: (B, H, N, P).
-        chunk: positions of a chunk, 2 or more; the exponentials of a chunk are its square. A row of a 14x14 map.
+        chunk: positions of a chunk, 2 or more. 49 is fastest on large maps in PyTorch; fewer mean fewer exponentials (a
+            chunk's are its square), which is what counts on small maps in ONNX Runtime.
 
     Returns:
         (B, H, N, P), the state after each position.

@@ -22,7 +22,7 @@ __all__ = ["ConvBlock", "InvertedResidual", "SpatialMambaBackbone", "SpatialMamb
 
 STRIDES = (1, 2, 2, 2, 1, 2, 1)  # of the seven stages, after a stem of stride 2
 STAGES_TO_STRIDE_16 = 5
-MAX_CHUNK = 14  # positions of a scan's chunk: its exponentials are their square
+MAX_CHUNK = 14  # positions of a scan's chunk: few, since ONNX Runtime's exponentials are dear
 
 
 class ConvBlock(nn.Conv2d):
