@@ -58,8 +58,8 @@ class CaptionModel(nn.Module):
     def encode_words(self, words: Tensor) -> ImageTokens:
         """Words in place of an image: words (B, N) token ids, N a square, PAD where a cell is empty -> ImageTokens.
 
-        A decoder that has learnt to say whole sentences from scattered words needs far fewer images to learn where
-        the words come from; captions without images are plentiful (after DeCap, Li et al. 2023).
+        Captions without images are plentiful: from them a decoder learns to say whole sentences, and images then teach
+        it where the words come from (in the spirit of DeCap, Li et al. 2023; what it gave is in docs/log.md).
         """
         return self.backbone.finish(self.decoder.embedding(words) * (words != PAD)[..., None])
 

@@ -44,6 +44,10 @@ class Layout(NamedTuple):
         places = (steps < lengths[:, None] + extra).nonzero()
         return cls(lengths, places[:, 0], places[:, 1])
 
+    def members(self, dtype: torch.dtype) -> Tensor:
+        """(K, N), 1 where a position is of a caption, else 0: a product with it sums over each caption."""
+        return (torch.arange(self.lengths.shape[0], device=self.row.device)[:, None] == self.row).to(dtype)
+
     def together(self) -> Tensor:
         """(N, N), True where two positions are of one caption."""
         return self.row[:, None] == self.row
@@ -150,8 +154,8 @@ class PackedDecoder:
         token_ids = torch.where(repeats, choice[:, 1], token_ids)
         probabilities = torch.where(repeats, p[:, 1], probabilities)
 
-        member = (torch.arange(lengths.shape[0], device=row.device)[:, None] == row).to(placed.dtype)  # (K, N)
-        scores = (member @ probabilities.clamp(min=1e-9).log()[:, None])[:, 0] / lengths.to(placed.dtype)
+        log_p = probabilities.clamp(min=1e-9).log()
+        scores = (layout.members(placed.dtype) @ log_p[:, None])[:, 0] / lengths.to(placed.dtype)
         better = (scores > kept.scores)[row]
         kept = Packed(
             torch.where(better, token_ids, kept.token_ids),
@@ -168,18 +172,18 @@ class PackedDecoder:
     def causal_scores(self, state: ImageState, layout: Layout, token_ids: Tensor) -> Tensor:
         """`CaptionModel.causal_scores` of captions (N,) -> (K,)."""
         decoder = self.decoder
-        lengths, row, step = Layout.of(layout.lengths, extra=1)
+        ended = Layout.of(layout.lengths, extra=1)
+        lengths, row, step = ended
         here = torch.arange(row.shape[0], device=row.device) - row  # of what is to be said next, in `token_ids`
         padded = torch.cat([token_ids, torch.full_like(row[:1], EOS)])
         targets = padded[here].masked_fill(step == lengths[row], EOS)
         read = padded[(here - 1).clamp(min=0)].masked_fill(step == 0, BOS)
-        seen = (row[:, None] == row) & (step <= step[:, None])
+        seen = ended.together() & (step <= step[:, None])
         x = decoder.embedding(read) * decoder.d_model**0.5 + decoder.position[step] + state.context
         hidden = self.hidden(x, HIDDEN * (~seen).to(x.dtype), state)
         logits = F.linear(hidden, decoder.embedding.weight, decoder.bias)
         log_p = logits.log_softmax(dim=-1).gather(1, targets[:, None])
-        member = (torch.arange(lengths.shape[0], device=row.device)[:, None] == row).to(x.dtype)
-        return (member @ log_p)[:, 0] / (lengths + 1)
+        return (ended.members(x.dtype) @ log_p)[:, 0] / (lengths + 1)
 
     def unpack(self, layout: Layout, packed: Packed) -> tuple[Tensor, Tensor]:
         """Token ids and probabilities as (K, T), padded past the lengths."""
