@@ -20,13 +20,15 @@ __all__ = [
     "GenerationConfig",
     "ModelConfig",
     "StageConfig",
+    "TeacherConfig",
     "TrainConfig",
     "from_mapping",
     "load_config",
 ]
 
 SOURCES = ("human", "machine", "distilled")
-LOSSES = ("causal", "masked", "consistency", "length", "balance", "reward")
+TEACHERS = ("features", "logits", "sequences")
+LOSSES = ("causal", "masked", "consistency", "contrastive", "length", "balance", "reward")
 
 
 def check_ranges(config: Any, **rules: tuple[bool, str]) -> None:
@@ -107,10 +109,12 @@ class GenerationConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A model's whole architecture. `image_size` in pixels, a multiple of 32; `max_length` in tokens."""
+    """A model's whole architecture. `image_size` in pixels, a multiple of 32; `max_length` in tokens; `d_space`: width of
+    the space in which images and texts are compared."""
 
     image_size: int = 224
     d_model: int = 256
+    d_space: int = 128
     vocab_size: int = 4096
     max_length: int = 20
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
@@ -123,7 +127,7 @@ class ModelConfig:
         if width % scan_heads:
             raise ConfigError(f"backbone.widths.4 is {width}; allowed: multiples of backbone.n_heads, {scan_heads}")
         n_lengths = self.max_length - self.generation.min_length + 1
-        check_positive(self, "max_length", "vocab_size")
+        check_positive(self, "max_length", "vocab_size", "d_space")
         check_ranges(
             self,
             image_size=(self.image_size > 0 and self.image_size % 32 == 0, "multiples of 32"),
@@ -179,21 +183,54 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
+class TeacherConfig:
+    """One teacher of a stage's curriculum; see `fastcap.training.distillation` and docs/distillation.md.
+
+    `kind` and `names`: "features", an ImageNet MobileNetV2 as .npz below `data.root`; "logits", checkpoint directories
+    whose next-token probabilities are averaged; "sequences", captions to say instead of those of the sources: of one of
+    the sources machine or distilled, of checkpoint directories (a beam search of their average), or of one Hugging Face
+    captioner, by directory or `NAME` or `NAME@REVISION` on the hub.
+    `weight`: of its loss, times its part in the curriculum; for sequences, at most 1, of a caption row to come from it.
+    `temperature`: of logits; 2 lets second choices be heard (Hinton et al. 2015).
+    """
+
+    kind: Literal["features", "logits", "sequences"]
+    names: tuple[str, ...]
+    weight: float = 1.0
+    temperature: float = 2.0
+
+    def __post_init__(self) -> None:
+        most = 1 if self.kind == "sequences" else math.inf
+        check_ranges(
+            self,
+            kind=(self.kind in TEACHERS, ", ".join(TEACHERS)),
+            names=(
+                bool(self.names) and all(self.names) and (self.kind != "features" or len(self.names) == 1),
+                "one .npz file" if self.kind == "features" else "one name or more",
+            ),
+            weight=(0 <= self.weight <= most, "0 to 1" if self.kind == "sequences" else "0 or more"),
+            temperature=(self.temperature > 0, "above 0"),
+        )
+
+
+@dataclass(frozen=True)
 class StageConfig:
     """One stage of training; the model, the average of its weights and the data carry over to the next.
 
     `inputs`: "images", or "words": captions without images (`data.siblings`), each group of five shown to the decoder
     as some of its words in place of an image; everything but the encoder learns.
     `freeze`: "convolutions" keeps the network to stride 16 as it is and trains on its cached outputs for `views`
-    augmented views an image; "none" trains everything from pixels, augmented anew each time.
+    augmented views an image; "none" trains everything from pixels, augmented anew each time; "captioner" keeps all but
+    the alignment of images and texts, and trains that alone, on cached image tokens.
     `quantized`: the encoder's convolutions compute with weights rounded as the int8 graph will have them; needs freeze
     none.
     `captions`: caption rows drawn an image a step. `sources`: which captions may be drawn: human, machine, and
     distilled, which are beam-search captions of this model's own causal reading, made when a stage first asks.
+    `teachers`: a curriculum, weakest first: the stage begins with the first and ends with the last.
     `convolution_rate`: factor of the learning rate of convolutions, which may come from a teacher.
-    Weights of the losses: `causal`, `masked`, `consistency` (of these two readings with each other), `length`,
-    `balance` (of the experts' use), `reward` (self-critical CIDEr of the parallel reading, with `samples` captions
-    drawn a row).
+    Weights of the losses: `causal`, `masked`, `consistency` (of these two readings with each other), `contrastive` (of
+    images and texts, by `contrast`), `length`, `balance` (of the experts' use), `reward` (self-critical CIDEr of the
+    parallel reading, with `samples` captions drawn a row).
     """
 
     name: str
@@ -203,7 +240,8 @@ class StageConfig:
     images: int = 32
     captions: int = 3
     sources: tuple[str, ...] = ("human", "machine")
-    freeze: Literal["convolutions", "none"] = "convolutions"
+    teachers: tuple[TeacherConfig, ...] = ()
+    freeze: Literal["convolutions", "none", "captioner"] = "convolutions"
     quantized: bool = False
     convolution_rate: float = 1.0
     warmup: int = 100
@@ -213,6 +251,8 @@ class StageConfig:
     causal: float = 1.0
     masked: float = 1.0
     consistency: float = 0.0
+    contrastive: float = 0.0
+    contrast: Literal["info_nce", "sigmoid"] = "info_nce"
     length: float = 0.1
     balance: float = 0.01
     reward: float = 0.0
@@ -237,8 +277,16 @@ class StageConfig:
         )
         if self.quantized and (self.freeze != "none" or self.inputs != "images"):
             raise ConfigError("quantized is true; allowed: false, where the convolutions are frozen or not used")
-        if self.inputs == "words" and self.reward:
-            raise ConfigError(f"reward is {self.reward}; allowed: 0, where words stand in for images")
+        if self.teachers and (self.inputs == "words" or self.freeze == "captioner"):
+            raise ConfigError("teachers are named; allowed: none, where no captioner learns from images")
+        for name in ("reward", "contrastive"):
+            if self.inputs == "words" and getattr(self, name):
+                raise ConfigError(f"{name} is {getattr(self, name)}; allowed: 0, where words stand in for images")
+        if self.freeze == "captioner":
+            idle = [name for name in LOSSES if name != "contrastive" and getattr(self, name)]
+            if idle or not self.contrastive:
+                found = ", ".join(f"{name} {getattr(self, name)}" for name in [*idle, "contrastive"])
+                raise ConfigError(f"weights are {found}; allowed: contrastive alone, where the captioner is frozen")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fastcap.alignment.cmfa import Alignment
 from fastcap.backbone.spatial_mamba import SpatialMambaBackbone
 from fastcap.config import ModelConfig
 from fastcap.decoder.moe_decoder import ImageState, MoEDecoder
@@ -33,9 +34,10 @@ class Captions(NamedTuple):
 
 
 class CaptionModel(nn.Module):
-    """FastCap: Spatial-Mamba backbone, mixture-of-experts decoder, length prediction, parallel refinement.
+    """FastCap: Spatial-Mamba backbone, mixture-of-experts decoder, length prediction, parallel refinement, alignment.
 
-    `encode` once for an image; then `caption` (parallel), `TorchStepper` (left to right), or the decoder itself.
+    `encode` once for an image; then `caption` (parallel), `TorchStepper` (left to right), or the decoder itself; or
+    `alignment.embed_image`, to compare it with the texts of `embed_text`.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -47,6 +49,7 @@ class CaptionModel(nn.Module):
             config.vocab_size, d_model=config.d_model, max_length=config.max_length, **vars(config.decoder)
         )
         self.length_predictor = LengthPredictor(config.d_model, config.max_length)
+        self.alignment = Alignment(config.d_model, config.d_space, config.max_length)
         self.refiner = ICMRDecoder(
             config.vocab_size, config.generation.passes, PAD, MASK, forbidden=range(len(SPECIAL_TOKENS))
         )
@@ -62,6 +65,10 @@ class CaptionModel(nn.Module):
         it where the words come from (in the spirit of DeCap, Li et al. 2023; what it gave is in docs/log.md).
         """
         return self.backbone.finish(self.decoder.embedding(words) * (words != PAD)[..., None])
+
+    def embed_text(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
+        """token_ids (R, T) padded, lengths (R,) -> unit vectors (R, A) beside those of `alignment.embed_image`."""
+        return self.alignment.embed_text(self.decoder.embedding(token_ids), lengths)
 
     def forward(
         self, images: Tensor, length_range: Tensor, candidates: Tensor, penalties: Tensor | None = None

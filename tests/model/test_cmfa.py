@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from fastcap.alignment.cmfa import Alignment, info_nce, recall, sigmoid_loss
+from fastcap.alignment.cmfa import CONTRASTS, Alignment, contrastive_loss, info_nce, recall, sigmoid_loss
 from fastcap.layers import ImageTokens
 
 
@@ -33,7 +33,7 @@ def test_info_nce_is_its_formula(batch):
 @pytest.fixture
 def alignment() -> Alignment:
     torch.manual_seed(0)
-    return Alignment(50, 16, d_space=8, max_length=12)
+    return Alignment(16, d_space=8, max_length=12).eval()
 
 
 def image(count: int = 3) -> ImageTokens:
@@ -42,14 +42,14 @@ def image(count: int = 3) -> ImageTokens:
 
 
 def test_vectors_have_unit_length_and_padding_changes_nothing(alignment):
-    token_ids = torch.randint(5, 50, (3, 6))
+    embedded = torch.randn(3, 6, 16)
     lengths = torch.tensor([6, 2, 4])
-    texts = alignment.embed_text(token_ids, lengths)
+    texts = alignment.embed_text(embedded, lengths)
     torch.testing.assert_close(texts.norm(dim=1), torch.ones(3))
     torch.testing.assert_close(alignment.embed_image(image()).norm(dim=1), torch.ones(3))
-    changed = token_ids.clone()
+    changed = embedded.clone()
     changed[1, 2:] = 7
-    wider = torch.cat([changed, torch.full((3, 3), 9)], dim=1)
+    wider = torch.cat([changed, torch.ones(3, 3, 16)], dim=1)
     torch.testing.assert_close(alignment.embed_text(wider, lengths), texts)
 
 
@@ -64,17 +64,25 @@ def test_the_image_side_sees_no_caption(alignment):
 
 @pytest.mark.parametrize("loss", [sigmoid_loss, info_nce])
 def test_four_pairs_are_learnt_and_then_found(alignment, loss):
-    images, token_ids = image(4), torch.randint(5, 50, (4, 5), generator=torch.Generator().manual_seed(3))
+    images, embedded = image(4), torch.randn(4, 5, 16, generator=torch.Generator().manual_seed(3))
     lengths = torch.full((4,), 5)
     optimizer = torch.optim.Adam(alignment.parameters(), 3e-3)
     for _ in range(150):
-        value = loss(alignment.logits(alignment.embed_image(images), alignment.embed_text(token_ids, lengths)))
+        value = loss(alignment.logits(alignment.embed_image(images), alignment.embed_text(embedded, lengths)))
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
-    similarity = alignment.logits(alignment.embed_image(images), alignment.embed_text(token_ids, lengths))
+    similarity = alignment.logits(alignment.embed_image(images), alignment.embed_text(embedded, lengths))
     assert recall(similarity, torch.arange(4), at=(1,)) == {"image_to_text_1": 1, "text_to_image_1": 1}
     assert all(parameter.grad is not None for name, parameter in alignment.named_parameters() if name != "bias")
+
+
+@pytest.mark.parametrize("kind", CONTRASTS)
+def test_texts_of_one_image_stand_for_it_in_turn_and_are_not_each_others_opposite(alignment, kind):
+    images, embedded, lengths = image(3), torch.randn(6, 5, 16), torch.full((6,), 5)
+    logits = alignment.logits(alignment.embed_image(images), alignment.embed_text(embedded, lengths))
+    expected = (CONTRASTS[kind](logits[:, 0::2]) + CONTRASTS[kind](logits[:, 1::2])) / 2
+    torch.testing.assert_close(contrastive_loss(alignment, kind, images, embedded, lengths), expected)
 
 
 def test_recall_is_counted_both_ways():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import math
 import os
 import signal
 import subprocess
@@ -338,6 +339,39 @@ def test_consistency_is_trained_and_agreement_watched(recipe):
         assert row["loss"] == pytest.approx(sum(weight * row[name] for name, weight in weights.items()), abs=1e-4)
 
 
+def test_an_alignment_is_trained_beside_the_captioner_or_alone_and_then_nothing_else_moves(recipe):
+    beside = stage(steps=2, contrastive=0.5)
+    alone = stage(
+        name="align", steps=3, freeze="captioner", contrastive=1.0, causal=0.0, masked=0.0, length=0.0, balance=0.0
+    )
+    config = recipe(stages=(beside, alone), evaluate_every=2)
+    train(config)
+    after, last = (
+        load_file(Path(config.output) / "checkpoints/step-0000002/model.safetensors"),
+        tensors(config, "step-0000005"),
+    )
+    moved = {name for name in after if not torch.equal(after[name], last[name])}
+    assert moved and all(name.startswith("alignment.") for name in moved)
+    assert all(torch.equal(after[name], last[f"weights:{name}"]) for name in set(after) - moved)
+    rows = [json.loads(line) for line in (Path(config.output) / "log.jsonl").read_text().splitlines()]
+    assert all(math.isfinite(row["contrastive"]) for row in rows if "loss" in row)
+    recalls = [row["image_to_text_5"] for row in rows if "val_cider" in row]
+    assert recalls and all(0 <= value <= 1 for value in recalls)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"freeze": "captioner"}, "contrastive 0.0; allowed: contrastive alone"),
+        ({"freeze": "captioner", "contrastive": 1.0}, "causal 1.0, masked 1.0"),
+        ({"inputs": "words", "contrastive": 1.0}, "contrastive is 1.0; allowed: 0"),
+    ],
+)
+def test_an_alignment_that_cannot_be_trained_is_refused(settings, words):
+    with pytest.raises(ConfigError, match=words):
+        stage(**settings)
+
+
 def test_a_stage_of_words_teaches_the_decoder_and_leaves_the_encoder_alone(recipe, toy_data):
     (toy_data / "siblings.txt").write_text("a red ball\na ball\nsomething red\nred\nthere is a ball\n" * 4)
     data = dataclasses.replace(recipe().data, siblings="siblings.txt")
@@ -373,7 +407,7 @@ def test_convolutions_learn_at_their_own_rate(recipe):
             assert group["scale"] == (0.1 if slow else 1.0), name
             assert group["weight_decay"] == (0.01 if parameter.ndim > 1 else 0.0), name
             seen.add(name)
-    assert seen == set(names.values())
+    assert seen == {name for name in names.values() if not name.startswith("alignment.")}  # has no loss here
 
 
 def test_the_average_is_the_moving_average_of_the_weights(recipe):

@@ -239,5 +239,8 @@ class SpatialMambaBackbone(nn.Module):
 
     def finish(self, tokens: Tensor) -> ImageTokens:
         """Tokens (B, N, D) on one scale, and their summary."""
-        tokens = self.norm(tokens)
+        return self.summarised(self.norm(tokens))
+
+    def summarised(self, tokens: Tensor) -> ImageTokens:
+        """Finished tokens (B, N, D) with their summary."""
         return ImageTokens(tokens, self.pool(tokens.mean(dim=1)))

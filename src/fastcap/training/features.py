@@ -1,19 +1,18 @@
-"""Outputs of frozen convolutions, computed once for a few augmented views of each image and kept on disk."""
+"""Outputs of frozen parts of the network, computed once for a few augmented views of each image and kept on disk."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import track
-from torch import Tensor
+from torch import Tensor, nn
 
-from fastcap.backbone.spatial_mamba import SpatialMambaBackbone
 from fastcap.data.augment import augment
 from fastcap.data.cache import ImageCache
 
@@ -21,13 +20,14 @@ __all__ = ["FrozenFeatures"]
 
 
 class FrozenFeatures:
-    """`features[images, views]` -> (B, C, H, W) float32 of the stages to stride 16.
+    """`features[images, views]` -> (B, ...) float32, what `compute` makes of (B, 3, H, W) uint8 pixels.
 
     View 0 is the image as it is, the others are augmented. Kept as fp16: 38 kB a view instead of 76, an error far
     below the quantisation to come. The file's name is a digest of the weights, the images and the seed, so a stale
     cache cannot be used; an interrupted build goes on where it stopped.
 
     Args:
+        parts: the frozen modules that `compute` uses.
         captions: of each image, so that no view contradicts them.
     """
 
@@ -36,39 +36,39 @@ class FrozenFeatures:
     def __init__(
         self,
         folder: Path,
-        backbone: SpatialMambaBackbone,
+        compute: Callable[[Tensor], Tensor],
+        parts: Sequence[nn.Module],
         images: ImageCache,
         captions: Sequence[Sequence[str]],
         views: int,
         seed: int,
     ) -> None:
         digest = hashlib.sha256(json.dumps([images.size, images.keys, views, seed, captions]).encode())
-        for module in (backbone.stem, backbone.to_stride_16):
+        for module in parts:
             for tensor in module.state_dict().values():
                 digest.update(tensor.cpu().numpy().tobytes())
         path = folder / f"features-{digest.hexdigest()[:16]}.npy"
         if not path.is_file():
-            self.build(path, backbone, images, captions, views, seed)
+            self.build(path, compute, images, captions, views, seed)
         self.values = np.load(path, mmap_mode="r")
 
     @torch.no_grad()
     def build(
         self,
         path: Path,
-        backbone: SpatialMambaBackbone,
+        compute: Callable[[Tensor], Tensor],
         images: ImageCache,
         captions: Sequence[Sequence[str]],
         views: int,
         seed: int,
     ) -> None:
         """Compute all views, image by image; progress is noted after each batch."""
-        side = images.size // 16
-        shape = (len(images), views, backbone.d_stride_16, side, side)
+        one = compute(torch.zeros(1, 3, images.size, images.size, dtype=torch.uint8))
+        shape = (len(images), views, *one.shape[1:])
         path.parent.mkdir(parents=True, exist_ok=True)
         partial, progress = path.with_suffix(".partial.npy"), path.with_suffix(".progress")
         done = int(progress.read_text()) if partial.is_file() and progress.is_file() else 0
         values = np.lib.format.open_memmap(partial, "r+" if done else "w+", np.float16, None if done else shape)
-        device = backbone.stem.weight.device
         starts = range(done, len(images), self.BATCH)
         for start in track(starts, "frozen features", console=Console(stderr=True)):
             batch = range(start, min(start + self.BATCH, len(images)))
@@ -77,8 +77,8 @@ class FrozenFeatures:
                 image = images[index]
                 rng = np.random.default_rng([seed, index])
                 pixels += [image] + [augment(image, captions[index], rng) for _ in range(views - 1)]
-            stacked = torch.from_numpy(np.stack(pixels)).to(device).permute(0, 3, 1, 2)
-            features = backbone.convolve(stacked).cpu().numpy().astype(np.float16)
+            stacked = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
+            features = compute(stacked).cpu().numpy().astype(np.float16)
             values[batch.start : batch.stop] = features.reshape(len(batch), views, *features.shape[1:])
             progress.write_text(str(batch.stop))
         values.flush()

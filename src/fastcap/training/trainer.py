@@ -28,12 +28,13 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
+from fastcap.alignment.cmfa import contrastive_loss, recall
 from fastcap.checkpoint import load_checkpoint, load_tensors, save_checkpoint
 from fastcap.config import LOSSES, ModelConfig, StageConfig, TrainConfig
 from fastcap.data.augment import augment
 from fastcap.data.batching import pad_tokens
 from fastcap.data.cache import ImageCache
-from fastcap.data.tokenizer import clean_caption, decode, train_tokenizer
+from fastcap.data.tokenizer import clean_caption, decode, encode, train_tokenizer
 from fastcap.errors import ConfigError, FastcapError, ModelFileError
 from fastcap.evaluation.cider import CiderD
 from fastcap.evaluation.ptb import ptb_tokens
@@ -84,6 +85,8 @@ class TrainingStep(nn.Module):
         backbone = model.backbone
         if "words" in batch:
             image = model.encode_words(batch["words"])
+        elif "tokens" in batch:
+            image = backbone.summarised(batch["tokens"])
         elif "features" in batch:
             image = backbone.mix(batch["features"])
         elif stage.quantized:
@@ -91,9 +94,15 @@ class TrainingStep(nn.Module):
             image = torch.func.functional_call(backbone, weights, (batch["pixels"].permute(0, 3, 1, 2),))
         else:
             image = model.encode(batch["pixels"])
-        state = model.decoder.prepare(image)
         token_ids, lengths = batch["token_ids"], batch["lengths"]
-        losses = {"balance": balance_loss(state)}
+        losses = {}
+        if stage.contrastive:
+            embedded = model.decoder.embedding(token_ids)
+            losses["contrastive"] = contrastive_loss(model.alignment, stage.contrast, image, embedded, lengths)
+        if stage.freeze == "captioner":
+            return losses
+        state = model.decoder.prepare(image)
+        losses["balance"] = balance_loss(state)
         if stage.length:
             losses["length"] = length_loss(model.length_predictor(image.pooled), batch["length_target"])
         if stage.causal or stage.consistency:
@@ -220,11 +229,14 @@ class Trainer:
         return tokenizer
 
     def validation_set(self) -> tuple[list[Path], CiderD]:
-        """The first `val_limit` validation images, spread evenly, and a scorer that knows their references."""
+        """The first `val_limit` validation images, spread evenly, and a scorer that knows their references; notes the
+        token ids of these."""
         examples = [example for _, part in read_examples(self.config.data, "val") for example in part]
         limit = min(self.config.data.val_limit, len(examples))
         chosen = [examples[i * len(examples) // limit] for i in range(limit)]
         references = {str(i): [ptb_tokens(text) for text in e.captions] for i, e in enumerate(chosen)}
+        ids = [[encode(self.tokenizer, clean_caption(text)) for text in example.captions] for example in chosen]
+        self.val_token_ids = [[row[: self.config.model.max_length] for row in rows if row] for rows in ids]
         return [example.image for example in chosen], CiderD(references)
 
     def batch(self, stage: StageConfig, eligible: np.ndarray) -> tuple[dict[str, Tensor], np.ndarray]:
@@ -250,7 +262,8 @@ class Trainer:
             rows = [row for i in indices for row in self.pool.draw(int(i), stage.sources, stage.captions, rng)]
             target = [self.pool.length_distribution(int(i), stage.sources, max_length) for i in indices]
             if self.features is not None:
-                batch["features"] = self.features[indices, rng.integers(self.config.views, size=len(indices))]
+                kind = "tokens" if stage.freeze == "captioner" else "features"
+                batch[kind] = self.features[indices, rng.integers(self.config.views, size=len(indices))]
             else:
                 pixels = [augment(self.images[int(i)], self.pool.texts[i], rng) for i in indices]
                 batch["pixels"] = torch.from_numpy(np.stack(pixels))
@@ -264,17 +277,28 @@ class Trainer:
 
     def prepare_stage(self, stage: StageConfig) -> np.ndarray:
         """Freeze, cache and distil what the stage asks for; returns the indices of what it draws from."""
-        frozen = [self.model.backbone.stem, self.model.backbone.to_stride_16]
-        for module in frozen:
+        backbone = self.model.backbone
+        self.model.requires_grad_(stage.freeze != "captioner")
+        for module in (backbone.stem, backbone.to_stride_16):
             module.requires_grad_(stage.freeze == "none")
+        self.model.alignment.requires_grad_(stage.contrastive > 0)
         self.features = self.siblings = None
         if stage.inputs == "words":
             self.siblings = SiblingPool(self.config.data, self.tokenizer, self.config.model.max_length)
             return np.arange(len(self.siblings.groups))
-        if stage.freeze == "convolutions":
+        if stage.freeze != "none":
+            captioner = stage.freeze == "captioner"
+            if captioner and not self.step:
+                self.model.load_state_dict(self.average)  # what is kept is what ships
+
+            def compute(pixels: Tensor) -> Tensor:
+                pixels = pixels.to(self.device)
+                return backbone(pixels).tokens if captioner else backbone.convolve(pixels)
+
             self.features = FrozenFeatures(
                 Path(self.config.data.cache),
-                self.model.backbone,
+                compute,
+                [backbone] if captioner else [backbone.stem, backbone.to_stride_16],
                 self.images,
                 self.pool.texts,
                 self.config.views,
@@ -421,20 +445,34 @@ class Trainer:
         limits = torch.tensor([generation.min_length, self.config.model.max_length], device=self.device)
         count = torch.tensor([generation.candidates], device=self.device)
         captions: dict[str, list[str]] = {}
+        vectors = []
         with self.averaged_weights():
             for start in range(0, len(self.val_paths), 50):
                 batch = range(start, min(start + 50, len(self.val_paths)))
                 pixels = torch.from_numpy(self.val_images[list(batch)]).to(self.device)
-                found = self.model(pixels, limits, count)
+                image = self.model.encode(pixels)
+                vectors.append(self.model.alignment.embed_image(image))
+                found = self.model.caption(image, limits, count)
                 for index, ids in zip(batch, found.token_ids[:, 0].tolist(), strict=True):
                     captions[str(index)] = ptb_tokens(decode(self.tokenizer, [i for i in ids if i != PAD]))
+            figures = self.recall(torch.cat(vectors)) if stage.contrastive else {}
         cider = 100 * self.val_scorer.corpus(captions)[0]
-        self.log(stage, val_cider=cider, distinct=len({tuple(caption) for caption in captions.values()}))
+        self.log(stage, val_cider=cider, distinct=len({tuple(caption) for caption in captions.values()}), **figures)
         console.print(f"{stage.name} {self.step}: val CIDEr {cider:.2f}; {' '.join(captions['0'])}")
-        if cider > self.best:
+        for name, value in figures.items():
+            console.print(f"  {name} {value:.3f}")
+        if cider >= self.best:  # equal where the captioner is frozen: there the last is kept
             self.best = cider
             if self.accelerator.is_main_process:
                 save_checkpoint(self.output / "best", self.model_config, self.average, self.tokenizer)
+
+    def recall(self, images: Tensor) -> dict[str, float]:
+        """How well the validation images, as vectors (B, A), find their captions, and captions their image."""
+        rows = [row for rows in self.val_token_ids for row in rows]
+        owners = torch.tensor([i for i, rows in enumerate(self.val_token_ids) for _ in rows], device=self.device)
+        token_ids, padding_mask = (torch.from_numpy(part).to(self.device) for part in pad_tokens(rows, PAD))
+        texts = self.model.embed_text(token_ids, (~padding_mask).sum(dim=1))
+        return recall(images @ texts.t(), owners)
 
     def stop_on_nonfinite(self, batch: dict[str, Tensor], losses: dict[str, Tensor]) -> None:
         """Save the batch that made a loss or its gradient infinite or NaN, and say what to do."""
