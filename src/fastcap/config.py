@@ -76,6 +76,7 @@ class DecoderConfig:
     n_experts: int = 4
     top_k: int = 1
     dropout: float = 0.1
+    cross_attention: Literal["rala", "linear"] = "rala"
 
     def __post_init__(self) -> None:
         check_positive(self, "n_layers", "n_heads", "d_hidden", "n_experts")
@@ -222,8 +223,9 @@ class StageConfig:
     `freeze`: "convolutions" keeps the network to stride 16 as it is and trains on its cached outputs for `views`
     augmented views an image; "none" trains everything from pixels, augmented anew each time; "captioner" keeps all but
     the alignment of images and texts, and trains that alone, on cached image tokens.
-    `quantized`: the encoder's convolutions compute with weights rounded as the int8 graph will have them; needs freeze
-    none.
+    `quantized`: the network computes with weights rounded as the exported graph will have them, and learns the steps
+    (`fastcap.quantization.fake`); needs freeze none. `bits`: a file of the bits of its layers, as `fastcap export
+    --target-size` writes it; empty for 8 in all.
     `captions`: caption rows drawn an image a step. `sources`: which captions may be drawn: human, machine, and
     distilled, which are beam-search captions of this model's own causal reading, made when a stage first asks.
     `teachers`: a curriculum, weakest first: the stage begins with the first and ends with the last.
@@ -243,6 +245,7 @@ class StageConfig:
     teachers: tuple[TeacherConfig, ...] = ()
     freeze: Literal["convolutions", "none", "captioner"] = "convolutions"
     quantized: bool = False
+    bits: str = ""
     convolution_rate: float = 1.0
     warmup: int = 100
     weight_decay: float = 0.01
@@ -277,6 +280,8 @@ class StageConfig:
         )
         if self.quantized and (self.freeze != "none" or self.inputs != "images"):
             raise ConfigError("quantized is true; allowed: false, where the convolutions are frozen or not used")
+        if self.bits and not self.quantized:
+            raise ConfigError(f"bits is {self.bits!r}; allowed: nothing, where quantized is false")
         if self.teachers and (self.inputs == "words" or self.freeze == "captioner"):
             raise ConfigError("teachers are named; allowed: none, where no captioner learns from images")
         for name in ("reward", "contrastive"):

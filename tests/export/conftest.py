@@ -12,6 +12,7 @@ import torch
 
 from fastcap.config import ModelConfig
 from fastcap.data.tokenizer import train_tokenizer
+from fastcap.export.causal import assemble_causal, assemble_text
 from fastcap.export.graph import Parts, assemble, export_parts
 from fastcap.model import CaptionModel
 from fastcap.quantization.post_training import quantize_convolutions, quantize_products
@@ -33,6 +34,18 @@ def model(tiny_config: ModelConfig) -> CaptionModel:
         for parameter in model.parameters():
             parameter += 0.05 * torch.randn_like(parameter)
         model.decoder.bias[261:] += 4  # prefers words to single bytes, so that captions can be read
+    return model
+
+
+@pytest.fixture(scope="session")
+def wide_model(tiny_config: ModelConfig) -> CaptionModel:
+    """As `model`, and wide enough for its matrix products to be quantised too."""
+    torch.manual_seed(0)
+    decoder = dataclasses.replace(tiny_config.decoder, d_hidden=64)
+    model = CaptionModel(dataclasses.replace(tiny_config, d_model=128, decoder=decoder)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.05 * torch.randn_like(parameter)
     return model
 
 
@@ -61,9 +74,11 @@ def exported(model: CaptionModel, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @pytest.fixture(scope="session")
 def graph(model: CaptionModel, exported: Parts, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The whole fp32 graph, shared."""
-    path = tmp_path_factory.mktemp("graph") / "fp32.onnx"
+    """The whole fp32 graph, and beside it those of the causal reading and of texts, shared."""
+    path = tmp_path_factory.mktemp("graph") / "model.onnx"
     assemble(exported, model.config.generation.passes, path)
+    assemble_causal(exported, path)
+    assemble_text(exported, path)
     return path
 
 
@@ -72,8 +87,7 @@ def quantised(exported: Parts, pictures: np.ndarray, tmp_path_factory: pytest.Te
     """The parts with products and convolutions in integers, shared."""
     folder = tmp_path_factory.mktemp("quantised")
     parts = Parts(*(Path(shutil.copy(path, folder / path.name)) for path in vars(exported).values()))
-    quantize_products(parts.encode)
+    for path in vars(parts).values():
+        quantize_products(path)
     quantize_convolutions(parts.encode, pictures[:8], FEEDS)
-    quantize_products(parts.refine)
-    quantize_products(parts.rank)
     return parts

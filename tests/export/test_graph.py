@@ -7,10 +7,12 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from fastcap.errors import FastcapError
-from fastcap.export.graph import INPUTS, OUTPUTS, assemble, compare, fold_padding, open_graph
+from fastcap.export.graph import CARRIED, INPUTS, OUTPUTS, assemble, compare, fold_padding, open_graph, shorten_names
 
 
 @pytest.fixture(scope="module")
@@ -160,3 +162,42 @@ def test_a_comparison_counts_equal_captions_and_tells_another_model(model, sessi
 def test_a_comparison_without_pictures_is_an_error(model, session):
     with pytest.raises(FastcapError, match="needs at least 1 image, got 0"):
         compare(model, session, np.zeros((0, 64, 64, 3), np.uint8))
+
+
+@pytest.fixture(scope="module", params=["fp32", "int8"])
+def passes(request, exported) -> tuple[onnxruntime.InferenceSession, onnxruntime.InferenceSession]:
+    """The graphs that run before the loop and in it."""
+    parts = exported if request.param == "fp32" else request.getfixturevalue("quantised")
+    sessions = []
+    for path in (parts.encode, parts.refine):
+        part = onnx.load(str(path))
+        shorten_names(part)
+        sessions.append(onnxruntime.InferenceSession(part.SerializeToString()))
+    return tuple(sessions)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 12), st.integers(0, 11), st.integers(1, 12), st.integers(0, 10_000))
+def test_the_kept_score_never_falls_from_pass_to_pass(passes, low, more, count, seed):
+    encode, refine = passes
+    limits = (low, min(low + more, 12))
+    count = min(count, limits[1] - low + 1)
+    asked = {
+        "images": np.random.default_rng(seed).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8),
+        "length_range": np.array(limits),
+        "candidates": np.array([count]),
+        "penalties": np.zeros(300, np.float32),
+    }
+    found = dict(zip([value.name for value in encode.get_outputs()], encode.run(None, asked), strict=True))
+    lengths, row = found["rows_lengths"], found["rows_row"]
+    assert len(set(lengths.tolist())) == count
+    assert limits[0] <= lengths.min() <= lengths.max() <= limits[1]
+    assert np.bincount(row).tolist() == lengths.tolist()
+    for index in range(3):
+        feeds = {value.name: found[value.name] for value in refine.get_inputs() if value.name != "index"}
+        new = dict(zip(CARRIED, refine.run(None, {**feeds, "index": np.array(index)}), strict=True))
+        assert (new["scores"] >= found["scores"]).all()
+        np.testing.assert_allclose(new["scores"], np.bincount(row, np.log(new["probabilities"])) / lengths, atol=1e-4)
+        found.update(new)
+    assert not found["masked"].any()
+    assert (found["token_ids"] >= 5).all()

@@ -8,7 +8,7 @@ import pytest
 
 from fastcap.errors import ConfigError
 from fastcap.export.graph import OUTPUTS, assemble, open_graph
-from fastcap.quantization.post_training import quantize_convolutions, to_int8
+from fastcap.quantization.post_training import quantize_convolutions, to_integers
 
 NO_PENALTIES = np.zeros(300, np.float32)
 FEEDS = {"length_range": np.array([2, 12]), "candidates": np.array([2]), "penalties": NO_PENALTIES}
@@ -76,7 +76,7 @@ def test_calibration_without_pictures_is_refused(exported):
 def test_weights_keep_seven_bits_and_a_scale_a_column():
     weight = np.random.default_rng(0).standard_normal((6, 5)).astype(np.float32)
     weight[:, 2] = 0
-    values, scale = to_int8(weight, axis=0)
+    values, scale = to_integers(weight, (0,), 63)
     assert values.dtype == np.int8
     assert scale.shape == (1, 5)
     assert np.abs(values).max() == 63

@@ -18,7 +18,9 @@ from fastcap.runtime.captioner import Captioner
 def folder(model, graph, tokenizer, tmp_path):
     path = tmp_path / "tiny"
     quality, speed = {"cider": 12.5, "command": "fastcap evaluate"}, {"p50_ms": 3.25}
-    write_bundle(path, graph, tokenizer, model.config, name="tiny", description="A test.", quality=quality, speed=speed)
+    write_bundle(
+        path, graph.parent, tokenizer, model.config, name="tiny", description="A test.", quality=quality, speed=speed
+    )
     return path
 
 
@@ -62,9 +64,15 @@ def test_the_runtime_captions_with_it_as_the_model_does(folder, model, tokenizer
 
 def test_an_older_directory_is_replaced_whole(folder, model, graph, tokenizer):
     (folder / "left_over.txt").write_text("old")
-    write_bundle(folder, graph, tokenizer, model.config, name="newer", description="", quality={}, speed={})
+    write_bundle(folder, graph.parent, tokenizer, model.config, name="newer", description="", quality={}, speed={})
     assert Bundle.open(folder).name == "newer"
-    assert sorted(path.name for path in folder.iterdir()) == ["model.json", "model.onnx", "tokenizer.json"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "encode.onnx",
+        "model.json",
+        "model.onnx",
+        "step.onnx",
+        "tokenizer.json",
+    ]
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 

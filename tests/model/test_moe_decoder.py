@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from fastcap.alignment.cmfa import contrastive_loss
 from fastcap.decoder.moe_decoder import ImageState, MoEDecoder, Router, Routing
 from fastcap.layers import FeedForward, ImageTokens, KeyValueCache, SelfAttention
 from fastcap.losses.language import (
@@ -252,7 +253,7 @@ def test_the_image_is_prepared_once_for_both_readings_and_all_passes(decoder, im
 
 
 def test_every_weight_that_captions_is_trained(tiny_model):
-    """Both losses, the length's and the balance: no weight of the model is left without a gradient."""
+    """Both readings, the length, the balance and the alignment: no weight of the model is left without a gradient."""
     model, generator = tiny_model.train(), torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (8, 64, 64, 3), dtype=torch.uint8, generator=generator)
     image = model.encode(pixels)
@@ -268,6 +269,7 @@ def test_every_weight_that_captions_is_trained(tiny_model):
         + causal_loss(model.decoder, read_causally(model.decoder, state, token_ids), token_ids, lengths, 0.1)
         + length_loss(model.length_predictor(image.pooled), target)
         + balance_loss(state)
+        + contrastive_loss(model.alignment, "sigmoid", image, model.decoder.embedding(token_ids), lengths)
     )
     loss.backward()
     idle = [name for name, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()]

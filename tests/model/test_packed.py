@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from fastcap.generation.icmr import ICMRDecoder
 from fastcap.generation.packed import Layout, Packed, PackedDecoder
 from fastcap.layers import ImageTokens
-from fastcap.tokens import MASK
+from fastcap.model import CaptionModel, TorchStepper
+from fastcap.tokens import MASK, PAD
 
 
 @pytest.fixture
@@ -45,13 +52,10 @@ def test_every_pass_is_that_of_the_batched_decoder(model, state, lengths):
     )
 
 
+@pytest.mark.parametrize("changes", [{"top_k": 2}, {"cross_attention": "linear"}])
 @torch.no_grad()
-def test_more_experts_than_one_are_weighed_by_their_shares(tiny_config, state):
-    import dataclasses
-
-    from fastcap.model import CaptionModel
-
-    decoder = dataclasses.replace(tiny_config.decoder, top_k=2)
+def test_more_experts_are_weighed_by_their_shares_and_plain_attention_is_not_gated(tiny_config, changes):
+    decoder = dataclasses.replace(tiny_config.decoder, **changes)
     model = CaptionModel(dataclasses.replace(tiny_config, decoder=decoder)).double().eval()
     state = model.decoder.prepare(ImageTokens(torch.randn(1, 4, 32).double(), torch.randn(1, 32).double()))
     lengths = torch.tensor([5, 3])
@@ -62,3 +66,51 @@ def test_more_experts_than_one_are_weighed_by_their_shares(tiny_config, state):
     torch.testing.assert_close(
         packed.causal_scores(state, Layout.of(lengths), flat), model.causal_scores(state, token_ids, lengths)
     )
+
+
+@pytest.fixture(scope="module")
+def sharpened(tiny_config):
+    """A model sure enough of itself that refinement changes what it says."""
+    torch.manual_seed(2)
+    model = CaptionModel(tiny_config).eval()
+    with torch.no_grad():
+        for parameter in model.decoder.parameters():
+            parameter += 0.3 * torch.randn_like(parameter)
+    return model
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=5), st.integers(2, 6), st.integers(0, 10_000))
+@torch.no_grad()
+def test_the_kept_score_never_falls_and_lengths_stay(sharpened, lengths, passes, seed):
+    generator = torch.Generator().manual_seed(seed)
+    image = ImageTokens(torch.randn(1, 4, 32, generator=generator), torch.randn(1, 32, generator=generator))
+    state, refiner = sharpened.decoder.prepare(image), ICMRDecoder(300, passes, PAD, MASK, range(5))
+    packed, layout = PackedDecoder(sharpened.decoder, refiner), Layout.of(torch.tensor(lengths))
+    kept, bias = packed.begin(layout), packed.bias(torch.zeros(()))
+    masked = kept.token_ids == MASK
+    for done in range(1, passes + 1):
+        before = kept.scores
+        kept, masked = packed.refine(state, layout, bias, kept, masked, done)
+        assert (kept.scores >= before).all()
+        for row, length in enumerate(lengths):
+            log_p = kept.probabilities[layout.row == row].log()
+            assert len(log_p) == length
+            torch.testing.assert_close(kept.scores[row], log_p.mean(), atol=1e-4, rtol=1e-4)
+    assert not masked.any()
+    assert (kept.token_ids >= 5).all()
+
+
+@pytest.mark.parametrize("changes", [{}, {"top_k": 2}, {"cross_attention": "linear"}])
+@torch.no_grad()
+def test_a_step_is_that_of_the_batched_decoder_whoever_is_whose_parent(tiny_config, changes):
+    decoder_config = dataclasses.replace(tiny_config.decoder, **changes)
+    model = CaptionModel(dataclasses.replace(tiny_config, decoder=decoder_config)).double().eval()
+    state = model.decoder.prepare(ImageTokens(torch.randn(1, 4, 32).double(), torch.randn(1, 32).double()))
+    stepper, packed = TorchStepper(model.decoder), PackedDecoder(model.decoder, model.refiner)
+    slow, cache = stepper.start(state, 3), torch.zeros(4, 4, 3, 0, 8).double()
+    for parents in ([0, 1, 2], [2, 2, 0], [1, 1, 1], [0, 2, 1]):
+        token_ids = torch.randint(5, 300, (3,))
+        expected, slow = stepper.step(token_ids.numpy(), slow, np.array(parents))
+        log_p, cache = packed.step(state, token_ids, torch.tensor(parents), cache)
+        torch.testing.assert_close(log_p, torch.from_numpy(expected))

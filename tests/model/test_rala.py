@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from fastcap.decoder.attention import RankAugmentedLinearAttention, kernel, read_memory_reference
+from fastcap.decoder.attention import LinearAttention, RankAugmentedLinearAttention, kernel, read_memory_reference
 
 SEEDS = range(8)
 
@@ -129,6 +129,18 @@ def test_weighing_the_keys_raises_the_rank_of_the_buffer_where_an_image_repeats_
         weights = 49 * similarity.softmax(dim=0)
         plain, augmented = keys.t() @ values, (keys * weights[:, None]).t() @ values
         assert effective_rank(augmented) > effective_rank(plain), seed
+
+
+def test_without_its_additions_it_is_plain_linear_attention():
+    rala = attention_of(seed=3)
+    plain = LinearAttention(32, 4).double()
+    plain.load_state_dict({name: value for name, value in rala.state_dict().items() if name in plain.state_dict()})
+    with torch.no_grad():
+        for part, bias in ((rala.gate, 1.0), (rala.local_position, 0.0), (rala.image_query, -40.0)):  # κ(-40) is 0
+            part.weight.zero_()
+            part.bias.fill_(bias)
+        x, tokens = torch.randn(2, 5, 32).double(), torch.randn(2, 9, 32).double()
+        torch.testing.assert_close(rala(x, rala.prepare(tokens)), plain(x, plain.prepare(tokens)))
 
 
 def test_the_kernel_is_elu_plus_one_and_positive():

@@ -16,13 +16,15 @@ __all__ = ["VERBS", "main"]
 VERBS = {
     "caption": ("fastcap.cli.caption", "caption image files, folders, globs or stdin"),
     "lint": ("fastcap.cli.lint", "flag poor alternative text"),
+    "score": ("fastcap.cli.score", "say how well texts fit a picture"),
     "models": ("fastcap.cli.models", "list the bundled models with their measured quality and speed"),
+    "serve": ("fastcap.cli.serve", "answer over HTTP: pictures in, captions out"),
     "train": ("fastcap.cli.train", "train a model from a YAML recipe"),
     "evaluate": ("fastcap.cli.evaluate", "measure a model's captions on a data set"),
     "export": ("fastcap.cli.export", "turn a checkpoint into a model directory"),
     "bench": ("fastcap.cli.bench", "measure speed, memory and size"),
 }
-_EXTRAS = {"train": "train", "evaluate": "eval", "export": "export", "bench": "bench"}
+_EXTRAS = {"train": "train", "evaluate": "eval", "export": "export", "bench": "bench", "serve": "serve"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastcap.cli import quantise
 from fastcap.errors import ConfigError, DataError, FastcapError
 
 if TYPE_CHECKING:
@@ -19,12 +20,12 @@ if TYPE_CHECKING:
     from fastcap.config import ModelConfig
     from fastcap.data.readers import Example
     from fastcap.evaluation.evaluate import Evaluation
-    from fastcap.export.graph import Parts
 
 __all__ = ["add_arguments", "run"]
 
 MIN_MEASURED = 4  # pictures: the confidence is fitted to one half of them and tested on the other
 COMPARED = 48  # pictures on which graph and model are compared
+COMPARED_STEPS = 20  # and on which they are compared decoding from left to right
 MIN_EQUAL = 0.95  # share of equal captions below which an fp32 graph is another model: rounding may turn a tie
 
 
@@ -50,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="most CIDEr points that int8 may lose against fp32 (%(default)s)",
     )
     parser.add_argument("--precision", choices=("int8", "fp32"), default="int8", help="%(default)s")
+    quantise.add_arguments(parser)
     parser.set_defaults(usage_error=parser.error)
 
 
@@ -59,15 +61,22 @@ def run(args: argparse.Namespace) -> int:
 
     from fastcap.checkpoint import load_checkpoint
     from fastcap.data.readers import load_dataset
+    from fastcap.export.causal import assemble_causal, assemble_text, compare_steps
     from fastcap.export.graph import assemble, compare, export_parts, open_graph
+    from fastcap.quantization.steps import quantised_layers, read_bits, tensor_bits
+    from fastcap.runtime.stepper import OnnxStepper
 
     if not 1 <= args.calibration <= 5000:
         args.usage_error(f"--calibration is {args.calibration}; allowed: 1 to 5000")
     if args.limit is not None and args.limit < MIN_MEASURED:
         args.usage_error(f"--limit is {args.limit}; allowed: {MIN_MEASURED} or more")
+    if args.precision == "fp32" and (args.target_size or args.bits):
+        args.usage_error("--precision is fp32; allowed with --target-size or --bits: int8")
     console = Console(stderr=True)
     model, tokenizer = load_checkpoint(args.model)
+    layers = quantised_layers(model)
     try:
+        bits = read_bits(args.bits, layers) if args.bits else {}
         examples = load_dataset(args.dataset, args.root, args.split)[: args.limit]
         calibration = load_dataset(args.dataset, args.root, args.calibration_split)
     except ConfigError as error:
@@ -75,67 +84,80 @@ def run(args: argparse.Namespace) -> int:
     if len(examples) < MIN_MEASURED:
         raise DataError(f"{args.dataset} {args.split} has {len(examples)} pictures; needed: {MIN_MEASURED} or more")
     step = max(1, len(calibration) // args.calibration)
-    pictures = load_pictures(calibration[::step][: args.calibration], model.config.image_size)
+    calibrating = calibration[::step][: args.calibration]
+    pictures = load_pictures(calibrating, model.config.image_size)
+    feeds = graph_feeds(model.config)
     with tempfile.TemporaryDirectory() as folder:
-        fp32 = Path(folder) / "fp32.onnx"
         parts = export_parts(model, Path(folder))
+        fp32 = Path(folder) / "fp32" / "model.onnx"
+        fp32.parent.mkdir()
         assemble(parts, model.config.generation.passes, fp32)
+        assemble_causal(parts, fp32)
+        assemble_text(parts, fp32)
         agreement = compare(model, open_graph(fp32), pictures[:COMPARED])
         console.print(
             f"fp32 graph against PyTorch on {agreement.images} pictures: {agreement.equal_captions:.0%} equal, "
             f"confidences within {agreement.confidence_difference:.1e}"
         )
-        if agreement.equal_captions < MIN_EQUAL:
-            raise FastcapError(
-                f"the exported graph gives the model's caption on {agreement.equal_captions:.0%} of "
-                f"{agreement.images} pictures; needed: {MIN_EQUAL:.0%}. Nothing was written"
-            )
-        reference = measure(fp32, tokenizer, model.config, Path(folder) / "fp32", examples, console)
+        graphs = (open_graph(fp32.with_name(name)) for name in ("encode.onnx", "step.onnx"))
+        steps = compare_steps(model, OnnxStepper(fp32.parent, *graphs), pictures[:COMPARED_STEPS])
+        console.print(
+            f"its causal reading on {steps.images} pictures: {steps.equal_captions:.0%} equal, "
+            f"log-probabilities within {steps.log_p_difference:.1e}"
+        )
+        for name, found in (("parallel", agreement), ("beam-search", steps)):
+            if found.equal_captions < MIN_EQUAL:
+                raise FastcapError(
+                    f"the exported graph gives the model's {name} caption on {found.equal_captions:.0%} of "
+                    f"{found.images} pictures; needed: {MIN_EQUAL:.0%}. Nothing was written"
+                )
+        if args.target_size:
+            try:
+                bits = quantise.bits_under_size(args, parts, model, tokenizer, calibrating, pictures, feeds, console)
+            except ConfigError as error:
+                args.usage_error(str(error))
+        reference = measure(fp32, tokenizer, model.config, examples, console)
         chosen, evaluation = fp32, reference
         if args.precision == "int8":
-            chosen = Path(folder) / "int8.onnx"
-            evaluation = quantized(
-                args, parts, fp32, chosen, pictures, tokenizer, model.config, examples, reference, console
+            tensors = tensor_bits(layers, bits)
+            chosen = quantise.quantised_graph(parts, Path(folder) / "int8", model, pictures, feeds, tensors)
+            evaluation = gated(
+                args, fp32, chosen, pictures, feeds, tokenizer, model.config, examples, reference, console
             )
-        write(args, chosen, tokenizer, model.config, evaluation, reference)
+        write(args, chosen, tokenizer, model.config, examples, evaluation, reference)
     print(args.out)
     return 0
 
 
-def quantized(
+def graph_feeds(config: ModelConfig) -> dict[str, np.ndarray]:
+    """What a graph is asked beside the picture when nobody asks for anything."""
+    import numpy as np
+
+    return {
+        "length_range": np.array([config.generation.min_length, config.max_length]),
+        "candidates": np.array([config.generation.candidates]),
+        "penalties": np.zeros(config.vocab_size, np.float32),
+    }
+
+
+def gated(
     args: argparse.Namespace,
-    parts: Parts,
     fp32: Path,
     int8: Path,
     pictures: np.ndarray,
+    feeds: dict[str, np.ndarray],
     tokenizer: Tokenizer,
     config: ModelConfig,
     examples: list[Example],
     reference: Evaluation,
     console: Any,
 ) -> Evaluation:
-    """Write the int8 graph and measure it; an error unless it is good enough, smaller and faster.
+    """Measure the quantised graph; an error unless it is good enough, small enough and faster.
 
     Raises:
         FastcapError: the gate refuses; the message says by how much.
     """
-    import numpy as np
-
-    from fastcap.export.graph import assemble
-    from fastcap.quantization.post_training import quantize_convolutions, quantize_products
-
-    limits = np.array([config.generation.min_length, config.max_length])
-    feeds = {
-        "length_range": limits,
-        "candidates": np.array([config.generation.candidates]),
-        "penalties": np.zeros(config.vocab_size, np.float32),
-    }
-    quantize_products(parts.encode)
-    quantize_convolutions(parts.encode, pictures, feeds)
-    quantize_products(parts.refine)
-    quantize_products(parts.rank)
-    assemble(parts, config.generation.passes, int8)
-    evaluation = measure(int8, tokenizer, config, int8.with_suffix(""), examples, console)
+    evaluation = measure(int8, tokenizer, config, examples, console)
     loss = reference.metrics["cider"] - evaluation.metrics["cider"]
     sizes = fp32.stat().st_size, int8.stat().st_size
     times = network_milliseconds(fp32, pictures[:1], feeds), network_milliseconds(int8, pictures[:1], feeds)
@@ -150,6 +172,9 @@ def quantized(
         problems.append(f"it has {sizes[1]} bytes, fp32 has {sizes[0]}")
     if times[1] >= times[0]:
         problems.append(f"it takes {times[1]:.1f} ms, fp32 takes {times[0]:.1f}")
+    size = quantise.directory_size(int8.parent / "measured") + quantise.MANIFEST
+    if args.target_size and size > args.target_size:
+        problems.append(f"the directory takes {size} bytes, allowed: {args.target_size}")
     if problems:
         raise FastcapError(f"the int8 graph is refused: {'; '.join(problems)}. Nothing was written")
     return evaluation
@@ -165,7 +190,7 @@ def load_pictures(examples: list[Example], size: int) -> np.ndarray:
 
 
 def measure(
-    graph: Path, tokenizer: Tokenizer, config: ModelConfig, directory: Path, examples: list[Example], console: Any
+    graph: Path, tokenizer: Tokenizer, config: ModelConfig, examples: list[Example], console: Any
 ) -> Evaluation:
     """Evaluate a graph the way users run it: as a model directory in the runtime."""
     from rich.progress import track
@@ -174,11 +199,12 @@ def measure(
     from fastcap.export.bundle import write_bundle
     from fastcap.runtime.captioner import Captioner
 
-    write_bundle(directory, graph, tokenizer, config, name=graph.stem, description="", quality={}, speed={})
-    bar = iter(track(range(len(examples)), f"measuring {graph.stem}", console=console))
+    name, directory = graph.parent.name, graph.parent / "measured"
+    write_bundle(directory, graph.parent, tokenizer, config, name=name, description="", quality={}, speed={})
+    bar = iter(track(range(len(examples)), f"measuring {name}", console=console))
     evaluation = evaluate_model(Captioner.open(directory), examples, on_caption=lambda: next(bar))
     next(bar, None)
-    console.print(f"{graph.stem}: CIDEr {evaluation.metrics['cider']:.2f} on {len(examples)} pictures")
+    console.print(f"{name}: CIDEr {evaluation.metrics['cider']:.2f} on {len(examples)} pictures")
     return evaluation
 
 
@@ -205,11 +231,37 @@ def fitted_error(confidences: list[float], supports: list[float], fit: int, test
     return calibration_error([fitted.confidence(p) for p in confidences[test::2]], supports[test::2])
 
 
+def fitted_alignment(directory: Path, examples: list[Example]) -> tuple[tuple[float, float], float]:
+    """Scale and offset of the scores of texts, and how often a picture scores its own first caption above that of the
+    picture after it."""
+    import numpy as np
+
+    from fastcap.errors import ConfigError
+    from fastcap.evaluation.calibration import fit_alignment
+    from fastcap.runtime.captioner import Captioner
+
+    captioner = Captioner.open(directory)
+    kept, texts = [], []
+    for example in examples:
+        for caption in example.captions:
+            try:
+                texts.append(captioner.embed_texts([caption])[0])
+            except ConfigError:  # too long for this model
+                continue
+            kept.append(example.image)
+            break
+    images, vectors = captioner.embed_images(kept), np.stack(texts)
+    own = (images * vectors).sum(axis=1)
+    other = (images * np.roll(vectors, -1, axis=0)).sum(axis=1)
+    return fit_alignment(own.tolist(), other.tolist()), float((own > other).mean())
+
+
 def write(
     args: argparse.Namespace,
     graph: Path,
     tokenizer: Tokenizer,
     config: ModelConfig,
+    examples: list[Example],
     evaluation: Evaluation,
     reference: Evaluation,
 ) -> None:
@@ -220,6 +272,7 @@ def write(
     metrics = {name: round(evaluation.metrics[name], 2) for name in ("cider", "bleu_4", "meteor", "rouge_l")}
     confidences, supports = evaluation.calibration()
     calibration = fit_calibration(confidences, supports)
+    alignment, told_apart = fitted_alignment(graph.parent / "measured", examples)
     halves = [fitted_error(confidences, supports, part, 1 - part) for part in (0, 1)]
     facts = evaluation.as_json()
     measured = {
@@ -232,17 +285,19 @@ def write(
         **metrics,
         "cider_fp32": round(reference.metrics["cider"], 2),
         "calibration_error": round(sum(halves) / 2, 4),
+        "own_text_preferred": round(told_apart, 4),
         **measured,
     }
     speed = {**facts["latency"], "threads": 1, "machine": facts["machine"]["cpu"], **measured}
     write_bundle(
         args.out,
-        graph,
+        graph.parent,
         tokenizer,
         config,
         name=args.name or args.out.resolve().name,
         description=args.description,
         calibration=calibration,
+        alignment=alignment,
         quality=quality,
         speed=speed,
     )

@@ -8,19 +8,20 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from fastcap.errors import DataError
 from fastcap.runtime.images import load_image
 
-__all__ = ["ImageCache"]
+__all__ = ["ImageCache", "build_array"]
 
 FORMAT = 1
 Pixels = Callable[[list[Any]], NDArray[np.uint8]]  # of one key
@@ -84,11 +85,17 @@ class ImageCache:
 
         digest = hashlib.sha256(json.dumps([FORMAT, self.size, keys]).encode()).hexdigest()[:16]
         file_name = f"images-{digest}.npy"
-        partial = self.folder / f"{file_name}.partial"
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._append_rows(partial, keys, pixels, workers, progress)
-            os.replace(partial, self.folder / file_name)
+            with ThreadPoolExecutor(workers) as pool:
+                build_array(
+                    self.folder / file_name,
+                    (len(keys), self.size, self.size, 3),
+                    "|u1",
+                    lambda rows: pool.map(pixels, keys[rows.start : rows.stop]),
+                    chunk=CHUNK,
+                    title="Caching pictures",
+                    progress=progress,
+                )
             index = {"format": FORMAT, "size": self.size, "file": file_name, "images": keys}
             _write_atomically(self.folder / "index.json", json.dumps(index))
         except OSError as error:
@@ -99,41 +106,6 @@ class ImageCache:
                 with contextlib.suppress(PermissionError):  # Windows holds files that someone has mapped
                     stale.unlink()
         return self
-
-    def _append_rows(self, partial: Path, keys: list[list[Any]], pixels: Pixels, workers: int, progress: bool) -> None:
-        """Write the rows in order. The file's own length says how many an interrupted build has finished.
-
-        Plain writes, not a memory map: on a full disk a write fails with an error, a map kills the process.
-        """
-        from rich.console import Console
-        from rich.progress import Progress
-
-        shape = (len(keys), self.size, self.size, 3)
-        row_bytes = self.size * self.size * 3
-        with open(partial, "ab+") as file, ThreadPoolExecutor(workers) as pool:
-            file.seek(0)
-            try:
-                complete = np.lib.format.read_magic(file) == (1, 0) and (
-                    np.lib.format.read_array_header_1_0(file)[0] == shape
-                )
-            except ValueError:
-                complete = False
-            if not complete:
-                file.truncate(0)
-                header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-                np.lib.format.write_array_header_1_0(file, header)
-                file.flush()
-            start = file.tell()
-            done = (file.seek(0, os.SEEK_END) - start) // row_bytes
-            file.truncate(start + done * row_bytes)
-            with Progress(console=Console(stderr=True), disable=not progress) as bar:
-                task = bar.add_task("Caching pictures", total=len(keys), completed=done)
-                for first in range(done, len(keys), CHUNK):
-                    for row in pool.map(pixels, keys[first : first + CHUNK]):
-                        file.write(row.tobytes())
-                        bar.advance(task)
-                    file.flush()
-            os.fsync(file.fileno())
 
     def _open(self) -> None:
         """Map the finished cache, if there is one of this size and format; else stay empty, to be built."""
@@ -150,6 +122,63 @@ class ImageCache:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"image cache {self.folder} is damaged: {error}; delete the folder") from error
         self._keys, self._pixels = index["images"], pixels
+
+
+def build_array(
+    path: Path,
+    shape: tuple[int, ...],
+    dtype: DTypeLike,
+    compute: Callable[[range], Iterable[NDArray[Any]]],
+    *,
+    chunk: int,
+    title: str,
+    progress: bool = True,
+) -> None:
+    """Write an array `(N, ...)` to a .npy file row by row; an interrupted build goes on where it stopped.
+
+    Until it is whole it is named `PATH.partial`, and the file's own length says how many rows are done. Plain writes,
+    not a memory map: on a full disk a write fails with an error, a map kills the process. One process builds at a time.
+
+    Args:
+        compute: the rows of a range of indices, each of shape `shape[1:]`.
+        chunk: rows asked for at once, between two looks at the progress bar.
+        title: of the progress bar on stderr.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    kind = np.dtype(dtype)
+    row_bytes = kind.itemsize * math.prod(shape[1:])
+    with open(partial, "ab+") as file:
+        file.seek(0)
+        try:
+            complete = np.lib.format.read_magic(file) == (1, 0) and (
+                np.lib.format.read_array_header_1_0(file) == (shape, False, kind)
+            )
+        except ValueError:
+            complete = False
+        if not complete:
+            file.truncate(0)
+            header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            file.flush()
+        start = file.tell()
+        done = (file.seek(0, os.SEEK_END) - start) // row_bytes
+        file.truncate(start + done * row_bytes)
+        with Progress(console=Console(stderr=True), disable=not progress) as bar:
+            task = bar.add_task(title, total=shape[0], completed=done)
+            for first in range(done, shape[0], chunk):
+                for row in compute(range(first, min(first + chunk, shape[0]))):
+                    file.write(np.asarray(row, kind).tobytes())
+                    bar.advance(task)
+                file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
 
 
 def _key(path: str | Path) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Rank-augmented linear attention (RALA; Fan et al., CVPR 2025), here as a caption's attention to its image.
+"""Linear attention of a caption to its image: plain, and rank-augmented (RALA; Fan et al., CVPR 2025).
 
 Letters: B images, N image tokens, M caption positions of one image, H heads, K width of a head, D model width.
 """
@@ -8,10 +8,18 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["RankAugmentedLinearAttention", "RankAugmentedMemory", "kernel", "read_memory_reference"]
+__all__ = [
+    "CROSS_ATTENTIONS",
+    "LinearAttention",
+    "Memory",
+    "RankAugmentedLinearAttention",
+    "kernel",
+    "read_memory_reference",
+]
 
 
 def kernel(x: Tensor) -> Tensor:
@@ -19,22 +27,18 @@ def kernel(x: Tensor) -> Tensor:
     return F.elu(x) + 1
 
 
-class RankAugmentedMemory(NamedTuple):
+class Memory(NamedTuple):
     """An image as one layer sees it, whatever its number of tokens: computed once, read at every pass.
 
-    `buffer` (B, H, K, K) is Σ_j α_j κ(K_j)ᵀ V_j, `normaliser` (B, H, K) is Σ_j α_j κ(K_j).
+    `buffer` (B, H, K, K) is 1/N Σ_j α_j κ(K_j)ᵀ V_j, `normaliser` (B, H, K) is 1/N Σ_j α_j κ(K_j).
     """
 
     buffer: Tensor
     normaliser: Tensor
 
 
-class RankAugmentedLinearAttention(nn.Module):
-    """Cross-attention whose cost for a caption position is O(K²), independent of N.
-
-    Two departures that cross-attention asks for, both so that the memory depends on the image alone and can be
-    kept for all refinement passes: the global query that weighs the keys is the mean of *image* queries, and the
-    local positional encoding (LePE, a depthwise 3x3 convolution) is added to the values before they are summed.
+class LinearAttention(nn.Module):
+    """Cross-attention whose cost for a caption position is O(K²), independent of N (Katharopoulos et al. 2020).
 
     Args:
         d_model: width D of caption positions and image tokens.
@@ -47,13 +51,9 @@ class RankAugmentedLinearAttention(nn.Module):
             raise ValueError(f"d_model {d_model} is not a multiple of n_heads {n_heads}")
         self.n_heads = n_heads
         self.d_head = d_model // n_heads
-        self.image_query = nn.Linear(d_model, d_model)
         self.key = nn.Linear(d_model, d_model)
         self.value = nn.Linear(d_model, d_model)
-        self.local_position = nn.Conv2d(d_model, d_model, 3, padding=1, groups=d_model)
         self.query = nn.Linear(d_model, d_model)
-        self.gate = nn.Linear(d_model, d_model)
-        nn.init.ones_(self.gate.bias)  # begins as plain linear attention
         self.project_out = nn.Linear(d_model, d_model)
 
     def split(self, x: Tensor) -> Tensor:
@@ -61,7 +61,47 @@ class RankAugmentedLinearAttention(nn.Module):
         return x.reshape(x.shape[0], -1, self.n_heads, self.d_head).transpose(1, 2)
 
     def keys_values_weights(self, image_tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """κ(keys) and values (B, H, N, K), and α (B, H, N) whose sum over N is N."""
+        """κ(keys) and values (B, H, N, K), and weights α (B, H, N) whose sum over N is N: here all of them 1."""
+        keys = kernel(self.split(self.key(image_tokens)))
+        return keys, self.split(self.value(image_tokens)), torch.ones_like(keys[..., 0])
+
+    def prepare(self, image_tokens: Tensor) -> Memory:
+        """image_tokens (B, N, D) of a square grid -> the memory that `forward` reads."""
+        keys, values, weights = self.keys_values_weights(image_tokens)
+        weighted = keys * weights[..., None]
+        # means instead of sums: y is their ratio, and means stay in a range that int8 and fp16 like
+        n_tokens = image_tokens.shape[1]
+        return Memory(weighted.transpose(-1, -2) @ values / n_tokens, weighted.sum(dim=2) / n_tokens)
+
+    def read(self, x: Tensor, memory: Memory) -> Tensor:
+        """x (B, M, D) -> `κ(Q) S ⊙ z`, (B, M, D)."""
+        queries = kernel(self.split(self.query(x)))
+        read = queries @ memory.buffer
+        read = read / (queries * memory.normaliser[:, :, None]).sum(dim=-1, keepdim=True)
+        return read.transpose(1, 2).flatten(2)
+
+    def forward(self, x: Tensor, memory: Memory) -> Tensor:
+        """x (B, M, D) -> (B, M, D): what is read, projected."""
+        return self.project_out(self.read(x, memory))
+
+
+class RankAugmentedLinearAttention(LinearAttention):
+    """Linear attention whose keys are weighed by a global query, and whose output by a gate: both restore rank.
+
+    Two departures that cross-attention asks for, both so that the memory depends on the image alone and can be
+    kept for all refinement passes: the global query that weighs the keys is the mean of *image* queries, and the
+    local positional encoding (LePE, a depthwise 3x3 convolution) is added to the values before they are summed.
+    """
+
+    def __init__(self, d_model: int, n_heads: int) -> None:
+        super().__init__(d_model, n_heads)
+        self.image_query = nn.Linear(d_model, d_model)
+        self.local_position = nn.Conv2d(d_model, d_model, 3, padding=1, groups=d_model)
+        self.gate = nn.Linear(d_model, d_model)
+        nn.init.ones_(self.gate.bias)  # begins as plain linear attention
+
+    def keys_values_weights(self, image_tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As in `LinearAttention`, α = N softmax_j(q̄ · κ(K_j) / √K)."""
         batch, n_tokens, width = image_tokens.shape
         side = math.isqrt(int(n_tokens))
         keys = kernel(self.split(self.key(image_tokens)))
@@ -72,20 +112,12 @@ class RankAugmentedLinearAttention(nn.Module):
         similarity = (global_query * keys).sum(dim=-1) * self.d_head**-0.5
         return keys, values, n_tokens * similarity.softmax(dim=-1)
 
-    def prepare(self, image_tokens: Tensor) -> RankAugmentedMemory:
-        """image_tokens (B, N, D) of a square grid -> the memory that `forward` reads."""
-        keys, values, weights = self.keys_values_weights(image_tokens)
-        weighted = keys * weights[..., None]
-        # means instead of sums: y is their ratio, and means stay in a range that int8 and fp16 like
-        n_tokens = image_tokens.shape[1]
-        return RankAugmentedMemory(weighted.transpose(-1, -2) @ values / n_tokens, weighted.sum(dim=2) / n_tokens)
-
-    def forward(self, x: Tensor, memory: RankAugmentedMemory) -> Tensor:
+    def forward(self, x: Tensor, memory: Memory) -> Tensor:
         """x (B, M, D) -> (B, M, D): `(κ(Q) S ⊙ z) ⊙ φ(x)`, projected."""
-        queries = kernel(self.split(self.query(x)))
-        read = queries @ memory.buffer
-        read = read / (queries * memory.normaliser[:, :, None]).sum(dim=-1, keepdim=True)
-        return self.project_out(read.transpose(1, 2).flatten(2) * self.gate(x))
+        return self.project_out(self.read(x, memory) * self.gate(x))
+
+
+CROSS_ATTENTIONS = {"rala": RankAugmentedLinearAttention, "linear": LinearAttention}
 
 
 def read_memory_reference(queries: Tensor, keys: Tensor, values: Tensor, weights: Tensor) -> Tensor:

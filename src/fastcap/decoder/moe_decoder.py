@@ -15,7 +15,7 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from fastcap.decoder.attention import RankAugmentedLinearAttention, RankAugmentedMemory
+from fastcap.decoder.attention import CROSS_ATTENTIONS, Memory
 from fastcap.layers import Expert, FeedForward, ImageTokens, KeyValueCache, SelfAttention
 
 __all__ = ["ImageState", "MoEDecoder", "Router"]
@@ -33,7 +33,7 @@ class ImageState(NamedTuple):
     """All that the decoder ever needs of an image; the same for every pass, length and hypothesis."""
 
     context: Tensor  # (B, D), added to every caption position
-    memories: list[RankAugmentedMemory]  # one a layer
+    memories: list[Memory]  # one a layer
     routings: list[Routing]  # one a layer
     experts: list[list[Expert]]  # k a layer
 
@@ -66,13 +66,22 @@ class Router(nn.Module):
 class DecoderLayer(nn.Module):
     """Self-attention, attention to the image, the image's experts; each normalised before and added."""
 
-    def __init__(self, d_model: int, n_heads: int, d_hidden: int, n_experts: int, top_k: int, dropout: float) -> None:
+    def __init__(
+        self,
+        d_model: int,
+        n_heads: int,
+        d_hidden: int,
+        n_experts: int,
+        top_k: int,
+        dropout: float,
+        cross_attention: str,
+    ) -> None:
         super().__init__()
         self.router = Router(d_model, n_experts, top_k)
         self.norm_self = nn.LayerNorm(d_model)
         self.self_attention = SelfAttention(d_model, n_heads)
         self.norm_cross = nn.LayerNorm(d_model)
-        self.cross_attention = RankAugmentedLinearAttention(d_model, n_heads)
+        self.cross_attention = CROSS_ATTENTIONS[cross_attention](d_model, n_heads)
         self.norm_experts = nn.LayerNorm(d_model)
         self.experts = FeedForward(d_model, d_hidden, n_experts)
         self.dropout = nn.Dropout(dropout)
@@ -80,7 +89,7 @@ class DecoderLayer(nn.Module):
     def forward(
         self,
         x: Tensor,
-        memory: RankAugmentedMemory,
+        memory: Memory,
         experts: Sequence[Expert],
         *,
         causal: bool,
@@ -112,6 +121,7 @@ class MoEDecoder(nn.Module):
         n_experts, top_k: experts of a layer, and how many of them serve an image.
         max_length: most caption tokens, begin and end marks not counted.
         dropout: of each residual branch, in training only.
+        cross_attention: attention to the image, a name in `fastcap.decoder.attention.CROSS_ATTENTIONS`.
     """
 
     def __init__(
@@ -125,6 +135,7 @@ class MoEDecoder(nn.Module):
         top_k: int = 1,
         max_length: int = 24,
         dropout: float = 0.1,
+        cross_attention: str = "rala",
     ) -> None:
         super().__init__()
         self.d_model = d_model
@@ -135,7 +146,8 @@ class MoEDecoder(nn.Module):
         self.context = nn.Linear(d_model, d_model)
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(
-            DecoderLayer(d_model, n_heads, d_hidden, n_experts, top_k, dropout) for _ in range(n_layers)
+            DecoderLayer(d_model, n_heads, d_hidden, n_experts, top_k, dropout, cross_attention)
+            for _ in range(n_layers)
         )
         self.norm = nn.LayerNorm(d_model)
         self.bias = nn.Parameter(torch.zeros(vocab_size))

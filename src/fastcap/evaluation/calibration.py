@@ -14,7 +14,7 @@ import numpy as np
 from fastcap.evaluation.ptb import ptb_tokens
 from fastcap.evaluation.stem import stem
 
-__all__ = ["calibration_error", "fit_calibration", "reliability", "support"]
+__all__ = ["calibration_error", "fit_alignment", "fit_calibration", "reliability", "support"]
 
 BINS = 10
 SMALLEST_SCALE = 0.05
@@ -51,6 +51,23 @@ def fit_calibration(confidences: Sequence[float], supports: Sequence[float]) -> 
         fitted = maximise(x, y, np.array([SMALLEST_SCALE, 0.0]), free=[1])
     scale, offset = np.clip(fitted, [SMALLEST_SCALE, -30], [30, 30])
     return float(scale), float(offset)
+
+
+def fit_alignment(own: Sequence[float], other: Sequence[float]) -> tuple[float, float]:
+    """Scale and offset of `sigmoid(scale * cosine + offset)`, fitted by maximum likelihood to tell the cosines of pictures
+    with texts of their `own` from those with texts of `other` pictures, as many of each counting as much.
+
+    Raises:
+        ValueError: there are none of either.
+    """
+    if not len(own) or not len(other):
+        raise ValueError(f"{len(own)} cosines of own texts and {len(other)} of others; needed: 1 or more of each")
+    share = np.median(own), np.median(other)  # Newton's method begins near the answer: half way between the two
+    scale = 4 / max(float(share[0] - share[1]), 0.05)
+    x = np.stack([np.concatenate([own, other]), np.ones(len(own) + len(other))], axis=1)
+    y = np.concatenate([np.ones(len(own)), np.zeros(len(other))])
+    fitted = maximise(x, y, np.array([scale, -scale * sum(share) / 2]), free=[0, 1])
+    return max(float(fitted[0]), SMALLEST_SCALE), float(fitted[1])
 
 
 def maximise(x: np.ndarray, y: np.ndarray, start: np.ndarray, free: list[int]) -> np.ndarray:

@@ -15,7 +15,7 @@ from fastcap.evaluation.metrics import UNITS, score_captions
 from fastcap.runtime.neutral import gendered_words, neutralise
 
 if TYPE_CHECKING:
-    from fastcap.runtime.captioner import Captioner
+    from fastcap.runtime.captioner import Caption, Captioner
 
 __all__ = ["Evaluation", "EvaluationRow", "evaluate_model"]
 
@@ -95,12 +95,14 @@ def evaluate_model(
     length: str | int = "normal",
     candidates: int = 1,
     neutral: bool = False,
+    decode: str = "parallel",
+    beams: int = 3,
     facts: Mapping[str, Any] | None = None,
     on_caption: Callable[[], object] = lambda: None,
 ) -> Evaluation:
     """Caption the pictures of `examples` and compare with their captions.
 
-    `length`, `candidates` and `neutral` are passed to `Captioner.caption`; of several candidates the best is measured.
+    `length` to `beams` are passed to `Captioner.caption`; of several candidates the best is measured.
     Neutral captions are compared with references made neutral in the same way.
     `facts` are noted beside those found here: data set, threads, command. `on_caption` is called after each
     picture.
@@ -108,16 +110,21 @@ def evaluate_model(
     Raises:
         DataError: there are no examples.
         ImageError: a picture cannot be read. None is left out, since figures on fewer would not compare.
-        ConfigError: the model does not know this length or number of candidates.
+        ConfigError: the model does not know this length, number of candidates or way of decoding.
     """
     if not examples:
         raise DataError("evaluation needs at least one picture with its captions, got none")
 
+    def caption(example: Example) -> Caption:
+        return captioner.caption(
+            example.image, length=length, candidates=candidates, neutral=neutral, decode=decode, beams=beams
+        )
+
     for example in list(examples)[:WARM_UP]:
-        captioner.caption(example.image, length=length, candidates=candidates, neutral=neutral)
+        caption(example)
     captions = []
     for example in examples:
-        captions.append(captioner.caption(example.image, length=length, candidates=candidates, neutral=neutral))
+        captions.append(caption(example))
         on_caption()
 
     keys = [str(example.image) for example in examples]
@@ -152,6 +159,8 @@ def evaluate_model(
         "length": length,
         "candidates": candidates,
         "neutral": neutral,
+        "decode": decode,
+        **({"beams": beams} if decode == "beam" else {}),
         "gendered_captions": sum(bool(gendered_words(caption.text)) for caption in captions),
     }
     return Evaluation(scores.metrics, rows, {**found, **(facts or {})})

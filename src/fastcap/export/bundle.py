@@ -22,33 +22,36 @@ SHORT, LONG = 9, 13  # tokens: at most this many is short, at least this many is
 
 def write_bundle(
     directory: Path,
-    graph: Path,
+    graphs: Path,
     tokenizer: Tokenizer,
     config: ModelConfig,
     *,
     name: str,
     description: str,
     calibration: tuple[float, float] = (1.0, 0.0),
+    alignment: tuple[float, float] = (1.0, 0.0),
     quality: Mapping[str, Any],
     speed: Mapping[str, Any],
 ) -> None:
-    """Write `model.onnx`, `tokenizer.json` and their manifest `model.json`, aside and then renamed.
+    """Write the graphs, `tokenizer.json` and their manifest `model.json`, aside and then renamed.
 
     Args:
-        graph: the ONNX file.
+        graphs: folder whose ONNX files are taken: `model.onnx`, and more if the model has them.
         calibration: scale and offset (`fastcap.evaluation.calibration.fit_calibration`); the default changes nothing.
+        alignment: scale and offset (`fastcap.evaluation.calibration.fit_alignment`), noted where there is a `text.onnx`.
         quality, speed: measured figures, each with what is needed to measure them again.
     """
     aside = directory.with_name(f".{directory.name}.writing")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    shutil.copyfile(graph, aside / "model.onnx")
+    for graph in graphs.glob("*.onnx"):
+        shutil.copyfile(graph, aside / graph.name)
     tokenizer.save(str(aside / "tokenizer.json"), pretty=False)
     low, high = config.generation.min_length, config.max_length
     files = {}
-    for file in ("model.onnx", "tokenizer.json"):
-        content = (aside / file).read_bytes()
-        files[file] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    for file in sorted(aside.iterdir()):
+        content = file.read_bytes()
+        files[file.name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     manifest = {
         "format": 2,
         "kind": "parallel",
@@ -82,6 +85,7 @@ def write_bundle(
             },
         },
         "calibration": {"scale": calibration[0], "offset": calibration[1]},
+        **({"alignment": {"scale": alignment[0], "offset": alignment[1]}} if "text.onnx" in files else {}),
         "files": files,
         "quality": dict(quality),
         "speed": dict(speed),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -17,31 +17,48 @@ from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 
-from fastcap.decoder.attention import RankAugmentedMemory
+from fastcap.decoder.attention import Memory, RankAugmentedLinearAttention
 from fastcap.decoder.moe_decoder import DecoderLayer, ImageState, Routing
 from fastcap.errors import FastcapError
 from fastcap.generation.packed import Layout, Packed, PackedDecoder
 from fastcap.model import CaptionModel, Captions
 from fastcap.tokens import MASK
 
-__all__ = ["INPUTS", "OUTPUTS", "Agreement", "Parts", "assemble", "compare", "export_parts", "open_graph"]
+__all__ = [
+    "INPUTS",
+    "OUTPUTS",
+    "Agreement",
+    "Parts",
+    "assemble",
+    "compare",
+    "export_parts",
+    "open_graph",
+]
 
 INPUTS = ("images", "length_range", "candidates", "penalties")
 OUTPUTS = ("token_ids", "lengths", "confidences", "token_confidences")
+IMAGE_VECTORS = "image_vectors"  # beside them, for `text.onnx`
+TEXT_IDS, TEXT_VECTORS = "text_ids", "text_vectors"
 CARRIED = ("token_ids", "probabilities", "scores", "masked")  # from one pass to the next
 LAYOUT = ("rows_lengths", "rows_row", "rows_step")
 RANKED = ("kept_token_ids", "kept_probabilities", "kept_scores", "log_p")
+STEP, STEPPED = ("token_ids", "parents", "cache"), ("log_p", "new_cache")
+VARIABLE = dict.fromkeys((*LAYOUT, *CARRIED, *RANKED, "parents"), (0,))  # axes of no fixed size
+VARIABLE |= {"cache": (2, 3), TEXT_IDS: (1,)}
 OPSET = 17
 DOMAINS = ("", "com.microsoft")
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The three ONNX files that `assemble` joins: `encode` runs once, `refine` once a pass, `rank` once."""
+    """ONNX files: `encode` runs once, `refine` once a pass, `rank` once where `assemble` joins them; `step` runs once
+    a token where `fastcap.export.causal` joins it with `encode`; `text` stands alone."""
 
     encode: Path
     refine: Path
     rank: Path
+    step: Path
+    text: Path
 
 
 class Encode(nn.Module):
@@ -61,7 +78,20 @@ class Encode(nn.Module):
         kept = self.packed.begin(layout)
         masked = kept.token_ids == MASK
         bias = self.packed.bias(penalties)
-        return (log_p[0], *layout, *kept, masked, bias, *flatten(self.model.decoder.prepare(image)))
+        vectors = self.model.alignment.embed_image(image)
+        return (log_p[0], vectors, *layout, *kept, masked, bias, *flatten(self.model.decoder.prepare(image)))
+
+
+class EmbedText(nn.Module):
+    """`CaptionModel.embed_text` of one text."""
+
+    def __init__(self, model: CaptionModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, token_ids: Tensor) -> Tensor:
+        length: Any = token_ids.shape[1]
+        return self.model.embed_text(token_ids, torch.as_tensor(length).reshape(1))
 
 
 class Refine(nn.Module):
@@ -121,6 +151,18 @@ class Rank(nn.Module):
         return Captions(found, lengths[order][None], scores[order].exp()[None], found_probabilities)
 
 
+class Step(nn.Module):
+    """`PackedDecoder.step`."""
+
+    def __init__(self, model: CaptionModel) -> None:
+        super().__init__()
+        self.model = model
+        self.packed = PackedDecoder(model.decoder, model.refiner)
+
+    def forward(self, token_ids: Tensor, parents: Tensor, cache: Tensor, *state: Tensor) -> tuple[Tensor, Tensor]:
+        return self.packed.step(unflatten(self.model, state), token_ids, parents, cache)
+
+
 def flatten(state: ImageState) -> list[Tensor]:
     """An image state as a list: context, then memory and routing of each layer."""
     tensors = [state.context]
@@ -136,7 +178,7 @@ def unflatten(model: CaptionModel, tensors: Sequence[Tensor]) -> ImageState:
     layers = cast("Iterable[DecoderLayer]", model.decoder.layers)
     return ImageState(
         context,
-        [RankAugmentedMemory(buffer, normaliser) for buffer, normaliser, _, _ in quadruples],
+        [Memory(buffer, normaliser) for buffer, normaliser, _, _ in quadruples],
         [Routing(chosen, weights, weights) for _, _, chosen, weights in quadruples],
         [
             layer.experts.select(chosen, weights)
@@ -146,20 +188,20 @@ def unflatten(model: CaptionModel, tensors: Sequence[Tensor]) -> ImageState:
 
 
 def export_parts(model: CaptionModel, folder: Path) -> Parts:
-    """Write the three parts of the parallel captioner as fp32 ONNX.
+    """Write the parts of the captioner as fp32 ONNX.
 
     The numbers of candidates and tokens stay variable. That is why the graphs are traced with the TorchScript exporter:
     there are as many tokens as the network itself has just predicted, a size that `torch.export` cannot reason about,
     and decoding to the fixed maximum instead would double the decoder's time.
     """
-    parts = Parts(folder / "encode.onnx", folder / "refine.onnx", folder / "rank.onnx")
+    parts = Parts(*(folder / f"{field.name}.onnx" for field in fields(Parts)))
     model.eval()
     images = torch.zeros(1, model.config.image_size, model.config.image_size, 3, dtype=torch.uint8)
     limits = torch.tensor([1, model.config.max_length])
     encode = Encode(model)
     asked = (images, limits, torch.tensor([3]), torch.zeros(model.config.vocab_size))
     with torch.no_grad():
-        log_p, *begun = encode(*asked)
+        log_p, _, *begun = encode(*asked)
     layout, carried, state_values = begun[:3], begun[3 : 3 + len(CARRIED)], begun[3 + len(CARRIED) :]
     bias, *state_values = state_values
     state = [f"state{i}" for i in range(len(state_values))]
@@ -168,12 +210,17 @@ def export_parts(model: CaptionModel, folder: Path) -> Parts:
         asked,
         parts.encode,
         INPUTS,
-        ("log_p", *LAYOUT, *CARRIED, "bias", *state),
+        ("log_p", IMAGE_VECTORS, *LAYOUT, *CARRIED, "bias", *state),
     )
     inputs = (torch.tensor(1), *carried, *layout, bias, *state_values)
     outputs = tuple(f"new_{name}" for name in CARRIED)
     trace(Refine(model), inputs, parts.refine, ("index", *CARRIED, *LAYOUT, "bias", *state), outputs)
     trace(Rank(model), (*carried[:3], log_p, *layout, *state_values), parts.rank, (*RANKED, *LAYOUT, *state), OUTPUTS)
+    decoder = model.config.decoder
+    rows = torch.arange(2)
+    cache = torch.zeros(2 * decoder.n_layers, decoder.n_heads, 2, 3, model.config.d_model // decoder.n_heads)
+    trace(Step(model), (rows, rows, cache, *state_values), parts.step, (*STEP, *state), STEPPED)
+    trace(EmbedText(model), (torch.arange(3)[None],), parts.text, (TEXT_IDS,), (TEXT_VECTORS,))
     graph = onnx.load(str(parts.encode))
     fold_padding(graph)
     onnx.save(graph, str(parts.encode))
@@ -183,8 +230,8 @@ def export_parts(model: CaptionModel, folder: Path) -> Parts:
 def trace(
     module: nn.Module, arguments: tuple[Tensor, ...], path: Path, inputs: Sequence[str], outputs: Sequence[str]
 ) -> None:
-    """Export one part; the first dimension of all that has one entry a token or candidate is variable."""
-    axes = {name: {0: f"{name}_0"} for name in inputs if name in (*LAYOUT, *CARRIED, *RANKED)}
+    """Export one part."""
+    axes = {name: {axis: f"{name}_{axis}" for axis in VARIABLE[name]} for name in inputs if name in VARIABLE}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # sizes that are constants of the graph, on purpose
         torch.onnx.export(
@@ -197,6 +244,28 @@ def trace(
             output_names=list(outputs),
             dynamic_axes=axes,
         )
+    graph = onnx.load(str(path))
+    name_weights(graph.graph, module)
+    onnx.save(graph, str(path))
+
+
+def name_weights(graph: onnx.GraphProto, module: nn.Module) -> None:
+    """Give the weights of a traced graph the names of their parameters: tracing takes them from those that it turns
+    round or joins. Joined ones are called `a+b`, b without the prefix that all share."""
+    values = {name: value.detach().numpy() for name, value in module.named_parameters() if value.ndim > 1}
+    for name, part in module.named_modules():
+        if isinstance(part, RankAugmentedLinearAttention):  # as `PackedDecoder.look` joins them
+            query, gate = f"{name}.query.weight", f"{name}.gate.weight"
+            values[f"{query}+{gate.removeprefix('model.')}"] = np.concatenate([values[query], values[gate]])
+    known = {(version.shape, version.tobytes()): name for name, value in values.items() for version in (value, value.T)}
+    held = {tensor.name for tensor in graph.initializer} | {name for node in graph.node for name in node.output}
+    found = {}
+    for tensor in graph.initializer:
+        name = known.get((tuple(tensor.dims), numpy_helper.to_array(tensor).tobytes()))
+        if name is not None and name not in held:
+            found[tensor.name] = name
+            held.add(name)
+    rename(graph, found)
 
 
 def assemble(parts: Parts, passes: int, path: Path) -> None:
@@ -235,8 +304,9 @@ def assemble(parts: Parts, passes: int, path: Path) -> None:
         body=body,
     )
     rename(rank.graph, {"k/log_p": "e/log_p"} | {f"k/{name}": f"r/{name}" for name in constant})
-    public = {f"e/{name}": name for name in INPUTS} | {f"k/{name}": name for name in OUTPUTS}
-    outputs = [value for value in rank.graph.output]
+    public = {f"e/{name}": name for name in (*INPUTS, IMAGE_VECTORS)} | {f"k/{name}": name for name in OUTPUTS}
+    vectors = next(value for value in encode.graph.output if value.name == f"e/{IMAGE_VECTORS}")
+    outputs = [*rank.graph.output, vectors]
     graph = onnx.helper.make_graph(
         [*encode.graph.node, *hoisted, loop, *rank.graph.node],
         "fastcap",
@@ -246,12 +316,17 @@ def assemble(parts: Parts, passes: int, path: Path) -> None:
     )
     rename(graph, public)
     merge_equal(graph)
-    domains = {opset.domain: opset.version for part in (encode, refine, rank) for opset in part.opset_import}
-    opsets = [onnx.helper.make_opsetid(domain, version) for domain, version in domains.items() if domain in DOMAINS]
-    model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8, producer_name="fastcap")
+    model = as_model(graph, encode, refine, rank)
     shorten_names(model)
     onnx.checker.check_model(model)
     onnx.save(model, str(path))
+
+
+def as_model(graph: onnx.GraphProto, *parts: onnx.ModelProto) -> onnx.ModelProto:
+    """A graph that was made of parts, as a model."""
+    domains = {opset.domain: opset.version for part in parts for opset in part.opset_import}
+    opsets = [onnx.helper.make_opsetid(domain, version) for domain, version in domains.items() if domain in DOMAINS]
+    return onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8, producer_name="fastcap")
 
 
 def hoist(graph: onnx.GraphProto, varying: Sequence[str]) -> tuple[list[onnx.NodeProto], list[onnx.NodeProto]]:
@@ -327,7 +402,7 @@ def rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.GRAPH:
                 rename(attribute.g, names)
-    for value in [*graph.input, *graph.output, *graph.initializer]:
+    for value in [*graph.input, *graph.output, *graph.value_info, *graph.initializer]:
         value.name = names.get(value.name, value.name)
 
 

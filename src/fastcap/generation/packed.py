@@ -9,14 +9,14 @@ Letters: K candidates, N tokens of all of them, T the longest, D width, H heads,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fastcap.decoder.attention import kernel
+from fastcap.decoder.attention import RankAugmentedLinearAttention, kernel
 from fastcap.layers import Expert
 from fastcap.tokens import BOS, EOS, MASK, PAD
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Layout", "Packed", "PackedDecoder"]
 
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # queries, keys and values (H, N, W) -> (H, N, W)
 HIDDEN = -1e9  # added to the score of a position that may not be seen; finite, since 0 x inf is not a number
 
 
@@ -73,39 +74,44 @@ class PackedDecoder:
         self.decoder = decoder
         self.refiner = refiner
 
-    def hidden(self, x: Tensor, seen: Tensor, state: ImageState) -> Tensor:
-        """Embedded tokens (N, D) -> (N, D); position i sees position j where `seen` (N, N) is 0 rather than HIDDEN."""
+    def hidden(self, x: Tensor, attend: Attend, state: ImageState) -> Tensor:
+        """Embedded tokens (N, D) -> (N, D); `attend` alone knows which position may see which."""
         layers = cast("Iterable[DecoderLayer]", self.decoder.layers)
         for layer, memory, experts in zip(layers, state.memories, state.experts, strict=True):
-            x = x + self.attend(layer, layer.norm_self(x), seen)
+            attention = layer.self_attention
+            width = attention.project_out.in_features // attention.n_heads
+            heads = attention.project_in(layer.norm_self(x)).reshape(-1, 3, attention.n_heads, width)
+            y = attend(*heads.permute(1, 2, 0, 3).unbind())
+            x = x + attention.project_out(y.transpose(0, 1).reshape(-1, attention.n_heads * width))
             x = x + self.look(layer, layer.norm_cross(x), memory.buffer[0], memory.normaliser[0])
             x = x + self.ask(layer.norm_experts(x), experts)
         return cast(Tensor, self.decoder.norm(x))
 
     @staticmethod
-    def attend(layer: DecoderLayer, x: Tensor, seen: Tensor) -> Tensor:
-        """Self-attention of (N, D)."""
-        attention = layer.self_attention
-        width = attention.project_out.in_features // attention.n_heads
-        queries, keys, values = (
-            attention.project_in(x).reshape(-1, 3, attention.n_heads, width).permute(1, 2, 0, 3).unbind()
-        )
-        scores = queries @ keys.transpose(-1, -2) * width**-0.5 + seen  # (H, N, N)
-        y = scores.softmax(dim=-1) @ values
-        return cast(Tensor, attention.project_out(y.transpose(0, 1).reshape(-1, attention.n_heads * width)))
+    def among(seen: Tensor) -> Attend:
+        """Self-attention among N positions, of which i sees j where `seen` (N, N) is True."""
+
+        def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+            scores = queries @ keys.transpose(-1, -2) * queries.shape[-1] ** -0.5  # (H, N, N)
+            return (scores + HIDDEN * (~seen).to(scores.dtype)).softmax(dim=-1) @ values
+
+        return attend
 
     @staticmethod
     def look(layer: DecoderLayer, x: Tensor, buffer: Tensor, normaliser: Tensor) -> Tensor:
         """Attention of (N, D) to the picture: buffer (H, W, W), normaliser (H, W)."""
         attention = layer.cross_attention
         heads, width = attention.n_heads, attention.d_head
-        # query and gate read the same input: one product
-        weight = torch.cat([attention.query.weight, attention.gate.weight])
-        both = F.linear(x, weight, torch.cat([attention.query.bias, attention.gate.bias]))
-        queries, gate = both.split(heads * width, dim=-1)
+        # queries, and RALA's gate, read the same input: one product
+        parts = [attention.query]
+        if isinstance(attention, RankAugmentedLinearAttention):
+            parts.append(attention.gate)
+        found = F.linear(x, torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts]))
+        queries, *gates = found.split(heads * width, dim=-1)
         queries = kernel(queries).reshape(-1, heads, width).transpose(0, 1)  # (H, N, W)
         read = queries @ buffer / (queries @ normaliser[..., None])
-        return cast(Tensor, attention.project_out(read.transpose(0, 1).reshape(-1, heads * width) * gate))
+        read = read.transpose(0, 1).reshape(-1, heads * width)
+        return cast(Tensor, attention.project_out(read * gates[0] if gates else read))
 
     @staticmethod
     def ask(x: Tensor, experts: Sequence[Expert]) -> Tensor:
@@ -137,9 +143,9 @@ class PackedDecoder:
         lengths, row, step = layout
         decoder, together = self.decoder, layout.together()
         placed = decoder.position[step] + decoder.remaining[lengths[row] - 1 - step] + state.context
-        seen = HIDDEN * (~together).to(placed.dtype)
         token_ids = kept.token_ids.masked_fill(masked, MASK)
-        hidden = self.hidden(decoder.embedding(token_ids) * decoder.d_model**0.5 + placed, seen, state)
+        embedded = decoder.embedding(token_ids) * decoder.d_model**0.5
+        hidden = self.hidden(embedded + placed, self.among(together), state)
         # only what is masked needs the vocabulary; position 0 is there so that nothing is never empty
         asked = torch.cat([masked.nonzero()[:, 0], torch.zeros_like(row[:1])])
         logits = F.linear(hidden.index_select(0, asked), decoder.embedding.weight, bias)
@@ -180,10 +186,35 @@ class PackedDecoder:
         read = padded[(here - 1).clamp(min=0)].masked_fill(step == 0, BOS)
         seen = ended.together() & (step <= step[:, None])
         x = decoder.embedding(read) * decoder.d_model**0.5 + decoder.position[step] + state.context
-        hidden = self.hidden(x, HIDDEN * (~seen).to(x.dtype), state)
+        hidden = self.hidden(x, self.among(seen), state)
         logits = F.linear(hidden, decoder.embedding.weight, decoder.bias)
         log_p = logits.log_softmax(dim=-1).gather(1, targets[:, None])
         return (ended.members(x.dtype) @ log_p)[:, 0] / (lengths + 1)
+
+    def step(self, state: ImageState, token_ids: Tensor, parents: Tensor, cache: Tensor) -> tuple[Tensor, Tensor]:
+        """One more token of each of R captions of the picture, read from left to right.
+
+        Args:
+            token_ids: (R,).
+            parents: (R,), whose past each row continues: rows of `cache`.
+            cache: (S, H, R, T, W), keys and values in turn of each layer, of the T tokens read so far.
+
+        Returns:
+            log-probabilities (R, V) of what comes next, and the cache with T + 1 tokens.
+        """
+        decoder, grown = self.decoder, []
+        past = iter(cache.index_select(2, parents))
+
+        def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+            keys, values = (torch.cat([next(past), new[:, :, None]], dim=2) for new in (keys, values))  # (H, R, T+1, W)
+            grown.extend([keys, values])
+            scores = queries[:, :, None] @ keys.transpose(-1, -2) * queries.shape[-1] ** -0.5
+            return (scores.softmax(dim=-1) @ values)[:, :, 0]
+
+        x = decoder.embedding(token_ids) * decoder.d_model**0.5 + decoder.position[cache.shape[3]] + state.context
+        hidden = self.hidden(x, attend, state)
+        logits = F.linear(hidden, decoder.embedding.weight, decoder.bias)
+        return logits.log_softmax(dim=-1), torch.stack(grown)
 
     def unpack(self, layout: Layout, packed: Packed) -> tuple[Tensor, Tensor]:
         """Token ids and probabilities as (K, T), padded past the lengths."""

@@ -1,41 +1,130 @@
-"""Fake quantisation: training sees the rounded weights that the int8 graph will have.
+"""Fake quantisation: training sees the rounded weights that the exported graph will have, and learns their steps.
 
-Rounding has no gradient, so the gradient with respect to a rounded weight is given to the weight itself
-(straight-through estimator, Bengio et al. 2013; for integer inference, Jacob et al. 2018).
+Learned step size quantisation (LSQ, Esser et al., ICLR 2020), with a step for each channel. Weights are rounded; what
+flows between layers is not.
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Mapping
+
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
-__all__ = ["rounded", "rounded_weights", "weight_range"]
+from fastcap.quantization.steps import Layer, channel_steps, check_bits, quantised_layers
+
+__all__ = [
+    "LearnedStep",
+    "fold_steps",
+    "folded_state",
+    "learn_steps",
+    "learns_steps",
+    "plain_name",
+    "rounded",
+    "rounded_once",
+]
 
 
-def weight_range(groups: int) -> int:
-    """Largest integer of a convolution's weights: 127 for depthwise ones, 64 for the others.
+def rounded(weight: Tensor, layer: Layer, bits: int) -> Tensor:
+    """A weight of a layer as the exported graph has it at 4 or 8 bits; a copy."""
+    largest = layer.largest(bits)
+    step = torch.from_numpy(channel_steps(weight.detach().cpu().numpy(), layer.axes, largest)).to(weight.device)
+    return (weight.detach() / step).round().clamp(-largest, largest) * step
 
-    x86 without VNNI sums two products of a weight and a byte in 16 bits: 2 x 64 x 255 fits, 2 x 127 x 255 does not.
-    Depthwise convolutions have a kernel of their own there, which sums in 32 bits.
+
+class LearnedStep(nn.Module):
+    """A parametrisation of a weight: its values at whole multiples of a step, which is learned, a step a channel.
+
+    The logarithm is what is learned, since an optimiser such as Adam moves all parameters by amounts alike, and a step
+    is a thousand times smaller than a weight. A step never gets wider than what spans the channel's largest weight:
+    that would leave integers unused, and this way rounded weights tell their step (see `channel_steps`).
+
+    Args:
+        weight: from which the first steps are found: those of the exported graph.
+        layer, bits: how it is rounded.
     """
-    return 127 if groups > 1 else 64
+
+    def __init__(self, weight: Tensor, layer: Layer, bits: int) -> None:
+        super().__init__()
+        self.axes, self.largest = layer.axes, layer.largest(bits)
+        steps = torch.from_numpy(channel_steps(weight.detach().cpu().numpy(), self.axes, self.largest))
+        self.log_step = nn.Parameter(steps.to(weight.device).log())
+        # the gradient of a step sums over its weights; this factor brings it to the scale of theirs (LSQ, 2.2)
+        self.gradient_scale = (weight.numel() / steps.numel() * self.largest) ** -0.5
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """weight -> rounded weight of the same shape."""
+        log_step = self.log_step * self.gradient_scale + (self.log_step * (1 - self.gradient_scale)).detach()
+        peak = weight.detach().abs().amax(dim=self.axes, keepdim=True)
+        widest = torch.where(peak == 0, 1.0, peak / self.largest)
+        step = log_step.exp()
+        step = step - (step - widest).clamp(min=0).detach()
+        places = (weight / step).clamp(-self.largest, self.largest)
+        places = places + (places.round() - places).detach()  # straight-through (Bengio et al. 2013)
+        return places * step
 
 
-def rounded(weight: Tensor, largest: int) -> Tensor:
-    """A convolution's weight (out, in, H, W) at the nearest of its values -largest..largest, a scale a channel.
+def learn_steps(model: nn.Module, bits: Mapping[str, int]) -> None:
+    """Let all layers of a model compute with rounded weights, in place; their steps become parameters of it.
 
-    The gradient passes as if nothing had been rounded.
+    Args:
+        bits: of layers by name; those left out have 8, and those with 16 stay as they are.
+
+    Raises:
+        ConfigError: a layer that the model does not have, or bits other than 4, 8 and 16.
     """
-    with torch.no_grad():
-        scale = (weight.abs().amax(dim=(1, 2, 3), keepdim=True) / largest).clamp(min=1e-12)
-        difference = (weight / scale).round() * scale - weight
-    return weight + difference
+    layers = quantised_layers(model)
+    check_bits(layers, bits, "bits")
+    for layer in layers.values():
+        if (chosen := bits.get(layer.name, 8)) == 16:
+            continue
+        for parameter in layer.parameters:
+            owner, _, attribute = parameter.rpartition(".")
+            module = model.get_submodule(owner)
+            step = LearnedStep(getattr(module, attribute), layer, chosen)
+            parametrize.register_parametrization(module, attribute, step)
 
 
-def rounded_weights(module: nn.Module) -> dict[str, Tensor]:
-    """The weights of all convolutions in a module, rounded, by name: for `torch.func.functional_call`."""
-    return {
-        f"{name}.weight": rounded(part.weight, weight_range(part.groups))
-        for name, part in module.named_modules()
-        if isinstance(part, nn.Conv2d)
-    }
+def parametrised(model: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
+    """Name, owner and attribute of each weight that is rounded."""
+    for owner, module in list(model.named_modules()):
+        if parametrize.is_parametrized(module):
+            for attribute in list(module.parametrizations):
+                yield f"{owner}.{attribute}", module, attribute
+
+
+def learns_steps(model: nn.Module) -> bool:
+    """Whether `learn_steps` has begun and `fold_steps` not ended it."""
+    return any(parametrised(model))
+
+
+@contextlib.contextmanager
+def rounded_once(model: nn.Module) -> Iterator[None]:
+    """A context in which each weight is rounded once, however often it is read.
+
+    All are rounded at its beginning: one whose first reader needs no gradient would have none for the others either.
+    """
+    with parametrize.cached():
+        for _, module, attribute in parametrised(model):
+            getattr(module, attribute)
+        yield
+
+
+def folded_state(model: nn.Module) -> dict[str, Tensor]:
+    """A copy of the model's state as `fold_steps` would leave it."""
+    state = {name: value for name, value in model.state_dict().items() if ".parametrizations." not in name}
+    state |= {name: getattr(module, attribute) for name, module, attribute in parametrised(model)}
+    return {name: value.detach().clone() for name, value in state.items()}
+
+
+def fold_steps(model: nn.Module) -> None:
+    """End what `learn_steps` began: the rounded weights become the model's own."""
+    for _, module, attribute in list(parametrised(model)):
+        parametrize.remove_parametrizations(module, attribute, leave_parametrized=True)
+
+
+def plain_name(name: str) -> str:
+    """The name in an ordinary model's state of a weight that is rounded here."""
+    return name.replace(".parametrizations.", ".").removesuffix(".original")

@@ -1,4 +1,4 @@
-"""Post-training int8 quantisation of an exported graph, one recipe for each kind of layer.
+"""Post-training quantisation of an exported graph, one recipe for each kind of layer.
 
 - Convolutions: static, activations u8 calibrated on real images, weights s8 a channel. Dynamic quantisation of
   convolutions is several times slower than fp32 in ONNX Runtime.
@@ -8,14 +8,15 @@
   not constant.
 - The token embedding and the output matrix are each other's transpose: stored once.
 
-Weights keep 7 bits (convolutions -64..64, products -63..63) wherever x86 without VNNI would sum 8-bit products in 16
-bits and saturate: a model must answer alike on every machine.
+That is 8 bits, of which weights use 7 wherever x86 would saturate (`Layer.largest`): a model must answer alike on every
+machine. A tensor of 4 bits computes in the same way, with its values between -7 and 7, and is stored two to a byte; one
+of 16 is a half-precision float that computes in fp32. ONNX Runtime unpacks both when it loads the graph.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,23 +33,56 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from fastcap.errors import ConfigError
-from fastcap.quantization.fake import weight_range
+from fastcap.quantization.steps import LARGE, LARGEST, LARGEST_4, channel_steps
 
-__all__ = ["quantize_convolutions", "quantize_products"]
+__all__ = ["pack", "quantize", "quantize_convolutions", "quantize_products"]
 
-BITS_7 = 63
 CORRECTION_IMAGES = 16
-LARGE = 2**14  # weights; smaller tables are left as they are
 LAST_AXIS = "last_axis"
 CONTRIB = "com.microsoft"
+EVERYWHERE_8: Mapping[str, int] = {}
+INTEGERS = ("_int8", "_table", "_quantized")  # what follows a weight's name in that of its integers
+NIBBLES: dict[str, np.ndarray] = {"nibble_bits": np.array(4, np.uint8), "nibble_zero": np.array(8, np.float32)}
 
 
-def quantize_convolutions(path: Path, images: np.ndarray, feeds: dict[str, np.ndarray]) -> None:
-    """Quantise the convolutional path of a graph in place, statically.
+def quantize(
+    encode: Path,
+    others: Sequence[Path],
+    images: np.ndarray,
+    feeds: dict[str, np.ndarray],
+    bits: Mapping[str, int],
+    *,
+    corrected: bool = True,
+) -> None:
+    """Quantise the parts of a captioner in place.
 
     Args:
+        encode: the part that reads pictures.
+        others: those that do not.
         images: calibration pictures (N, H, W, 3) uint8; a hundred or two of the training set.
-        feeds: values of the graph's other inputs.
+        feeds: values of the first part's other inputs.
+        bits: of tensors by name, 4, 8 or 16; those left out have 8.
+        corrected: whether biases are corrected; without, a graph has the same size, and sooner.
+
+    Raises:
+        ConfigError: no calibration images.
+    """
+    for path in (encode, *others):
+        quantize_products(path, bits)
+    quantize_convolutions(encode, images, feeds, bits, corrected=corrected)
+    for path in (encode, *others):
+        pack(path, bits)
+
+
+def quantize_convolutions(
+    path: Path,
+    images: np.ndarray,
+    feeds: dict[str, np.ndarray],
+    bits: Mapping[str, int] = EVERYWHERE_8,
+    *,
+    corrected: bool = True,
+) -> None:
+    """Quantise the convolutional path of a graph in place, statically; arguments as in `quantize`.
 
     Raises:
         ConfigError: no calibration images.
@@ -58,22 +92,31 @@ def quantize_convolutions(path: Path, images: np.ndarray, feeds: dict[str, np.nd
     logging.getLogger().setLevel(logging.ERROR)  # the quantiser's advice is about its own command line
     quant_pre_process(str(path), str(path), skip_symbolic_shape=True)
     reference = onnx.load(str(path))
+    chain = integer_chain(reference, bits)
+    if not chain:  # which the quantiser would take for all nodes
+        return
+    model = onnx.load(str(path))
+    told = round_weights(model, bits)
+    onnx.save(model, str(path))
     quantize_static(
         str(path),
         str(path),
         Calibration(images, feeds),
         quant_format=QuantFormat.QDQ,
         op_types_to_quantize=["Conv", "Clip", "Relu", "Add"],
-        nodes_to_quantize=integer_chain(reference),
+        nodes_to_quantize=chain,
         per_channel=True,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
         calibrate_method=CalibrationMethod.MinMax,
-        extra_options={"TensorQuantOverrides": seven_bits(reference)},
+        extra_options={"TensorQuantOverrides": told},
     )
     model = onnx.load(str(path))
-    read_bytes(model.graph)
-    correct_biases(model, reference, images[:CORRECTION_IMAGES], feeds)
+    stem = next(node for node in reference.graph.node if node.op_type == "Conv").input[1]
+    if bits.get(stem, 8) != 16:
+        read_bytes(model.graph)
+    if corrected:
+        correct_biases(model, reference, images[:CORRECTION_IMAGES], feeds)
     onnx.save(model, str(path))
 
 
@@ -107,15 +150,24 @@ def read_bytes(graph: onnx.GraphProto) -> None:
         graph.node.remove(node)
 
 
-def seven_bits(model: onnx.ModelProto) -> dict[str, list[dict[str, object]]]:
-    """The convolutions that get 7-bit weights, as `weight_range` has it; the others keep 8."""
-    found: dict[str, list[dict[str, object]]] = {}
-    for node in model.graph.node:
-        groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
-        if node.op_type == "Conv" and weight_range(groups) == 64:
-            settings = {"quant_type": QuantType.QInt8, "axis": 0, "symmetric": True, "reduce_range": True}
-            found[node.input[1]] = [settings]
-    return found
+def round_weights(model: onnx.ModelProto, bits: Mapping[str, int]) -> dict[str, list[dict[str, object]]]:
+    """Round the weights of convolutions in a graph, in place; returns the step of each channel of them, as ONNX
+    Runtime's quantiser wants to be told."""
+    groups = {
+        node.input[1]: next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
+        for node in model.graph.node
+        if node.op_type == "Conv"
+    }
+    told: dict[str, list[dict[str, object]]] = {}
+    for tensor in model.graph.initializer:
+        if tensor.name not in groups or (chosen := bits.get(tensor.name, 8)) == 16:
+            continue
+        largest = LARGEST_4 if chosen == 4 else LARGEST["depthwise" if groups[tensor.name] > 1 else "convolution"]
+        values, steps = to_integers(numpy_helper.to_array(tensor), (1, 2, 3), largest)
+        tensor.CopyFrom(numpy_helper.from_array(values * steps, tensor.name))
+        settings = {"quant_type": QuantType.QInt8, "axis": 0, "zero_point": 0}
+        told[tensor.name] = [{**settings, "scale": step} for step in steps.ravel()]
+    return told
 
 
 def correct_biases(
@@ -162,27 +214,67 @@ def channel_means(
     return {name: np.mean([run[i].mean(axis=(0, 2, 3)) for run in sums], axis=0) for i, name in enumerate(names)}
 
 
-def quantize_products(path: Path) -> None:
-    """Quantise the matrix products, experts and embedding of a graph in place, dynamically."""
+def quantize_products(path: Path, bits: Mapping[str, int] = EVERYWHERE_8) -> None:
+    """Quantise the matrix products, experts and embedding of a graph in place, dynamically; `bits` as in `quantize`."""
     logging.getLogger().setLevel(logging.ERROR)
     quant_pre_process(str(path), str(path), skip_symbolic_shape=True)
     model = onnx.load(str(path))
-    quantize_matrices(model.graph)
-    quantize_experts(model.graph)
-    share_embedding(model.graph)
+    quantize_matrices(model.graph, bits)
+    quantize_experts(model.graph, bits)
+    share_embedding(model.graph, bits)
     if all(opset.domain != CONTRIB for opset in model.opset_import):
         model.opset_import.append(helper.make_opsetid(CONTRIB, 1))
     onnx.save(model, str(path))
 
 
-def integer_chain(model: onnx.ModelProto) -> list[str]:
+def pack(path: Path, bits: Mapping[str, int]) -> None:
+    """Store a quantised graph's tensors of 4 and 16 bits as such, in place; nodes at its beginning unpack them."""
+    model = onnx.load(str(path))
+    tensors = [numpy_helper.from_array(value, name) for name, value in NIBBLES.items()]
+    nodes: list[onnx.NodeProto] = []
+    for tensor in model.graph.initializer:
+        name, values = tensor.name, numpy_helper.to_array(tensor)
+        chosen = bits.get(next((name.removesuffix(end) for end in INTEGERS if name.endswith(end)), name), 8)
+        if chosen == 16 and values.dtype == np.float32:
+            tensors.append(numpy_helper.from_array(values.astype(np.float16), f"{name}_half"))
+            nodes.append(helper.make_node("Cast", [f"{name}_half"], [name], to=TensorProto.FLOAT))
+        elif chosen == 4 and values.dtype == np.int8 and values.size % 2 == 0:
+            low, high = (values.reshape(2, -1) + 8).astype(np.uint8)
+            tensors.append(numpy_helper.from_array(low | high << 4, f"{name}_packed"))
+            tensors.append(numpy_helper.from_array(np.array(values.shape), f"{name}_shape"))
+            nodes += unpack(f"{name}_packed", f"{name}_shape", name)
+        else:
+            tensors.append(tensor)
+    unpacked = [*nodes, *model.graph.node]
+    del model.graph.initializer[:], model.graph.node[:]
+    model.graph.initializer.extend(tensors)
+    model.graph.node.extend(unpacked)
+    rewrite(model.graph, {}, [])  # drops what no tensor needed
+    onnx.save(model, str(path))
+
+
+def unpack(packed: str, shape: str, y: str) -> list[onnx.NodeProto]:
+    """The nodes that turn what `pack` has packed into int8 again; all are constant, so they run once, at load."""
+    return [
+        helper.make_node("BitShift", [packed, "nibble_bits"], [f"{y}_up"], direction="LEFT"),
+        helper.make_node("BitShift", [f"{y}_up", "nibble_bits"], [f"{y}_low"], direction="RIGHT"),
+        helper.make_node("BitShift", [packed, "nibble_bits"], [f"{y}_high"], direction="RIGHT"),
+        helper.make_node("Concat", [f"{y}_low", f"{y}_high"], [f"{y}_both"], axis=0),
+        helper.make_node("Cast", [f"{y}_both"], [f"{y}_float"], to=TensorProto.FLOAT),  # no kernel subtracts bytes
+        helper.make_node("Sub", [f"{y}_float", "nibble_zero"], [f"{y}_centred"]),
+        helper.make_node("Cast", [f"{y}_centred"], [f"{y}_flat"], to=TensorProto.INT8),
+        helper.make_node("Reshape", [f"{y}_flat", shape], [y]),
+    ]
+
+
+def integer_chain(model: onnx.ModelProto, bits: Mapping[str, int]) -> list[str]:
     """Names of the nodes that can hand integers to one another: convolutions with their activations and residuals.
 
     Everything else stays as it is; an integer island between two floats costs more than it saves.
     """
     graph = model.graph
     producers = {output: node for node in graph.node for output in node.output}
-    chain = {node.name for node in graph.node if node.op_type == "Conv"}
+    chain = {node.name for node in graph.node if node.op_type == "Conv" and bits.get(node.input[1], 8) != 16}
     for node in graph.node:  # in topological order
         inputs = [producers[name] for name in node.input if name in producers]
         follows = bool(inputs) and all(source.name in chain for source in inputs)
@@ -202,11 +294,10 @@ class Calibration(CalibrationDataReader):
         return next(self.feeds, None)
 
 
-def to_int8(weight: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """Symmetric 7-bit values and their fp32 scales; `axis` is the one that a scale sums over."""
-    scale = np.abs(weight).max(axis=axis, keepdims=True) / BITS_7
-    scale = np.where(scale == 0, 1, scale).astype(np.float32)
-    return np.rint(weight / scale).astype(np.int8), scale
+def to_integers(weight: np.ndarray, axes: tuple[int, ...], largest: int) -> tuple[np.ndarray, np.ndarray]:
+    """Symmetric int8 values of a weight, and the fp32 steps of its channels; `axes` are what a step spans."""
+    steps = channel_steps(weight, axes, largest)
+    return np.rint(weight / steps).clip(-largest, largest).astype(np.int8), steps
 
 
 def is_large(tensor: onnx.TensorProto | None, rank: int) -> bool:
@@ -237,7 +328,7 @@ def product(x: str, int8: str, scale: str, bias: str, y: str) -> onnx.NodeProto:
     return helper.make_node("DynamicQuantizeMatMul", [x, int8, scale, "", bias], [y], domain=CONTRIB)
 
 
-def quantize_matrices(graph: onnx.GraphProto) -> None:
+def quantize_matrices(graph: onnx.GraphProto, bits: Mapping[str, int]) -> None:
     """`MatMul(x, W)`, and with a bias `Gemm(x, W, b)`, for constant W."""
     weights = {tensor.name: tensor for tensor in graph.initializer}
     added: dict[str, onnx.TensorProto] = {}
@@ -245,12 +336,14 @@ def quantize_matrices(graph: onnx.GraphProto) -> None:
     for node in graph.node:
         if node.op_type not in ("MatMul", "Gemm") or not is_large(weights.get(node.input[1]), rank=2):
             continue
+        if (chosen := bits.get(node.input[1], 8)) == 16:
+            continue
         settings = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
         weight = numpy_helper.to_array(weights[node.input[1]])
         transposed = bool(settings.get("transB", 0))
         int8, scale = f"{node.input[1]}_int8", f"{node.input[1]}_scale"
         if int8 not in added:
-            values, scales = to_int8(weight.T if transposed else weight, axis=0)
+            values, scales = to_integers(weight.T if transposed else weight, (0,), largest_of_product(chosen))
             added[int8] = numpy_helper.from_array(np.ascontiguousarray(values), int8)
             added[scale] = numpy_helper.from_array(scales[0], scale)
         bias = node.input[2] if len(node.input) > 2 else ""
@@ -258,7 +351,7 @@ def quantize_matrices(graph: onnx.GraphProto) -> None:
     rewrite(graph, replaced, added.values())
 
 
-def quantize_experts(graph: onnx.GraphProto) -> None:
+def quantize_experts(graph: onnx.GraphProto, bits: Mapping[str, int]) -> None:
     """`MatMul(x, Gather(Gather(W, chosen), 0))`, or `Gemm`, for the W (E, in, out) of which a picture uses a part.
 
     Each expert and column has a scale.
@@ -275,8 +368,12 @@ def quantize_experts(graph: onnx.GraphProto) -> None:
         if not is_large(weights.get(gather.input[0]), rank=3):
             continue
         name = gather.input[0]
+        if (chosen_bits := bits.get(name, 8)) == 16:
+            continue
         if f"{name}_int8" not in added:
-            values, scales = to_int8(numpy_helper.to_array(weights[name]), axis=1)
+            values, scales = to_integers(
+                numpy_helper.to_array(weights[name]), (1,), largest_of_product(chosen_bits)
+            )
             added[f"{name}_int8"] = numpy_helper.from_array(values, f"{name}_int8")
             added[f"{name}_scale"] = numpy_helper.from_array(scales[:, 0], f"{name}_scale")
         y, nodes = node.output[0], []
@@ -293,10 +390,11 @@ def quantize_experts(graph: onnx.GraphProto) -> None:
     rewrite(graph, replaced, added.values())
 
 
-def share_embedding(graph: onnx.GraphProto) -> None:
+def share_embedding(graph: onnx.GraphProto, bits: Mapping[str, int]) -> None:
     """Read the embedding (V, D) and the quantised output matrix (D, V) out of one table, with a scale a token.
 
-    The table is stored by tokens, whose rows are read often; ONNX Runtime turns it round once, when it loads.
+    The table is stored by tokens, whose rows are read often; ONNX Runtime turns it round once, when it loads. A graph
+    without an output matrix gets the table that one with it has.
     """
     tables = {tensor.name: tensor for tensor in graph.initializer}
     added: list[onnx.TensorProto] = []
@@ -307,10 +405,15 @@ def share_embedding(graph: onnx.GraphProto) -> None:
             continue
         shape = tuple(reversed(weight.dims))
         matrix = next((t for t in tables.values() if t.data_type == TensorProto.INT8 and tuple(t.dims) == shape), None)
-        if matrix is None:
+        table, scale, out = f"{weight.name}_table", f"{weight.name}_scale", node.output[0]
+        if matrix is not None:
+            scale, values = matrix.name.removesuffix("_int8") + "_scale", numpy_helper.to_array(matrix)
+        elif (chosen := bits.get(weight.name, 8)) != 16:
+            values, scales = to_integers(numpy_helper.to_array(weight).T, 0, chosen)
+            added.append(numpy_helper.from_array(scales[0], scale))
+        else:
             continue
-        table, scale, out = f"{weight.name}_table", matrix.name.removesuffix("_int8") + "_scale", node.output[0]
-        added.append(numpy_helper.from_array(np.ascontiguousarray(numpy_helper.to_array(matrix).T), table))
+        added.append(numpy_helper.from_array(np.ascontiguousarray(values.T), table))
         replaced[out] = [
             helper.make_node("Gather", [table, node.input[1]], [f"{out}_int8"], axis=0),  # (N, D)
             helper.make_node("Cast", [f"{out}_int8"], [f"{out}_float"], to=TensorProto.FLOAT),
@@ -319,7 +422,7 @@ def share_embedding(graph: onnx.GraphProto) -> None:
             helper.make_node("Mul", [f"{out}_float", f"{out}_scales"], [out]),
         ]
         for user in graph.node:
-            if matrix.name in user.input:
+            if matrix is not None and matrix.name in user.input:
                 turned = f"{matrix.name}_turned"
                 changed = onnx.NodeProto()
                 changed.CopyFrom(user)

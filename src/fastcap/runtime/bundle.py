@@ -1,17 +1,18 @@
-"""The one reader of model directories: `model.json`, `tokenizer.json`, `model.onnx`.
+"""The one reader of model directories: `model.json`, `tokenizer.json`, `model.onnx`, and more graphs if they are there.
 
 Nothing in a model directory is executed, and no file is used before its size and sha256 match the manifest.
 """
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
 import json
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ __all__ = [
     "available_models",
     "find_model",
     "nearest",
+    "running",
 ]
 
 FORMAT = 2
@@ -41,6 +43,8 @@ MAX_THREADS = 64
 
 _MODELS = Path(__file__).resolve().parent.parent / "models"
 _REQUIRED_FILES = ("model.onnx", "tokenizer.json")
+_CAUSAL_FILES = ("encode.onnx", "step.onnx")
+_TEXT_FILE = "text.onnx"
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.(onnx|json)")
 _SPECIAL_TOKENS = ("pad", "bos", "eos", "mask", "unk")
 _INPUTS = {
@@ -49,6 +53,7 @@ _INPUTS = {
     "candidates": "tensor(int64)",
     "penalties": "tensor(float)",
 }
+_VECTORS = {"image_vectors": "tensor(float)"}
 _OUTPUTS = {
     "token_ids": "tensor(int64)",
     "lengths": "tensor(int64)",
@@ -106,8 +111,21 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class Alignment:
+    """How the cosine of a picture and a text becomes a score: `sigmoid(scale * cosine + offset)`, fitted so that the
+    score is the probability that the text was written of this picture rather than of another one."""
+
+    scale: float
+    offset: float
+
+    def score(self, cosine: float) -> float:
+        """From 0 to 1, in the order of the cosines."""
+        return 1 / (1 + math.exp(-min(max(self.scale * cosine + self.offset, -30), 30)))
+
+
+@dataclass(frozen=True)
 class Bundle:
-    """A verified model directory. `bytes` is the size of its files on disk, `model.json` left out.
+    """A verified model directory. `files` are the sizes in bytes of its files, `model.json` left out.
 
     `quality` and `speed` are the measured figures the directory states about itself, free in form.
     """
@@ -121,7 +139,8 @@ class Bundle:
     vocabulary: Vocabulary
     decoding: Decoding
     calibration: Calibration
-    bytes: int
+    alignment: Alignment | None
+    files: Mapping[str, int]
     quality: Mapping[str, Any]
     speed: Mapping[str, Any]
 
@@ -146,19 +165,38 @@ class Bundle:
             vocabulary=_vocabulary(fields.section("vocabulary")),
             decoding=_decoding(fields.section("decoding")),
             calibration=_calibration(fields.section("calibration")),
-            bytes=_verify_files(folder, fields.section("files")),
+            alignment=_alignment(fields.section("alignment")) if "alignment" in fields.values else None,
+            files=_verify_files(folder, fields.section("files")),
             quality=fields.table("quality"),
             speed=fields.table("speed"),
         )
         fields.done()
+        if (bundle.alignment is None) != (_TEXT_FILE not in bundle.files):
+            fields.fail("alignment", fields.values.get("alignment"), f"both it and the file {_TEXT_FILE}, or neither")
         return bundle
 
+    @property
+    def bytes(self) -> int:
+        """Size of all files."""
+        return sum(self.files.values())
+
+    @property
+    def causal(self) -> bool:
+        """Whether it can decode from left to right: `fastcap.runtime.stepper` opens what that takes."""
+        return _CAUSAL_FILES[0] in self.files
+
     def session(self, threads: int = 1) -> InferenceSession:
-        """The graph, ready to run on the CPU with `threads` threads (1 to 64).
+        """The captioner's graph, ready to run on the CPU with `threads` threads (1 to 64).
 
         Raises ConfigError for the number of threads, ModelFileError when `model.onnx` is no valid graph or
         its inputs and outputs are not those of a captioner.
         """
+        session = self.open_graph("model.onnx", threads)
+        self._check_graph(self.folder / "model.onnx", session)
+        return session
+
+    def open_graph(self, name: str, threads: int = 1) -> InferenceSession:
+        """Any graph of the directory, whatever its inputs and outputs; raises as `session`."""
         if type(threads) is not int or not 1 <= threads <= MAX_THREADS:
             raise ConfigError(f"threads is {threads!r}; allowed are whole numbers from 1 to {MAX_THREADS}")
         import onnxruntime
@@ -169,7 +207,7 @@ class Bundle:
         # Idle threads that spin steal the core from whatever else the user runs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 4  # problems arrive as exceptions; do not print them as well
-        path = self.folder / "model.onnx"
+        path = self.folder / name
         try:
             session = onnxruntime.InferenceSession(
                 str(path),
@@ -177,11 +215,10 @@ class Bundle:
                 providers=["CPUExecutionProvider"],
                 enable_fallback=0,  # falling back means to try the CPU again, and to print that on stdout
             )
-            inputs = {node.name: (node.type, node.shape) for node in session.get_inputs()}
-            outputs = {node.name: node.type for node in session.get_outputs()}
+            for node in (*session.get_inputs(), *session.get_outputs()):
+                _ = node.name, node.shape  # fail where they are not Unicode
         except Exception as error:  # onnxruntime's exception types share no base of their own
             raise ModelFileError(f"{path}: not a valid ONNX model ({_first_line(error)})") from error
-        self._check_graph(path, inputs, outputs)
         return session
 
     def tokenizer(self) -> Tokenizer:
@@ -202,14 +239,16 @@ class Bundle:
                 raise ModelFileError(f"{path}: id of <{token}> is {found}; model.json states {expected}")
         return tokenizer
 
-    def _check_graph(self, path: Path, inputs: dict[str, tuple[str, list[int | str]]], outputs: dict[str, str]) -> None:
-        for role, found, expected in (
-            ("inputs", {name: kind for name, (kind, _) in inputs.items()}, _INPUTS),
-            ("outputs", outputs, _OUTPUTS),
+    def _check_graph(self, path: Path, session: InferenceSession) -> None:
+        needed = _OUTPUTS | (_VECTORS if self.alignment else {})
+        for role, nodes, expected in (
+            ("inputs", session.get_inputs(), _INPUTS),
+            ("outputs", session.get_outputs(), needed),
         ):
-            if found != expected:
+            found = {node.name: node.type for node in nodes}
+            if found not in (expected, expected | _VECTORS):
                 raise ModelFileError(f"{path}: {role} are {found}; expected {expected}")
-        _, shape = inputs["images"]
+        shape = next(node.shape for node in session.get_inputs() if node.name == "images")
         expected_shape = ["B", self.preprocessing.height, self.preprocessing.width, 3]
         if len(shape) != 4 or any(
             isinstance(found, int) and found != want for found, want in zip(shape[1:], expected_shape[1:], strict=True)
@@ -243,6 +282,15 @@ def find_model(name_or_dir: str | os.PathLike[str]) -> Path:
             "expected a model directory that holds model.json"
         )
     raise ConfigError(f"unknown model {text!r}{nearest(text, known)}; bundled are: {', '.join(known) or 'none'}")
+
+
+@contextlib.contextmanager
+def running(path: Path) -> Iterator[None]:
+    """Turn what a session raises into a ModelFileError about its file."""
+    try:
+        yield
+    except Exception as error:  # onnxruntime's exception types share no base of their own
+        raise ModelFileError(f"{path}: failed while running ({_first_line(error)})") from error
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -311,31 +359,38 @@ def _decoding(fields: _Fields) -> Decoding:
     return values
 
 
+def _alignment(fields: _Fields) -> Alignment:
+    values = Alignment(fields.number("scale", 1e-3, 1000), fields.number("offset", -1000, 1000))
+    fields.done()
+    return values
+
+
 def _calibration(fields: _Fields) -> Calibration:
     values = Calibration(fields.number("scale", 1e-3, 100), fields.number("offset", -100, 100))
     fields.done()
     return values
 
 
-def _verify_files(folder: Path, fields: _Fields) -> int:
-    """Compare every file with the manifest; returns their size in bytes. All problems in one message."""
-    for name in (*_REQUIRED_FILES, *fields.values):
+def _verify_files(folder: Path, fields: _Fields) -> dict[str, int]:
+    """Compare every file with the manifest; returns their sizes in bytes. All problems in one message."""
+    causal = _CAUSAL_FILES if any(name in fields.values for name in _CAUSAL_FILES) else ()
+    for name in (*_REQUIRED_FILES, *causal, *fields.values):
         if not _FILE_NAME.fullmatch(name):
             fields.fail(name, name, "a plain file name that ends in .onnx or .json, without any folder")
         if name not in fields.values:
             fields.fail(name, None, "its bytes and sha256")
-    total, problems = 0, []
+    sizes, problems = {}, []
     for name in list(fields.values):
         entry = fields.section(name)
         size = entry.integer("bytes", 1, MAX_FILE_BYTES)
         digest = entry.text("sha256")
         entry.done()
-        total += size
+        sizes[name] = size
         if problem := _file_problem(folder / name, size, digest):
             problems.append(f"{name}: {problem}")
     if problems:
         raise ModelFileError(f"model directory {folder} is damaged: {'; '.join(problems)}")
-    return total
+    return sizes
 
 
 def _file_problem(path: Path, size: int, digest: str) -> str | None:

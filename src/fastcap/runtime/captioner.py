@@ -13,12 +13,18 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 
 from fastcap.errors import ConfigError, ModelFileError
-from fastcap.runtime.bundle import Bundle, find_model, nearest
+from fastcap.generation.autoregressive import beam_search
+from fastcap.runtime.bundle import Bundle, find_model, nearest, running
 from fastcap.runtime.images import ImageSource, load_image
 from fastcap.runtime.neutral import neutral_penalties, neutralise
+from fastcap.runtime.scorer import Scorer
+from fastcap.runtime.stepper import OnnxStepper
 from fastcap.runtime.text import decode, word_count
 
-__all__ = ["Candidate", "Caption", "Captioner", "Token"]
+__all__ = ["DECODES", "Candidate", "Caption", "Captioner", "Token"]
+
+DECODES = ("parallel", "greedy", "beam")
+MAX_BEAMS = 8
 
 _OUTPUTS = ["token_ids", "lengths", "confidences", "token_confidences"]
 _BATCH = 8  # pictures loaded before they are captioned; more only cost memory
@@ -65,6 +71,7 @@ class Captioner:
 
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
         self.bundle = bundle
+        self._threads = threads
         self._session = bundle.session(threads)
         self._tokenizer = bundle.tokenizer()
         self._no_penalties = np.zeros(bundle.vocabulary.size, np.float32)
@@ -82,11 +89,20 @@ class Captioner:
         length: str | int = ...,
         candidates: int = ...,
         neutral: bool = ...,
+        decode: str = ...,
+        beams: int = ...,
     ) -> list[Caption]: ...
 
     @overload
     def caption(
-        self, images: ImageSource, *, length: str | int = ..., candidates: int = ..., neutral: bool = ...
+        self,
+        images: ImageSource,
+        *,
+        length: str | int = ...,
+        candidates: int = ...,
+        neutral: bool = ...,
+        decode: str = ...,
+        beams: int = ...,
     ) -> Caption: ...
 
     def caption(
@@ -96,6 +112,8 @@ class Captioner:
         length: str | int = "normal",
         candidates: int = 1,
         neutral: bool = False,
+        decode: str = "parallel",
+        beams: int = 3,
     ) -> Caption | list[Caption]:
         """Caption one picture, or a list or tuple of them (a list comes back, in order).
 
@@ -108,10 +126,19 @@ class Captioner:
         the length leaves no more. The model's default number is decoded in any case, and the best wins.
         `neutral`: say nothing of anybody's gender; see `fastcap.runtime.neutral`. `tokens` are those that the
         decoder chose, also where a gendered word that it spelt from pieces was replaced in `text`.
+        `decode`: "parallel", all tokens at once in a few passes, or from left to right with the same network, "greedy"
+        or "beam" search; the two graphs that this takes are loaded when it is first asked for. Greedy search finds one
+        caption. For a number of words each length in tokens is searched on its own, all side by side.
+        `beams`: hypotheses that beam search keeps, 1 to 8; at least as many as `candidates`.
 
-        Raises ImageError for a bad picture, ConfigError for a length or a number out of range.
+        The confidence of left-to-right decoding is calibrated like that of parallel decoding, which it was fitted for:
+        there the mean probability of a caption's tokens in both readings, here that of the causal reading alone, end
+        mark included. Beam search orders by the log-probability over length ** 0.7, not by confidence.
+
+        Raises ImageError for a bad picture, ConfigError for an option out of range, or a way of decoding that the model
+        directory has no graphs for.
         """
-        plan = self._plan(length, candidates, neutral)
+        plan = self._plan(length, candidates, neutral, decode, beams)
         if not isinstance(images, (list, tuple)):
             return self._caption_batch([images], plan)[0]
         captions: list[Caption] = []
@@ -120,13 +147,20 @@ class Captioner:
         return captions
 
     def caption_pixels(
-        self, pixels: np.ndarray, *, length: str | int = "normal", candidates: int = 1, neutral: bool = False
+        self,
+        pixels: np.ndarray,
+        *,
+        length: str | int = "normal",
+        candidates: int = 1,
+        neutral: bool = False,
+        decode: str = "parallel",
+        beams: int = 3,
     ) -> list[Caption]:
         """Caption pictures that are already at the model's size: uint8 RGB (B,H,W,3), as `load_image` gives.
 
-        Raises ConfigError for a length, a number of candidates or an array that does not fit.
+        Options are those of `caption`. Raises ConfigError for one out of range, or an array that does not fit.
         """
-        plan = self._plan(length, candidates, neutral)
+        plan = self._plan(length, candidates, neutral, decode, beams)
         size = self.bundle.preprocessing
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != (size.height, size.width, 3):
             raise ConfigError(
@@ -134,9 +168,48 @@ class Captioner:
             )
         return self._run(pixels, plan, time.perf_counter())
 
-    def check_options(self, length: str | int = "normal", candidates: int = 1) -> None:
+    def score(self, image: ImageSource, texts: Sequence[str]) -> list[float]:
+        """How well each text fits a picture, 0 to 1: the probability, in the eyes of the model's alignment, that the text
+        was written of this picture rather than of another everyday photo (fitted on Flickr8k val, one of each).
+
+        `image`: one picture, as in `caption`. `texts`: 1 to 10,000 of them, each of at most as many tokens as the
+        longest caption. The image side is blind to the texts; the order of scores is that of their cosines. The graph that
+        embeds texts is loaded when it is first asked for.
+
+        Raises ImageError for a bad picture, ConfigError for texts that are none, empty or too long, or a model directory
+        without an alignment.
+        """
+        return self._scorer.scores(self.embed_images([image])[0], texts)
+
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """R texts -> unit vectors (R, A) float32: for those who keep them, to search. Raises as `score`."""
+        return self._scorer.embed(texts)
+
+    def embed_images(self, images: Sequence[ImageSource]) -> np.ndarray:
+        """B pictures -> unit vectors (B, A) float32, whose products with those of texts are cosines. Raises as `score`."""
+        size, scorer = (self.bundle.preprocessing.width, self.bundle.preprocessing.height), self._scorer
+        shortest = self.bundle.decoding.min_length
+        feed = {  # the captioner's graph says it beside a caption: the shortest one, since nobody reads it
+            "length_range": np.array([shortest, shortest]),
+            "candidates": np.array([1]),
+            "penalties": self._no_penalties,
+        }
+        vectors = []
+        with running(self.bundle.folder / "model.onnx"):
+            for image in images:
+                picture = load_image(image, size)[None]
+                vectors.append(self._session.run(["image_vectors"], {"images": picture, **feed})[0])
+        return scorer.checked(np.concatenate(vectors), len(images))
+
+    @functools.cached_property
+    def _scorer(self) -> Scorer:
+        return Scorer(self.bundle, self._threads)
+
+    def check_options(
+        self, length: str | int = "normal", candidates: int = 1, decode: str = "parallel", beams: int = 3
+    ) -> None:
         """Raise the ConfigError that `caption` would raise for these options, without a picture."""
-        self._plan(length, candidates)
+        self._plan(length, candidates, decode=decode, beams=beams)
 
     def _caption_batch(self, sources: Sequence[ImageSource], plan: _Plan) -> list[Caption]:
         started = time.perf_counter()
@@ -146,14 +219,15 @@ class Captioner:
     def _run(self, pixels: np.ndarray, plan: _Plan, started: float) -> list[Caption]:
         """One picture at a time: an int8 graph takes the scale of its activations from all that it sees at once, so
         in a batch a caption would depend on its neighbours; and on a CPU a batch is hardly faster."""
-        wordings = [self._candidates(plan, *self._outputs(picture[None], plan)) for picture in pixels]
+        decoded = self._refined if plan.decode == "parallel" else self._searched
+        wordings = [self._candidates(plan, decoded(picture[None], plan)) for picture in pixels]
         milliseconds = 1000 * (time.perf_counter() - started) / max(len(wordings), 1)
         return [
             Caption(best[0].text, best[0].confidence, best[0].tokens, tuple(best), milliseconds) for best in wordings
         ]
 
-    def _outputs(self, picture: np.ndarray, plan: _Plan) -> list[np.ndarray]:
-        """What the graph says of one picture (1,H,W,3), without the leading 1."""
+    def _refined(self, picture: np.ndarray, plan: _Plan) -> list[_Decoded]:
+        """What the graph says of one picture (1,H,W,3), best first."""
         feed = {
             "images": picture,
             "length_range": np.array([plan.low, plan.high], np.int64),
@@ -161,13 +235,33 @@ class Captioner:
             "penalties": self._neutral_penalties if plan.neutral else self._no_penalties,
         }
         path = self.bundle.folder / "model.onnx"
-        try:
+        with running(path):
             outputs = self._session.run(_OUTPUTS, feed)
-        except Exception as error:  # onnxruntime's exception types share no base of their own
-            reason = str(error).partition("\n")[0]
-            raise ModelFileError(f"{path}: failed while running ({reason})") from error
         self._check_outputs(path, outputs, plan)
-        return [output[0] for output in outputs]
+        rows = zip(*(output[0].tolist() for output in outputs), strict=True)
+        return [_Decoded(ids[:length], p, each[:length]) for ids, length, p, each in rows]
+
+    def _searched(self, picture: np.ndarray, plan: _Plan) -> list[_Decoded]:
+        """What is found from left to right of one picture (1,H,W,3), best first."""
+        marks = self.bundle.vocabulary
+        barred = np.flatnonzero(self._neutral_penalties).tolist() if plan.neutral else []
+        lengths = range(plan.low, plan.high + 1) if plan.words is not None else None
+        found = beam_search(
+            self._stepper,
+            self._stepper.encode(picture),
+            len(lengths) if lengths else 1,
+            beams=plan.beams,
+            min_length=lengths or plan.low,
+            max_length=lengths or plan.high,
+            bos_id=marks.bos_id,
+            eos_id=marks.eos_id,
+            forbidden=[marks.pad_id, marks.bos_id, marks.mask_id, marks.unk_id, *barred],
+        )
+        best = sorted((hypothesis for each in found for hypothesis in each), key=lambda each: -each.score)
+        return [
+            _Decoded(token_ids, float(np.exp(np.mean(log_p))), np.exp(log_p[:-1]).tolist())
+            for token_ids, _, log_p in best
+        ]
 
     def _check_outputs(self, path: Path, outputs: list[np.ndarray], plan: _Plan) -> None:
         """A graph of the right signature can still return nonsense; say so before it is read."""
@@ -179,44 +273,53 @@ class Captioner:
         if ((token_ids < 0) | (token_ids >= size)).any():
             raise ModelFileError(f"{path}: token ids outside 0 to {size - 1}")
 
-    def _candidates(
-        self,
-        plan: _Plan,
-        token_ids: np.ndarray,  # (K,T)
-        lengths: np.ndarray,  # (K,)
-        confidences: np.ndarray,  # (K,)
-        token_confidences: np.ndarray,  # (K,T)
-    ) -> list[Candidate]:
+    def _candidates(self, plan: _Plan, decoded: list[_Decoded]) -> list[Candidate]:
         """The different wordings of one picture, best first."""
-        found: dict[str, int] = {}
-        for row, (ids, length) in enumerate(zip(token_ids.tolist(), lengths.tolist(), strict=True)):
-            text = decode(ids[:length], self._tokenizer)
+        found: dict[str, _Decoded] = {}
+        for each in decoded:
+            text = decode(each.token_ids, self._tokenizer)
             if plan.neutral:
                 text = neutralise(text)  # what was spelt from smaller pieces than words
-            found.setdefault(text, row)
+            found.setdefault(text, each)
         texts = list(found)
         if plan.words is not None:
             wanted = plan.words
             texts.sort(key=lambda text: abs(word_count(text) - wanted))
         wordings = []
         for text in texts[: plan.returned]:
-            row = found[text]
-            pieces = [self._tokenizer.decode([token]) for token in token_ids[row, : lengths[row]].tolist()]
-            tokens = tuple(map(Token, pieces, token_confidences[row].tolist()))
-            confidence = self.bundle.calibration.confidence(float(confidences[row]))
-            wordings.append(Candidate(text, confidence, tokens))
+            token_ids, probability, token_probabilities = found[text]
+            pieces = [self._tokenizer.decode([token]) for token in token_ids]
+            tokens = tuple(map(Token, pieces, token_probabilities))
+            wordings.append(Candidate(text, self.bundle.calibration.confidence(probability), tokens))
         return wordings
 
     @functools.cached_property
     def _neutral_penalties(self) -> np.ndarray:
         return neutral_penalties(self._tokenizer)
 
-    def _plan(self, length: str | int, candidates: int, neutral: bool = False) -> _Plan:
+    @functools.cached_property
+    def _stepper(self) -> OnnxStepper:
+        return OnnxStepper.open(self.bundle, self._threads)
+
+    def _plan(
+        self, length: str | int, candidates: int, neutral: bool = False, decode: str = "parallel", beams: int = 3
+    ) -> _Plan:
         limits = self.bundle.decoding
         if type(candidates) is not int or not 1 <= candidates <= limits.max_candidates:
             raise ConfigError(
                 f"candidates is {candidates!r}; allowed are whole numbers from 1 to {limits.max_candidates}"
             )
+        if decode not in DECODES:
+            raise ConfigError(f"decode is {decode!r}{nearest(str(decode), DECODES)}; allowed are {', '.join(DECODES)}")
+        if type(beams) is not int or not 1 <= beams <= MAX_BEAMS:
+            raise ConfigError(f"beams is {beams!r}; allowed are whole numbers from 1 to {MAX_BEAMS}")
+        if decode != "parallel" and not self.bundle.causal:
+            raise ConfigError(
+                f"decode is {decode!r}; model {self.bundle.name!r} has no encode.onnx and step.onnx, which that takes: "
+                "allowed is parallel"
+            )
+        if decode == "greedy" and candidates > 1:
+            raise ConfigError(f"candidates is {candidates}; greedy search finds 1, beam search up to {MAX_BEAMS}")
         words = None
         if isinstance(length, str):
             if length not in limits.lengths:
@@ -235,7 +338,16 @@ class Captioner:
             words = low = length
             decoded = min(max(candidates, _WORD_SPREAD + 1), limits.max_candidates)
             high = min(low + decoded - 1, limits.max_length)
-        return _Plan(low, high, min(decoded, high - low + 1), candidates, words, neutral)
+        beams = 1 if decode == "greedy" else max(beams, candidates)
+        return _Plan(low, high, min(decoded, high - low + 1), candidates, words, neutral, decode, beams)
+
+
+class _Decoded(NamedTuple):
+    """A caption of T tokens, its probability and theirs (T,)."""
+
+    token_ids: list[int]
+    probability: float
+    token_probabilities: list[float]
 
 
 class _Plan(NamedTuple):
@@ -247,3 +359,5 @@ class _Plan(NamedTuple):
     returned: int
     words: int | None
     neutral: bool
+    decode: str
+    beams: int

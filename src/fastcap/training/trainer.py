@@ -38,7 +38,6 @@ from fastcap.data.tokenizer import clean_caption, decode, encode, train_tokenize
 from fastcap.errors import ConfigError, FastcapError, ModelFileError
 from fastcap.evaluation.cider import CiderD
 from fastcap.evaluation.ptb import ptb_tokens
-from fastcap.generation.autoregressive import beam_search
 from fastcap.layers import ImageTokens
 from fastcap.losses.language import (
     balance_loss,
@@ -51,9 +50,10 @@ from fastcap.losses.language import (
 )
 from fastcap.losses.reward import reward_loss
 from fastcap.losses.scr import agreement, consistency_loss
-from fastcap.model import CaptionModel, TorchStepper
-from fastcap.quantization.fake import rounded_weights
-from fastcap.tokens import BOS, EOS, MASK, PAD, SPECIAL_TOKENS
+from fastcap.model import CaptionModel
+from fastcap.quantization.fake import fold_steps, folded_state, learn_steps, learns_steps, plain_name, rounded_once
+from fastcap.quantization.steps import quantised_layers, read_bits
+from fastcap.tokens import PAD, SPECIAL_TOKENS
 from fastcap.training.captions import (
     CaptionPool,
     SiblingPool,
@@ -63,21 +63,24 @@ from fastcap.training.captions import (
     read_texts,
 )
 from fastcap.training.curves import draw_curves
+from fastcap.training.distillation import Distillation, asks_itself
 from fastcap.training.features import FrozenFeatures
-from fastcap.training.teachers import initialise_from_mobilenetv2
+from fastcap.training.teachers import initialise_from_mobilenetv2, load_teacher
 
 __all__ = ["TrainingStep", "train"]
 
 console = Console(stderr=True)
+STEP_RATE = 10.0  # of the learning rate: logarithms of steps are a hundred times larger than weights
 CONVOLUTIONS = tuple(f"backbone.{part}" for part in ("stem", "to_stride_16", "to_stride_32", "head"))
 
 
 class TrainingStep(nn.Module):
     """A model and its losses behind one `forward`, as data-parallel wrappers need it."""
 
-    def __init__(self, model: CaptionModel) -> None:
+    def __init__(self, model: CaptionModel, distillation: Distillation) -> None:
         super().__init__()
         self.model = model
+        self.distillation = distillation
 
     def forward(self, batch: dict[str, Tensor], stage: StageConfig, reward: Any, seed: int) -> dict[str, Tensor]:
         """The losses of a batch by name, unweighted, and figures to watch; what no loss needs is not computed."""
@@ -89,9 +92,6 @@ class TrainingStep(nn.Module):
             image = backbone.summarised(batch["tokens"])
         elif "features" in batch:
             image = backbone.mix(batch["features"])
-        elif stage.quantized:
-            weights = rounded_weights(backbone)
-            image = torch.func.functional_call(backbone, weights, (batch["pixels"].permute(0, 3, 1, 2),))
         else:
             image = model.encode(batch["pixels"])
         token_ids, lengths = batch["token_ids"], batch["lengths"]
@@ -105,9 +105,11 @@ class TrainingStep(nn.Module):
         losses["balance"] = balance_loss(state)
         if stage.length:
             losses["length"] = length_loss(model.length_predictor(image.pooled), batch["length_target"])
-        if stage.causal or stage.consistency:
+        losses |= self.distillation.feature_losses(batch, image.pooled)
+        if stage.causal or stage.consistency or self.distillation.next_tokens:
             causal = read_causally(model.decoder, state, token_ids)
             losses["causal"] = causal_loss(model.decoder, causal, token_ids, lengths, stage.smoothing)
+            losses |= self.distillation.logits_losses(batch, model.decoder, causal)
         if stage.masked or stage.consistency:
             masked = mask_tokens(token_ids, lengths, generator)
             parallel = read_masked(model.decoder, state, token_ids, lengths, masked)
@@ -170,6 +172,7 @@ class Trainer:
         self.config = config
         self.output = Path(config.output)
         self.checkpoints = self.output / "checkpoints"
+        self.teacher = self.output / "teacher"  # the average when a stage first asks for its captions
         if config.threads:
             torch.set_num_threads(config.threads)
         self.accelerator = Accelerator(mixed_precision=config.precision)
@@ -203,8 +206,12 @@ class Trainer:
         self.features: FrozenFeatures | None = None
         self.siblings: SiblingPool | None = None
         self.moments: dict[str, Tensor] = {}
+        self.projections: dict[str, Tensor] = {}
         if latest is not None:
             self.restore(latest)
+        for index, stage in enumerate(config.stages[self.stage_index :], self.stage_index):
+            for place, teacher in enumerate(stage.teachers):  # what is wrong is said now, not after hours
+                load_teacher(teacher, config, self.tokenizer, f"stages.{index}.teachers.{place}")
         n_human = sum(len(captions.get("human", [])) for captions in self.pool.token_ids)
         console.print(
             f"{len(self.pool.paths)} training images, {n_human} human captions "
@@ -259,7 +266,9 @@ class Trainer:
             rows = [row for _, captions in drawn for row in captions]
             target = [length_distribution(self.siblings.groups[i], max_length) for i in indices]
         else:
-            rows = [row for i in indices for row in self.pool.draw(int(i), stage.sources, stage.captions, rng)]
+            progress = self.progress_of(stage)
+            rows = [row for i in indices for row in self.distillation.draw(int(i), rng, progress)]
+            batch |= self.distillation.targets(indices, rows)
             target = [self.pool.length_distribution(int(i), stage.sources, max_length) for i in indices]
             if self.features is not None:
                 kind = "tokens" if stage.freeze == "captioner" else "features"
@@ -278,11 +287,14 @@ class Trainer:
     def prepare_stage(self, stage: StageConfig) -> np.ndarray:
         """Freeze, cache and distil what the stage asks for; returns the indices of what it draws from."""
         backbone = self.model.backbone
+        self.learn_steps(stage)
         self.model.requires_grad_(stage.freeze != "captioner")
         for module in (backbone.stem, backbone.to_stride_16):
             module.requires_grad_(stage.freeze == "none")
         self.model.alignment.requires_grad_(stage.contrastive > 0)
         self.features = self.siblings = None
+        with self.accelerator.main_process_first():  # the others find what it keeps
+            self.distillation = self.distil(stage)
         if stage.inputs == "words":
             self.siblings = SiblingPool(self.config.data, self.tokenizer, self.config.model.max_length)
             return np.arange(len(self.siblings.groups))
@@ -304,40 +316,30 @@ class Trainer:
                 self.config.views,
                 self.config.seed,
             )
-        if "distilled" in stage.sources:
-            self.load_distilled()
         return self.pool.with_sources(stage.sources)
 
-    def load_distilled(self) -> None:
-        """Beam-search captions of every training image by the causal reading of the average: made once, kept."""
-        path = self.output / "distilled.json"
-        if not path.is_file():
-            captions: list[list[list[int]]] = []
-            with self.averaged_weights(), self.progress() as progress, torch.no_grad():
-                task = progress.add_task("distilling", total=len(self.pool.paths), status="")
-                for start in range(0, len(self.pool.paths), 64):
-                    indices = np.arange(start, min(start + 64, len(self.pool.paths)))
-                    pixels = torch.from_numpy(self.images[indices.tolist()]).to(self.device)
-                    state = self.model.decoder.prepare(self.model.encode(pixels))
-                    found = beam_search(
-                        TorchStepper(self.model.decoder),
-                        state,
-                        len(indices),
-                        beams=3,
-                        max_length=self.config.model.max_length,
-                        min_length=self.config.model.generation.min_length,
-                        bos_id=BOS,
-                        eos_id=EOS,
-                        forbidden=(PAD, BOS, MASK),
-                    )
-                    captions += [[hypothesis.token_ids for hypothesis in image] for image in found]
-                    progress.advance(task, len(indices))
-            self.output.mkdir(parents=True, exist_ok=True)
-            aside = path.with_suffix(".writing")
-            aside.write_text(json.dumps(captions), encoding="utf-8")
-            aside.rename(path)
-        for index, found in enumerate(json.loads(path.read_text(encoding="utf-8"))):
-            self.pool.token_ids[index]["distilled"] = found
+    def distil(self, stage: StageConfig) -> Distillation:
+        """What the stage's teachers say, and the projections onto their features: new, or as they were."""
+        if asks_itself(stage) and not self.teacher.is_dir():
+            save_checkpoint(self.teacher, self.model_config, self.shipped(), self.tokenizer)
+        setting = f"stages.{self.stage_index}"
+        with torch.random.fork_rng():
+            torch.manual_seed(self.config.seed)
+            made = Distillation(
+                self.config, stage, setting, self.pool, self.images, self.tokenizer, self.teacher, self.device
+            )
+        if self.projections:
+            self.load_weights(self.projections, self.checkpoints, made)
+        return made.to(self.device)
+
+    def progress_of(self, stage: StageConfig) -> float:
+        """How far the stage has come, 0 at its first step and 1 at its last."""
+        return self.step / max(1, stage.steps - 1)
+
+    def trained(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """What a stage trains, by name: the model's weights, and those of the projections onto its teachers."""
+        yield from self.model.named_parameters()
+        yield from self.distillation.named_parameters("distillation")
 
     # The loop
 
@@ -348,8 +350,10 @@ class Trainer:
         try:
             while self.stage_index < len(self.config.stages):
                 self.run_stage(self.config.stages[self.stage_index])
+                self.average = self.shipped()
+                fold_steps(self.model)
                 self.stage_index, self.step = self.stage_index + 1, 0
-                self.moments = {}
+                self.moments, self.projections = {}, {}
                 self.save()
         finally:
             self.writer.close()
@@ -362,7 +366,7 @@ class Trainer:
         """One stage from `self.step` to its end."""
         eligible = self.prepare_stage(stage)
         optimizer = self.build_optimizer(stage)
-        module, optimizer = self.accelerator.prepare(TrainingStep(self.model).train(), optimizer)
+        module, optimizer = self.accelerator.prepare(TrainingStep(self.model, self.distillation).train(), optimizer)
         weights = {name: getattr(stage, name) for name in LOSSES}
         spent, done = time.perf_counter(), 0
         with self.progress() as progress:
@@ -376,14 +380,16 @@ class Trainer:
                     for group in optimizer.param_groups:
                         group["lr"] = rate * group["scale"]
                     row_images = np.repeat(indices, stage.captions)
-                    with self.accelerator.autocast():
+                    with self.accelerator.autocast(), rounded_once(self.model):
                         losses = module(batch, stage, lambda c, rows=row_images: self.reward(rows, c), seed)
+                    shares = self.distillation.weights(self.progress_of(stage))
+                    weights |= shares
                     loss = sum(weights[name] * value for name, value in losses.items() if name in weights)
                     if not torch.isfinite(loss):
                         self.stop_on_nonfinite(batch, losses)
                     optimizer.zero_grad()
                     self.accelerator.backward(loss)
-                    norm = self.accelerator.clip_grad_norm_(self.model.parameters(), stage.clip)
+                    norm = self.accelerator.clip_grad_norm_(module.parameters(), stage.clip)
                     if self.accelerator.scaler is None and not torch.isfinite(norm):
                         self.stop_on_nonfinite(batch, losses)
                     with uninterrupted():
@@ -397,6 +403,7 @@ class Trainer:
                     )
                     if self.step % self.config.log_every == 0:
                         values = {name: value.item() for name, value in losses.items()}
+                        values |= {f"weight_{name}": share for name, share in shares.items()}
                         self.log(stage, loss=loss.item(), rate=rate, gradient=float(norm), **values)
                     if self.step % self.config.evaluate_every == 0 and self.step < stage.steps:
                         self.validate(stage)
@@ -408,23 +415,43 @@ class Trainer:
                 raise
 
     def build_optimizer(self, stage: StageConfig) -> torch.optim.Optimizer:
-        """AdamW: no decay for vectors, an own rate for the convolutions; moments restored after a resume."""
+        """AdamW: no decay for vectors and steps, own rates for these and the convolutions; moments restored after a
+        resume."""
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-        for name, parameter in self.model.named_parameters():
+        for name, parameter in self.trained():
             if parameter.requires_grad:
                 scale = stage.convolution_rate if name.startswith(CONVOLUTIONS) else 1.0
                 decay = stage.weight_decay if parameter.ndim > 1 else 0.0
+                if name.endswith(".log_step"):
+                    scale, decay = STEP_RATE, 0.0
                 groups.setdefault((scale, decay), []).append(parameter)
         optimizer = torch.optim.AdamW(
             [{"params": params, "scale": scale, "weight_decay": decay} for (scale, decay), params in groups.items()],
             betas=(0.9, 0.98),
         )
-        for name, parameter in self.model.named_parameters():
+        for name, parameter in self.trained():
             if f"{name}:step" in self.moments:
                 optimizer.state[parameter] = {
                     part: self.moments[f"{name}:{part}"] for part in ("step", "exp_avg", "exp_avg_sq")
                 }
         return optimizer
+
+    def learn_steps(self, stage: StageConfig) -> None:
+        """Let model and average compute with rounded weights from now on, unless they do already."""
+        if stage.quantized and not learns_steps(self.model):
+            learn_steps(self.model, read_bits(Path(stage.bits), quantised_layers(self.model)) if stage.bits else {})
+            plain = self.average
+            self.average = {
+                name: plain.get(plain_name(name), value).detach().clone()
+                for name, value in self.model.state_dict().items()
+            }
+
+    def shipped(self) -> dict[str, Tensor]:
+        """The average under the names of an ordinary model, whose weights are those that it computes with."""
+        if not learns_steps(self.model):
+            return self.average
+        with self.averaged_weights():
+            return folded_state(self.model)
 
     def update_average(self) -> None:
         """Exponential moving average of the weights; young averages forget faster."""
@@ -464,7 +491,7 @@ class Trainer:
         if cider >= self.best:  # equal where the captioner is frozen: there the last is kept
             self.best = cider
             if self.accelerator.is_main_process:
-                save_checkpoint(self.output / "best", self.model_config, self.average, self.tokenizer)
+                save_checkpoint(self.output / "best", self.model_config, self.shipped(), self.tokenizer)
 
     def recall(self, images: Tensor) -> dict[str, float]:
         """How well the validation images, as vectors (B, A), find their captions, and captions their image."""
@@ -521,9 +548,12 @@ class Trainer:
             return
         state = {f"weights:{name}": value for name, value in self.model.state_dict().items()}
         if optimizer is not None:
-            for name, parameter in self.model.named_parameters():
+            state |= {f"projections:{name}": value for name, value in self.distillation.state_dict().items()}
+            for name, parameter in self.trained():
                 for part, value in optimizer.state.get(parameter, {}).items():
                     state[f"moments:{name}:{part}"] = value
+        if learns_steps(self.model):
+            state |= {f"average:{name}": value for name, value in self.average.items()}
         position = {
             "stage": self.stage_index,
             "step": self.step,
@@ -535,7 +565,7 @@ class Trainer:
         save_checkpoint(
             self.checkpoints / f"step-{total:07d}",
             self.model_config,
-            self.average,
+            self.shipped(),
             self.tokenizer,
             tensors={"training.safetensors": state},
             documents={"position.json": position, "recipe.json": dataclasses.asdict(self.config)},
@@ -554,6 +584,9 @@ class Trainer:
         state = load_tensors(latest / "training.safetensors")
         average = load_tensors(latest / "model.safetensors")
         weights = {name.removeprefix("weights:"): value for name, value in state.items() if name.startswith("weights:")}
+        if any(plain_name(name) != name for name in weights):  # in the middle of a stage that learns steps
+            self.learn_steps(self.config.stages[self.stage_index])
+            average = {name.removeprefix("average:"): state[name] for name in state if name.startswith("average:")}
         for found in (average, weights):
             self.load_weights(found, latest)
         self.average = {name: value.to(self.device) for name, value in average.items()}
@@ -562,14 +595,17 @@ class Trainer:
             for name, value in state.items()
             if name.startswith("moments:")
         }
+        self.projections = {
+            name.removeprefix("projections:"): value for name, value in state.items() if name.startswith("projections:")
+        }
         if position.get("scaler") and self.accelerator.scaler:
             self.accelerator.scaler.load_state_dict(position["scaler"])
         console.print(f"resuming from {latest}")
 
-    def load_weights(self, weights: dict[str, Tensor], source: Path | str) -> None:
-        """Give the model weights that were found in `source`."""
+    def load_weights(self, weights: dict[str, Tensor], source: Path | str, module: nn.Module | None = None) -> None:
+        """Give the model, or another module, weights that were found in `source`."""
         try:
-            self.model.load_state_dict(weights)
+            (module or self.model).load_state_dict(weights)
         except RuntimeError as error:
             raise ModelFileError(
                 f"{source} does not fit the recipe's model: {' '.join(str(error).split())}; "

@@ -1,0 +1,180 @@
+"""What each technique is worth: a small captioner with nothing, with each technique alone, and with all, over seeds.
+
+    python benchmarks/ablation.py --root DATA [--seeds 0 1 2] [--only NAME ...]
+
+All are trained by configs/training/ablation.yaml: same data, steps, order of pictures and learning rate; only what is
+named differs. Each is measured on the whole of Flickr8k val. A run that is already in the JSON file is not repeated, so
+an interrupted ablation goes on where it stopped. Without arguments that train anything, `--draw` makes the table and the
+picture from the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import torch
+
+from fastcap.checkpoint import load_checkpoint
+from fastcap.config import load_config
+from fastcap.data.cache import ImageCache
+from fastcap.data.tokenizer import decode
+from fastcap.evaluation.cider import CiderD
+from fastcap.evaluation.machine import git_commit, machine_facts, now
+from fastcap.evaluation.ptb import ptb_tokens
+from fastcap.tokens import PAD
+from fastcap.training.captions import read_examples
+from fastcap.training.trainer import train
+
+HERE = Path(__file__).resolve().parent
+RECIPE = HERE.parent / "configs/training/ablation.yaml"
+RESULT = HERE / "results/ablation.json"
+PICTURE = HERE.parent / "docs/ablation.png"
+TABLE = HERE.parent / "docs/ablation.md"
+MAMBA = "model.backbone.mamba_depths=[1, 1]"
+EXPERTS = "model.decoder.n_experts=4"
+RALA = "model.decoder.cross_attention=rala"
+ALIGNED = "stages.0.contrastive=0.2"
+CONSISTENT = "stages.0.consistency=0.3"
+TAUGHT = (
+    "stages.0.teachers=[{kind: features, names: [teachers/mobilenetv2_imagenet.npz]}, "
+    "{kind: sequences, names: [machine], weight: 0.5}]"
+)
+TRAINED = {  # what the recipe is changed in
+    "baseline": [],
+    "Spatial-Mamba": [MAMBA],
+    "MoE": [EXPERTS],
+    "RALA": [RALA],
+    "PMTD": [TAUGHT],
+    "CMFA": [ALIGNED],
+    "SCR": [CONSISTENT],
+    "all": [MAMBA, EXPERTS, RALA, TAUGHT, ALIGNED, CONSISTENT],
+}
+DECODED = {  # passes, and whether lengths are predicted, three of them, and ranked
+    "one pass, constant length": (1, False),
+    "ICMR": (3, False),
+    "DLAG": (1, True),
+    "ICMR + DLAG": (3, True),
+}
+CONSTANT_LENGTH = 11  # tokens, the median of Flickr8k's training captions
+
+
+def main() -> None:
+    """Train what is missing, measure, note, draw."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", type=Path, default=Path("data"), help="folder of the data sets (%(default)s)")
+    parser.add_argument("--output", type=Path, default=Path("runs/ablation"), help="folder for runs (%(default)s)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="%(default)s")
+    parser.add_argument("--only", nargs="+", choices=TRAINED, default=list(TRAINED), help="which trainings")
+    parser.add_argument("--draw", action="store_true", help="train nothing")
+    args = parser.parse_args()
+    result = json.loads(RESULT.read_text()) if RESULT.is_file() else {"format": 1, "kind": "ablation", "runs": []}
+    done = {(run["trained"], run["seed"]) for run in result["runs"]}
+    for seed in [] if args.draw else args.seeds:
+        for name in args.only:
+            if (name, seed) not in done:
+                run = {"trained": name, "seed": seed, **trained(name, seed, args.root, args.output)}
+                result["runs"].append(run)
+                RESULT.write_text(json.dumps(result, indent=1) + "\n")
+                print(json.dumps(run))
+    TABLE.write_text(table(result["runs"]))
+    draw(result["runs"])
+
+
+def trained(name: str, seed: int, root: Path, output: Path) -> dict[str, Any]:
+    """Train one captioner and measure it in every way of decoding."""
+    folder = output / f"{name.replace(' ', '_')}-{seed}"
+    overrides = [f"data.root={root}", f"output={folder}", f"seed={seed}", *TRAINED[name]]
+    config = load_config(RECIPE, overrides)
+    train(config)
+    last = max((folder / "checkpoints").glob("step-*"))
+    rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    watched = {key: rows[-1][key] for key in rows[-1] if key.startswith(("image_to_text", "text_to_image"))}
+    agreed = [row["agreement"] for row in rows if "agreement" in row][-5:]
+    found = {
+        "cider": measured(last, config),
+        **({"retrieval": watched} if watched else {}),
+        **({"agreement": round(mean(agreed), 4)} if agreed else {}),
+        "steps": sum(stage.steps for stage in config.stages),
+        "commit": git_commit(),
+        "date": now(),
+        "machine": machine_facts()["cpu"],
+    }
+    shutil.rmtree(folder)
+    return found
+
+
+@torch.no_grad()
+def measured(checkpoint: Path, config: Any) -> dict[str, float]:
+    """CIDEr of each way of decoding on the validation set."""
+    model, tokenizer = load_checkpoint(checkpoint)
+    examples = [example for _, part in read_examples(config.data, "val") for example in part]
+    images = ImageCache(Path(config.data.cache) / f"val-{config.model.image_size}", config.model.image_size)
+    images.build([example.image for example in examples])
+    scorer = CiderD({str(i): [ptb_tokens(text) for text in e.captions] for i, e in enumerate(examples)})
+    generation = config.model.generation
+    captions: dict[str, dict[str, list[str]]] = {way: {} for way in DECODED}
+    for start in range(0, len(examples), 64):
+        batch = list(range(start, min(start + 64, len(examples))))
+        image = model.encode(torch.from_numpy(images[batch]))
+        for way, (passes, predicted) in DECODED.items():
+            model.refiner.passes = passes
+            limits = [generation.min_length, config.model.max_length] if predicted else [CONSTANT_LENGTH] * 2
+            count = generation.candidates if predicted else 1
+            found = model.caption(image, torch.tensor(limits), torch.tensor([count]))
+            for index, ids in zip(batch, found.token_ids[:, 0].tolist(), strict=True):
+                captions[way][str(index)] = ptb_tokens(decode(tokenizer, [i for i in ids if i != PAD]))
+    return {way: round(100 * scorer.corpus(found)[0], 3) for way, found in captions.items()}
+
+
+def summary(runs: list[dict[str, Any]]) -> dict[str, tuple[list[float], str]]:
+    """CIDEr of every seed by technique, and what it is compared with."""
+    by_name = {name: [run for run in runs if run["trained"] == name] for name in TRAINED}
+    plain, full = "one pass, constant length", "ICMR + DLAG"
+    rows = {"baseline": ([run["cider"][plain] for run in by_name["baseline"]], plain)}
+    for way in ("ICMR", "DLAG", full):
+        rows[f"+ {way}"] = ([run["cider"][way] for run in by_name["baseline"]], way)
+    for name in TRAINED:
+        if name != "baseline":
+            rows[f"+ {name}" if name != "all" else "all"] = ([run["cider"][full] for run in by_name[name]], full)
+    return {name: row for name, row in rows.items() if row[0]}
+
+
+def table(runs: list[dict[str, Any]]) -> str:
+    """The summary as Markdown."""
+    rows = summary(runs)
+    plain, full = mean(rows["baseline"][0]), mean(rows["+ ICMR + DLAG"][0])
+    lines = ["| trained and decoded with | CIDEr, mean of seeds | spread | against |", "|---|---|---|---|"]
+    for name, (values, way) in rows.items():
+        against = plain if name.startswith(("baseline", "+ ICMR", "+ DLAG")) else full
+        spread = f"± {stdev(values):.2f} ({len(values)} seeds)" if len(values) > 1 else "1 seed"
+        reference = "baseline" if against == plain else "+ ICMR + DLAG"
+        difference = "" if name == "baseline" else f"{mean(values) - against:+.2f} on {reference}"
+        lines.append(f"| {name} | {mean(values):.2f} | {spread} | {difference} |")
+    return "\n".join(lines) + "\n"
+
+
+def draw(runs: list[dict[str, Any]]) -> None:
+    """The summary as a picture: a bar a row, a dot a seed."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    rows = summary(runs)
+    figure, axes = pyplot.subplots(figsize=(7, 0.4 * len(rows) + 1), layout="constrained")
+    for place, (values, _) in enumerate(rows.values()):
+        axes.barh(place, mean(values), color="#88aadd")
+        axes.plot(values, [place] * len(values), "k.", markersize=5)
+    axes.set_yticks(range(len(rows)), list(rows))
+    axes.invert_yaxis()
+    axes.set_xlabel("CIDEr on Flickr8k val (dots: seeds)")
+    figure.savefig(PICTURE, dpi=120, metadata={"Software": None})
+
+
+if __name__ == "__main__":
+    main()

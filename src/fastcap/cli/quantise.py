@@ -1,0 +1,157 @@
+"""The quantised graphs that `fastcap export` writes, with the bits that a file or a target size asks for."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastcap.errors import ConfigError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from tokenizers import Tokenizer
+
+    from fastcap.data.readers import Example
+    from fastcap.export.graph import Parts
+    from fastcap.model import CaptionModel
+
+__all__ = ["add_arguments", "bits_under_size", "directory_size", "parse_size", "quantised_graph", "size_at_8_bits"]
+
+SENSITIVITY_IMAGES = 64  # of those that calibrate
+UNITS = {"": 1, "kb": 10**3, "mb": 10**6}
+MANIFEST = 2**11  # bytes, at most, of the figures that a manifest gets once they are measured
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options that choose bits."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
+        "--target-size",
+        type=parse_size,
+        metavar="SIZE",
+        help="most that the model directory may take, such as 9MB: layers get 4, 8 or 16 bits as their sensitivity "
+        "asks for; DIR.bits.json, DIR.report.json and DIR.report.png say which, and why",
+    )
+    group.add_argument("--bits", type=Path, metavar="FILE", help="bits of layers, as DIR.bits.json has them")
+
+
+def parse_size(text: str) -> int:
+    """Bytes of a size such as 9MB, 9.5 MB, 900kB or 9000000; MB are 10^6 bytes.
+
+    Raises:
+        argparse.ArgumentTypeError: it is no size.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(|kb|mb)", text.strip().lower())
+    if found is None or not float(found[1]):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; allowed: a number above 0 with kB or MB, such as 9MB")
+    return int(float(found[1]) * UNITS[found[2]])
+
+
+def quantised_graph(
+    parts: Parts,
+    folder: Path,
+    model: CaptionModel,
+    pictures: np.ndarray,
+    feeds: dict[str, np.ndarray],
+    bits: Mapping[str, int],
+    *,
+    corrected: bool = True,
+) -> Path:
+    """Write `folder/model.onnx` and the graphs beside it from copies of fp32 parts; arguments as in
+    `fastcap.quantization.post_training.quantize`."""
+    from fastcap.export.causal import assemble_causal, assemble_text
+    from fastcap.export.graph import Parts, assemble
+    from fastcap.quantization.post_training import quantize
+
+    folder.mkdir()
+    graph = folder / "model.onnx"
+    with tempfile.TemporaryDirectory() as aside:
+        encode, *others = (Path(shutil.copy(part, aside)) for part in vars(parts).values())
+        quantize(encode, others, pictures, feeds, bits, corrected=corrected)
+        copies = Parts(encode, *others)
+        assemble(copies, model.config.generation.passes, graph)
+        assemble_causal(copies, graph)
+        assemble_text(copies, graph)
+    return graph
+
+
+def size_at_8_bits(
+    parts: Parts, model: CaptionModel, tokenizer: Tokenizer, pictures: np.ndarray, feeds: dict[str, np.ndarray]
+) -> int:
+    """Bytes of the model directory with 8 bits in every layer, which do not depend on what calibrates it."""
+    from fastcap.export.bundle import write_bundle
+
+    with tempfile.TemporaryDirectory() as aside:
+        graph = quantised_graph(parts, Path(aside) / "int8", model, pictures[:1], feeds, {}, corrected=False)
+        bundle = Path(aside) / "bundle"
+        write_bundle(bundle, graph.parent, tokenizer, model.config, name="", description="", quality={}, speed={})
+        return directory_size(bundle) + MANIFEST
+
+
+def directory_size(directory: Path) -> int:
+    """Bytes of all files."""
+    return sum(path.stat().st_size for path in directory.iterdir())
+
+
+def bits_under_size(
+    args: argparse.Namespace,
+    parts: Parts,
+    model: CaptionModel,
+    tokenizer: Tokenizer,
+    examples: Sequence[Example],
+    pictures: np.ndarray,
+    feeds: dict[str, np.ndarray],
+    console: Any,
+) -> dict[str, int]:
+    """Measure the sensitivity of the exported layers, choose their bits so that the directory takes at most
+    `args.target_size`, and write plan and report beside it.
+
+    Args:
+        examples, pictures: pictures (N, H, W, 3) uint8, N 16 or more, with their captions.
+
+    Raises:
+        ConfigError: a target that is too small; the message names the smallest.
+    """
+    import onnx
+    from rich.progress import track
+
+    from fastcap.evaluation.machine import git_commit, now
+    from fastcap.quantization.bits import choose_bits, options_of, write_report
+    from fastcap.quantization.sensitivity import batches_of, measure_sensitivity
+    from fastcap.quantization.steps import quantised_layers
+
+    held = {tensor.name for part in vars(parts).values() for tensor in onnx.load(str(part)).graph.initializer}
+    layers = {name: layer for name, layer in quantised_layers(model).items() if held.issuperset(layer.tensors)}
+    fixed = size_at_8_bits(parts, model, tokenizer, pictures, feeds) - sum(layer.size(8) for layer in layers.values())
+    smallest = fixed + sum(layer.size(4) for layer in layers.values())
+    if args.target_size < smallest:
+        raise ConfigError(
+            f"--target-size is {args.target_size} bytes; allowed: {smallest} or more, which is this model with 4 bits "
+            "in every layer"
+        )
+    captions = [example.captions[0] for example in examples[:SENSITIVITY_IMAGES]]
+    batches = batches_of(pictures[:SENSITIVITY_IMAGES], captions, tokenizer, model.config.max_length)
+    bar = iter(track(range(len(layers)), "measuring the sensitivity of layers", console=console))
+    sensitivity = measure_sensitivity(model, layers, batches, on_layer=lambda: next(bar))
+    next(bar, None)
+    bits = choose_bits(options_of(layers, sensitivity), args.target_size - fixed)
+    facts = {
+        "target_bytes": args.target_size,
+        "smallest_bytes": smallest,
+        "other_bytes": fixed,
+        "images": sum(len(batch.lengths) for batch in batches),
+        "command": shlex.join(["fastcap", *sys.argv[1:]]),
+        "commit": git_commit(),
+        "date": now(),
+    }
+    write_report(args.out, layers, sensitivity, bits, facts)
+    counts = ", ".join(f"{list(bits.values()).count(each)} with {each}" for each in sorted(set(bits.values())))
+    console.print(f"bits of {len(bits)} layers: {counts}; {args.out}.bits.json, {args.out}.report.png")
+    return bits

@@ -1,0 +1,164 @@
+"""How much worse a model gets when one layer alone is rounded to 4 or 8 bits."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fastcap.data.batching import pad_tokens
+from fastcap.data.tokenizer import clean_caption, encode
+from fastcap.errors import ConfigError
+from fastcap.layers import ImageTokens
+from fastcap.losses.language import causal_loss, length_loss, mask_tokens, masked_loss, read_causally, read_masked
+from fastcap.model import CaptionModel
+from fastcap.quantization.fake import rounded
+from fastcap.quantization.steps import Layer
+from fastcap.tokens import PAD
+
+__all__ = ["Batch", "Change", "batches_of", "measure_sensitivity"]
+
+ROUNDED = (4, 8)  # 16 bits are the reference
+TO_STRIDE_16 = ("backbone.stem", "backbone.to_stride_16")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B pictures (B, H, W, 3) uint8 with a caption each: `token_ids` (B, T) padded, `lengths` (B,)."""
+
+    pixels: Tensor
+    token_ids: Tensor
+    lengths: Tensor
+
+
+@dataclass(frozen=True)
+class Change:
+    """By how much the loss rises, in nats, and the standard error of that: the mean over batches, each of which is
+    compared with itself."""
+
+    mean: float
+    error: float
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether the loss rises by more than chance."""
+        return self.mean > 2 * self.error
+
+
+def batches_of(
+    pictures: np.ndarray, captions: Sequence[str], tokenizer: Tokenizer, max_length: int, size: int = 8
+) -> list[Batch]:
+    """Pictures (N, H, W, 3) uint8 and their captions, cut at `max_length` tokens, as batches of `size`.
+
+    Raises:
+        ConfigError: fewer than two batches: without a second one, change and chance cannot be told apart.
+    """
+    if len(pictures) < 2 * size:
+        raise ConfigError(f"sensitivity needs at least {2 * size} pictures, got {len(pictures)}")
+    rows = [encode(tokenizer, clean_caption(text))[:max_length] for text in captions]
+    found = []
+    for start in range(0, len(pictures) - size + 1, size):
+        token_ids, padding_mask = map(torch.from_numpy, pad_tokens(rows[start : start + size], PAD))
+        pixels = torch.from_numpy(pictures[start : start + size])
+        found.append(Batch(pixels, token_ids, (~padding_mask).sum(dim=1)))
+    return found
+
+
+@torch.no_grad()
+def measure_sensitivity(
+    model: CaptionModel,
+    layers: Mapping[str, Layer],
+    batches: Sequence[Batch],
+    on_layer: Callable[[], object] = lambda: None,
+) -> dict[str, dict[int, Change]]:
+    """The change of the loss, for each layer by name and for 4 and 8 bits, when nothing else is rounded.
+
+    The loss is that of both readings and of the length. What comes before the layer is computed once for all.
+
+    Args:
+        on_layer: called after each layer.
+    """
+    backbone = model.eval().backbone
+    means = input_means(model, batches)
+    features = [backbone.convolve(batch.pixels.permute(0, 3, 1, 2)) for batch in batches]
+    images = [backbone.mix(part) for part in features]
+    reference = [
+        loss(model, image, batch, seed) for seed, (image, batch) in enumerate(zip(images, batches, strict=True))
+    ]
+
+    def changes(layer: Layer) -> list[float]:
+        found = []
+        for index, batch in enumerate(batches):
+            image = images[index]
+            if layer.name.startswith(TO_STRIDE_16):
+                image = model.encode(batch.pixels)
+            elif layer.name.startswith("backbone"):
+                image = backbone.mix(features[index])
+            found.append(loss(model, image, batch, index) - reference[index])
+        return found
+
+    sensitivity: dict[str, dict[int, Change]] = {}
+    for name, layer in layers.items():
+        sensitivity[name] = {}
+        for bits in ROUNDED:
+            with rounded_layer(model, layer, bits, means):
+                found = changes(layer)
+            error = float(np.std(found, ddof=1) / len(found) ** 0.5)
+            sensitivity[name][bits] = Change(float(np.mean(found)), error)
+        on_layer()
+    return sensitivity
+
+
+def loss(model: CaptionModel, image: ImageTokens, batch: Batch, seed: int) -> float:
+    """Nats of the next token, of a masked token and of the length together; `seed` decides what is masked."""
+    state = model.decoder.prepare(image)
+    token_ids, lengths = batch.token_ids, batch.lengths
+    causal = causal_loss(model.decoder, read_causally(model.decoder, state, token_ids), token_ids, lengths, 0.0)
+    masked = mask_tokens(token_ids, lengths, torch.Generator().manual_seed(seed))
+    hidden = read_masked(model.decoder, state, token_ids, lengths, masked)
+    parallel = masked_loss(model.decoder, hidden, token_ids, masked, 0.0)
+    scores = model.length_predictor(image.pooled)
+    target = F.one_hot(lengths, scores.shape[1]).to(scores.dtype)
+    return float(causal + parallel + length_loss(scores, target))
+
+
+def input_means(model: CaptionModel, batches: Sequence[Batch]) -> dict[str, Tensor]:
+    """Mean of each channel (I,) of what convolutions read, by their names."""
+    found: dict[str, list[Tensor]] = {}
+    hooks = []
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d):
+            parts = found.setdefault(name, [])
+            hooks.append(module.register_forward_pre_hook(lambda _, x, parts=parts: parts.append(x[0].mean((0, 2, 3)))))
+    for batch in batches:
+        model.decoder.prepare(model.encode(batch.pixels))
+    for hook in hooks:
+        hook.remove()
+    return {name: torch.stack(parts).mean(dim=0) for name, parts in found.items()}
+
+
+@contextlib.contextmanager
+def rounded_layer(model: CaptionModel, layer: Layer, bits: int, means: Mapping[str, Tensor]) -> Iterator[None]:
+    """A context in which a layer has rounded weights, and convolutions the bias that corrects the mean of what they put
+    out, as exported ones do."""
+    changed = {name: rounded(model.get_parameter(name), layer, bits) for name in layer.parameters}
+    module = model.get_submodule(layer.name) if len(layer.axes) > 1 else None
+    if isinstance(module, nn.Conv2d) and module.bias is not None:
+        (weight,) = changed.values()
+        patch = means[layer.name][:, None, None].expand(-1, *module.kernel_size)
+        lost = F.conv2d(patch[None], module.weight - weight, groups=module.groups)
+        changed[f"{layer.name}.bias"] = module.bias + lost.flatten()
+    held = {name: model.get_parameter(name).data for name in changed}
+    try:
+        for name, value in changed.items():
+            model.get_parameter(name).data = value
+        yield
+    finally:
+        for name, value in held.items():
+            model.get_parameter(name).data = value

@@ -1,0 +1,64 @@
+"""How well texts fit a picture: the runtime of `fastcap.alignment.cmfa`, without PyTorch.
+
+Letters: R texts, T tokens, A width of the space in which pictures and texts are compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fastcap.errors import ConfigError, ModelFileError
+from fastcap.runtime.bundle import Bundle, running
+
+__all__ = ["MAX_TEXTS", "Scorer"]
+
+MAX_TEXTS = 10_000  # of one call
+
+
+class Scorer:
+    """Texts as unit vectors, by `text.onnx`, and their scores beside a picture's vector, which `model.onnx` gives.
+
+    Raises ConfigError when the model directory has no alignment, ModelFileError when its graph is not a valid one.
+    """
+
+    def __init__(self, bundle: Bundle, threads: int = 1) -> None:
+        if bundle.alignment is None:
+            raise ConfigError(f"the model {bundle.name!r} does not compare pictures and texts: it has no text.onnx")
+        self._alignment = bundle.alignment
+        self._path = bundle.folder / "text.onnx"
+        self._longest = bundle.decoding.max_length
+        self._session = bundle.open_graph("text.onnx", threads)
+        self._tokenizer = bundle.tokenizer()
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """R texts -> unit vectors (R, A) float32.
+
+        Raises ConfigError for no texts or too many, and for one that is empty or longer than the model's longest caption.
+        """
+        from fastcap.data.tokenizer import clean_caption, encode
+
+        if isinstance(texts, str) or not 1 <= len(texts) <= MAX_TEXTS:
+            found = "one text" if isinstance(texts, str) else f"{len(texts)} texts"
+            raise ConfigError(f"got {found}; needed: a list of 1 to {MAX_TEXTS} texts")
+        token_ids = [encode(self._tokenizer, clean_caption(text)) for text in texts]
+        for text, ids in zip(texts, token_ids, strict=True):
+            if not 1 <= len(ids) <= self._longest:
+                raise ConfigError(f"the text {text[:60]!r} has {len(ids)} tokens; allowed: 1 to {self._longest}")
+        with running(self._path):
+            found = [self._session.run(["text_vectors"], {"text_ids": np.array([ids])})[0] for ids in token_ids]
+        return self.checked(np.concatenate(found), len(texts))
+
+    def scores(self, image_vector: np.ndarray, texts: Sequence[str]) -> list[float]:
+        """How well texts fit a picture (A,): see `Captioner.score`."""
+        vectors = self.embed(texts)
+        if image_vector.shape != vectors.shape[1:]:
+            raise ModelFileError(f"{self._path}: gives {vectors.shape}; model.onnx gives {image_vector.shape}")
+        return [self._alignment.score(cosine) for cosine in (vectors @ image_vector).tolist()]
+
+    def checked(self, vectors: np.ndarray, count: int) -> np.ndarray:
+        """The vectors, if they are as many as there should be, and numbers."""
+        if vectors.ndim != 2 or len(vectors) != count or not np.isfinite(vectors).all():
+            raise ModelFileError(f"{self._path}: gives {vectors.dtype} {vectors.shape}; expected {count} finite vectors")
+        return vectors
