@@ -195,9 +195,9 @@ class Captioner:
             "penalties": self._no_penalties,
         }
         vectors = []
-        with running(self.bundle.folder / "model.onnx"):
-            for image in images:
-                picture = load_image(image, size)[None]
+        for image in images:
+            picture = load_image(image, size)[None]
+            with running(self.bundle.folder / "model.onnx"):
                 vectors.append(self._session.run(["image_vectors"], {"images": picture, **feed})[0])
         return scorer.checked(np.concatenate(vectors), len(images))
 

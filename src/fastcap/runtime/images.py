@@ -63,18 +63,19 @@ _TURNS = {
 _REDUCING_GAP = 2.0  # box-shrink large pictures first, to twice the target: cheap, and hardly visible
 
 
-def load_image(source: ImageSource, size: tuple[int, int] = (224, 224)) -> np.ndarray:
+def load_image(source: ImageSource, size: tuple[int, int] = (224, 224), max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Read one picture and squash it to `size`, its aspect not kept.
 
     `source`: a path, the bytes of a file, a binary file object, a PIL image, or an array (H,W), (H,W,1),
     (H,W,3) RGB or (H,W,4) RGBA of uint8, uint16 or floats from 0 to 1.
     `size`: (width, height) in pixels; 224x224 is what the bundled models were trained at.
+    `max_pixels`: most pixels that the header may declare.
 
     Returns uint8 RGB (height, width, 3). EXIF orientation is obeyed, transparency lies on white, an
     animation gives its first frame.
 
     Raises ImageError, naming the source, for anything that is not a whole picture in an allowed format,
-    or that exceeds MAX_BYTES or MAX_PIXELS.
+    or that exceeds MAX_BYTES or `max_pixels`.
     """
     name = source_name(source)
     if isinstance(source, np.ndarray):
@@ -83,7 +84,7 @@ def load_image(source: ImageSource, size: tuple[int, int] = (224, 224)) -> np.nd
         image = source
     else:
         image = _open(_read(source, name), name)
-    _check_size(image, name)
+    _check_size(image, name, max_pixels)
     width, height = size
     with _decoding_errors(name, image.format):
         orientation = image.getexif().get(_ORIENTATION, 1)
@@ -187,12 +188,12 @@ def _looks_like_text(data: bytes) -> bool:
     return bool(text) and all(letter.isprintable() or letter in "\t\n\r\f" for letter in text)
 
 
-def _check_size(image: Image.Image, name: str) -> None:
+def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
     width, height = image.size
-    if width * height > MAX_PIXELS:
+    if width * height > max_pixels:
         raise ImageError(
             f"{name}: {width}x{height} pixels ({width * height / 1e6:.0f} megapixels); "
-            f"at most {MAX_PIXELS // 1_000_000} megapixels are allowed"
+            f"at most {max_pixels / 1e6:g} megapixels are allowed"
         )
     if width == 0 or height == 0:
         raise ImageError(f"{name}: {width}x{height} pixels; an image has at least one")

@@ -1,0 +1,95 @@
+"""`fastcap serve`: captions over HTTP."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from fastcap.errors import ConfigError
+from fastcap.serve.limits import Limits
+
+__all__ = ["add_arguments", "run"]
+
+_TOKEN = "FASTCAP_TOKEN"
+_BACKLOG = 2048
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the verb."""
+    limits, cores = Limits(), os.cpu_count() or 1
+
+    def number(option: str, low: int, high: int, default: int, text: str) -> None:
+        parser.add_argument(
+            option, type=_number(low, high), default=default, metavar="N", help=f"{text}, {low} to {high} (%(default)s)"
+        )
+
+    parser.add_argument(
+        "--model", default="fastcap-base", metavar="NAME|DIR", help="bundled model or model directory (%(default)s)"
+    )
+    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (%(default)s)")
+    number("--port", 0, 65535, 8000, "port to listen on, 0 for any free one")
+    number("--threads", 1, 64, min(cores, 64), "pictures captioned at the same time")
+    number("--queue", 1, 10_000, limits.queue, "pictures under way or waiting, beyond which requests get a 503")
+    number("--max-bytes", 1024, 2**30, limits.body_bytes, "bytes of a request")
+    number("--max-pixels", 1024, 128_000_000, limits.pixels, "pixels of a picture")
+    number("--max-images", 1, 1000, limits.images, "pictures of a request")
+    number("--timeout", 1, 600, int(limits.seconds), "seconds a request may take")
+    parser.add_argument(
+        "--token-file", type=Path, metavar="FILE", help=f"demand the token in this file, or in {_TOKEN}, on every route"
+    )
+    parser.add_argument(
+        "--fetch-from", action="append", default=[], metavar="HOST[:PORT]", help="allow pictures by URL from this host"
+    )
+    parser.add_argument(
+        "--origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="allow web pages of this origin, e.g. https://a.org",
+    )
+    parser.set_defaults(usage_error=parser.error)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Load, listen, print the address, answer until SIGTERM or Ctrl-C."""
+    if args.max_images > args.queue:
+        args.usage_error(f"--max-images is {args.max_images}; allowed are at most --queue, {args.queue}")
+    token = _token(args)
+    from fastcap.runtime.captioner import Captioner
+    from fastcap.serve.app import create_app
+    from fastcap.serve.server import serve
+
+    try:
+        captioner = Captioner.open(args.model)
+    except ConfigError as error:
+        args.usage_error(str(error))
+    limits = Limits(args.max_bytes, args.max_pixels, args.max_images, args.queue, args.timeout)
+    app = create_app(
+        captioner, limits, threads=args.threads, token=token, fetch_from=args.fetch_from, origins=args.origin
+    )
+    family = socket.AF_INET6 if ":" in args.host else socket.AF_INET
+    with socket.create_server((args.host, args.port), family=family, backlog=_BACKLOG) as listener:
+        host = f"[{args.host}]" if ":" in args.host else args.host
+        print(f"{captioner.bundle.name} on http://{host}:{listener.getsockname()[1]}", flush=True)
+        serve(app, listener)
+    return 0
+
+
+def _token(args: argparse.Namespace) -> str | None:
+    """The token, never on the command line, where every user of the machine could read it."""
+    token = args.token_file.read_text("utf-8").strip() if args.token_file else os.environ.get(_TOKEN)
+    if token is not None and not (token.isascii() and token.isprintable() and len(token) >= 16 and " " not in token):
+        raise ConfigError("the token is too short or holds unusual letters; allowed are 16 or more of ASCII, no spaces")
+    return token
+
+
+def _number(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isascii() or not text.isdecimal() or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high}")
+        return int(text)
+
+    return parse

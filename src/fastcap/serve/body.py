@@ -1,0 +1,76 @@
+"""The pictures and texts in the body of a request, kept in memory and bounded by the limits."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from fastcap.serve.limits import MAX_TEXT_BYTES, MAX_TEXTS, Limits
+
+__all__ = ["Picture", "has_body", "read_form", "read_pictures"]
+
+
+class Picture(BytesIO):
+    """The bytes of a picture, and the name that answers and errors give it."""
+
+    def __init__(self, data: bytes, name: str) -> None:
+        super().__init__(data)
+        self.name = name[-200:].encode("utf-8", "replace").decode()
+
+
+def has_body(request: Request) -> bool:
+    """Whether a body was announced."""
+    return request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
+
+
+async def read_pictures(request: Request, limits: Limits) -> list[Picture]:
+    """The files of a form, or the body itself, whatever its type is said to be: its bytes say what it is."""
+    if _is_form(request):
+        pictures, texts = await read_form(request, limits)
+        if texts:
+            raise HTTPException(422, "a part 'text'; allowed are files named 'image' (options go into the query)")
+    else:
+        body = await request.body()
+        pictures = [Picture(body, "body")] if body else []
+    if not pictures:
+        raise HTTPException(422, "no picture; send one as the body, or files named 'image' as multipart/form-data")
+    return pictures
+
+
+async def read_form(request: Request, limits: Limits) -> tuple[list[Picture], list[str]]:
+    """The pictures and the texts of a form."""
+    if not _is_form(request):
+        kind = request.headers.get("content-type")
+        raise HTTPException(422, f"a body of type {kind!r}; allowed is multipart/form-data")
+    parser = MultiPartParser(
+        request.headers,
+        request.stream(),
+        max_files=limits.images,
+        max_fields=MAX_TEXTS,
+        max_part_size=MAX_TEXT_BYTES,
+    )
+    parser.spool_max_size = limits.body_bytes  # in memory, so that no picture touches the disk
+    pictures, texts = [], []
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise HTTPException(400, error.message) from None
+    for name, part in form.multi_items():
+        if name == "image" and isinstance(part, UploadFile):
+            pictures.append(Picture(await part.read(), part.filename or name))
+        elif name == "text" and isinstance(part, str):
+            texts.append(part)
+        else:
+            kind = "text" if isinstance(part, str) else "file"
+            raise HTTPException(
+                422, f"a {kind} {name!r}; allowed are files named 'image', and for scores texts named 'text'"
+            )
+    return pictures, texts
+
+
+def _is_form(request: Request) -> bool:
+    return request.headers.get("content-type", "").startswith("multipart/form-data")

@@ -1,0 +1,140 @@
+"""Pictures from the web, under a policy that keeps a server from being turned against its own network.
+
+Only http and https, only hosts on a list, only public addresses; the address that was checked is the one connected to,
+so a name that resolves differently a moment later (DNS rebinding) changes nothing; redirects are not followed; size
+and time are capped. The reason for each: CVE-2025-6242 and its relatives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import ssl
+from collections.abc import Collection
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import h11
+
+from fastcap.errors import FastcapError
+
+__all__ = ["FetchError", "Fetcher", "is_public"]
+
+_PORTS = {"http": 80, "https": 443}
+_GLOBAL_V6 = ipaddress.ip_network("2000::/3")  # unicast; leaves out mapped, translated (NAT64) and local addresses
+_CHUNK = 2**16
+
+
+class FetchError(FastcapError):
+    """A picture was not fetched: forbidden, unreachable, too large, too slow, or not there."""
+
+
+class _Target(NamedTuple):
+    scheme: str
+    host: str
+    port: int
+    path: str
+
+
+class Fetcher:
+    """Fetches from `hosts` alone: "example.org" at its scheme's usual port, "example.org:8080" at that one.
+
+    `seconds`: the whole time, from resolving the name to the last byte.
+    """
+
+    def __init__(self, hosts: Collection[str], seconds: float = 5.0) -> None:
+        self.hosts = frozenset(host.lower() for host in hosts)
+        self.seconds = seconds
+
+    async def fetch(self, url: str, max_bytes: int) -> bytes:
+        """The body of a 200 answer. Raises FetchError, naming the address, for everything else."""
+        target = self._target(url)
+        try:
+            return await asyncio.wait_for(_get(target, max_bytes), self.seconds)
+        except FetchError as error:
+            raise FetchError(f"{url}: {error}") from None
+        except asyncio.TimeoutError:
+            raise FetchError(f"{url}: not there within {self.seconds:g} seconds, the longest time allowed") from None
+        except (OSError, h11.RemoteProtocolError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise FetchError(f"{url}: cannot be fetched ({reason})") from error
+
+    def _target(self, url: str) -> _Target:
+        try:
+            parts = urlsplit(url)
+            scheme, host, port = parts.scheme, parts.hostname, parts.port
+        except ValueError as error:
+            raise FetchError(f"{url!r}: not an address ({error})") from None
+        if not (url.isascii() and url.isprintable()) or set(url) & set(' \\<>"') or scheme not in _PORTS or not host:
+            raise FetchError(f"{url!r}: not an address; allowed are http:// and https:// with a host, in plain ASCII")
+        if parts.username is not None or parts.password is not None:
+            raise FetchError(f"{url!r}: holds a user name; allowed are addresses without one")
+        usual = _PORTS[scheme]
+        authority = host if port in (None, usual) else f"{host}:{port}"
+        if authority not in self.hosts:
+            raise FetchError(f"{url!r}: {authority} is not on the list; allowed are {', '.join(sorted(self.hosts))}")
+        return _Target(scheme, host, port or usual, (parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is one of the public Internet: no private, local, shared, mapped or tunnelled one."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if not ip.is_global or ip.is_multicast:
+        return False
+    return ip.version == 4 or (ip in _GLOBAL_V6 and ip.sixtofour is None and ip.teredo is None)
+
+
+async def _get(target: _Target, max_bytes: int) -> bytes:
+    address = await _resolve(target.host, target.port)
+    tls = ssl.create_default_context() if target.scheme == "https" else None
+    name = target.host if tls else None
+    reader, writer = await asyncio.open_connection(address, target.port, ssl=tls, server_hostname=name)
+    try:
+        return await _exchange(reader, writer, target, max_bytes)
+    finally:
+        writer.transport.abort()
+
+
+async def _resolve(host: str, port: int) -> str:
+    """The one address to connect to; an error if any that the name has is not public."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = [str(info[4][0]) for info in found]
+    for address in addresses:
+        if not is_public(address):
+            raise FetchError(f"{host} is {address}; allowed are public addresses")
+    return addresses[0]
+
+
+async def _exchange(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: _Target, max_bytes: int
+) -> bytes:
+    """One GET over an open connection."""
+    connection = h11.Connection(h11.CLIENT)
+    host = f"[{target.host}]" if ":" in target.host else target.host
+    port = "" if target.port == _PORTS[target.scheme] else f":{target.port}"
+    headers = [("Host", host + port), ("Accept", "image/*"), ("User-Agent", "fastcap"), ("Connection", "close")]
+    request = connection.send(h11.Request(method="GET", target=target.path, headers=headers))
+    writer.write((request or b"") + (connection.send(h11.EndOfMessage()) or b""))
+    body = bytearray()
+    while True:
+        event = connection.next_event()
+        if event is h11.NEED_DATA:
+            connection.receive_data(await reader.read(_CHUNK))
+        elif isinstance(event, h11.Response):
+            _check_answer(event, max_bytes)
+        elif isinstance(event, h11.Data):
+            body += event.data
+            if len(body) > max_bytes:
+                raise FetchError(f"has more bytes than the {max_bytes} allowed")
+        elif isinstance(event, h11.EndOfMessage):
+            return bytes(body)
+
+
+def _check_answer(answer: h11.Response, max_bytes: int) -> None:
+    if answer.status_code != 200:
+        followed = ", and redirects are not followed" if 300 <= answer.status_code < 400 else ""
+        raise FetchError(f"answered {answer.status_code}; allowed is 200{followed}")
+    length = dict(answer.headers).get(b"content-length", b"0")
+    if int(length) > max_bytes:
+        raise FetchError(f"has {length.decode()} bytes; at most {max_bytes} are allowed")

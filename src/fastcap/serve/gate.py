@@ -1,0 +1,97 @@
+"""What every request passes before the application sees it: token, size, deadline; and what is counted of it."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import time
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from fastcap.serve.limits import Limits
+from fastcap.serve.metrics import Metrics
+
+__all__ = ["Gate", "problem"]
+
+
+def problem(error: HTTPException) -> JSONResponse:
+    """The one shape that every error has: `{"error": "what was got, and what is allowed"}`."""
+    return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
+
+
+class Gate:
+    """ASGI middleware.
+
+    `token`: what `Authorization: Bearer` must carry, on every route; None asks for nothing.
+
+    While `scope["app"].state.draining` is true, answers close their connections, so that clients go elsewhere.
+    """
+
+    def __init__(self, app: ASGIApp, limits: Limits, metrics: Metrics, token: str | None) -> None:
+        self._app, self._limits, self._metrics = app, limits, metrics
+        self._authorization = None if token is None else f"Bearer {token}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started, status = time.perf_counter(), 0
+        seconds = self._limits.seconds
+
+        async def watched_send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                if scope["app"].state.draining:
+                    MutableHeaders(scope=message)["Connection"] = "close"
+            await send(message)
+
+        try:
+            self._check(Headers(scope=scope))
+            await asyncio.wait_for(self._app(scope, self._bounded(receive), watched_send), seconds)
+        except HTTPException as error:
+            await problem(error)(scope, receive, watched_send)
+        except asyncio.TimeoutError:
+            if status:
+                raise
+            late = HTTPException(504, f"not done within {seconds:g} seconds, the longest time allowed")
+            await problem(late)(scope, receive, watched_send)
+        except Exception:
+            status = status or 500
+            raise
+        finally:
+            route = getattr(scope.get("route"), "path", "other")
+            self._metrics.requests.labels(route, status or 499).inc()  # 499: nobody was there to read an answer
+            self._metrics.request_seconds.labels(route).observe(time.perf_counter() - started)
+
+    def _check(self, headers: Headers) -> None:
+        """Refuse by the headers alone, before a byte of the body is read."""
+        if self._authorization is not None:
+            found = headers.get("authorization", "").encode()
+            if not hmac.compare_digest(found, self._authorization):
+                message = "a wrong token" if found else "no token; send the header 'Authorization: Bearer TOKEN'"
+                raise HTTPException(401, message, headers={"WWW-Authenticate": "Bearer"})
+        length = headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > self._limits.body_bytes:
+            raise self._too_large(f"{length} bytes")
+
+    def _bounded(self, receive: Receive) -> Receive:
+        """`receive`, but a body that states no length, or a wrong one, ends at the limit as well."""
+        total = 0
+
+        async def bounded() -> Message:
+            nonlocal total
+            message = await receive()
+            total += len(message.get("body", b""))
+            if total > self._limits.body_bytes:
+                raise self._too_large("more")
+            return message
+
+        return bounded
+
+    def _too_large(self, got: str) -> HTTPException:
+        return HTTPException(413, f"the body has {got}; at most {self._limits.body_bytes} bytes are allowed")

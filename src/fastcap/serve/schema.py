@@ -1,0 +1,151 @@
+"""The shapes of the answers, and what OpenAPI says of the bodies that FastAPI does not read itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from fastcap.runtime.images import FORMATS
+from fastcap.serve.limits import MAX_TEXTS
+
+__all__ = [
+    "PROBLEMS",
+    "Captioned",
+    "Captions",
+    "Failed",
+    "Model",
+    "Models",
+    "Problem",
+    "Score",
+    "Scores",
+    "Status",
+    "Wording",
+    "caption_body",
+    "score_body",
+]
+
+
+class Wording(BaseModel):
+    """One of several wordings, best first."""
+
+    caption: str
+    confidence: float = Field(ge=0, le=1)
+
+
+class Captioned(BaseModel):
+    """A picture and what it shows."""
+
+    image: str = Field(description="file name, URL, or 'body'", examples=["dog.jpg"])
+    caption: str = Field(examples=["A dog runs through the grass."])
+    confidence: float = Field(
+        ge=0, le=1, description="about the share of the content words that people would use as well", examples=[0.62]
+    )
+    milliseconds: float = Field(description="from the bytes to the text, without waiting", examples=[15.8])
+    candidates: list[Wording] | None = Field(None, description="if more than one was asked for")
+
+
+class Failed(BaseModel):
+    """A picture that could not be captioned, beside others that could."""
+
+    image: str = Field(examples=["notes.txt"])
+    error: str = Field(examples=["notes.txt: holds text, not an image"])
+
+
+class Captions(BaseModel):
+    """One row a picture, in the order of the request."""
+
+    model: str = Field(examples=["fastcap-base"])
+    images: list[Captioned | Failed]
+
+
+class Score(BaseModel):
+    """How well a text fits the picture."""
+
+    text: str = Field(examples=["A dog runs."])
+    score: float = Field(examples=[0.31])
+
+
+class Scores(BaseModel):
+    """One score a text, in the order of the request."""
+
+    model: str = Field(examples=["fastcap-base"])
+    image: str = Field(examples=["dog.jpg"])
+    scores: list[Score]
+
+
+class Model(BaseModel):
+    """What a model states about itself."""
+
+    name: str = Field(examples=["fastcap-base"])
+    kind: str
+    description: str
+    licence: str
+    bytes: int
+    quality: dict[str, Any]
+    speed: dict[str, Any]
+
+
+class Models(BaseModel):
+    """The models that are served."""
+
+    models: list[Model]
+
+
+class Status(BaseModel):
+    """One word."""
+
+    status: str
+
+
+class Problem(BaseModel):
+    """Every error."""
+
+    error: str = Field(
+        description="what was got, and what is allowed",
+        examples=["candidates is '99'; allowed are whole numbers from 1 to 8"],
+    )
+
+
+_BINARY = {"type": "string", "format": "binary"}
+
+
+def caption_body(max_images: int, required: bool) -> dict[str, Any]:
+    """The body of `/v1/caption`: a picture, or a form of up to `max_images`; `required` where no URL can replace it."""
+    raw = {"schema": _BINARY}
+    pictures = {"type": "array", "items": _BINARY, "minItems": 1, "maxItems": max_images}
+    return {
+        "requestBody": {
+            "description": "One picture as the body itself, or one or many as files of a form; none if `url` is given.",
+            "required": required,
+            "content": {
+                **_form(image=pictures),
+                **{f"image/{name.lower()}": raw for name in FORMATS},
+                "application/octet-stream": raw,
+            },
+        }
+    }
+
+
+def score_body() -> dict[str, Any]:
+    """The body of `/v1/score`: a form of a picture and texts."""
+    text = {"type": "string", "examples": ["A dog runs."]}
+    texts = {"type": "array", "items": text, "minItems": 1, "maxItems": MAX_TEXTS}
+    return {"requestBody": {"required": True, "content": _form(image=_BINARY, text=texts)}}
+
+
+def _form(**parts: dict[str, Any]) -> dict[str, Any]:
+    schema = {"type": "object", "properties": parts, "required": list(parts), "additionalProperties": False}
+    return {"multipart/form-data": {"schema": schema}}
+
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem, "description": description}
+    for status, description in {
+        400: "The form is malformed, or holds too many parts.",
+        413: "The body is too large.",
+        422: "An option is out of its range, or no picture could be read.",
+        503: "Too many pictures wait already; `Retry-After` gives the seconds after which to try again.",
+        504: "It took too long.",
+    }.items()
+}
