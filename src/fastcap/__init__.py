@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from fastcap.errors import ConfigError, DataError, FastcapError, ImageError, ModelFileError
 
+# ONNX Runtime reports its use to its maker unless it finds this when it is imported. Nothing may leave the machine.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 if TYPE_CHECKING:
     from fastcap.runtime.captioner import Caption, Captioner
 

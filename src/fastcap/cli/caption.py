@@ -11,9 +11,11 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from fastcap.cli import bulk
 from fastcap.errors import ConfigError, ImageError
+from fastcap.runtime.rows import caption_row
 
 if TYPE_CHECKING:
     from fastcap.runtime.captioner import Caption, Captioner
@@ -47,6 +49,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="length of the caption, by name or in words (%(default)s)",
     )
     parser.add_argument("--neutral", action="store_true", help="say nothing of anybody's gender")
+    parser.add_argument(
+        "--decode",
+        default="parallel",
+        metavar="parallel|greedy|beam",
+        help="all words at once in a few passes, or one after another (%(default)s)",
+    )
+    parser.add_argument(
+        "--beams", type=int, default=3, metavar="N", help="hypotheses of --decode beam, 1 to 8 (%(default)s)"
+    )
+    bulk.add_arguments(parser)
     parser.set_defaults(usage_error=parser.error)
 
 
@@ -56,12 +68,15 @@ def run(args: argparse.Namespace) -> int:
 
     # A damaged file makes Pillow warn besides failing; the user gets one line for it, ours.
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    is_bulk = bulk.wanted(args)
     try:
         captioner = Captioner.open(args.model, threads=args.threads)
-        captioner.check_options(args.length, args.candidates)
+        captioner.check_options(args.length, args.candidates, args.decode, args.beams)
     except ConfigError as error:
         args.usage_error(str(error))
     items = [item for path in args.paths for item in _expand(path, args.recursive)]
+    if is_bulk:
+        return bulk.run(args, items, _made_with(captioner.bundle.name, _options(args)), _options(args))
     show = _show_json if args.json else _show_text
     failures = 0
     with _progress(len(items)) as advance:
@@ -77,10 +92,21 @@ def _length(text: str) -> str | int:
     return int(text) if text.lstrip("+-").isdecimal() else text
 
 
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    """The options of `Captioner.caption`."""
+    return {name: getattr(args, name) for name in ("length", "candidates", "neutral", "decode", "beams")}
+
+
+def _made_with(model: str, options: dict[str, Any]) -> str:
+    """The model, and the options that are not the usual ones."""
+    usual = {"length": "normal", "candidates": 1, "neutral": False, "decode": "parallel", "beams": 3}
+    return " ".join([model, *(f"{name}={value}" for name, value in options.items() if value != usual[name])])
+
+
 def _caption(captioner: Captioner, image: str, args: argparse.Namespace) -> Caption | ImageError:
     source = sys.stdin.buffer if image == _STDIN else image
     try:
-        return captioner.caption(source, length=args.length, candidates=args.candidates, neutral=args.neutral)
+        return captioner.caption(source, **_options(args))
     except ImageError as error:
         return error
 
@@ -118,18 +144,7 @@ def _endings() -> str:
 
 
 def _show_json(image: str, result: Caption | ImageError, args: argparse.Namespace, total: int) -> None:
-    row: dict[str, object] = {"image": image}
-    if isinstance(result, ImageError):
-        row["error"] = str(result)
-    else:
-        row["caption"] = result.text
-        row["confidence"] = round(result.confidence, 4)
-        row["milliseconds"] = round(result.milliseconds, 2)
-        if args.candidates > 1:
-            row["candidates"] = [
-                {"caption": candidate.text, "confidence": round(candidate.confidence, 4)}
-                for candidate in result.candidates
-            ]
+    row = caption_row(image, result, args.candidates)
     print(json.dumps(row, ensure_ascii=False), flush=True)
 
 
@@ -149,10 +164,5 @@ def _progress(total: int) -> Iterator[Callable[[], object]]:
     if total < _PROGRESS_FROM or not sys.stderr.isatty() or sys.stdout.isatty():
         yield lambda: None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), redirect_stdout=False) as progress:
-        task = progress.add_task("", total=total)
-        yield lambda: progress.advance(task)
+    with bulk.progress_bar(total) as advance:
+        yield advance

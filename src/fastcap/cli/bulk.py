@@ -1,0 +1,170 @@
+"""`fastcap caption --out` and `--sidecar`: a whole folder, in several processes, in as many runs as it takes."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from fastcap.errors import ConfigError, ImageError
+from fastcap.runtime.journal import TABLES, Journal, check_output
+from fastcap.runtime.rows import Row, caption_row
+from fastcap.runtime.sidecar import SIDECARS, sidecar_path, write_sidecar
+
+__all__ = ["add_arguments", "progress_bar", "run", "wanted"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options that make a run a bulk job, and those that need one."""
+    group = parser.add_argument_group("many pictures (see docs/bulk.md)")
+    group.add_argument(
+        "--out",
+        type=Path,
+        metavar=f"FILE.jsonl|{'|'.join(TABLES)}",
+        help="write rows to a file instead of printing; a second run continues",
+    )
+    group.add_argument("--sidecar", choices=SIDECARS, help="write a small file beside every picture")
+    existing = group.add_mutually_exclusive_group()
+    existing.add_argument("--skip-existing", action="store_true", help="leave out pictures that have the sidecar")
+    existing.add_argument("--overwrite", action="store_true", help="replace sidecars that exist")
+    group.add_argument("--workers", type=int, metavar="N", help="processes, 1 to 64 (as many as there are cores)")
+
+
+def wanted(args: argparse.Namespace) -> bool:
+    """Whether the command line asks for a bulk job. A usage error where its options contradict one another."""
+    if not args.out and not args.sidecar:
+        if args.workers is not None or args.skip_existing or args.overwrite:
+            args.usage_error("--workers, --skip-existing and --overwrite need --out or --sidecar")
+        return False
+    if args.json:
+        args.usage_error("--json prints; with --out FILE.jsonl the rows are JSON, too")
+    if args.threads != 1:
+        args.usage_error("--threads: a bulk job has one thread a worker; use --workers")
+    if "-" in args.paths:
+        args.usage_error("-: a bulk job takes files and folders only")
+    from fastcap.runtime.bulk import check_workers
+
+    try:
+        check_workers(args.workers)
+        if args.out:
+            check_output(args.out)
+    except ConfigError as error:
+        args.usage_error(str(error))
+    return True
+
+
+def run(
+    args: argparse.Namespace,
+    items: Iterable[tuple[str, ImageError | None]],
+    made_with: str,
+    options: Mapping[str, Any],
+) -> int:
+    """Caption what is not done yet; returns 1 if any picture failed, now or in an earlier run.
+
+    `items`: pictures, or what was named in their place and why there are none. `made_with`: model and options as text.
+    """
+    from fastcap.runtime.bulk import caption_files
+
+    with contextlib.ExitStack() as stack:
+        journal = stack.enter_context(Journal(check_output(args.out), made_with)) if args.out else None
+        job = _Job(args, journal)
+        todo = job.sort_out(dict(items))
+        advance = stack.enter_context(progress_bar(job.total, job.total - len(todo)))
+        rows = caption_files(todo, model=args.model, workers=args.workers, **options)
+        started = time.monotonic()
+        try:
+            with contextlib.closing(rows):
+                for row in rows:
+                    job.record(row)
+                    advance()
+        except KeyboardInterrupt:
+            print("fastcap: interrupted; the same command continues", file=sys.stderr)
+            raise
+        seconds = time.monotonic() - started
+        if journal and args.out != journal.path:
+            journal.write_table(args.out)
+    print(job.summary(len(todo) / seconds if todo else None), file=sys.stderr)
+    return 1 if job.failed else 0
+
+
+class _Job:
+    """What is to be done with each picture, and the count of what came of them."""
+
+    def __init__(self, args: argparse.Namespace, journal: Journal | None) -> None:
+        self.sidecar: str | None = args.sidecar
+        self.skip_existing: bool = args.skip_existing
+        self.overwrite: bool = args.overwrite
+        self.journal = journal
+        self.total = self.captioned = self.failed = self.before = self.left_out = 0
+
+    def sort_out(self, pictures: Mapping[str, ImageError | None]) -> list[str]:
+        """The pictures to caption. What needs no caption or can have none is counted, and recorded, here."""
+        todo: list[str] = []
+        owners: dict[str, str] = {}
+        done = self.journal.done if self.journal else {}
+        self.total = len(pictures)
+        for image, problem in pictures.items():
+            if self.sidecar and not problem:
+                path = sidecar_path(image, self.sidecar)
+                owner = owners.setdefault(path, image)
+                if owner != image:
+                    problem = ImageError(f"{image}: its sidecar {path} is that of {owner}")
+            if image in done:
+                self.before += 1
+                self.failed += done[image]
+            elif problem:
+                self.record(caption_row(image, problem))
+            # Without rows, a picture that has its sidecar needs nothing more.
+            elif self.sidecar and self._has_sidecar(image) and (self.skip_existing or not self.journal):
+                self.left_out += 1
+            else:
+                todo.append(image)
+        return todo
+
+    def record(self, row: Row) -> None:
+        """Write the sidecar, then the row: what has a row is finished."""
+        if self.sidecar and "caption" in row and not self._has_sidecar(row["image"]):
+            try:
+                write_sidecar(row, self.sidecar)
+            except OSError as error:
+                row = {"image": row["image"], "error": f"{error.filename}: cannot be written: {error.strerror}"}
+        if self.journal:
+            self.journal.append(row)
+        elif "error" in row:
+            print(f"fastcap: error: {row['error']}", file=sys.stderr)
+        self.failed += "error" in row
+        self.captioned += "caption" in row
+
+    def summary(self, rate: float | None) -> str:
+        parts = [f"{self.captioned} captioned" + (f" ({rate:.1f} pictures a second)" if rate else "")]
+        parts += [f"{self.before} done before"] if self.before else []
+        parts += [f"{self.left_out} have a sidecar"] if self.left_out else []
+        parts += [f"{self.failed} failed"] if self.failed else []
+        return f"{self.total} pictures: {', '.join(parts)}"
+
+    def _has_sidecar(self, image: str) -> bool:
+        return self.sidecar is not None and not self.overwrite and os.path.lexists(sidecar_path(image, self.sidecar))
+
+
+@contextlib.contextmanager
+def progress_bar(total: int, completed: int = 0) -> Iterator[Callable[[], object]]:
+    """A bar with rate and remaining time on stderr, if that is a terminal; yields what advances it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TimeRemainingColumn
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text("" if speed is None else f"{speed:.1f}/s")
+
+    columns = BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn()
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, redirect_stdout=False, disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task("", total=total, completed=completed)
+        yield lambda: progress.advance(task)

@@ -1,0 +1,248 @@
+"""Many pictures: worker processes caption them, and rows come back as they are finished.
+
+A worker is a process with one thread for the network and one that decodes the next picture meanwhile. It writes
+nothing to disk and speaks JSON over a pipe: it may be killed at any moment, by its parent, a user or a hostile picture.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+import time
+import warnings
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from itertools import islice
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastcap import errors
+from fastcap.errors import ConfigError, FastcapError, ImageError
+from fastcap.runtime.bundle import find_model
+from fastcap.runtime.rows import Row, caption_row
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["MAX_WORKERS", "caption_files", "check_workers"]
+
+MAX_WORKERS = 64
+
+_GIVEN = 4  # pictures that a worker holds: one in the network, one being decoded, two so that it never waits for us
+_STARTS = 3  # workers in a row that may end before they are ready; then the fault is not a passing one
+_READY: Mapping[str, str] = {}  # a worker's first message
+_log = logging.getLogger(__name__)
+
+
+def caption_files(
+    images: Iterable[str | os.PathLike[str]],
+    *,
+    model: str | os.PathLike[str] = "fastcap-base",
+    workers: int | None = None,
+    **options: Any,
+) -> Generator[Row, None, None]:
+    """Caption image files in `workers` processes; one row for each, in the order in which they are finished.
+
+    `images`: paths; read as they are needed, so there may be any number of them.
+    `workers`: 1 to 64; as many as this process has cores by default, since a worker keeps one busy.
+    `options`: those of `Captioner.caption`, which gives the same captions.
+
+    A picture that cannot be read is a row with an `error`. So is one on which a worker process died, and, tried alone,
+    another; each death is logged as a warning. Closing the generator ends the workers.
+
+    The calling script needs an `if __name__ == "__main__":`, as all that starts processes does.
+
+    Raises ConfigError or ModelFileError, for `options` with the first row; FastcapError when workers cannot start.
+    """
+    count, folder = check_workers(workers), find_model(model)
+    return _rows((os.fspath(image) for image in images), count, folder, options)
+
+
+def check_workers(workers: int | None) -> int:
+    """The number of worker processes, None being the cores of this process. Raises ConfigError."""
+    if workers is None:
+        # Not os.cpu_count: a container or `taskset` may have left us fewer.
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return min(cores, MAX_WORKERS)
+    if type(workers) is not int or not 1 <= workers <= MAX_WORKERS:
+        raise ConfigError(f"workers is {workers!r}; allowed are whole numbers from 1 to {MAX_WORKERS}")
+    return workers
+
+
+def _rows(images: Iterator[str], count: int, model: Path, options: Mapping[str, Any]) -> Generator[Row, None, None]:
+    todo = _Todo(images)
+    pool: list[_Worker] = []
+    try:
+        while True:
+            for worker in pool:
+                todo.feed(worker)
+            while todo and len(pool) < count:
+                pool.append(_Worker(model, options))
+                todo.feed(pool[-1])
+            if not any(worker.given for worker in pool):
+                return
+            answered = wait([worker.rows for worker in pool])
+            for worker in [worker for worker in pool if worker.rows in answered]:
+                try:
+                    row = worker.receive()
+                except (EOFError, OSError):
+                    pool.remove(worker)
+                    row = todo.take_back(worker)
+                if row is not None:
+                    yield row
+    finally:
+        for worker in pool:
+            worker.kill()
+
+
+class _Todo:
+    """The pictures that no worker holds. `suspects`: a worker died while it held them; tried alone, each tells."""
+
+    def __init__(self, images: Iterator[str]) -> None:
+        self._images = images
+        self._backlog: deque[str] = deque()
+        self._suspects: deque[str] = deque()
+        self._failed_starts = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._suspects or self._refilled())
+
+    def feed(self, worker: _Worker) -> None:
+        """Give a worker enough to do; a suspect only if it is idle, and then nothing else."""
+        if not worker.given:
+            worker.alone = bool(self._suspects)
+            if worker.alone:
+                worker.give(self._suspects.popleft())
+        while not worker.alone and len(worker.given) < _GIVEN and self._refilled():
+            worker.give(self._backlog.popleft())
+
+    def take_back(self, worker: _Worker) -> Row | None:
+        """What a dead worker held; the row of the picture that has killed its second one. Raises FastcapError."""
+        cause = worker.cause_of_death()
+        if not worker.ready:
+            self._failed_starts += 1
+            if self._failed_starts == _STARTS:
+                raise FastcapError(f"{_STARTS} worker processes ended before they could caption, the last by {cause}")
+            (self._suspects if worker.alone else self._backlog).extendleft(reversed(worker.given))
+            return None
+        self._failed_starts = 0
+        _log.warning("a worker process died (%s); another takes its place", cause)
+        if not worker.alone:
+            self._suspects.extend(worker.given)
+            return None
+        image = worker.given[0]
+        return {"image": image, "error": f"{image}: a worker process died on it, twice ({cause})"}
+
+    def _refilled(self) -> deque[str]:
+        if not self._backlog:
+            self._backlog.extend(islice(self._images, 1))
+        return self._backlog
+
+
+class _Worker:
+    """A process that captions, as its parent sees it. `given`: pictures without an answer yet, in order; `alone`: the
+    only one is a suspect."""
+
+    def __init__(self, model: Path, options: Mapping[str, Any]) -> None:
+        context = multiprocessing.get_context("spawn")  # a fork would copy our threads' locks
+        # Two one-way pipes: one that goes both ways would be a pair of sockets, and we promise to open none.
+        self.rows, rows_end = context.Pipe(duplex=False)
+        tasks_end, self._tasks = context.Pipe(duplex=False)
+        self.given: deque[str] = deque()
+        self.alone = self.ready = False
+        self._process = context.Process(target=_work, args=(tasks_end, rows_end, model, dict(options)), daemon=True)
+        with _interrupts_ignored():
+            self._process.start()
+        for end in (tasks_end, rows_end):
+            end.close()  # ours was a copy: now the pipe ends when the worker does
+
+    def give(self, image: str) -> None:
+        self.given.append(image)
+        with contextlib.suppress(OSError):  # it died; `receive` will say so
+            self._tasks.send_bytes(json.dumps(image).encode())
+
+    def receive(self) -> Row | None:
+        """Its next row, None for its first message. Raises EOFError or OSError if it died, its own FastcapErrors."""
+        message: Row = json.loads(self.rows.recv_bytes())
+        if "fatal" in message:
+            raise getattr(errors, message["fatal"])(message["error"])
+        if message == _READY:
+            self.ready = True
+            return None
+        self.given.popleft()
+        return message
+
+    def cause_of_death(self) -> str:
+        self._process.join()
+        code = self._process.exitcode or 0
+        return f"signal {-code}" if code < 0 else f"exit status {code}"
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.join()
+
+
+@contextlib.contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Ctrl-C goes to every process of a terminal; what is started here is deaf to it from its first instruction."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def _work(tasks: Connection, rows: Connection, model: Path, options: Mapping[str, Any]) -> None:
+    """A worker's life: paths in, rows out, until the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # again: Windows inherits no handlers
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # a damaged picture is a row, that is enough
+    with contextlib.suppress(EOFError, ConnectionError):
+        try:
+            for row in _answers(tasks, model, options):
+                rows.send_bytes(json.dumps(row).encode())
+        except FastcapError as error:
+            rows.send_bytes(json.dumps({"fatal": type(error).__name__, "error": str(error)}).encode())
+
+
+def _answers(tasks: Connection, model: Path, options: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    import numpy as np
+
+    from fastcap.runtime.captioner import Captioner
+    from fastcap.runtime.images import load_image
+
+    captioner = Captioner.open(model)
+    size = (captioner.bundle.preprocessing.width, captioner.bundle.preprocessing.height)
+    captioner.caption_pixels(np.zeros((0, size[1], size[0], 3), np.uint8), **options)  # refuses a bad option now
+    yield _READY
+
+    def load(image: str) -> tuple[str, np.ndarray | ImageError, float]:
+        started = time.perf_counter()
+        try:
+            result: np.ndarray | ImageError = load_image(image, size)
+        except ImageError as error:
+            result = error
+        return image, result, 1000 * (time.perf_counter() - started)
+
+    loading: deque[Future[tuple[str, np.ndarray | ImageError, float]]] = deque()
+    with ThreadPoolExecutor(1) as loader:
+        while True:
+            while len(loading) < 2 and (not loading or tasks.poll()):
+                loading.append(loader.submit(load, json.loads(tasks.recv_bytes())))
+            image, pixels, milliseconds = loading.popleft().result()
+            if isinstance(pixels, ImageError):
+                yield caption_row(image, pixels)
+                continue
+            caption = captioner.caption_pixels(pixels[None], **options)[0]
+            caption = replace(caption, milliseconds=milliseconds + caption.milliseconds)
+            yield caption_row(image, caption, options.get("candidates", 1))
