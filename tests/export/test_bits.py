@@ -68,14 +68,16 @@ def test_a_budget_below_the_smallest_is_an_error_that_names_it():
         choose_bits({"a": {4: Option(100, 1.0), 8: Option(200, 0.0)}}, 99)
 
 
-def test_16_bits_are_an_option_where_8_certainly_harm():
-    layer = Layer("a", "product", ("a",), (1,), 1000, 10)
+def test_4_bits_are_an_option_where_they_save_space_and_16_where_8_certainly_harm():
+    layer = Layer("a", "product", ("a",), (1,), 100_000, 10)
     small = {4: Change(0.3, 0.1), 8: Change(0.01, 0.02)}
     harmed = {4: Change(0.3, 0.1), 8: Change(0.05, 0.02)}
     options = options_of({"a": layer, "b": layer}, {"a": small, "b": harmed})
     assert sorted(options["a"]) == [4, 8]
     assert sorted(options["b"]) == [4, 8, 16]
     assert options["b"][16].loss == 0
+    tiny = Layer("tiny", "depthwise", ("tiny",), (1, 2, 3), 288, 32)  # the nodes that unpack it are larger than it is
+    assert sorted(options_of({"a": tiny}, {"a": small})["a"]) == [8]
     assert options_of({"a": layer}, {"a": {4: Change(-0.1, 0.1), 8: Change(-0.2, 0.1)}})["a"][8].loss == 0
 
 

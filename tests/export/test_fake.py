@@ -15,7 +15,7 @@ from fastcap.errors import ConfigError
 from fastcap.export.graph import export_parts
 from fastcap.quantization import post_training
 from fastcap.quantization.fake import LearnedStep, fold_steps, folded_state, learn_steps, rounded, rounded_once
-from fastcap.quantization.steps import Layer, channel_steps, quantised_layers, read_bits, tensor_bits
+from fastcap.quantization.steps import Layer, channel_steps, largest_integer, quantised_layers, read_bits, tensor_bits
 
 FEEDS = {"length_range": np.array([2, 12]), "candidates": np.array([2]), "penalties": np.zeros(300, np.float32)}
 CONVOLUTION = Layer("c", "convolution", ("c.weight",), (1, 2, 3), 0, 0)
@@ -142,7 +142,7 @@ def test_the_graph_holds_the_integers_that_training_saw(learnt, tmp_path, pictur
                 continue
             (integers,) = (held[tensor + end] for end in post_training.INTEGERS if tensor + end in held)
             weight = np.concatenate([learnt.get_parameter(part).detach().numpy() for part in parameters])
-            step = channel_steps(weight, layer.axes, layer.largest(bits[name]))
+            step = channel_steps(weight, layer.axes, largest_integer(layer.kind, bits[name]))
             expected = np.rint(weight / step)
             np.testing.assert_allclose(expected * step, weight, atol=1e-6)
             if integers.shape != weight.shape or (integers != expected).any():

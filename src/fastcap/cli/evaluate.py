@@ -67,6 +67,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="captions that say nothing of anybody's gender, against references made neutral in the same way",
     )
     parser.add_argument(
+        "--decode",
+        default="parallel",
+        metavar="parallel|greedy|beam",
+        help="all words at once in a few passes, or one after another (%(default)s)",
+    )
+    parser.add_argument(
+        "--beams", type=int, default=3, metavar="N", help="hypotheses of --decode beam, 1 to 8 (%(default)s)"
+    )
+    parser.add_argument(
         "--json",
         nargs="?",
         const="-",
@@ -88,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
             raise FastcapError(f"{path}: its folder does not exist; {option} takes a file in an existing folder")
     try:
         captioner = Captioner.open(args.model, threads=args.threads)
-        captioner.check_options(args.length, args.candidates)
+        captioner.check_options(args.length, args.candidates, args.decode, args.beams)
         name, root, split = _source(args)
         examples: list[Example] = load_dataset(name, root, split)[: args.limit]
     except ConfigError as error:
@@ -100,6 +109,8 @@ def run(args: argparse.Namespace) -> int:
             length=args.length,
             candidates=args.candidates,
             neutral=args.neutral,
+            decode=args.decode,
+            beams=args.beams,
             facts={
                 "data": {"name": args.dataset, "split": split},
                 "threads": args.threads,
@@ -187,8 +198,8 @@ def _show(evaluation: Evaluation) -> None:
     console.print(table)
     console.print(
         f"{model['name']} ({model['bytes'] / 1e6:.2f} MB, sha256 {model['sha256'][:12]}), length "
-        f"{facts['length']}, candidates {facts['candidates']}, threads {facts['threads']}; captions with a gendered "
-        f"word: {facts['gendered_captions']}",
+        f"{facts['length']}, candidates {facts['candidates']}, decode {facts['decode']}, threads {facts['threads']}; "
+        f"captions with a gendered word: {facts['gendered_captions']}",
         f"{machine['cpu']}, {machine['cores']} cores, load {machine['load_average']}",
         f"commit {facts['commit'] or 'unknown'}",
         sep="\n",

@@ -61,8 +61,8 @@ def run(args: argparse.Namespace) -> int:
 
     from fastcap.checkpoint import load_checkpoint
     from fastcap.data.readers import load_dataset
-    from fastcap.export.causal import assemble_causal, assemble_text, compare_steps
-    from fastcap.export.graph import assemble, compare, export_parts, open_graph
+    from fastcap.export.causal import compare_steps
+    from fastcap.export.graph import compare, export_parts, open_graph
     from fastcap.quantization.steps import quantised_layers, read_bits, tensor_bits
     from fastcap.runtime.stepper import OnnxStepper
 
@@ -89,11 +89,7 @@ def run(args: argparse.Namespace) -> int:
     feeds = graph_feeds(model.config)
     with tempfile.TemporaryDirectory() as folder:
         parts = export_parts(model, Path(folder))
-        fp32 = Path(folder) / "fp32" / "model.onnx"
-        fp32.parent.mkdir()
-        assemble(parts, model.config.generation.passes, fp32)
-        assemble_causal(parts, fp32)
-        assemble_text(parts, fp32)
+        fp32 = quantise.assembled_graph(parts, Path(folder) / "fp32", model)
         agreement = compare(model, open_graph(fp32), pictures[:COMPARED])
         console.print(
             f"fp32 graph against PyTorch on {agreement.images} pictures: {agreement.equal_captions:.0%} equal, "

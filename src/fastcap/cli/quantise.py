@@ -21,8 +21,18 @@ if TYPE_CHECKING:
     from fastcap.data.readers import Example
     from fastcap.export.graph import Parts
     from fastcap.model import CaptionModel
+    from fastcap.quantization.steps import Layer
 
-__all__ = ["add_arguments", "bits_under_size", "directory_size", "parse_size", "quantised_graph", "size_at_8_bits"]
+__all__ = [
+    "add_arguments",
+    "assembled_graph",
+    "bits_under_size",
+    "directory_size",
+    "exported_layers",
+    "parse_size",
+    "quantised_graph",
+    "size_at_8_bits",
+]
 
 SENSITIVITY_IMAGES = 64  # of those that calibrate
 UNITS = {"": 1, "kb": 10**3, "mb": 10**6}
@@ -54,6 +64,19 @@ def parse_size(text: str) -> int:
     return int(float(found[1]) * UNITS[found[2]])
 
 
+def assembled_graph(parts: Parts, folder: Path, model: CaptionModel) -> Path:
+    """Write `folder/model.onnx` and the graphs beside it from their parts."""
+    from fastcap.export.causal import assemble_causal, assemble_text
+    from fastcap.export.graph import assemble
+
+    folder.mkdir()
+    graph = folder / "model.onnx"
+    assemble(parts, model.config.generation.passes, graph)
+    assemble_causal(parts, graph)
+    assemble_text(parts, graph)
+    return graph
+
+
 def quantised_graph(
     parts: Parts,
     folder: Path,
@@ -64,22 +87,25 @@ def quantised_graph(
     *,
     corrected: bool = True,
 ) -> Path:
-    """Write `folder/model.onnx` and the graphs beside it from copies of fp32 parts; arguments as in
+    """As `assembled_graph`, from quantised copies of fp32 parts; arguments as in
     `fastcap.quantization.post_training.quantize`."""
-    from fastcap.export.causal import assemble_causal, assemble_text
-    from fastcap.export.graph import Parts, assemble
+    from fastcap.export.graph import Parts
     from fastcap.quantization.post_training import quantize
 
-    folder.mkdir()
-    graph = folder / "model.onnx"
     with tempfile.TemporaryDirectory() as aside:
         encode, *others = (Path(shutil.copy(part, aside)) for part in vars(parts).values())
         quantize(encode, others, pictures, feeds, bits, corrected=corrected)
-        copies = Parts(encode, *others)
-        assemble(copies, model.config.generation.passes, graph)
-        assemble_causal(copies, graph)
-        assemble_text(copies, graph)
-    return graph
+        return assembled_graph(Parts(encode, *others), folder, model)
+
+
+def exported_layers(parts: Parts, model: CaptionModel) -> dict[str, Layer]:
+    """The quantised layers that the parts hold."""
+    import onnx
+
+    from fastcap.quantization.steps import quantised_layers
+
+    held = {tensor.name for part in vars(parts).values() for tensor in onnx.load(str(part)).graph.initializer}
+    return {name: layer for name, layer in quantised_layers(model).items() if held.issuperset(layer.tensors)}
 
 
 def size_at_8_bits(
@@ -119,22 +145,19 @@ def bits_under_size(
     Raises:
         ConfigError: a target that is too small; the message names the smallest.
     """
-    import onnx
     from rich.progress import track
 
     from fastcap.evaluation.machine import git_commit, now
     from fastcap.quantization.bits import choose_bits, options_of, write_report
     from fastcap.quantization.sensitivity import batches_of, measure_sensitivity
-    from fastcap.quantization.steps import quantised_layers
 
-    held = {tensor.name for part in vars(parts).values() for tensor in onnx.load(str(part)).graph.initializer}
-    layers = {name: layer for name, layer in quantised_layers(model).items() if held.issuperset(layer.tensors)}
+    layers = exported_layers(parts, model)
     fixed = size_at_8_bits(parts, model, tokenizer, pictures, feeds) - sum(layer.size(8) for layer in layers.values())
-    smallest = fixed + sum(layer.size(4) for layer in layers.values())
+    smallest = fixed + sum(layer.smallest for layer in layers.values())
     if args.target_size < smallest:
         raise ConfigError(
             f"--target-size is {args.target_size} bytes; allowed: {smallest} or more, which is this model with 4 bits "
-            "in every layer"
+            "wherever they save space"
         )
     captions = [example.captions[0] for example in examples[:SENSITIVITY_IMAGES]]
     batches = batches_of(pictures[:SENSITIVITY_IMAGES], captions, tokenizer, model.config.max_length)

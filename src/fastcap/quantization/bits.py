@@ -13,7 +13,7 @@ from fastcap.errors import ConfigError
 from fastcap.quantization.sensitivity import Change
 from fastcap.quantization.steps import BITS, Layer
 
-__all__ = ["Option", "choose_bits", "options_of", "write_report"]
+__all__ = ["Option", "choose_bits", "draw_report", "options_of", "report_rows", "total", "write_report"]
 
 UNIT = 64  # bytes; sizes above the smallest are rounded up to it
 
@@ -28,14 +28,18 @@ class Option(NamedTuple):
 def options_of(
     layers: Mapping[str, Layer], sensitivity: Mapping[str, Mapping[int, Change]]
 ) -> dict[str, dict[int, Option]]:
-    """The options of layers by name and bits. 16 bits cost no loss, but time, since they compute in fp32: they are an
-    option only for what 8 bits certainly harm."""
+    """The options of layers by name and bits.
+
+    4 bits are one where they are smaller than 8: what unpacks them takes bytes as well. 16 bits cost no loss, but time,
+    since they compute in fp32: they are one only for what 8 bits certainly harm.
+    """
     options = {}
     for name, changes in sensitivity.items():
         losses = {bits: max(0.0, change.mean) for bits, change in changes.items()}
         if changes[8].is_certain:
             losses[16] = 0.0
-        options[name] = {bits: Option(layers[name].size(bits), loss) for bits, loss in losses.items()}
+        sizes = {bits: layers[name].size(bits) for bits in losses}
+        options[name] = {bits: Option(sizes[bits], losses[bits]) for bits in losses if bits >= 8 or sizes[4] < sizes[8]}
     return options
 
 
@@ -100,7 +104,19 @@ def write_report(
     Args:
         facts: what else the report should say, such as the target size and the command.
     """
-    rows = [
+    rows = report_rows(layers, sensitivity, bits)
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    report = {"format": 1, "kind": "bits", **facts, "layers": rows}
+    stem.with_name(f"{stem.name}.bits.json").write_text(json.dumps(dict(bits), indent=1) + "\n", encoding="utf-8")
+    stem.with_name(f"{stem.name}.report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    draw_report(rows, stem.with_name(f"{stem.name}.report.png"))
+
+
+def report_rows(
+    layers: Mapping[str, Layer], sensitivity: Mapping[str, Mapping[int, Change]], bits: Mapping[str, int]
+) -> list[dict[str, Any]]:
+    """What there is to say of each layer, as plain data."""
+    return [
         {
             "layer": name,
             "kind": layer.kind,
@@ -112,11 +128,6 @@ def write_report(
         }
         for name, layer in layers.items()
     ]
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    report = {"format": 1, "kind": "bits", **facts, "layers": rows}
-    stem.with_name(f"{stem.name}.bits.json").write_text(json.dumps(dict(bits), indent=1) + "\n", encoding="utf-8")
-    stem.with_name(f"{stem.name}.report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    draw_report(rows, stem.with_name(f"{stem.name}.report.png"))
 
 
 def draw_report(rows: list[dict[str, Any]], path: Path) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from fastcap.quantization.steps import Layer, channel_steps, check_bits, quantised_layers
+from fastcap.quantization.steps import Layer, channel_steps, check_bits, largest_integer, quantised_layers
 
 __all__ = [
     "LearnedStep",
@@ -29,7 +29,7 @@ __all__ = [
 
 def rounded(weight: Tensor, layer: Layer, bits: int) -> Tensor:
     """A weight of a layer as the exported graph has it at 4 or 8 bits; a copy."""
-    largest = layer.largest(bits)
+    largest = largest_integer(layer.kind, bits)
     step = torch.from_numpy(channel_steps(weight.detach().cpu().numpy(), layer.axes, largest)).to(weight.device)
     return (weight.detach() / step).round().clamp(-largest, largest) * step
 
@@ -48,7 +48,7 @@ class LearnedStep(nn.Module):
 
     def __init__(self, weight: Tensor, layer: Layer, bits: int) -> None:
         super().__init__()
-        self.axes, self.largest = layer.axes, layer.largest(bits)
+        self.axes, self.largest = layer.axes, largest_integer(layer.kind, bits)
         steps = torch.from_numpy(channel_steps(weight.detach().cpu().numpy(), self.axes, self.largest))
         self.log_step = nn.Parameter(steps.to(weight.device).log())
         # the gradient of a step sums over its weights; this factor brings it to the scale of theirs (LSQ, 2.2)

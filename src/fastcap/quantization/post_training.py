@@ -8,9 +8,9 @@
   not constant.
 - The token embedding and the output matrix are each other's transpose: stored once.
 
-That is 8 bits, of which weights use 7 wherever x86 would saturate (`Layer.largest`): a model must answer alike on every
-machine. A tensor of 4 bits computes in the same way, with its values between -7 and 7, and is stored two to a byte; one
-of 16 is a half-precision float that computes in fp32. ONNX Runtime unpacks both when it loads the graph.
+That is 8 bits, of which weights use 7 wherever x86 would saturate (`largest_integer`): a model must answer alike on
+every machine. A tensor of 4 bits computes in the same way, with its values between -7 and 7, and is stored two to a
+byte; one of 16 is a half-precision float that computes in fp32. ONNX Runtime unpacks both when it loads the graph.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from fastcap.errors import ConfigError
-from fastcap.quantization.steps import LARGE, LARGEST, LARGEST_4, channel_steps
+from fastcap.quantization.steps import LARGE, channel_steps, largest_integer
 
 __all__ = ["pack", "quantize", "quantize_convolutions", "quantize_products"]
 
@@ -42,7 +42,7 @@ LAST_AXIS = "last_axis"
 CONTRIB = "com.microsoft"
 EVERYWHERE_8: Mapping[str, int] = {}
 INTEGERS = ("_int8", "_table", "_quantized")  # what follows a weight's name in that of its integers
-NIBBLES: dict[str, np.ndarray] = {"nibble_bits": np.array(4, np.uint8), "nibble_zero": np.array(8, np.float32)}
+PAIRS = "pairs_of_4_bits"  # table from a byte to two integers
 
 
 def quantize(
@@ -162,7 +162,7 @@ def round_weights(model: onnx.ModelProto, bits: Mapping[str, int]) -> dict[str, 
     for tensor in model.graph.initializer:
         if tensor.name not in groups or (chosen := bits.get(tensor.name, 8)) == 16:
             continue
-        largest = LARGEST_4 if chosen == 4 else LARGEST["depthwise" if groups[tensor.name] > 1 else "convolution"]
+        largest = largest_integer("depthwise" if groups[tensor.name] > 1 else "convolution", chosen)
         values, steps = to_integers(numpy_helper.to_array(tensor), (1, 2, 3), largest)
         tensor.CopyFrom(numpy_helper.from_array(values * steps, tensor.name))
         settings = {"quant_type": QuantType.QInt8, "axis": 0, "zero_point": 0}
@@ -228,9 +228,12 @@ def quantize_products(path: Path, bits: Mapping[str, int] = EVERYWHERE_8) -> Non
 
 
 def pack(path: Path, bits: Mapping[str, int]) -> None:
-    """Store a quantised graph's tensors of 4 and 16 bits as such, in place; nodes at its beginning unpack them."""
+    """Store a quantised graph's tensors of 4 and 16 bits as such, in place; nodes at its beginning unpack them. They
+    depend on nothing else, so they run once, when the graph is loaded."""
     model = onnx.load(str(path))
-    tensors = [numpy_helper.from_array(value, name) for name, value in NIBBLES.items()]
+    byte = np.arange(256)
+    pairs = np.stack([byte & 15, byte >> 4], axis=1) - 8
+    tensors = [numpy_helper.from_array(pairs.astype(np.int8), PAIRS)]
     nodes: list[onnx.NodeProto] = []
     for tensor in model.graph.initializer:
         name, values = tensor.name, numpy_helper.to_array(tensor)
@@ -239,10 +242,14 @@ def pack(path: Path, bits: Mapping[str, int]) -> None:
             tensors.append(numpy_helper.from_array(values.astype(np.float16), f"{name}_half"))
             nodes.append(helper.make_node("Cast", [f"{name}_half"], [name], to=TensorProto.FLOAT))
         elif chosen == 4 and values.dtype == np.int8 and values.size % 2 == 0:
-            low, high = (values.reshape(2, -1) + 8).astype(np.uint8)
+            low, high = (values.reshape(-1, 2) + 8).astype(np.uint8).T
             tensors.append(numpy_helper.from_array(low | high << 4, f"{name}_packed"))
             tensors.append(numpy_helper.from_array(np.array(values.shape), f"{name}_shape"))
-            nodes += unpack(f"{name}_packed", f"{name}_shape", name)
+            nodes += [
+                helper.make_node("Cast", [f"{name}_packed"], [f"{name}_bytes"], to=TensorProto.INT32),
+                helper.make_node("Gather", [PAIRS, f"{name}_bytes"], [f"{name}_pairs"], axis=0),
+                helper.make_node("Reshape", [f"{name}_pairs", f"{name}_shape"], [name]),
+            ]
         else:
             tensors.append(tensor)
     unpacked = [*nodes, *model.graph.node]
@@ -251,20 +258,6 @@ def pack(path: Path, bits: Mapping[str, int]) -> None:
     model.graph.node.extend(unpacked)
     rewrite(model.graph, {}, [])  # drops what no tensor needed
     onnx.save(model, str(path))
-
-
-def unpack(packed: str, shape: str, y: str) -> list[onnx.NodeProto]:
-    """The nodes that turn what `pack` has packed into int8 again; all are constant, so they run once, at load."""
-    return [
-        helper.make_node("BitShift", [packed, "nibble_bits"], [f"{y}_up"], direction="LEFT"),
-        helper.make_node("BitShift", [f"{y}_up", "nibble_bits"], [f"{y}_low"], direction="RIGHT"),
-        helper.make_node("BitShift", [packed, "nibble_bits"], [f"{y}_high"], direction="RIGHT"),
-        helper.make_node("Concat", [f"{y}_low", f"{y}_high"], [f"{y}_both"], axis=0),
-        helper.make_node("Cast", [f"{y}_both"], [f"{y}_float"], to=TensorProto.FLOAT),  # no kernel subtracts bytes
-        helper.make_node("Sub", [f"{y}_float", "nibble_zero"], [f"{y}_centred"]),
-        helper.make_node("Cast", [f"{y}_centred"], [f"{y}_flat"], to=TensorProto.INT8),
-        helper.make_node("Reshape", [f"{y}_flat", shape], [y]),
-    ]
 
 
 def integer_chain(model: onnx.ModelProto, bits: Mapping[str, int]) -> list[str]:
@@ -343,7 +336,7 @@ def quantize_matrices(graph: onnx.GraphProto, bits: Mapping[str, int]) -> None:
         transposed = bool(settings.get("transB", 0))
         int8, scale = f"{node.input[1]}_int8", f"{node.input[1]}_scale"
         if int8 not in added:
-            values, scales = to_integers(weight.T if transposed else weight, (0,), largest_of_product(chosen))
+            values, scales = to_integers(weight.T if transposed else weight, (0,), largest_integer("product", chosen))
             added[int8] = numpy_helper.from_array(np.ascontiguousarray(values), int8)
             added[scale] = numpy_helper.from_array(scales[0], scale)
         bias = node.input[2] if len(node.input) > 2 else ""
@@ -371,9 +364,8 @@ def quantize_experts(graph: onnx.GraphProto, bits: Mapping[str, int]) -> None:
         if (chosen_bits := bits.get(name, 8)) == 16:
             continue
         if f"{name}_int8" not in added:
-            values, scales = to_integers(
-                numpy_helper.to_array(weights[name]), (1,), largest_of_product(chosen_bits)
-            )
+            weight = numpy_helper.to_array(weights[name])
+            values, scales = to_integers(weight, (1,), largest_integer("experts", chosen_bits))
             added[f"{name}_int8"] = numpy_helper.from_array(values, f"{name}_int8")
             added[f"{name}_scale"] = numpy_helper.from_array(scales[:, 0], f"{name}_scale")
         y, nodes = node.output[0], []
@@ -409,7 +401,7 @@ def share_embedding(graph: onnx.GraphProto, bits: Mapping[str, int]) -> None:
         if matrix is not None:
             scale, values = matrix.name.removesuffix("_int8") + "_scale", numpy_helper.to_array(matrix)
         elif (chosen := bits.get(weight.name, 8)) != 16:
-            values, scales = to_integers(numpy_helper.to_array(weight).T, 0, chosen)
+            values, scales = to_integers(numpy_helper.to_array(weight).T, (0,), largest_integer("table", chosen))
             added.append(numpy_helper.from_array(scales[0], scale))
         else:
             continue

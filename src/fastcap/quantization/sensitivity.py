@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fastcap.alignment.cmfa import contrastive_loss
 from fastcap.data.batching import pad_tokens
 from fastcap.data.tokenizer import clean_caption, encode
 from fastcap.errors import ConfigError
@@ -79,7 +80,8 @@ def measure_sensitivity(
 ) -> dict[str, dict[int, Change]]:
     """The change of the loss, for each layer by name and for 4 and 8 bits, when nothing else is rounded.
 
-    The loss is that of both readings and of the length. What comes before the layer is computed once for all.
+    The loss is that of all that ships: both readings, the length, the alignment. What comes before the layer is
+    computed once for all.
 
     Args:
         on_layer: called after each layer.
@@ -116,7 +118,8 @@ def measure_sensitivity(
 
 
 def loss(model: CaptionModel, image: ImageTokens, batch: Batch, seed: int) -> float:
-    """Nats of the next token, of a masked token and of the length together; `seed` decides what is masked."""
+    """Nats of the next token, of a masked token, of the length and of which caption is whose together; `seed` decides
+    what is masked."""
     state = model.decoder.prepare(image)
     token_ids, lengths = batch.token_ids, batch.lengths
     causal = causal_loss(model.decoder, read_causally(model.decoder, state, token_ids), token_ids, lengths, 0.0)
@@ -125,7 +128,8 @@ def loss(model: CaptionModel, image: ImageTokens, batch: Batch, seed: int) -> fl
     parallel = masked_loss(model.decoder, hidden, token_ids, masked, 0.0)
     scores = model.length_predictor(image.pooled)
     target = F.one_hot(lengths, scores.shape[1]).to(scores.dtype)
-    return float(causal + parallel + length_loss(scores, target))
+    matched = contrastive_loss(model.alignment, "info_nce", image, model.decoder.embedding(token_ids), lengths)
+    return float(causal + parallel + length_loss(scores, target) + matched)
 
 
 def input_means(model: CaptionModel, batches: Sequence[Batch]) -> dict[str, Tensor]:

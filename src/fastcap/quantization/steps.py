@@ -19,14 +19,24 @@ from fastcap.decoder.attention import RankAugmentedLinearAttention
 from fastcap.errors import ConfigError
 from fastcap.layers import FeedForward
 
-__all__ = ["BITS", "LARGE", "Layer", "channel_steps", "check_bits", "quantised_layers", "read_bits", "tensor_bits"]
+__all__ = [
+    "BITS",
+    "LARGE",
+    "Layer",
+    "channel_steps",
+    "check_bits",
+    "largest_integer",
+    "quantised_layers",
+    "read_bits",
+    "tensor_bits",
+]
 
 BITS = (4, 8, 16)
 LARGE = 2**14  # weights of a matrix; smaller ones are left as they are
 LARGEST = {"depthwise": 127, "convolution": 64, "product": 63, "experts": 63, "table": 63}
 LARGEST_4 = 7
 CLIPPED = np.linspace(1.0, 0.5, 11)  # of the peak; in 4 bits a narrower step may be worth its largest weights
-NODES = 640  # bytes, at most, of the nodes that unpack a tensor
+NODES = 448  # bytes, at most, of the nodes that unpack a tensor
 
 
 @dataclass(frozen=True)
@@ -50,20 +60,26 @@ class Layer:
         names = ("+".join(self.parameters),) if self.kind == "product" else self.parameters
         return tuple(f"model.{name}" for name in names)
 
-    def largest(self, bits: int) -> int:
-        """Largest integer at 4 or 8 bits.
-
-        x86 without VNNI sums two products of a weight and a byte in 16 bits: 2 x 64 x 255 fits, 2 x 127 x 255 does not.
-        Depthwise convolutions have a kernel of their own there, which sums in 32 bits.
-        """
-        return LARGEST_4 if bits == 4 else LARGEST[self.kind]
-
     def size(self, bits: int) -> int:
         """Bytes in a graph's file, or slightly more."""
         convolution = self.kind in ("depthwise", "convolution")
         scales = (13 if convolution else 4) * self.n_channels  # with those of int32 biases, and zero points
         nodes = NODES * len(self.tensors) if bits != 8 else 0
         return bits * self.n_weights // 8 + nodes + (scales if bits < 16 else 0)
+
+    @property
+    def smallest(self) -> int:
+        """Least bytes that any bits take."""
+        return min(self.size(bits) for bits in BITS)
+
+
+def largest_integer(kind: str, bits: int) -> int:
+    """Largest integer of a kind of layer at 4 or 8 bits.
+
+    x86 without VNNI sums two products of a weight and a byte in 16 bits: 2 x 64 x 255 fits, 2 x 127 x 255 does not.
+    Depthwise convolutions have a kernel of their own there, which sums in 32 bits.
+    """
+    return LARGEST_4 if bits == 4 else LARGEST[kind]
 
 
 def quantised_layers(model: nn.Module) -> dict[str, Layer]:

@@ -240,13 +240,12 @@ class Bundle:
         return tokenizer
 
     def _check_graph(self, path: Path, session: InferenceSession) -> None:
-        needed = _OUTPUTS | (_VECTORS if self.alignment else {})
         for role, nodes, expected in (
             ("inputs", session.get_inputs(), _INPUTS),
-            ("outputs", session.get_outputs(), needed),
+            ("outputs", session.get_outputs(), _OUTPUTS | _VECTORS if self.alignment else _OUTPUTS),
         ):
-            found = {node.name: node.type for node in nodes}
-            if found not in (expected, expected | _VECTORS):
+            found = {node.name: node.type for node in nodes if self.alignment or node.name not in _VECTORS}
+            if found != expected:
                 raise ModelFileError(f"{path}: {role} are {found}; expected {expected}")
         shape = next(node.shape for node in session.get_inputs() if node.name == "images")
         expected_shape = ["B", self.preprocessing.height, self.preprocessing.width, 3]

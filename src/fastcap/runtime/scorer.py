@@ -47,8 +47,8 @@ class Scorer:
             if not 1 <= len(ids) <= self._longest:
                 raise ConfigError(f"the text {text[:60]!r} has {len(ids)} tokens; allowed: 1 to {self._longest}")
         with running(self._path):
-            found = [self._session.run(["text_vectors"], {"text_ids": np.array([ids])})[0] for ids in token_ids]
-        return self.checked(np.concatenate(found), len(texts))
+            vectors = [self._session.run(["text_vectors"], {"text_ids": np.array([ids])})[0] for ids in token_ids]
+        return self.checked(np.concatenate(vectors), len(texts))
 
     def scores(self, image_vector: np.ndarray, texts: Sequence[str]) -> list[float]:
         """How well texts fit a picture (A,): see `Captioner.score`."""
