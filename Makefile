@@ -2,7 +2,7 @@
 PYTHON ?= python3
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help caption test test-slow lint bench readme train
+.PHONY: help caption test test-slow lint bench readme ablation train
 .DEFAULT_GOAL := help
 
 help:  ## list these targets
@@ -30,6 +30,9 @@ bench: .venv/.stamp  ## measure speed, memory and size beside the peers (benchma
 
 readme: .venv/.stamp  ## rewrite the README's tables from benchmarks/results
 	.venv/bin/python benchmarks/readme_table.py
+
+ablation: .venv/.stamp  ## measure what each technique is worth (docs/ablation.md; an hour or two)
+	.venv/bin/python benchmarks/ablation.py
 
 train: .venv/.stamp  ## train the bundled model's recipe
 	.venv/bin/fastcap train --config configs/training/pretrain.yaml
