@@ -4,8 +4,7 @@
 
 All are trained by configs/training/ablation.yaml: same data, steps, order of pictures and learning rate; only what is
 named differs. Each is measured on the whole of Flickr8k val. A run that is already in the JSON file is not repeated, so
-an interrupted ablation goes on where it stopped. Without arguments that train anything, `--draw` makes the table and the
-picture from the file.
+an interrupted ablation goes on where it stopped. `--draw` trains nothing and makes table and picture from the file.
 """
 
 from __future__ import annotations
@@ -150,7 +149,7 @@ def table(runs: list[dict[str, Any]]) -> str:
     rows = summary(runs)
     plain, full = mean(rows["baseline"][0]), mean(rows["+ ICMR + DLAG"][0])
     lines = ["| trained and decoded with | CIDEr, mean of seeds | spread | against |", "|---|---|---|---|"]
-    for name, (values, way) in rows.items():
+    for name, (values, _) in rows.items():
         against = plain if name.startswith(("baseline", "+ ICMR", "+ DLAG")) else full
         spread = f"± {stdev(values):.2f} ({len(values)} seeds)" if len(values) > 1 else "1 seed"
         reference = "baseline" if against == plain else "+ ICMR + DLAG"

@@ -110,8 +110,8 @@ class GenerationConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A model's whole architecture. `image_size` in pixels, a multiple of 32; `max_length` in tokens; `d_space`: width of
-    the space in which images and texts are compared."""
+    """A model's whole architecture. `image_size` in pixels, a multiple of 32; `max_length` in tokens; `d_space`: width
+    of the space in which images and texts are compared."""
 
     image_size: int = 224
     d_model: int = 256

@@ -54,8 +54,8 @@ def fit_calibration(confidences: Sequence[float], supports: Sequence[float]) -> 
 
 
 def fit_alignment(own: Sequence[float], other: Sequence[float]) -> tuple[float, float]:
-    """Scale and offset of `sigmoid(scale * cosine + offset)`, fitted by maximum likelihood to tell the cosines of pictures
-    with texts of their `own` from those with texts of `other` pictures, as many of each counting as much.
+    """Scale and offset of `sigmoid(scale * cosine + offset)`, fitted by maximum likelihood to tell the cosines of
+    pictures with texts of their `own` from those with texts of `other` pictures.
 
     Raises:
         ValueError: there are none of either.

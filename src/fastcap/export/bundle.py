@@ -38,7 +38,7 @@ def write_bundle(
     Args:
         graphs: folder whose ONNX files are taken: `model.onnx`, and more if the model has them.
         calibration: scale and offset (`fastcap.evaluation.calibration.fit_calibration`); the default changes nothing.
-        alignment: scale and offset (`fastcap.evaluation.calibration.fit_alignment`), noted where there is a `text.onnx`.
+        alignment: scale and offset (`fastcap.evaluation.calibration.fit_alignment`), noted if there is a `text.onnx`.
         quality, speed: measured figures, each with what is needed to measure them again.
     """
     aside = directory.with_name(f".{directory.name}.writing")

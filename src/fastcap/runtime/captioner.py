@@ -169,15 +169,15 @@ class Captioner:
         return self._run(pixels, plan, time.perf_counter())
 
     def score(self, image: ImageSource, texts: Sequence[str]) -> list[float]:
-        """How well each text fits a picture, 0 to 1: the probability, in the eyes of the model's alignment, that the text
-        was written of this picture rather than of another everyday photo (fitted on Flickr8k val, one of each).
+        """How well each text fits a picture, 0 to 1: the probability, in the eyes of the model's alignment, that the
+        text was written of this picture rather than of another everyday photo (fitted on one of each).
 
         `image`: one picture, as in `caption`. `texts`: 1 to 10,000 of them, each of at most as many tokens as the
-        longest caption. The image side is blind to the texts; the order of scores is that of their cosines. The graph that
-        embeds texts is loaded when it is first asked for.
+        longest caption. The image side is blind to the texts; the order of scores is that of their cosines. The graph
+        that embeds texts is loaded when it is first asked for.
 
-        Raises ImageError for a bad picture, ConfigError for texts that are none, empty or too long, or a model directory
-        without an alignment.
+        Raises ImageError for a bad picture, ConfigError for texts that are none, empty or too long, or a model
+        directory without an alignment.
         """
         return self._scorer.scores(self.embed_images([image])[0], texts)
 
@@ -186,7 +186,7 @@ class Captioner:
         return self._scorer.embed(texts)
 
     def embed_images(self, images: Sequence[ImageSource]) -> np.ndarray:
-        """B pictures -> unit vectors (B, A) float32, whose products with those of texts are cosines. Raises as `score`."""
+        """B pictures -> unit vectors (B, A) float32; products with those of texts are cosines. Raises as `score`."""
         size, scorer = (self.bundle.preprocessing.width, self.bundle.preprocessing.height), self._scorer
         shortest = self.bundle.decoding.min_length
         feed = {  # the captioner's graph says it beside a caption: the shortest one, since nobody reads it

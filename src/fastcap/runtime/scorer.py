@@ -35,7 +35,7 @@ class Scorer:
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """R texts -> unit vectors (R, A) float32.
 
-        Raises ConfigError for no texts or too many, and for one that is empty or longer than the model's longest caption.
+        Raises ConfigError for no texts or too many, and for one that is empty or longer than the longest caption.
         """
         from fastcap.data.tokenizer import clean_caption, encode
 
@@ -60,5 +60,7 @@ class Scorer:
     def checked(self, vectors: np.ndarray, count: int) -> np.ndarray:
         """The vectors, if they are as many as there should be, and numbers."""
         if vectors.ndim != 2 or len(vectors) != count or not np.isfinite(vectors).all():
-            raise ModelFileError(f"{self._path}: gives {vectors.dtype} {vectors.shape}; expected {count} finite vectors")
+            raise ModelFileError(
+                f"{self._path}: gives {vectors.dtype} {vectors.shape}; expected {count} finite vectors"
+            )
         return vectors
