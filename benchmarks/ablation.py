@@ -153,8 +153,8 @@ def table(runs: list[dict[str, Any]]) -> str:
     lines = [
         "# What each technique is worth",
         "",
-        "A small captioner trained by `configs/training/ablation.yaml` (380 steps, 128x128 pixels), measured on the whole",
-        "of Flickr8k val; `make ablation` trains what is missing and writes this page. So short a training tells how soon",
+        "A small captioner trained by `configs/training/ablation.yaml` (380 steps, 128x128 pixels), measured on all of",
+        "Flickr8k val; `make ablation` trains what is missing and writes this page. So short a training tells how soon",
         "a technique helps, not how far it goes, and differences of one seed are within chance.",
         "",
         f"Seeds of every row so far: {seeds}. Not trained yet: {', '.join(missing) or 'nothing'}.",
