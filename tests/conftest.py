@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,10 @@ import pytest
 if TYPE_CHECKING:
     from fastcap.config import ModelConfig
     from fastcap.model import CaptionModel
+
+
+# A shell that starts the tests in the background has them ignore Ctrl-C; some tests press it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

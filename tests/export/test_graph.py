@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from fastcap.errors import FastcapError
-from fastcap.export.graph import CARRIED, INPUTS, OUTPUTS, assemble, compare, fold_padding, open_graph, shorten_names
+from fastcap.export.graph import (
+    CARRIED,
+    IMAGE_VECTORS,
+    INPUTS,
+    OUTPUTS,
+    assemble,
+    compare,
+    fold_padding,
+    open_graph,
+    shorten_names,
+)
 
 
 @pytest.fixture(scope="module")
@@ -68,10 +78,10 @@ def test_the_graphs_inputs_and_outputs_are_the_contract(session):
     }
     assert {value.name: value.type for value in session.get_inputs()} == types
     assert tuple(types) == INPUTS
-    floats = ("confidences", "token_confidences")
+    floats = ("confidences", "token_confidences", IMAGE_VECTORS)
     for value in session.get_outputs():
         assert value.type == ("tensor(float)" if value.name in floats else "tensor(int64)")
-    assert [value.name for value in session.get_outputs()] == list(OUTPUTS)
+    assert [value.name for value in session.get_outputs()] == [*OUTPUTS, IMAGE_VECTORS]
 
 
 @pytest.mark.parametrize("passes", [1, 2, 5])

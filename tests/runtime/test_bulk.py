@@ -129,6 +129,7 @@ def test_a_picture_that_kills_its_worker_twice_is_an_error_row_and_its_neighbour
     tiny_bundle, tmp_path, caplog
 ):
     """The hostile picture is a pipe: while a worker reads it, the test kills that worker."""
+    caplog.set_level("WARNING")
     images = make_pictures(tmp_path / "p", 9)
     hostile = str(tmp_path / "hostile.jpg")
     os.mkfifo(hostile)
