@@ -15,6 +15,7 @@ byte; one of 16 is a half-precision float that computes in fp32. ONNX Runtime un
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -43,6 +44,18 @@ CONTRIB = "com.microsoft"
 EVERYWHERE_8: Mapping[str, int] = {}
 INTEGERS = ("_int8", "_table", "_quantized")  # what follows a weight's name in that of its integers
 PAIRS = "pairs_of_4_bits"  # table from a byte to two integers
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without the quantiser's advice, which is about its own command line."""
+    root = logging.getLogger()
+    before = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(before)
 
 
 def quantize(
@@ -74,6 +87,7 @@ def quantize(
         pack(path, bits)
 
 
+@quiet()
 def quantize_convolutions(
     path: Path,
     images: np.ndarray,
@@ -89,7 +103,6 @@ def quantize_convolutions(
     """
     if not len(images):
         raise ConfigError("calibration needs at least 1 image, got 0")
-    logging.getLogger().setLevel(logging.ERROR)  # the quantiser's advice is about its own command line
     quant_pre_process(str(path), str(path), skip_symbolic_shape=True)
     reference = onnx.load(str(path))
     chain = integer_chain(reference, bits)
@@ -214,9 +227,9 @@ def channel_means(
     return {name: np.mean([run[i].mean(axis=(0, 2, 3)) for run in sums], axis=0) for i, name in enumerate(names)}
 
 
+@quiet()
 def quantize_products(path: Path, bits: Mapping[str, int] = EVERYWHERE_8) -> None:
     """Quantise the matrix products, experts and embedding of a graph in place, dynamically; `bits` as in `quantize`."""
-    logging.getLogger().setLevel(logging.ERROR)
     quant_pre_process(str(path), str(path), skip_symbolic_shape=True)
     model = onnx.load(str(path))
     quantize_matrices(model.graph, bits)
