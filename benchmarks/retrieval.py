@@ -33,6 +33,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1000, help="the first N pictures (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     args = parser.parse_args()
+    if args.images < 1:
+        parser.error(f"--images is {args.images}; allowed: 1 or more")
     captioner = Captioner.open(args.model)
     examples = load_dataset("flickr8k", args.root, args.split)[: args.images]
     images = captioner.embed_images([example.image for example in track(examples, "pictures")])

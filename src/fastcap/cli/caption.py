@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastcap.cli import bulk
+from fastcap.cli.options import add_decode
 from fastcap.errors import ConfigError, ImageError
 from fastcap.runtime.rows import caption_row
 
@@ -49,15 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="length of the caption, by name or in words (%(default)s)",
     )
     parser.add_argument("--neutral", action="store_true", help="say nothing of anybody's gender")
-    parser.add_argument(
-        "--decode",
-        default="parallel",
-        metavar="parallel|greedy|beam",
-        help="all words at once in a few passes, or one after another (%(default)s)",
-    )
-    parser.add_argument(
-        "--beams", type=int, default=3, metavar="N", help="hypotheses of --decode beam, 1 to 8 (%(default)s)"
-    )
+    add_decode(parser)
     bulk.add_arguments(parser)
     parser.set_defaults(usage_error=parser.error)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastcap.cli.options import add_decode
 from fastcap.errors import ConfigError, DataError, FastcapError
 
 if TYPE_CHECKING:
@@ -66,15 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="captions that say nothing of anybody's gender, against references made neutral in the same way",
     )
-    parser.add_argument(
-        "--decode",
-        default="parallel",
-        metavar="parallel|greedy|beam",
-        help="all words at once in a few passes, or one after another (%(default)s)",
-    )
-    parser.add_argument(
-        "--beams", type=int, default=3, metavar="N", help="hypotheses of --decode beam, 1 to 8 (%(default)s)"
-    )
+    add_decode(parser)
     parser.add_argument(
         "--json",
         nargs="?",

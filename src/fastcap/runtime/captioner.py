@@ -194,6 +194,8 @@ class Captioner:
             "candidates": np.array([1]),
             "penalties": self._no_penalties,
         }
+        if not len(images):
+            raise ConfigError("got 0 pictures; needed: 1 or more")
         vectors = []
         for image in images:
             picture = load_image(image, size)[None]
