@@ -2,7 +2,7 @@
 PYTHON ?= python3
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help caption test test-slow lint bench readme ablation train
+.PHONY: help caption web wheel test test-slow test-web lint bench readme ablation train
 .DEFAULT_GOAL := help
 
 help:  ## list these targets
@@ -13,11 +13,19 @@ caption:  ## caption a photo: make caption IMAGE=path/to/photo.jpg
 	@$(MAKE) -s .venv-runtime/.stamp
 	@.venv-runtime/bin/fastcap caption "$$IMAGE"
 
+web: web/vendor/ort.wasm.min.mjs  ## fetch what the web page needs (npm), once; then: fastcap demo
+
+wheel: web/vendor/ort.wasm.min.mjs  ## build the wheel, the web page included, into dist/
+	@$(PYTHON) -m pip wheel -q --no-deps -w dist .
+
 test: .venv/.stamp  ## run the tests but the slow ones
 	.venv/bin/pytest -m "not slow"
 
 test-slow: .venv/.stamp  ## run the slow tests
 	.venv/bin/pytest -m slow
+
+test-web: .venv/.stamp web/vendor/ort.wasm.min.mjs tests/web/vendor/axe.min.js  ## test the web page in Chromium, if that is installed
+	.venv/bin/pytest -rs tests/web
 
 lint: .venv/.stamp  ## check style and types
 	.venv/bin/ruff check .
@@ -36,6 +44,13 @@ ablation: .venv/.stamp  ## measure what each technique is worth (docs/ablation.m
 
 train: .venv/.stamp  ## train the bundled model's recipe
 	.venv/bin/fastcap train --config configs/training/pretrain.yaml
+
+web/vendor/ort.wasm.min.mjs: web/fetch_runtime.py
+	@$(PYTHON) web/fetch_runtime.py
+
+tests/web/vendor/axe.min.js:
+	@mkdir -p $(@D)
+	@cd $(@D) && npm pack --silent axe-core@4.14.1 | xargs tar xzf && mv package/axe.min.js . && rm -r package axe-core-4.14.1.tgz
 
 .venv-runtime/.stamp: pyproject.toml
 	@echo "Setting up .venv-runtime, once" >&2

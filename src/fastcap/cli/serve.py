@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import socket
-from collections.abc import Callable
 from pathlib import Path
 
+from fastcap.cli.options import whole_number
 from fastcap.errors import ConfigError
 from fastcap.serve.limits import Limits
 
@@ -23,7 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     def number(option: str, low: int, high: int, default: int, text: str) -> None:
         parser.add_argument(
-            option, type=_number(low, high), default=default, metavar="N", help=f"{text}, {low} to {high} (%(default)s)"
+            option,
+            type=whole_number(low, high),
+            default=default,
+            metavar="N",
+            help=f"{text}, {low} to {high} (%(default)s)",
         )
 
     parser.add_argument(
@@ -60,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
     token = _token(args)
     from fastcap.runtime.captioner import Captioner
     from fastcap.serve.app import create_app
+    from fastcap.serve.page import PageError, WebPage
     from fastcap.serve.server import serve
 
     try:
@@ -67,13 +72,26 @@ def run(args: argparse.Namespace) -> int:
     except ConfigError as error:
         args.usage_error(str(error))
     limits = Limits(args.max_bytes, args.max_pixels, args.max_images, args.queue, args.timeout)
+    page, lack = None, ""
+    try:
+        page = WebPage(captioner.bundle)
+    except PageError as error:
+        lack = str(error)
     app = create_app(
-        captioner, limits, threads=args.threads, token=token, fetch_from=args.fetch_from, origins=args.origin
+        captioner,
+        limits,
+        threads=args.threads,
+        token=token,
+        fetch_from=args.fetch_from,
+        origins=args.origin,
+        page=page,
     )
     family = socket.AF_INET6 if ":" in args.host else socket.AF_INET
     with socket.create_server((args.host, args.port), family=family, backlog=_BACKLOG) as listener:
         host = f"[{args.host}]" if ":" in args.host else args.host
-        print(f"{captioner.bundle.name} on http://{host}:{listener.getsockname()[1]}", flush=True)
+        address = f"http://{host}:{listener.getsockname()[1]}"
+        print(f"{captioner.bundle.name} on {address}")
+        print(f"web page on {address}/demo/" if page else f"no web page: {lack}", flush=True)
         serve(app, listener)
     return 0
 
@@ -84,12 +102,3 @@ def _token(args: argparse.Namespace) -> str | None:
     if token is not None and not (token.isascii() and token.isprintable() and len(token) >= 16 and " " not in token):
         raise ConfigError("the token is too short or holds unusual letters; allowed are 16 or more of ASCII, no spaces")
     return token
-
-
-def _number(low: int, high: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not text.isascii() or not text.isdecimal() or not low <= int(text) <= high:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high}")
-        return int(text)
-
-    return parse

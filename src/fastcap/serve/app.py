@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
+from starlette.responses import FileResponse, RedirectResponse
 
 import fastcap
 from fastcap.errors import ConfigError, FastcapError, ImageError
@@ -29,6 +30,7 @@ from fastcap.serve.fetch import Fetcher, FetchError
 from fastcap.serve.gate import Gate, problem
 from fastcap.serve.limits import MAX_TEXTS, Limits
 from fastcap.serve.metrics import Metrics
+from fastcap.serve.page import WebPage
 from fastcap.serve.schema import (
     PROBLEMS,
     Captioned,
@@ -55,6 +57,7 @@ def create_app(
     token: str | None = None,
     fetch_from: Collection[str] = (),
     origins: Collection[str] = (),
+    page: WebPage | None = None,
 ) -> FastAPI:
     """The ASGI application around one loaded model.
 
@@ -62,6 +65,7 @@ def create_app(
     `token`: demanded on every route; None demands nothing.
     `fetch_from`: hosts that pictures may be fetched from (see `Fetcher`); none turns fetching off.
     `origins`: web origins whose pages may read the answers (CORS).
+    `page`: the web page, to be found below `/demo/`; it captions in the browser, with the model that it is given.
     """
     bundle = captioner.bundle
     decoding, size = bundle.decoding, (bundle.preprocessing.width, bundle.preprocessing.height)
@@ -202,7 +206,25 @@ def create_app(
         """Counters and times, for Prometheus."""
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
+    if page is not None:
+        _show(page, app)
     return app
+
+
+def _show(page: WebPage, app: FastAPI) -> None:
+    """The routes of the page; no part of the API."""
+
+    @app.get("/demo", include_in_schema=False)
+    async def demo() -> Response:
+        return RedirectResponse("/demo/")
+
+    @app.api_route("/demo/{path:path}", methods=["GET", "HEAD"], include_in_schema=False)
+    async def demo_file(path: str, request: Request) -> Response:
+        status, headers, file = page.answer(path, request.url.query, request.headers.get("if-none-match"))
+        if status == 404:
+            raise HTTPException(404)
+        # From the disk in small parts: a slow reader holds a connection, not megabytes.
+        return FileResponse(file, status, headers) if file else Response(status_code=status, headers=headers)
 
 
 def _answer_errors_in_json(app: FastAPI, allowed: Mapping[str, str]) -> None:

@@ -1,0 +1,94 @@
+"""`fastcap demo`: the web page, on this machine alone.
+
+The standard library's server suffices: a dozen files for one visitor, and so the page needs no extra.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import shutil
+import sys
+import webbrowser
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+from fastcap.cli.options import whole_number
+from fastcap.errors import ConfigError
+from fastcap.runtime.bundle import Bundle, find_model
+from fastcap.serve.page import WebPage
+
+__all__ = ["add_arguments", "run"]
+
+_HOST = "127.0.0.1"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the verb."""
+    parser.add_argument(
+        "--model", default="fastcap-base", metavar="NAME|DIR", help="bundled model or model directory (%(default)s)"
+    )
+    parser.add_argument(
+        "--port",
+        type=whole_number(0, 65535),
+        default=8001,
+        metavar="N",
+        help="port to listen on, 0 to 65535, 0 for any free one (%(default)s)",
+    )
+    parser.add_argument("--open", action="store_true", help="open it in the browser")
+    parser.set_defaults(usage_error=parser.error)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the address, hand out files until Ctrl-C."""
+    try:
+        bundle = Bundle.open(find_model(args.model))
+    except ConfigError as error:
+        args.usage_error(str(error))
+    with _Server((_HOST, args.port), partial(_Handler, WebPage(bundle))) as server:
+        address = f"http://{_HOST}:{server.server_address[1]}/"
+        print(f"{bundle.name} on {address}", flush=True)
+        if args.open:
+            webbrowser.open(address)
+        with contextlib.suppress(KeyboardInterrupt):
+            server.serve_forever()
+    return 0
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A visitor who leaves in the middle of an answer is no error of ours; everything else is."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One connection."""
+
+    protocol_version = "HTTP/1.1"
+    server_version, sys_version = "fastcap", ""
+    timeout = 60  # seconds that a connection may idle
+
+    def __init__(self, page: WebPage, *connection: Any) -> None:
+        self._page = page
+        super().__init__(*connection)
+
+    def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        status, headers, file = self._page.answer(url.path.lstrip("/"), url.query, self.headers.get("If-None-Match"))
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        if status == 404:
+            self.send_header("Content-Length", "0")
+        self.end_headers()
+        if file and self.command == "GET":
+            with file.open("rb") as source:
+                shutil.copyfileobj(source, self.wfile)
+
+    do_HEAD = do_GET
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing: who looks at what is nobody's business."""

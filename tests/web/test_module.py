@@ -1,0 +1,251 @@
+"""fastcap.js does what the Python runtime does: the same pixels, the same wording, the same captions."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from visiting import WEB, Module
+
+import fastcap
+from fastcap.evaluation.speed import sample_photo
+from fastcap.runtime.images import load_image
+from fastcap.runtime.neutral import GENDERED, neutral_penalties, neutralise
+from fastcap.runtime.text import sentence, word_count
+
+SENTENCES = [
+    "a dog , a dog runs .",
+    " a hat on top of a hat a hat",
+    "this is a photo of two men 's bikes",
+    "an image showing a dog - friendly park",
+    "there is a picture of the ( big ) house !",
+    'a sign that says " stop "',
+    "the the the woman ca n't see her",
+    "photograph of",
+    "1 , 2 , 3",
+    "  ...  ",
+    "",
+    "ünïcode straße , 写真 of a picture",
+    "a\tman\nand\x00his dog\u200b",
+    "Is it a dog ?",
+    "She is a fireman and he was an actress .",
+    "a male nurse and a female , her HER Her dog",
+    "A MAN , a Woman and an uncle ; a manhole",
+    "a man and a woman are holding hands with their son",
+]
+
+
+def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def turned(orientation: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
+def test_the_gendered_words_are_those_of_python() -> None:
+    text = (WEB / "gendered.js").read_text("utf-8").partition("export const GENDERED = ")[2]
+    assert json.loads(text.rstrip(";\n").replace("'", '"')) == GENDERED
+
+
+@pytest.fixture(scope="module")
+def photo() -> Image.Image:
+    """640x480 pixels with edges and noise: what decoders and filters disagree on."""
+    return Image.open(io.BytesIO(sample_photo(640, 480, seed=5))).convert("RGB")
+
+
+PICTURES = {
+    "jpeg": lambda photo: encoded(photo, "JPEG", quality=90),
+    "large jpeg": lambda photo: encoded(photo.resize((2403, 1803)), "JPEG", quality=80),
+    "jpeg without subsampling": lambda photo: encoded(photo.resize((1000, 700)), "JPEG", subsampling=0),
+    "progressive jpeg": lambda photo: encoded(photo, "JPEG", progressive=True),
+    "grey jpeg": lambda photo: encoded(photo.convert("L"), "JPEG"),
+    "cmyk jpeg": lambda photo: encoded(photo.convert("CMYK"), "JPEG"),
+    "small jpeg": lambda photo: encoded(photo.resize((300, 200)), "JPEG"),
+    "jpeg turned by 180 degrees": lambda photo: encoded(photo, "JPEG", exif=turned(3)),
+    "jpeg turned by 90 degrees": lambda photo: encoded(photo, "JPEG", exif=turned(6)),
+    "jpeg mirrored and turned": lambda photo: encoded(photo, "JPEG", exif=turned(5)),
+    "small jpeg turned by 270 degrees": lambda photo: encoded(photo.resize((300, 200)), "JPEG", exif=turned(8)),
+    "png": lambda photo: encoded(photo, "PNG"),
+    "large png": lambda photo: encoded(photo.resize((1511, 1007)), "PNG", compress_level=1),
+    "wide png": lambda photo: encoded(photo.resize((5000, 100)), "PNG"),
+    "tiny png": lambda photo: encoded(photo.resize((3, 2)), "PNG"),
+    "webp": lambda photo: encoded(photo, "WEBP"),
+    "gif": lambda photo: encoded(photo.convert("P"), "GIF"),
+    "bmp": lambda photo: encoded(photo, "BMP"),
+}
+
+
+@pytest.mark.parametrize("kind", PICTURES)
+def test_pixels_are_those_of_python(kind: str, module: Module, photo: Image.Image) -> None:
+    picture = PICTURES[kind](photo)
+    np.testing.assert_array_equal(module.pixels(picture), load_image(picture))
+
+
+def test_transparency_lies_on_white(module: Module, photo: Image.Image) -> None:
+    photo = photo.copy()
+    photo.putalpha(Image.linear_gradient("L").resize(photo.size))
+    picture = encoded(photo, "PNG")
+    difference = module.pixels(picture).astype(int) - load_image(picture)
+    assert abs(difference).max() <= 2  # a canvas rounds the product of colour and opacity before it is resized
+
+
+@pytest.mark.parametrize("size", [(64, 32), (224, 300)])
+def test_models_of_any_size_and_shape_are_served(size: tuple[int, int], module: Module, photo: Image.Image) -> None:
+    picture = encoded(photo, "PNG")
+    np.testing.assert_array_equal(module.pixels(picture, *size), load_image(picture, size))
+
+
+@pytest.mark.parametrize("data", [b"", b"not a picture", b"\xff\xd8\xff\xe0 cut short"])
+def test_what_is_no_picture_is_an_image_error(data: bytes, module: Module) -> None:
+    assert module.error("await captioner.caption(data)", data=data).startswith(
+        "ImageError: <Blob>: not a picture that this browser can read"
+    )
+
+
+def test_wording_is_that_of_python(module: Module, captioner: fastcap.Captioner) -> None:
+    tokenizer = captioner.bundle.tokenizer()
+    drawn = np.random.default_rng(0).integers(5, tokenizer.get_vocab_size(), (200, 12))
+    texts = SENTENCES + [tokenizer.decode(list(row)) for row in drawn]
+    assert module.run("return texts.map(text.sentence)", texts=texts) == [sentence(text) for text in texts]
+    assert module.run("return texts.map(text.wordCount)", texts=texts) == [word_count(text) for text in texts]
+    assert module.run("return texts.map(neutral.neutralise)", texts=texts) == [neutralise(text) for text in texts]
+
+
+def test_token_ids_are_decoded_as_in_python(module: Module, captioner: fastcap.Captioner) -> None:
+    tokenizer = captioner.bundle.tokenizer()
+    rows = [[index] for index in range(tokenizer.get_vocab_size())]
+    rows += np.random.default_rng(1).integers(0, tokenizer.get_vocab_size(), (100, 20)).tolist()
+    body = """const tokenizer = new text.Tokenizer(await (await fetch('/model/tokenizer.json')).json());
+              return [rows.map((row) => tokenizer.decode(row)), [...neutral.neutralPenalties(tokenizer)]]"""
+    decoded, penalties = module.run(body, rows=rows)
+    assert decoded == [tokenizer.decode(row) for row in rows]
+    np.testing.assert_array_equal(np.float32(penalties), neutral_penalties(tokenizer))
+
+
+@pytest.fixture(scope="module")
+def tiny(module: Module, tiny_bundle: Path) -> fastcap.Captioner:
+    """The tiny model in Python; in the browser it is `window.modules.tiny`."""
+    page = module._page
+    page.route(
+        "**/tiny/*", lambda route: route.fulfill(path=tiny_bundle / route.request.url.split("/")[-1].split("?")[0])
+    )
+    page.evaluate("async () => { modules.tiny = await modules.fastcap.load('/tiny'); }")
+    return fastcap.load_model(tiny_bundle)
+
+
+@pytest.mark.parametrize("colour", ["red", "lime", "blue"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"candidates": 4},
+        {"length": "short", "candidates": 8},
+        {"length": 7, "candidates": 2},
+        {"length": 24},
+        {"length": "long", "neutral": True},
+    ],
+    ids=str,
+)
+def test_captions_are_those_of_python(options: dict, colour: str, module: Module, tiny: fastcap.Captioner) -> None:
+    picture = encoded(Image.new("RGB", (60, 40), colour), "PNG")
+    expected = tiny.caption(picture, **options)
+    body = "return modules.tiny.caption(picture, options)"
+    (found,) = module.run(body, picture=picture, options=options)
+    assert [wording["text"] for wording in found["candidates"]] == [wording.text for wording in expected.candidates]
+    for wording, other in zip([found, *found["candidates"]], [expected, *expected.candidates], strict=True):
+        assert wording["text"] == other.text
+        assert wording["confidence"] == pytest.approx(other.confidence, abs=1e-5)
+        assert [token["text"] for token in wording["tokens"]] == [token.text for token in other.tokens]
+
+
+def test_pixels_can_be_captioned_without_a_picture(module: Module, tiny: fastcap.Captioner) -> None:
+    body = """const pixels = new Uint8Array(224 * 224 * 3).map((_, at) => (at % 3 === 2 ? 9 : 0));
+              return (await modules.tiny.captionPixels(pixels)).text"""
+    assert module.run(body) == tiny.caption(np.full((5, 5, 3), (0, 0, 9), np.uint8)).text
+
+
+def test_many_pictures_come_back_in_their_order(module: Module, tiny: fastcap.Captioner) -> None:
+    pictures = [encoded(Image.new("RGB", (40, 30), colour), "PNG") for colour in ("red", "lime", "blue")]
+    body = """const one = await modules.tiny.caption([a, b, c]);
+              const each = await Promise.all([a, b, c].map((picture) => modules.tiny.caption(picture))); // all at once
+              return [one.map((caption) => caption.text), each.map(([caption]) => caption.text)]"""
+    expected = [caption.text for caption in tiny.caption(pictures)]
+    assert module.run(body, **dict(zip("abc", pictures, strict=True))) == [expected, expected]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"length": "huge"}, "length is 'huge'; allowed are short, normal, long or a number of words"),
+        ({"length": 3}, "length is 3; allowed are whole numbers from 4 to 24"),
+        ({"candidates": 99}, "candidates is 99; allowed are whole numbers from 1 to 8"),
+        ({"candidats": 2}, "unknown option candidats; allowed are length, candidates, neutral"),
+    ],
+)
+def test_an_option_out_of_range_says_what_is_allowed(options: dict, message: str, module: Module, tiny) -> None:
+    assert module.error("await modules.tiny.caption(new Blob(), options)", options=options) == f"ConfigError: {message}"
+
+
+def test_a_damaged_model_is_refused(module: Module, demo) -> None:
+    page = module._page
+    damaged = b"\0" * (WEB.parent / "src/fastcap/models/fastcap-base/tokenizer.json").stat().st_size
+    page.route("**/tokenizer.json*", lambda route: route.fulfill(body=damaged))
+    refused = module.error("await fastcap.load('model')")
+    page.unroute_all()
+    assert re.match(r"ModelFileError: .*/model/tokenizer\.json\?\w+: sha256 is ", refused)
+
+
+@pytest.mark.slow
+def test_threads_change_nothing(module: Module, captioner: fastcap.Captioner, photo: Image.Image) -> None:
+    picture = encoded(photo, "JPEG")
+    body = """const other = await fastcap.load('model', { threads: 2 });
+              return [crossOriginIsolated, (await other.caption(picture))[0].text]"""
+    page = module._page.context.browser.new_page(service_workers="block")
+    page.goto(module._page.url)
+    page.evaluate("async () => { window.modules = { fastcap: await import('/fastcap.js') }; }")
+    assert Module(page).run(body, picture=picture) == [True, captioner.caption(picture).text]
+    page.close()
+
+
+@pytest.mark.slow
+def test_onnx_runtime_alone_captions_in_fifteen_lines(module: Module, photo: Image.Image) -> None:
+    """The code in docs/web.md, with the package that it imports out of vendor/."""
+    page_text = (Path(WEB).parent / "docs" / "web.md").read_text("utf-8")
+    (code,) = re.findall(r"```js\n(import \* as ort.*?)```", page_text, re.DOTALL)
+    assert len(code.strip().splitlines()) <= 15
+    page = module._page.context.browser.new_page(service_workers="block")
+    page.goto(module._page.url)
+    page.route(
+        "**/example.mjs",
+        lambda route: route.fulfill(
+            body=code.replace("'onnxruntime-web/wasm'", "'/plain/ort.wasm.min.mjs'"), content_type="text/javascript"
+        ),
+    )
+
+    def plain(route) -> None:
+        name = route.request.url.rpartition("/")[2]
+        if name.endswith(".wasm"):
+            data = gzip.decompress((WEB / "vendor" / f"{name}.gz").read_bytes())
+            route.fulfill(body=data, content_type="application/wasm")
+        else:
+            route.fulfill(body=(WEB / "vendor" / name).read_bytes(), content_type="text/javascript")
+
+    page.route("**/plain/*", plain)
+    page.evaluate("async () => { window.modules = await import('/example.mjs'); }")
+    picture = encoded(photo.resize((224, 224)), "PNG")
+    body = "return modules.caption(picture, '/model')"
+    text = Module(page).run(body, picture=picture)
+    page.close()
+    expected = module.run("return (await captioner.caption(picture))[0].text", picture=picture)
+    assert sentence(text) == expected

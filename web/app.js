@@ -1,0 +1,282 @@
+// The page: takes pictures in, shows captions, gives them back as text. The network runs in worker.js.
+
+const MODEL = new URL('model/', import.meta.url).href;
+const find = (selector, within = document) => within.querySelector(selector);
+const form = find('#options');
+const fields = Object.fromEntries([...form.querySelectorAll('[name]')].map((field) => [field.name, field]));
+const status = find('#status');
+
+/**
+ * What is on the page, in order: {name, image, card, alt, edited, request}; `alt` is null until there is a caption,
+ * `request` while nothing was asked.
+ */
+const items = [];
+const worker = new Worker(new URL('worker.js', import.meta.url), { type: 'module' });
+let manifest = null;
+let made = 0;
+let keepOnce = () => {};
+
+// --- the model ---------------------------------------------------------------------------------------------------
+
+worker.addEventListener('message', ({ data }) => {
+  if (data.progress !== undefined) find('#loading').value = data.progress;
+  else if (data.manifest) ready(data);
+  else if (data.failed) fail(`The model could not be loaded: ${data.failed}`);
+  else show(items.find((item) => item.request === data.id), data);
+});
+worker.addEventListener('error', (event) => fail(`This browser cannot run the page: ${event.message || 'too old'}`));
+worker.postMessage({ load: MODEL });
+
+function ready(loaded) {
+  manifest = loaded.manifest;
+  find('#loading').hidden = true;
+  const { min_length: shortest, max_length: longest, max_candidates: most } = manifest.decoding;
+  Object.assign(fields.words, { min: shortest, max: longest });
+  Object.assign(fields.candidates, { max: most, value: Math.min(most, fields.candidates.value) });
+  const megabytes = (Object.values(manifest.files).reduce((sum, file) => sum + file.bytes, 0) / 1e6).toFixed(0);
+  find('#about').textContent =
+    `${manifest.name}: ${manifest.description || 'an image captioning model'}. ${megabytes} MB, ${manifest.licence}. ` +
+    'It runs in this page, without a server and without tracking.';
+  tell('Ready.');
+  items.forEach(request);
+  keepOnce = () => {
+    keepOnce = () => {};
+    if ('serviceWorker' in navigator) keepForOffline(loaded.files).catch(console.warn);
+  };
+  if (!items.length) keepOnce(); // else after the first captions, which it would slow down
+}
+
+async function keepForOffline(files) {
+  navigator.serviceWorker.addEventListener('message', ({ data }) => {
+    if (!data.kept) console.warn(data.reason);
+    else if (!items.length) tell('Ready. Works offline from now on.');
+  });
+  const links = [...document.querySelectorAll('link[href]')].map((link) => link.href);
+  const own = performance.getEntriesByType('resource').map((entry) => entry.name);
+  const page = location.href.split('#')[0];
+  const keep = [...new Set([page, ...links, ...own, ...files])].filter((url) => url.startsWith(location.origin));
+  await navigator.serviceWorker.register(new URL('sw.js', import.meta.url));
+  (await navigator.serviceWorker.ready).active.postMessage({ keep });
+}
+
+function fail(message) {
+  find('#loading').hidden = true;
+  tell(message);
+}
+
+/** Said in writing and, by screen readers, aloud. */
+function tell(message) {
+  status.textContent = message;
+}
+
+// --- pictures in ---------------------------------------------------------------------------------------------------
+
+function add(files) {
+  const pictures = [...files].filter((file) => file.type.startsWith('image/') || !file.type);
+  if (files.length && !pictures.length) tell('That is no picture.');
+  for (const image of pictures) {
+    made += 1;
+    const item = { name: image.name || `picture-${made}.png`, image, alt: null, edited: false, request: null };
+    item.card = makeCard(item);
+    items.push(item);
+    find('#list').append(item.card);
+    if (manifest) request(item);
+  }
+  find('#results').hidden = !items.length;
+  if (pictures.length && manifest) tell(`Reading ${pictures.length} picture${pictures.length === 1 ? '' : 's'}…`);
+}
+
+find('#files').addEventListener('change', ({ target }) => {
+  add(target.files);
+  target.value = ''; // the same file may be chosen again
+});
+addEventListener('paste', ({ clipboardData }) => add(clipboardData.files));
+addEventListener('dragover', (event) => {
+  event.preventDefault();
+  find('#drop').classList.add('over');
+});
+addEventListener('dragleave', ({ relatedTarget }) => {
+  if (!relatedTarget) find('#drop').classList.remove('over');
+});
+addEventListener('drop', (event) => {
+  event.preventDefault();
+  find('#drop').classList.remove('over');
+  add(event.dataTransfer.files);
+});
+
+const viewfinder = find('#viewfinder');
+const video = find('video');
+if (!navigator.mediaDevices) find('#camera').hidden = true;
+
+find('#camera').addEventListener('click', async () => {
+  try {
+    video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: 'environment' } });
+  } catch (error) {
+    tell(`No camera: ${error.message}`);
+    return;
+  }
+  viewfinder.showModal();
+  await video.play();
+});
+find('#shoot').addEventListener('click', async () => {
+  const canvas = new OffscreenCanvas(video.videoWidth, video.videoHeight);
+  canvas.getContext('2d').drawImage(video, 0, 0);
+  const blob = await canvas.convertToBlob({ type: 'image/png' });
+  viewfinder.close();
+  add([new File([blob], `camera-${made + 1}.png`, { type: blob.type })]);
+});
+find('#leave').addEventListener('click', () => viewfinder.close());
+viewfinder.addEventListener('close', () => {
+  for (const track of video.srcObject.getTracks()) track.stop();
+  video.srcObject = null;
+});
+
+// --- captions ------------------------------------------------------------------------------------------------------
+
+function options() {
+  const length = fields.length.value === 'words' ? fields.words.valueAsNumber : fields.length.value;
+  return { length, candidates: fields.candidates.valueAsNumber, neutral: fields.neutral.checked };
+}
+
+let requests = 0;
+
+/** Ask for a caption; an answer to an older question is then no longer waited for. */
+function request(item) {
+  requests += 1;
+  item.request = requests;
+  item.card.dataset.state = 'waiting';
+  worker.postMessage({ id: item.request, image: item.image, options: options() });
+}
+
+form.addEventListener('submit', (event) => event.preventDefault());
+form.addEventListener('change', () => {
+  find('#words').hidden = fields.length.value !== 'words';
+  if (manifest && form.reportValidity()) items.filter((item) => !item.edited).forEach(request);
+});
+
+function show(item, { caption, error }) {
+  if (!item) return; // removed, or asked anew
+  const { card } = item;
+  card.dataset.state = error ? 'failed' : 'done';
+  find('.waiting', card).textContent = error ?? '';
+  for (const part of card.querySelectorAll('textarea, .facts, .copy-text, .copy-html')) part.hidden = Boolean(error);
+  if (caption) {
+    const [, ...others] = caption.candidates;
+    write(item, caption);
+    const milliseconds = Math.round(caption.milliseconds);
+    find('.facts span', card).textContent = `${percent(caption.confidence)} sure, ${milliseconds} ms`;
+    find('meter', card).value = caption.confidence;
+    find('details', card).hidden = !others.length;
+    find('.wordings', card).replaceChildren(...others.map((wording) => wordingButton(item, wording)));
+  }
+  item.request = null;
+  if (items.every((each) => each.request === null)) announce();
+}
+
+function announce() {
+  keepOnce();
+  const done = items.filter((item) => item.alt !== null);
+  if (items.length === 1 && done.length) tell(done[0].alt);
+  else tell(`${done.length} of ${items.length} pictures have a caption.`);
+}
+
+function write(item, wording) {
+  item.alt = wording.text;
+  find('textarea', item.card).value = item.alt;
+  find('.picture', item.card).alt = item.alt;
+}
+
+function wordingButton(item, wording) {
+  const button = document.createElement('button');
+  button.type = 'button';
+  button.textContent = `${wording.text} (${percent(wording.confidence)})`;
+  button.addEventListener('click', () => {
+    write(item, wording);
+    item.edited = true;
+    find('textarea', item.card).focus();
+  });
+  const entry = document.createElement('li');
+  entry.append(button);
+  return entry;
+}
+
+function makeCard(item) {
+  const card = find('#card').content.firstElementChild.cloneNode(true);
+  const picture = find('.picture', card);
+  const text = find('textarea', card);
+  picture.src = URL.createObjectURL(item.image);
+  find('h3', card).textContent = item.name;
+  text.setAttribute('aria-label', `Alt text of ${item.name}`);
+  text.addEventListener('input', () => {
+    item.alt = text.value;
+    item.edited = true;
+  });
+  find('.copy-text', card).addEventListener('click', ({ target }) => copy(item.alt, target));
+  find('.copy-html', card).addEventListener('click', ({ target }) => copy(formats.html([item]), target));
+  find('.remove', card).addEventListener('click', () => remove([item]));
+  return card;
+}
+
+function remove(gone) {
+  for (const item of gone) {
+    URL.revokeObjectURL(find('.picture', item.card).src);
+    item.card.remove();
+    items.splice(items.indexOf(item), 1);
+  }
+  find('#results').hidden = !items.length;
+  tell(`${gone.length === 1 ? gone[0].name : 'All pictures'} removed.`);
+  (find('#list .remove') ?? find('#files')).focus(); // not lost with the button that was pressed
+}
+
+function percent(share) {
+  return `${Math.round(100 * share)} %`;
+}
+
+// --- captions out --------------------------------------------------------------------------------------------------
+
+/** Several pictures as one text. */
+const formats = {
+  txt: (list) => (list.length === 1 ? list[0].alt : list.map(({ name, alt }) => `${name}: ${alt}`).join('\n')),
+  csv: (list) => ['image,caption', ...list.map(({ name, alt }) => `${csvField(name)},${csvField(alt)}`)].join('\r\n'),
+  html: (list) => list.map(imageTag).join('\n'),
+};
+const types = { txt: 'text/plain', csv: 'text/csv', html: 'text/html' };
+
+function imageTag({ name, alt }) {
+  return `<img src="${escapeHtml(encodeURIComponent(name))}" alt="${escapeHtml(alt)}">`;
+}
+
+function csvField(text) {
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+function escapeHtml(text) {
+  return text.replaceAll('&', '&amp;').replaceAll('"', '&quot;').replaceAll('<', '&lt;');
+}
+
+function allAs(format) {
+  return formats[format](items.filter((item) => item.alt !== null));
+}
+
+async function copy(text, button) {
+  const label = button.textContent;
+  try {
+    await navigator.clipboard.writeText(text);
+    button.textContent = 'Copied';
+    tell('Copied.');
+  } catch (error) {
+    tell(`Not copied: ${error.message}`);
+  }
+  setTimeout(() => (button.textContent = label), 1500);
+}
+
+find('#copy').addEventListener('click', ({ target }) => copy(allAs(find('#format').value), target));
+find('#download').addEventListener('click', () => {
+  const format = find('#format').value;
+  const link = document.createElement('a');
+  link.href = URL.createObjectURL(new Blob([`${allAs(format)}\n`], { type: `${types[format]};charset=utf-8` }));
+  link.download = `captions.${format}`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+});
+find('#clear').addEventListener('click', () => remove([...items]));

@@ -1,0 +1,272 @@
+// fastcap in a browser: pictures in, captions out, nothing sent anywhere.
+//
+//   import { load } from './fastcap.js';
+//   const captioner = await load('models/fastcap-base');
+//   const [caption] = await captioner.caption(blob);     // caption.text, caption.confidence
+//
+// What fastcap/runtime/captioner.py does, decoding in parallel; the same pixels give the same captions.
+
+import { ImageError, loadImage } from './images.js';
+import { neutralPenalties, neutralise } from './neutral.js';
+import { Tokenizer, sentence, wordCount } from './text.js';
+
+export { ImageError };
+
+const FORMAT = 2;
+const WORD_SPREAD = 4; // a word is one token or a few: captions of n words have about n to n + 4 tokens
+const OUTPUTS = ['token_ids', 'lengths', 'confidences', 'token_confidences'];
+const RUNTIME = new URL('./vendor/', import.meta.url);
+
+/** A model directory that is damaged or not one; the message names the file. */
+export class ModelFileError extends Error {
+  name = 'ModelFileError';
+}
+
+/** An option out of its range; the message says what is allowed. */
+export class ConfigError extends Error {
+  name = 'ConfigError';
+}
+
+/**
+ * Load a model directory: `model.json`, `tokenizer.json` and `model.onnx` below the address `folder`.
+ *
+ * `onProgress`: called with the share that has arrived, 0 to 1, of the model and of the runtime.
+ * `threads`: for the network; more than 1 needs a cross-origin isolated page (COOP and COEP headers). One is the
+ * default, since the network takes milliseconds.
+ * `ort`: ONNX Runtime's API, `onnxruntime-web` or `onnxruntime-node`, for those who have it already; by default the one
+ * in `vendor/` beside this file.
+ *
+ * Every file is compared with its size and sha256 in `model.json` before it is used. (Without https, from another
+ * machine, browsers lend pages no sha256: there the size alone is compared.)
+ *
+ * Returns a Captioner. Throws ModelFileError, or TypeError where the network fails.
+ */
+export async function load(folder, { onProgress = () => {}, threads = 1, ort } = {}) {
+  const progress = new Progress(onProgress);
+  const base = new URL(`${folder}`.replace(/\/*$/, '/'), globalThis.location?.href);
+  const runtime = ort ?? loadRuntime(threads, progress);
+  const manifest = JSON.parse(new TextDecoder().decode(await fetchBytes(new URL('model.json', base))));
+  if (manifest.format !== FORMAT) {
+    throw new ModelFileError(`${base}model.json: format is ${manifest.format}; expected ${FORMAT}`);
+  }
+  const names = ['model.onnx', 'tokenizer.json'];
+  const [[graph, tokenizer], api] = await Promise.all([
+    Promise.all(names.map((name) => fetchFile(base, name, manifest.files?.[name], progress))),
+    runtime,
+  ]);
+  const session = await api.InferenceSession.create(graph, { graphOptimizationLevel: 'all', logSeverityLevel: 4 });
+  return new Captioner(api, session, new Tokenizer(JSON.parse(new TextDecoder().decode(tokenizer))), manifest);
+}
+
+/** A loaded model; make one with `load`. Captions one picture at a time, in the order in which they were asked for. */
+export class Captioner {
+  #ort;
+  #session;
+  #tokenizer;
+  #neutral;
+  #last = Promise.resolve();
+
+  constructor(ort, session, tokenizer, manifest) {
+    if (tokenizer.size !== manifest.vocabulary.size) {
+      throw new ModelFileError(
+        `tokenizer.json: ${tokenizer.size} tokens; model.json states ${manifest.vocabulary.size}`,
+      );
+    }
+    this.#ort = ort;
+    this.#session = session;
+    this.#tokenizer = tokenizer;
+    /** What `model.json` says: name, preprocessing, decoding limits, measured quality and speed. */
+    this.manifest = manifest;
+  }
+
+  /**
+   * Caption one picture, or an array of them; an array of captions comes back, in their order.
+   *
+   * A picture is a Blob or File, or anything else that `createImageBitmap` takes.
+   *
+   * `length`: 'short', 'normal' or 'long', or a number of words: the caption with exactly that many is chosen, the most
+   * confident if several, the nearest if none.
+   * `candidates`: how many different wordings to return at most.
+   * `neutral`: say nothing of anybody's gender.
+   *
+   * A caption is {text, confidence, tokens, candidates, milliseconds}: `confidence` from 0 to 1 is about the share of
+   * the content words that people would use as well; `tokens` are [{text, confidence}]; `candidates` are the wordings,
+   * best first, the first being the caption itself.
+   *
+   * Throws ImageError for a bad picture, ConfigError for an option out of range.
+   */
+  async caption(images, options = {}) {
+    const plan = this.#plan(options);
+    const { width, height } = this.manifest.preprocessing;
+    const captions = [];
+    for (const image of Array.isArray(images) ? images : [images]) {
+      captions.push(await this.#inTurn(async () => this.#run(await loadImage(image, width, height), plan)));
+    }
+    return captions;
+  }
+
+  /**
+   * Caption a picture that is already at the model's size: a Uint8Array of RGB (height * width * 3). Needs no browser.
+   *
+   * Options are those of `caption`. Returns one caption.
+   */
+  async captionPixels(pixels, options = {}) {
+    const { width, height } = this.manifest.preprocessing;
+    if (!(pixels instanceof Uint8Array) || pixels.length !== width * height * 3) {
+      throw new ConfigError(`pixels are not a Uint8Array of ${height}x${width}x3`);
+    }
+    const plan = this.#plan(options);
+    return this.#inTurn(() => this.#run(pixels, plan));
+  }
+
+  /** One job after another, in the order of the calls; `milliseconds` are then those of the job alone. */
+  #inTurn(job) {
+    const done = this.#last.then(async () => {
+      const started = performance.now();
+      const caption = await job();
+      return { ...caption, milliseconds: performance.now() - started };
+    });
+    this.#last = done.catch(() => {});
+    return done;
+  }
+
+  async #run(pixels, plan) {
+    const { width, height } = this.manifest.preprocessing;
+    const { Tensor } = this.#ort;
+    const feeds = {
+      images: new Tensor('uint8', pixels, [1, height, width, 3]),
+      length_range: new Tensor('int64', BigInt64Array.of(BigInt(plan.low), BigInt(plan.high)), [2]),
+      candidates: new Tensor('int64', BigInt64Array.of(BigInt(plan.decoded)), [1]),
+      penalties: new Tensor('float32', this.#penalties(plan.neutral), [this.manifest.vocabulary.size]),
+    };
+    const candidates = this.#candidates(plan, await this.#session.run(feeds, OUTPUTS));
+    return { ...candidates[0], candidates };
+  }
+
+  /** The different wordings of one picture, best first. */
+  #candidates(plan, { token_ids, lengths, confidences, token_confidences }) {
+    const found = new Map();
+    const row = token_ids.dims[2];
+    for (let k = 0; k < plan.decoded; k++) {
+      const length = Number(lengths.data[k]);
+      const ids = Array.from(token_ids.data.slice(k * row, k * row + length), Number);
+      let text = sentence(this.#tokenizer.decode(ids));
+      if (plan.neutral) text = neutralise(text); // what was spelt from smaller pieces than words
+      if (found.has(text)) continue;
+      const each = token_confidences.data.slice(k * row, k * row + length);
+      const tokens = ids.map((id, at) => ({ text: this.#tokenizer.decode([id]), confidence: each[at] }));
+      found.set(text, { text, confidence: this.#confidence(confidences.data[k]), tokens });
+    }
+    const wordings = [...found.values()];
+    if (plan.words !== null) {
+      const missing = ({ text }) => Math.abs(wordCount(text) - plan.words);
+      wordings.sort((one, other) => missing(one) - missing(other));
+    }
+    return wordings.slice(0, plan.returned);
+  }
+
+  /** A caption's probability as its confidence: sigmoid(scale * logit(p) + offset), as fitted at export. */
+  #confidence(probability) {
+    const { scale, offset } = this.manifest.calibration;
+    const p = Math.min(Math.max(probability, 1e-6), 1 - 1e-6);
+    return 1 / (1 + Math.exp(-Math.min(Math.max(scale * Math.log(p / (1 - p)) + offset, -30), 30)));
+  }
+
+  #penalties(neutral) {
+    if (!neutral) return new Float32Array(this.manifest.vocabulary.size);
+    this.#neutral ??= neutralPenalties(this.#tokenizer);
+    return this.#neutral;
+  }
+
+  /** What to ask of the graph: lengths `low` to `high` in tokens, `decoded` of them; and what to give back. */
+  #plan({ length = 'normal', candidates = 1, neutral = false, ...unknown }) {
+    const limits = this.manifest.decoding;
+    const [stranger] = Object.keys(unknown);
+    if (stranger) throw new ConfigError(`unknown option ${stranger}; allowed are length, candidates, neutral`);
+    checkWhole('candidates', candidates, 1, limits.max_candidates);
+    if (typeof length === 'string') {
+      if (!Object.hasOwn(limits.lengths, length)) {
+        const names = Object.keys(limits.lengths).join(', ');
+        throw new ConfigError(`length is '${length}'; allowed are ${names} or a number of words`);
+      }
+      const [low, high] = limits.lengths[length];
+      const decoded = Math.min(Math.max(candidates, limits.default_candidates), high - low + 1);
+      return { low, high, decoded, returned: candidates, words: null, neutral };
+    }
+    checkWhole('length', length, limits.min_length, limits.max_length);
+    const wanted = Math.min(Math.max(candidates, WORD_SPREAD + 1), limits.max_candidates);
+    const high = Math.min(length + wanted - 1, limits.max_length);
+    const decoded = Math.min(wanted, high - length + 1);
+    return { low: length, high, decoded, returned: candidates, words: length, neutral };
+  }
+}
+
+function checkWhole(name, value, low, high) {
+  if (!Number.isInteger(value) || value < low || value > high) {
+    throw new ConfigError(`${name} is ${value}; allowed are whole numbers from ${low} to ${high}`);
+  }
+}
+
+/** ONNX Runtime Web out of `vendor/`, WebAssembly with SIMD. Its file is kept gzipped; see fetch_runtime.py. */
+async function loadRuntime(threads, progress) {
+  const [ort, packed] = await Promise.all([
+    import(new URL('ort.wasm.min.mjs', RUNTIME)),
+    fetchBytes(new URL('ort-wasm-simd-threaded.wasm.gz', RUNTIME), progress),
+  ]);
+  const isGzip = packed[0] === 0x1f && packed[1] === 0x8b; // some servers unpack a .gz on their own
+  const unpacked = new Blob([packed]).stream().pipeThrough(new DecompressionStream('gzip'));
+  ort.env.wasm.wasmBinary = isGzip ? await new Response(unpacked).arrayBuffer() : packed.buffer;
+  ort.env.wasm.wasmPaths = RUNTIME.href;
+  ort.env.wasm.numThreads = threads;
+  return ort;
+}
+
+/** A file of a model directory. Its address carries its hash, so that a cache never gives the file of another model. */
+async function fetchFile(base, name, stated, progress) {
+  if (!stated) throw new ModelFileError(`${base}model.json: files.${name} is missing`);
+  const url = new URL(`${name}?${stated.sha256.slice(0, 16)}`, base);
+  const bytes = await fetchBytes(url, progress, stated.bytes);
+  if (bytes.length !== stated.bytes) {
+    throw new ModelFileError(`${url}: ${bytes.length} bytes, expected ${stated.bytes}`);
+  }
+  if (globalThis.crypto?.subtle) {
+    const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
+    const sha256 = Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('');
+    if (sha256 !== stated.sha256) throw new ModelFileError(`${url}: sha256 is ${sha256}, expected ${stated.sha256}`);
+  }
+  return bytes;
+}
+
+async function fetchBytes(url, progress = null, size = 0) {
+  const response = await fetch(url);
+  if (!response.ok) throw new ModelFileError(`${url}: status ${response.status}`);
+  progress?.expect(size || Number(response.headers.get('Content-Length')));
+  const chunks = [];
+  for (const reader = response.body.getReader(); ; ) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    chunks.push(value);
+    progress?.arrived(value.length);
+  }
+  return new Uint8Array(await new Blob(chunks).arrayBuffer());
+}
+
+/** Adds up what several downloads have brought. */
+class Progress {
+  #report;
+  #total = 0;
+  #loaded = 0;
+
+  constructor(report) {
+    this.#report = report;
+  }
+
+  expect(bytes) {
+    this.#total += bytes;
+  }
+
+  arrived(bytes) {
+    this.#loaded += bytes;
+    if (this.#total) this.#report(Math.min(1, this.#loaded / this.#total));
+  }
+}

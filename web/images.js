@@ -1,0 +1,203 @@
+// Any picture a browser can read, as the uint8 RGB pixels that the graph takes: what fastcap/runtime/images.py does.
+//
+// A canvas would shrink a picture in its own way, differently in each browser. So only decoding is left to the browser;
+// shrinking is Pillow's, in its integer arithmetic, and gives the very pixels that Python gets.
+
+const STRIPE_PIXELS = 4e6; // read at a time: a 100-megapixel photo need not fit in a canvas, nor twice into memory
+const REDUCING_GAP = 2; // box-shrink large pictures first, to twice the target
+const PRECISION_BITS = 22; // of Pillow's fixed-point weights
+const HALF = 1 << (PRECISION_BITS - 1);
+
+/** A picture that cannot be read. */
+export class ImageError extends Error {
+  name = 'ImageError';
+}
+
+/**
+ * Read one picture and squash it to `width` x `height`, its aspect not kept.
+ *
+ * `source`: a Blob or File in any format that the browser decodes, or anything else that `createImageBitmap` takes
+ * (canvas, video, ImageData, ImageBitmap, <img>). EXIF orientation is obeyed, transparency lies on white, an animation
+ * gives its first frame, colour profiles are ignored as in Python.
+ *
+ * Returns a Uint8Array (height * width * 3), RGB. Throws ImageError.
+ */
+export async function loadImage(source, width, height) {
+  const name = source.name ?? `<${source.constructor?.name ?? typeof source}>`;
+  let picture;
+  try {
+    picture = await decode(source, width, height);
+  } catch (error) {
+    throw new ImageError(`${name}: not a picture that this browser can read (${error.message})`);
+  }
+  try {
+    const pixels = read(picture);
+    if (!picture.sideways) return resize(pixels, width, height);
+    // Python turns a picture after resizing it; what it did across first is done downwards first here.
+    const data = resize(transposed(pixels, 4), height, width);
+    return transposed({ data, width: height, height: width }, 3).data;
+  } finally {
+    picture.frame.close();
+  }
+}
+
+/**
+ * {frame, width, height, shrink, sideways}: what a canvas can draw, its size, by how much it is yet to be shrunk, and
+ * whether it was turned by 90 degrees, as EXIF told.
+ *
+ * Python has the JPEG decoder shrink by 8, 4 or 2 while it decodes, which is cheap. A browser whose ImageDecoder does
+ * so too gives the same pixels; elsewhere the whole picture is decoded, and the means of its pixels differ by a level
+ * here and there.
+ */
+async function decode(source, width, height) {
+  const bytes = source instanceof Blob ? new Uint8Array(await source.arrayBuffer()) : new Uint8Array();
+  const size = jpegSize(bytes);
+  const room = size && Math.min(Math.floor(size.width / width), Math.floor(size.height / height));
+  const shrink = [8, 4, 2].find((scale) => room >= scale) ?? 1;
+  const turned = (found) => ({ ...found, sideways: size && size.width > size.height !== found.width > found.height });
+  if (shrink > 1 && globalThis.ImageDecoder) {
+    const [desiredWidth, desiredHeight] = [Math.ceil(size.width / shrink), Math.ceil(size.height / shrink)];
+    const asked = { data: bytes, type: 'image/jpeg', desiredWidth, desiredHeight, colorSpaceConversion: 'none' };
+    const decoder = new ImageDecoder(asked);
+    const { image: frame } = await decoder.decode();
+    decoder.close();
+    const isShrunk = frame.displayWidth * frame.displayHeight <= desiredWidth * desiredHeight;
+    return turned({ frame, width: frame.displayWidth, height: frame.displayHeight, shrink: isShrunk ? 1 : shrink });
+  }
+  const frame = await createImageBitmap(source, { colorSpaceConversion: 'none' });
+  return turned({ frame, width: frame.width, height: frame.height, shrink });
+}
+
+/** Width and height as the header of a JPEG file states them; null for other files. */
+function jpegSize(bytes) {
+  const view = new DataView(bytes.buffer);
+  if (bytes.length < 4 || view.getUint16(0) !== 0xffd8) return null;
+  let at = 2;
+  while (at + 9 <= bytes.length) {
+    const marker = view.getUint16(at);
+    const isFrame = marker >= 0xffc0 && marker <= 0xffcf && ![0xffc4, 0xffc8, 0xffcc].includes(marker);
+    if (isFrame) return { width: view.getUint16(at + 7), height: view.getUint16(at + 5) };
+    if (marker < 0xff01) return null;
+    at += marker === 0xffff ? 1 : 2 + view.getUint16(at + 2); // 0xff may be repeated before a marker
+  }
+  return null;
+}
+
+/** The pixels of a picture on white, shrunk by a whole number: {data: RGBA, width, height}. */
+function read({ frame, width, height, shrink }) {
+  const rows = Math.min(height, Math.max(1, Math.floor(STRIPE_PIXELS / width / shrink)) * shrink);
+  const canvas = new OffscreenCanvas(width, rows);
+  const context = canvas.getContext('2d', { willReadFrequently: true });
+  context.fillStyle = 'white';
+  const small = { width: Math.ceil(width / shrink), height: Math.ceil(height / shrink) };
+  small.data = new Uint8ClampedArray(4 * small.width * small.height);
+  for (let top = 0; top < height; top += rows) {
+    const count = Math.min(rows, height - top);
+    context.fillRect(0, 0, width, count);
+    context.drawImage(frame, 0, top, width, count, 0, 0, width, count);
+    const stripe = reduce(context.getImageData(0, 0, width, count), shrink, shrink);
+    small.data.set(stripe.data, (4 * small.width * top) / shrink);
+  }
+  return small;
+}
+
+/** Means of `fx` x `fy` pixels, fewer at the right and lower edge; Pillow's `Image.reduce`. */
+export function reduce(image, fx, fy) {
+  if (fx === 1 && fy === 1) return image;
+  const width = Math.ceil(image.width / fx);
+  const height = Math.ceil(image.height / fy);
+  const from = image.data;
+  const data = new Uint8ClampedArray(4 * width * height);
+  for (let y = 0; y < height; y++) {
+    const bottom = Math.min((y + 1) * fy, image.height);
+    for (let x = 0; x < width; x++) {
+      const right = Math.min((x + 1) * fx, image.width);
+      let r = 0;
+      let g = 0;
+      let b = 0;
+      for (let row = y * fy; row < bottom; row++) {
+        let at = 4 * (row * image.width + x * fx);
+        for (let column = x * fx; column < right; column++, at += 4) {
+          r += from[at];
+          g += from[at + 1];
+          b += from[at + 2];
+        }
+      }
+      const count = (bottom - y * fy) * (right - x * fx);
+      const half = count >> 1;
+      const share = Math.trunc(Math.fround(2 ** 24 / count)); // Pillow multiplies by a rounded reciprocal
+      const at = 4 * (y * width + x);
+      data[at] = Math.floor(((r + half) * share) / 2 ** 24);
+      data[at + 1] = Math.floor(((g + half) * share) / 2 ** 24);
+      data[at + 2] = Math.floor(((b + half) * share) / 2 ** 24);
+    }
+  }
+  return { data, width, height };
+}
+
+/**
+ * Pillow's `resize((width, height), BILINEAR, reducing_gap=2)` of {data: RGBA, width, height}; opacity is not read.
+ *
+ * Returns a Uint8Array (height * width * 3), RGB.
+ */
+export function resize(image, width, height) {
+  const fx = Math.max(1, Math.floor(image.width / width / REDUCING_GAP));
+  const fy = Math.max(1, Math.floor(image.height / height / REDUCING_GAP));
+  const [boxWidth, boxHeight] = [Math.fround(image.width / fx), Math.fround(image.height / fy)];
+  const source = reduce(image, fx, fy);
+  const across = weights(source.width, boxWidth, width);
+  const down = weights(source.height, boxHeight, height);
+  const wide = new Uint8Array(3 * width * source.height);
+  for (let y = 0; y < source.height; y++) {
+    for (let x = 0; x < width; x++) {
+      mix(source.data, 4 * y * source.width, 4, across[x], wide, 3 * (y * width + x));
+    }
+  }
+  const pixels = new Uint8Array(3 * width * height);
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      mix(wide, 3 * x, 3 * width, down[y], pixels, 3 * (y * width + x));
+    }
+  }
+  return pixels;
+}
+
+function transposed({ data, width, height }, channels) {
+  const turned = new data.constructor(data.length);
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      for (let c = 0; c < channels; c++) turned[channels * (x * height + y) + c] = data[channels * (y * width + x) + c];
+    }
+  }
+  return { data: turned, width: height, height: width };
+}
+
+/** One pixel of `into` from those that lie `step` apart in `from`. */
+function mix(from, start, step, { first, parts }, into, at) {
+  let r = HALF;
+  let g = HALF;
+  let b = HALF;
+  for (let i = 0, place = start + step * first; i < parts.length; i++, place += step) {
+    r += from[place] * parts[i];
+    g += from[place + 1] * parts[i];
+    b += from[place + 2] * parts[i];
+  }
+  into[at] = r >> PRECISION_BITS;
+  into[at + 1] = g >> PRECISION_BITS;
+  into[at + 2] = b >> PRECISION_BITS;
+}
+
+/** For each of `count` outputs the pixels it is mixed from: a triangle over the first `box` of `size` inputs. */
+function weights(size, box, count) {
+  const scale = box / count;
+  const support = Math.max(scale, 1);
+  return Array.from({ length: count }, (_, index) => {
+    const center = (index + 0.5) * scale;
+    const first = Math.max(0, Math.trunc(center - support + 0.5));
+    const last = Math.min(size, Math.trunc(center + support + 0.5));
+    const parts = [];
+    for (let x = first; x < last; x++) parts.push(Math.max(0, 1 - Math.abs((x - center + 0.5) / support)));
+    const sum = parts.reduce((total, part) => total + part, 0);
+    return { first, parts: Int32Array.from(parts, (part) => Math.trunc((part / sum) * 2 ** PRECISION_BITS + 0.5)) };
+  });
+}
