@@ -19,6 +19,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from fastcap.runtime.captioner import Caption, Captioner
+    from fastcap.runtime.gallery import show
 
     __version__: str
 
@@ -33,6 +34,7 @@ __all__ = [
     "__version__",
     "available_models",
     "load_model",
+    "show",
 ]
 
 
@@ -61,6 +63,10 @@ def __getattr__(name: str) -> Any:
         from fastcap.runtime import captioner
 
         return getattr(captioner, name)
+    if name == "show":
+        from fastcap.runtime.gallery import show
+
+        return show
     if name == "__version__":
         from importlib.metadata import version
 

@@ -7,7 +7,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from fastcap.runtime.rows import Row, caption_row
 from fastcap.runtime.sidecar import SIDECARS, sidecar_path, write_sidecar
 
 __all__ = ["add_arguments", "progress_bar", "run", "wanted"]
+
+ENGINES = ("local", "ray")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,13 +35,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     existing.add_argument("--skip-existing", action="store_true", help="leave out pictures that have the sidecar")
     existing.add_argument("--overwrite", action="store_true", help="replace sidecars that exist")
     group.add_argument("--workers", type=int, metavar="N", help="processes, 1 to 64 (as many as there are cores)")
+    group.add_argument(
+        "--engine", choices=ENGINES, default="local", help="processes of this machine, or actors of Ray (%(default)s)"
+    )
+    group.add_argument(
+        "--ray-address",
+        metavar="HOST:PORT|auto",
+        help="cluster of --engine ray (RAY_ADDRESS if set, else one on this machine)",
+    )
+    group.add_argument(
+        "--image-column", default="image", metavar="NAME", help="where parquet tables hold pictures (%(default)s)"
+    )
 
 
 def wanted(args: argparse.Namespace) -> bool:
     """Whether the command line asks for a bulk job. A usage error where its options contradict one another."""
+    if args.ray_address and args.engine != "ray":
+        args.usage_error("--ray-address needs --engine ray")
     if not args.out and not args.sidecar:
         if args.workers is not None or args.skip_existing or args.overwrite:
             args.usage_error("--workers, --skip-existing and --overwrite need --out or --sidecar")
+        if args.engine != "local":
+            args.usage_error("--engine ray needs --out or --sidecar")
         return False
     if args.json:
         args.usage_error("--json prints; with --out FILE.jsonl the rows are JSON, too")
@@ -48,9 +65,11 @@ def wanted(args: argparse.Namespace) -> bool:
     if "-" in args.paths:
         args.usage_error("-: a bulk job takes files and folders only")
     from fastcap.runtime.bulk import check_workers
+    from fastcap.runtime.cluster import check_address
 
     try:
         check_workers(args.workers)
+        check_address(args.ray_address)
         if args.out:
             check_output(args.out)
     except ConfigError as error:
@@ -68,14 +87,18 @@ def run(
 
     `items`: pictures, or what was named in their place and why there are none. `made_with`: model and options as text.
     """
-    from fastcap.runtime.bulk import caption_files
+    from fastcap.runtime.sources import inside_shard, is_url
 
+    pictures = dict(items)
+    for image in pictures if args.sidecar else ():
+        if inside_shard(image) or is_url(image):
+            args.usage_error(f"--sidecar: {image} does not lie in a folder; allowed is --out alone")
     with contextlib.ExitStack() as stack:
         journal = stack.enter_context(Journal(check_output(args.out), made_with)) if args.out else None
         job = _Job(args, journal)
-        todo = job.sort_out(dict(items))
+        todo = job.sort_out(pictures)
+        rows = _captioned(todo, args, options)
         advance = stack.enter_context(progress_bar(job.total, job.total - len(todo)))
-        rows = caption_files(todo, model=args.model, workers=args.workers, **options)
         started = time.monotonic()
         try:
             with contextlib.closing(rows):
@@ -90,6 +113,17 @@ def run(
             journal.write_table(args.out)
     print(job.summary(len(todo) / seconds if todo else None), file=sys.stderr)
     return 1 if job.failed else 0
+
+
+def _captioned(images: list[str], args: argparse.Namespace, options: Mapping[str, Any]) -> Generator[Row, None, None]:
+    """A row for each picture, from the engine that was asked for."""
+    from fastcap.runtime.bulk import caption_files
+    from fastcap.runtime.cluster import caption_on_cluster
+
+    settings = {"model": args.model, "workers": args.workers, "image_column": args.image_column, **options}
+    if args.engine == "ray":
+        return caption_on_cluster(images, address=args.ray_address, **settings)
+    return caption_files(images, **settings)
 
 
 class _Job:

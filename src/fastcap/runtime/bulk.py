@@ -16,7 +16,7 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
@@ -32,7 +32,9 @@ from fastcap.runtime.rows import Row, caption_row
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["MAX_WORKERS", "caption_files", "check_workers"]
+    _Loaded = tuple[str, np.ndarray | ImageError, float]  # name, pixels or why there are none, milliseconds
+
+__all__ = ["MAX_WORKERS", "CaptionWorker", "WorkerPool", "caption_files", "check_workers"]
 
 MAX_WORKERS = 64
 
@@ -47,12 +49,15 @@ def caption_files(
     *,
     model: str | os.PathLike[str] = "fastcap-base",
     workers: int | None = None,
+    image_column: str = "image",
     **options: Any,
 ) -> Generator[Row, None, None]:
     """Caption image files in `workers` processes; one row for each, in the order in which they are finished.
 
-    `images`: paths; read as they are needed, so there may be any number of them.
+    `images`: paths, or names of pictures in shards as `fastcap.runtime.sources.find_pictures` gives them; read as they
+    are needed, so there may be any number of them.
     `workers`: 1 to 64; as many as this process has cores by default, since a worker keeps one busy.
+    `image_column`: the column of parquet tables that holds the pictures.
     `options`: those of `Captioner.caption`, which gives the same captions.
 
     A picture that cannot be read is a row with an `error`. So is one on which a worker process died, and, tried alone,
@@ -63,7 +68,14 @@ def caption_files(
     Raises ConfigError or ModelFileError, for `options` with the first row; FastcapError when workers cannot start.
     """
     count, folder = check_workers(workers), find_model(model)
-    return _rows((os.fspath(image) for image in images), count, folder, options)
+    return _rows(WorkerPool(count, folder, image_column, dict(options)), (os.fspath(image) for image in images))
+
+
+def _rows(pool: WorkerPool, images: Iterator[str]) -> Generator[Row, None, None]:
+    try:
+        yield from pool.rows(images)
+    finally:
+        pool.close()
 
 
 def check_workers(workers: int | None) -> int:
@@ -77,15 +89,22 @@ def check_workers(workers: int | None) -> int:
     return workers
 
 
-def _rows(images: Iterator[str], count: int, model: Path, options: Mapping[str, Any]) -> Generator[Row, None, None]:
-    todo = _Todo(images)
-    pool: list[_Worker] = []
-    try:
+class WorkerPool:
+    """At most `count` worker processes with the same `settings`, those of `CaptionWorker`; they start when there is
+    something to do and stay until `close`."""
+
+    def __init__(self, count: int, *settings: Any) -> None:
+        self._count, self._settings = count, settings
+        self._workers: list[_Worker] = []
+
+    def rows(self, images: Iterator[str]) -> Iterator[Row]:
+        """What `caption_files` gives. An iterator that was left before its end can only be followed by `close`."""
+        todo, pool = _Todo(images), self._workers
         while True:
             for worker in pool:
                 todo.feed(worker)
-            while todo and len(pool) < count:
-                pool.append(_Worker(model, options))
+            while todo and len(pool) < self._count:
+                pool.append(_Worker(*self._settings))
                 todo.feed(pool[-1])
             if not any(worker.given for worker in pool):
                 return
@@ -98,8 +117,10 @@ def _rows(images: Iterator[str], count: int, model: Path, options: Mapping[str, 
                     row = todo.take_back(worker)
                 if row is not None:
                     yield row
-    finally:
-        for worker in pool:
+
+    def close(self) -> None:
+        """End the processes, whatever they do."""
+        for worker in self._workers:
             worker.kill()
 
 
@@ -148,17 +169,17 @@ class _Todo:
 
 
 class _Worker:
-    """A process that captions, as its parent sees it. `given`: pictures without an answer yet, in order; `alone`: the
-    only one is a suspect."""
+    """A process that captions, as its parent sees it. `settings`: those of `CaptionWorker`. `given`: pictures without
+    an answer yet, in order; `alone`: the only one is a suspect."""
 
-    def __init__(self, model: Path, options: Mapping[str, Any]) -> None:
+    def __init__(self, *settings: Any) -> None:
         context = multiprocessing.get_context("spawn")  # a fork would copy our threads' locks
         # Two one-way pipes: one that goes both ways would be a pair of sockets, and we promise to open none.
         self.rows, rows_end = context.Pipe(duplex=False)
         tasks_end, self._tasks = context.Pipe(duplex=False)
         self.given: deque[str] = deque()
         self.alone = self.ready = False
-        self._process = context.Process(target=_work, args=(tasks_end, rows_end, model, dict(options)), daemon=True)
+        self._process = context.Process(target=_work, args=(tasks_end, rows_end, *settings), daemon=True)
         with _interrupts_ignored():
             self._process.start()
         for end in (tasks_end, rows_end):
@@ -203,46 +224,66 @@ def _interrupts_ignored() -> Iterator[None]:
         signal.signal(signal.SIGINT, handler)
 
 
-def _work(tasks: Connection, rows: Connection, model: Path, options: Mapping[str, Any]) -> None:
-    """A worker's life: paths in, rows out, until the parent is gone."""
+def _work(tasks: Connection, rows: Connection, model: Path, image_column: str, options: Mapping[str, Any]) -> None:
+    """A worker's life: names in, rows out, until the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # again: Windows inherits no handlers
     warnings.filterwarnings("ignore", module=r"PIL\.")  # a damaged picture is a row, that is enough
     with contextlib.suppress(EOFError, ConnectionError):
         try:
-            for row in _answers(tasks, model, options):
+            worker = CaptionWorker(model, image_column, options)
+            rows.send_bytes(json.dumps(_READY).encode())
+            images = iter(lambda: json.loads(tasks.recv_bytes()), None)  # until the pipe ends, which raises
+            for row in worker.rows(images, tasks.poll):
                 rows.send_bytes(json.dumps(row).encode())
         except FastcapError as error:
             rows.send_bytes(json.dumps({"fatal": type(error).__name__, "error": str(error)}).encode())
 
 
-def _answers(tasks: Connection, model: Path, options: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    import numpy as np
+class CaptionWorker:
+    """What one worker does, in whatever process: one thread runs the network, another decodes the next picture.
 
-    from fastcap.runtime.captioner import Captioner
-    from fastcap.runtime.images import load_image
+    `model`: name or directory. `image_column` and `options`: see `caption_files`. Raises ConfigError or ModelFileError.
+    """
 
-    captioner = Captioner.open(model)
-    size = (captioner.bundle.preprocessing.width, captioner.bundle.preprocessing.height)
-    captioner.caption_pixels(np.zeros((0, size[1], size[0], 3), np.uint8), **options)  # refuses a bad option now
-    yield _READY
+    def __init__(self, model: str | os.PathLike[str], image_column: str, options: Mapping[str, Any]) -> None:
+        import numpy as np
 
-    def load(image: str) -> tuple[str, np.ndarray | ImageError, float]:
+        from fastcap.runtime.captioner import Captioner
+        from fastcap.runtime.sources import PictureReader
+
+        self._captioner, self._reader, self._options = Captioner.open(model), PictureReader(image_column), options
+        preprocessing = self._captioner.bundle.preprocessing
+        self._size = (preprocessing.width, preprocessing.height)
+        nothing = np.zeros((0, preprocessing.height, preprocessing.width, 3), np.uint8)
+        self._captioner.caption_pixels(nothing, **options)  # refuses a bad option now
+
+    def rows(self, images: Iterator[str], ready: Callable[[], bool] = lambda: True) -> Iterator[Row]:
+        """A row for each picture, in order. `ready`: whether `images` has a next one without waiting for it."""
+        loading: deque[Future[_Loaded]] = deque()
+        with ThreadPoolExecutor(1) as loader:
+            while True:
+                while len(loading) < 2 and (not loading or ready()):
+                    image = next(images, None)
+                    if image is None:
+                        break
+                    loading.append(loader.submit(self._load, image))
+                if not loading:
+                    return
+                yield self._caption(*loading.popleft().result())
+
+    def _load(self, image: str) -> _Loaded:
+        from fastcap.runtime.images import load_image
+
         started = time.perf_counter()
         try:
-            result: np.ndarray | ImageError = load_image(image, size)
+            result: np.ndarray | ImageError = load_image(self._reader.read(image), self._size)
         except ImageError as error:
             result = error
         return image, result, 1000 * (time.perf_counter() - started)
 
-    loading: deque[Future[tuple[str, np.ndarray | ImageError, float]]] = deque()
-    with ThreadPoolExecutor(1) as loader:
-        while True:
-            while len(loading) < 2 and (not loading or tasks.poll()):
-                loading.append(loader.submit(load, json.loads(tasks.recv_bytes())))
-            image, pixels, milliseconds = loading.popleft().result()
-            if isinstance(pixels, ImageError):
-                yield caption_row(image, pixels)
-                continue
-            caption = captioner.caption_pixels(pixels[None], **options)[0]
-            caption = replace(caption, milliseconds=milliseconds + caption.milliseconds)
-            yield caption_row(image, caption, options.get("candidates", 1))
+    def _caption(self, image: str, pixels: np.ndarray | ImageError, milliseconds: float) -> Row:
+        if isinstance(pixels, ImageError):
+            return caption_row(image, pixels)
+        caption = self._captioner.caption_pixels(pixels[None], **self._options)[0]
+        caption = replace(caption, milliseconds=milliseconds + caption.milliseconds)
+        return caption_row(image, caption, self._options.get("candidates", 1))

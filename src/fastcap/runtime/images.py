@@ -19,9 +19,18 @@ from PIL import Image
 from fastcap.errors import ImageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-__all__ = ["FORMATS", "IMAGE_SUFFIXES", "MAX_BYTES", "MAX_PIXELS", "ImageSource", "load_image", "source_name"]
+__all__ = [
+    "FORMATS",
+    "IMAGE_SUFFIXES",
+    "MAX_BYTES",
+    "MAX_PIXELS",
+    "ImageSource",
+    "load_image",
+    "load_thumbnail",
+    "source_name",
+]
 
 ImageSource: TypeAlias = Union[str, "os.PathLike[str]", bytes, IO[bytes], Image.Image, np.ndarray]
 
@@ -77,6 +86,22 @@ def load_image(source: ImageSource, size: tuple[int, int] = (224, 224), max_pixe
     Raises ImageError, naming the source, for anything that is not a whole picture in an allowed format,
     or that exceeds MAX_BYTES or `max_pixels`.
     """
+    return _load(source, lambda _: size, max_pixels)
+
+
+def load_thumbnail(source: ImageSource, side: int) -> np.ndarray:
+    """Read one picture, as `load_image` does, but keep its aspect: uint8 RGB whose longer side has `side` pixels; a
+    smaller picture stays as small. Raises ImageError."""
+
+    def fit(size: tuple[int, int]) -> tuple[int, int]:
+        scale = min(1.0, side / max(size))
+        return max(1, round(scale * size[0])), max(1, round(scale * size[1]))
+
+    return _load(source, fit, MAX_PIXELS)
+
+
+def _load(source: ImageSource, fit: Callable[[tuple[int, int]], tuple[int, int]], max_pixels: int) -> np.ndarray:
+    """The picture at the size that `fit` makes of its own; both are (width, height), upright."""
     name = source_name(source)
     if isinstance(source, np.ndarray):
         image = _from_array(source, name)
@@ -85,11 +110,14 @@ def load_image(source: ImageSource, size: tuple[int, int] = (224, 224), max_pixe
     else:
         image = _open(_read(source, name), name)
     _check_size(image, name, max_pixels)
-    width, height = size
     with _decoding_errors(name, image.format):
         orientation = image.getexif().get(_ORIENTATION, 1)
-        sideways = orientation in (5, 6, 7, 8)
-        target = (height, width) if sideways else (width, height)
+        width, height = image.size
+        if orientation in (5, 6, 7, 8):  # it lies on its side
+            height, width = fit((height, width))
+        else:
+            width, height = fit((width, height))
+        target = (width, height)
         if image is not source:
             # A JPEG decoder can shrink by 2, 4 or 8 while it decodes: a 12-megapixel photo for the price of
             # a small one. It changes the image, so never on an image that belongs to the caller.

@@ -1,0 +1,63 @@
+"""Pictures with their captions, as a notebook shows them."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from io import BytesIO
+from typing import Any
+
+from PIL import Image
+
+from fastcap.errors import ConfigError
+from fastcap.runtime.captioner import Caption
+from fastcap.runtime.images import ImageSource, load_thumbnail
+
+__all__ = ["Gallery", "show"]
+
+_SIDE = 240  # pixels, the longer side of a thumbnail
+_QUALITY = 80
+_LIST = "display:flex;flex-wrap:wrap;gap:1em;margin:0;padding:0;list-style:none"
+_ITEM = f"width:{_SIDE}px;overflow-wrap:anywhere"
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """What `show` gives. Jupyter draws `html`, in which every text is escaped and nothing is loaded from elsewhere."""
+
+    captions: tuple[str, ...]
+    html: str
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+    def __repr__(self) -> str:
+        return "\n".join(self.captions)
+
+
+def show(
+    images: ImageSource | list[Any] | tuple[Any, ...], captions: str | Caption | Sequence[str | Caption]
+) -> Gallery:
+    """Pictures with captions below them, to be the last line of a notebook's cell: `show(paths, caption(paths))`.
+
+    `images`: one picture or a list or tuple of them, of the kinds that `Captioner.caption` takes; file objects are
+    used up. `captions`: as many captions or texts. The confidence of a caption is shown when the mouse is above it.
+
+    Raises ImageError for a bad picture, ConfigError if there are more of one than of the other.
+    """
+    pictures = images if isinstance(images, (list, tuple)) else [images]
+    texts = [captions] if isinstance(captions, (str, Caption)) else list(captions)
+    if len(pictures) != len(texts):
+        raise ConfigError(f"{len(pictures)} pictures and {len(texts)} captions; allowed are as many of each")
+    items = "".join(map(_item, pictures, texts))
+    return Gallery(tuple(map(str, texts)), f'<ul style="{_LIST}">{items}</ul>')
+
+
+def _item(image: ImageSource, caption: str | Caption) -> str:
+    file = BytesIO()
+    Image.fromarray(load_thumbnail(image, _SIDE)).save(file, "JPEG", quality=_QUALITY)
+    data, text = base64.b64encode(file.getvalue()).decode("ascii"), escape(str(caption))
+    title = f' title="confidence {caption.confidence:.2f}"' if isinstance(caption, Caption) else ""
+    return f'<li style="{_ITEM}"><img src="data:image/jpeg;base64,{data}" alt="{text}"><div{title}>{text}</div></li>'

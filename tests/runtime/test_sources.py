@@ -1,0 +1,231 @@
+"""Where pictures come from: what a path stands for, and that each picture can be read again by its name."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+import tarfile
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from PIL import Image
+from pyarrow import parquet
+
+from fastcap.cli import main
+from fastcap.errors import ConfigError, FastcapError, ImageError
+from fastcap.runtime.bulk import caption_files
+from fastcap.runtime.sources import PictureReader, find_pictures, inside_shard
+
+COLOURS = {"red": "A red barn stands.", "lime": "A green hummingb.", "blue": "A blue boat floats."}
+
+
+def jpeg(colour: str) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (64, 48), colour).save(file, "JPEG")
+    return file.getvalue()
+
+
+def write_tar(path: Path, members: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for name, data in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return path
+
+
+def write_table(path: Path, pictures: list, column: str = "image", **settings: int) -> Path:
+    parquet.write_table(pa.table({"id": list(range(len(pictures))), column: pictures}), path, **settings)
+    return path
+
+
+@pytest.fixture
+def shard(tmp_path: Path) -> Path:
+    """As WebDataset has it: pictures and what is known of them, under one name each."""
+    members = {f"{number:03}.{kind}": data for number, colour in enumerate(COLOURS) for kind, data in
+               (("jpg", jpeg(colour)), ("json", b"{}"), ("txt", b"mine"))}  # fmt: skip
+    return write_tar(tmp_path / "00.tar", members)
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """As Hugging Face's datasets write it, in groups of two rows."""
+    pictures = [{"bytes": jpeg(colour), "path": f"{colour}.jpg"} for colour in COLOURS]
+    return write_table(tmp_path / "00.parquet", pictures, row_group_size=2)
+
+
+def names(path: object, **settings: object) -> list[str]:
+    found = list(find_pictures(str(path), **settings))
+    assert not any(problem for _, problem in found)
+    return [name for name, _ in found]
+
+
+def problem(path: object, **settings: object) -> str:
+    [(name, error)] = find_pictures(str(path), **settings)
+    assert name == str(path)
+    return str(error)
+
+
+def test_a_shard_stands_for_its_pictures_by_their_members(shard, tmp_path):
+    expected = [f"{shard}#{number:03}.jpg" for number in range(3)]
+    assert names(shard) == expected
+    assert names(tmp_path / "*.tar") == expected
+    assert inside_shard(expected[1]) == (str(shard), "001.jpg")
+
+
+def test_a_table_stands_for_its_rows(table):
+    assert names(table) == [f"{table}#{row}" for row in range(3)]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 1, 0)])
+def test_pictures_are_read_in_any_order(captioner, shard, table, order):
+    captions = list(COLOURS.values())
+    for path in (shard, table):
+        found = names(path)
+        with PictureReader() as reader:
+            for number in order:
+                assert captioner.caption(reader.read(found[number])).text == captions[number]
+
+
+def test_shards_give_the_captions_of_their_pictures_with_any_number_of_workers(tiny_bundle, shard, table):
+    images = [*names(shard), *names(table)]
+    for workers in (1, 2):
+        rows = {row["image"]: row["caption"] for row in caption_files(images, model=tiny_bundle, workers=workers)}
+        assert list(rows) == images or workers == 2
+        assert [rows[image][:8] for image in images] == [text[:8] for text in COLOURS.values()] * 2
+
+
+def test_the_command_takes_shards_for_one_picture_or_many(tiny_bundle, shard, table, tmp_path, capsys):
+    line = ["caption", str(shard), str(table), "--model", str(tiny_bundle)]
+    assert main([*line, "--json"]) == 0
+    printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    out = tmp_path / "captions.jsonl"
+    assert main([*line, "--out", str(out), "--workers", "1"]) == 0
+    written = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
+    assert [row["image"] for row in printed] == [row["image"] for row in written] == [*names(shard), *names(table)]
+    assert [row["caption"] for row in printed] == [row["caption"] for row in written]
+    assert main(["caption", f"{shard}#001.jpg", "--model", str(tiny_bundle)]) == 0
+    assert capsys.readouterr().out.startswith("A green")
+
+
+def test_what_lies_in_no_folder_has_no_sidecar(tiny_bundle, shard, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["caption", str(shard), "--sidecar", "txt", "--model", str(tiny_bundle)])
+    assert caught.value.code == 2
+    assert f"--sidecar: {shard}#000.jpg does not lie in a folder" in capsys.readouterr().err
+    assert sorted(path.name for path in shard.parent.iterdir()) == ["00.tar"]
+
+
+def test_members_of_one_name_are_one_picture_the_first_and_hidden_ones_are_none(captioner, tmp_path):
+    path = tmp_path / "twice.tar"
+    with tarfile.open(path, "w") as tar:
+        for name, data in (("a.jpg", jpeg("red")), ("._a.jpg", b"fork"), ("a.jpg", jpeg("blue"))):
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+        link = tarfile.TarInfo("link.jpg")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/hostname"
+        tar.addfile(link)
+    assert names(path) == [f"{path}#a.jpg"]
+    with PictureReader() as reader:
+        assert captioner.caption(reader.read(f"{path}#a.jpg")).text == "A red barn stands."
+
+
+def test_bytes_alone_are_pictures_too_and_a_bad_one_is_an_error_of_its_own(captioner, tmp_path):
+    path = write_table(tmp_path / "t.parquet", [jpeg("red"), None, b"", b"hello", jpeg("blue")], "photo")
+    found = names(path, image_column="photo")
+    with PictureReader("photo") as reader:
+        assert captioner.caption(reader.read(found[4])).text == "A blue boat floats."
+        for row, reason in ((1, "empty (0 bytes)"), (2, "empty (0 bytes)"), (3, "holds text, not an image")):
+            with pytest.raises(ImageError) as caught:
+                captioner.caption(reader.read(found[row]))
+            assert str(caught.value).startswith(f"{path}#{row}: {reason}")
+
+
+def test_a_wrong_column_says_which_there_are(tiny_bundle, table, tmp_path, capsys):
+    with pytest.raises(ConfigError, match=r"no column 'imag'; did you mean 'image'\?; its columns are id, image|imag"):
+        names(table, image_column="imag")
+    with pytest.raises(ConfigError, match="column 'id' holds int64; allowed are the bytes of pictures"):
+        names(table, image_column="id")
+    out = tmp_path / "captions.csv"
+    with pytest.raises(SystemExit) as caught:
+        main(["caption", str(table), "--image-column", "x", "--out", str(out), "--model", str(tiny_bundle)])
+    assert caught.value.code == 2
+    assert "no column 'x'" in capsys.readouterr().err
+    assert not list(tmp_path.glob("captions*"))
+
+
+@pytest.mark.parametrize("kind", ["tar", "parquet"])
+def test_a_shard_that_is_missing_empty_or_something_else_is_one_error(tmp_path, kind):
+    path = tmp_path / f"x.{kind}"
+    assert problem(path) == f"{path}: no such file"
+    path.touch()
+    assert problem(path).startswith(f"{path}: cannot be read: ")
+    path.write_bytes(b"hello" * 1000)
+    assert problem(path).startswith(f"{path}: cannot be read: ")
+    path.unlink()
+    path = write_tar(path, {"a.txt": b"a"}) if kind == "tar" else write_table(path, pa.array([], pa.binary()))
+    assert problem(path) == f"{path}: a shard without images"
+
+
+def test_a_shard_that_was_cut_short_gives_what_it_has_and_says_so(shard):
+    data = shard.read_bytes()
+    for end in (3000, 6200, 6144 + 100):  # in a picture, in a header
+        shard.write_bytes(data[:end])
+        *found, (last, error) = find_pictures(str(shard))
+        assert [name for name, problem in found if not problem]
+        assert last == str(shard)
+        assert "cannot be read" in str(error)
+
+
+def test_a_shard_that_vanished_is_an_error_of_each_picture(shard, table):
+    with PictureReader() as reader:
+        for path, inner in ((shard, "9.jpg"), (table, "3"), (table, "x"), (table, "-1")):
+            with pytest.raises(ImageError, match="has no such picture"):
+                reader.read(f"{path}#{inner}")
+        found = names(shard)
+        shard.unlink()
+        table.unlink()
+        with pytest.raises(ImageError, match=f"{found[0]}: no such file {shard}"):
+            reader.read(found[0])
+
+
+def test_a_file_that_is_named_like_a_picture_in_a_shard_is_that_file(captioner, tmp_path):
+    path = tmp_path / "a.tar#b.jpg"
+    path.write_bytes(jpeg("red"))
+    assert inside_shard(str(path)) is None
+    with PictureReader() as reader:
+        assert captioner.caption(reader.read(str(path))).text == "A red barn stands."
+
+
+def test_urls_of_fsspec_stand_for_folders_patterns_shards_and_files(captioner, photos, shard, table):
+    pytest.importorskip("fsspec", reason="URLs need the extra ray")
+    root = f"file://{photos}"
+    assert [os.path.basename(name) for name in names(root)] == ["a_blue.PNG", "b_red.jpg"]
+    assert [os.path.basename(name) for name in names(root, recursive=True)][-1] == "green.webp"
+    assert names(f"{root}/*.jpg") == [f"{root}/b_red.jpg"]
+    assert names(f"file://{shard}") == [f"file://{name}" for name in names(shard)]
+    with PictureReader() as reader:
+        for name in (f"{root}/b_red.jpg", f"file://{shard}#000.jpg", f"file://{table}#0"):
+            assert captioner.caption(reader.read(name)).text == "A red barn stands."
+        with pytest.raises(ImageError, match=r"none\.jpg: no such file"):
+            reader.read(f"{root}/none.jpg")
+    with pytest.raises(ConfigError, match="nothing://"):
+        names("nothing://x")
+
+
+def test_a_missing_package_is_one_line(table, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(FastcapError, match=r'pip install "fastcap\[ray\]"'):
+        names("file:///tmp")
+    with pytest.raises(FastcapError, match=r'pip install "fastcap\[bulk\]"'):
+        names(table)
+
+
+def test_this_machine_alone_opens_no_url(tiny_bundle, capsys):
+    assert main(["caption", "file:///tmp/a.jpg", "--model", str(tiny_bundle)]) == 1
+    assert "no such file" in capsys.readouterr().err
