@@ -17,31 +17,22 @@ def main() -> int:
     parser.add_argument("--image", required=True, nargs="+", metavar="FILE", help="one picture or several")
     args = parser.parse_args()
 
-    import torch
-
-    from fastcap.checkpoint import load_checkpoint
-    from fastcap.runtime.images import load_image
-    from fastcap.runtime.text import decode
+    from fastcap.eager import EagerCaptioner
 
     failed = False
     try:
-        model, tokenizer = load_checkpoint(args.checkpoint)
+        captioner = EagerCaptioner(args.checkpoint)
     except FastcapError as error:
         print(f"inference: error: {error}", file=sys.stderr)
         return 1
-    size, generation = model.config.image_size, model.config.generation
-    limits = torch.tensor([generation.min_length, model.config.max_length])
+    decode = "parallel" if captioner.model.config.parallel else "beam"
     for path in args.image:
         try:
-            pixels = torch.from_numpy(load_image(path, (size, size)))[None]
+            text = captioner.caption(path, decode=decode).text
         except FastcapError as error:
             print(f"inference: error: {error}", file=sys.stderr)
             failed = True
             continue
-        with torch.no_grad():
-            found = model(pixels, limits, torch.tensor([generation.candidates]))
-        ids = found.token_ids[0, 0, : found.lengths[0, 0]].tolist()
-        text = decode(ids, tokenizer)
         print(text if len(args.image) == 1 else f"{path}\t{text}")
     return int(failed)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import math
 import typing
 from dataclasses import dataclass, field
@@ -13,12 +14,17 @@ from typing import Any, Literal, TypeVar
 from fastcap.errors import ConfigError
 
 __all__ = [
+    "BACKBONES",
+    "DECODERS",
     "BackboneConfig",
     "DataConfig",
     "DatasetConfig",
     "DecoderConfig",
+    "ForcingConfig",
     "GenerationConfig",
     "ModelConfig",
+    "ResNetViTConfig",
+    "RopeDecoderConfig",
     "StageConfig",
     "TeacherConfig",
     "TrainConfig",
@@ -29,6 +35,7 @@ __all__ = [
 SOURCES = ("human", "machine", "distilled")
 TEACHERS = ("features", "logits", "sequences")
 LOSSES = ("causal", "masked", "consistency", "contrastive", "length", "balance", "reward")
+PARALLEL_LOSSES = ("masked", "consistency", "length", "reward")  # of captions whose tokens are predicted all at once
 
 
 def check_ranges(config: Any, **rules: tuple[bool, str]) -> None:
@@ -55,6 +62,7 @@ class BackboneConfig:
     mamba_depths: tuple[int, ...] = (2, 2)
     n_heads: int = 8
     scan: Literal["state_fusion", "cross_scan"] = "state_fusion"
+    kind: Literal["spatial_mamba"] = "spatial_mamba"
 
     def __post_init__(self) -> None:
         check_positive(self, "stem_width", "expansion", "head_width", "n_heads")
@@ -63,6 +71,33 @@ class BackboneConfig:
             widths=(len(self.widths) == 7 and min(self.widths) >= 1, "seven numbers, each 1 or more"),
             depths=(len(self.depths) == 7 and min(self.depths) >= 1, "seven numbers, each 1 or more"),
             mamba_depths=(len(self.mamba_depths) == 2 and min(self.mamba_depths) >= 0, "two numbers, 0 or more"),
+        )
+        if self.widths[4] % self.n_heads:
+            raise ConfigError(
+                f"backbone.widths.4 is {self.widths[4]}; allowed: multiples of backbone.n_heads, {self.n_heads}"
+            )
+
+
+@dataclass(frozen=True)
+class ResNetViTConfig:
+    """See `fastcap.backbone.resnet_vit.ResNetViTBackbone`; d_model is the model's."""
+
+    widths: tuple[int, ...] = (64, 128, 256, 512)
+    depths: tuple[int, ...] = (2, 2, 2, 2)
+    n_layers: int = 4
+    n_heads: int = 8
+    d_hidden: int = 1024
+    dropout: float = 0.1
+    kind: Literal["resnet_vit"] = "resnet_vit"
+
+    def __post_init__(self) -> None:
+        check_positive(self, "n_heads", "d_hidden")
+        check_ranges(
+            self,
+            widths=(len(self.widths) == 4 and min(self.widths) >= 1, "four numbers, each 1 or more"),
+            depths=(len(self.depths) == 4 and min(self.depths) >= 1, "four numbers, each 1 or more"),
+            n_layers=(self.n_layers >= 0, "0 or more"),
+            dropout=(0 <= self.dropout < 1, "at least 0, below 1"),
         )
 
 
@@ -77,6 +112,7 @@ class DecoderConfig:
     top_k: int = 1
     dropout: float = 0.1
     cross_attention: Literal["rala", "linear"] = "rala"
+    kind: Literal["moe"] = "moe"
 
     def __post_init__(self) -> None:
         check_positive(self, "n_layers", "n_heads", "d_hidden", "n_experts")
@@ -88,14 +124,45 @@ class DecoderConfig:
 
 
 @dataclass(frozen=True)
+class RopeDecoderConfig:
+    """See `fastcap.decoder.rope_decoder.RopeDecoder`; d_model, vocab_size and max_length are the model's."""
+
+    n_layers: int = 4
+    n_heads: int = 4
+    d_hidden: int = 1024
+    n_experts: int = 0
+    top_k: int = 2
+    n_shared: int = 1
+    balancing: Literal["loss", "bias"] = "loss"
+    dropout: float = 0.1
+    kind: Literal["rope"] = "rope"
+
+    def __post_init__(self) -> None:
+        check_positive(self, "n_layers", "n_heads", "d_hidden", "top_k")
+        check_ranges(
+            self,
+            n_experts=(self.n_experts >= 0, "0 (one dense network) or more"),
+            top_k=(self.top_k <= self.n_experts or not self.n_experts, f"1 to {self.n_experts} (n_experts)"),
+            n_shared=(self.n_shared >= 0, "0 or more"),
+            dropout=(0 <= self.dropout < 1, "at least 0, below 1"),
+        )
+
+
+# The parts of a model by `kind`; the first is meant where a configuration says none.
+BACKBONES = {"spatial_mamba": BackboneConfig, "resnet_vit": ResNetViTConfig}
+DECODERS = {"moe": DecoderConfig, "rope": RopeDecoderConfig}
+
+
+@dataclass(frozen=True)
 class GenerationConfig:
-    """How captions are decoded.
+    """How captions are decoded; of a model that writes from left to right, `min_length` alone counts.
 
     `passes`: refinement passes. `min_length`: fewest tokens of a caption that nobody asked to be shorter.
     `candidates`: lengths decoded together and ranked when nobody asks for more. `length_weight` and `causal_weight`:
     how much the log-probability of a length, and the mean log-probability that the causal reading gives to a caption,
     count beside the mean log-probability of its tokens when candidates are ranked; with 0 the causal reading is left
-    out.
+    out. `alignment_weight`: how much the cosine of picture and caption counts there; 0 leaves the alignment out, as it
+    must be left out before it is trained.
     """
 
     passes: int = 3
@@ -103,6 +170,7 @@ class GenerationConfig:
     candidates: int = 3
     length_weight: float = 0.0
     causal_weight: float = 1.0
+    alignment_weight: float = 0.0
 
     def __post_init__(self) -> None:
         check_positive(self, "passes", "min_length", "candidates")
@@ -111,22 +179,27 @@ class GenerationConfig:
 @dataclass(frozen=True)
 class ModelConfig:
     """A model's whole architecture. `image_size` in pixels, a multiple of 32; `max_length` in tokens; `d_space`: width
-    of the space in which images and texts are compared."""
+    of the space in which images and texts are compared.
+
+    Every backbone goes with every decoder. The decoder's kind decides how captions are made: "moe" reads them all at
+    once and from left to right, "rope" from left to right alone.
+    """
 
     image_size: int = 224
     d_model: int = 256
     d_space: int = 128
     vocab_size: int = 4096
     max_length: int = 20
-    backbone: BackboneConfig = field(default_factory=BackboneConfig)
-    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    backbone: BackboneConfig | ResNetViTConfig = field(default_factory=BackboneConfig)
+    decoder: DecoderConfig | RopeDecoderConfig = field(default_factory=DecoderConfig)
     generation: GenerationConfig = field(default_factory=GenerationConfig)
 
     def __post_init__(self) -> None:
         heads = math.lcm(self.backbone.n_heads, self.decoder.n_heads)
-        width, scan_heads = self.backbone.widths[4], self.backbone.n_heads
-        if width % scan_heads:
-            raise ConfigError(f"backbone.widths.4 is {width}; allowed: multiples of backbone.n_heads, {scan_heads}")
+        if self.decoder.kind == "rope":
+            heads = math.lcm(heads, 2 * self.decoder.n_heads)  # rotary positions turn pairs of numbers
+        if self.backbone.kind == "resnet_vit":
+            heads = math.lcm(heads, 4)  # two coordinates, each told by sines and cosines
         n_lengths = self.max_length - self.generation.min_length + 1
         check_positive(self, "max_length", "vocab_size", "d_space")
         check_ranges(
@@ -135,11 +208,16 @@ class ModelConfig:
             d_model=(self.d_model > 0 and self.d_model % heads == 0, f"multiples of {heads}, the numbers of heads"),
             max_length=(n_lengths >= 1, f"{self.generation.min_length} (generation.min_length) or more"),
         )
-        if self.generation.candidates > n_lengths:
+        if self.parallel and self.generation.candidates > n_lengths:
             raise ConfigError(
                 f"generation.candidates is {self.generation.candidates}; allowed: 1 to {n_lengths}, the number of "
                 "lengths from generation.min_length to max_length"
             )
+
+    @property
+    def parallel(self) -> bool:
+        """Whether captions can be decoded all at once, by length prediction and refinement."""
+        return self.decoder.kind == "moe"
 
 
 @dataclass(frozen=True)
@@ -215,6 +293,23 @@ class TeacherConfig:
 
 
 @dataclass(frozen=True)
+class ForcingConfig:
+    """Scheduled sampling: how often the causal reading is given people's words; see `fastcap.losses.forcing`.
+
+    `schedule`: "always", or the way from 1 down to `end` over the stage. `passes`: readings that guess the words to
+    give instead: 1 is the two-pass form for transformers, as many as there are tokens is the form word by word.
+    """
+
+    schedule: Literal["always", "linear", "cosine", "inverse_sigmoid"] = "always"
+    end: float = 0.5
+    passes: int = 1
+
+    def __post_init__(self) -> None:
+        check_positive(self, "passes")
+        check_ranges(self, end=(0 <= self.end <= 1, "0 to 1"))
+
+
+@dataclass(frozen=True)
 class StageConfig:
     """One stage of training; the model, the average of its weights and the data carry over to the next.
 
@@ -232,7 +327,9 @@ class StageConfig:
     `convolution_rate`: factor of the learning rate of convolutions, which may come from a teacher.
     Weights of the losses: `causal`, `masked`, `consistency` (of these two readings with each other), `contrastive` (of
     images and texts, by `contrast`), `length`, `balance` (of the experts' use), `reward` (self-critical CIDEr of the
-    parallel reading, with `samples` captions drawn a row).
+    parallel reading, with `samples` captions drawn a row). Where `masked` and `length` are not said, they are 1 and 0.1
+    for a model with a parallel reading and 0 for one without, which `consistency` and `reward` do not fit either.
+    `forcing`: of the causal reading.
     """
 
     name: str
@@ -252,14 +349,15 @@ class StageConfig:
     clip: float = 1.0
     smoothing: float = 0.1
     causal: float = 1.0
-    masked: float = 1.0
+    masked: float | None = None
     consistency: float = 0.0
     contrastive: float = 0.0
     contrast: Literal["info_nce", "sigmoid"] = "info_nce"
-    length: float = 0.1
+    length: float | None = None
     balance: float = 0.01
     reward: float = 0.0
     samples: int = 4
+    forcing: ForcingConfig = field(default_factory=ForcingConfig)
 
     def __post_init__(self) -> None:
         check_positive(self, "steps", "images", "captions")
@@ -276,7 +374,7 @@ class StageConfig:
             clip=(self.clip > 0, "above 0"),
             smoothing=(0 <= self.smoothing < 1, "at least 0, below 1"),
             samples=(self.samples >= 2, "2 or more: each is compared with the others"),
-            **{name: (getattr(self, name) >= 0, "0 or more") for name in LOSSES},
+            **{name: ((getattr(self, name) or 0) >= 0, "0 or more") for name in LOSSES},
         )
         if self.quantized and (self.freeze != "none" or self.inputs != "images"):
             raise ConfigError("quantized is true; allowed: false, where the convolutions are frozen or not used")
@@ -329,8 +427,31 @@ class TrainConfig:
             ema=(0 <= self.ema < 1, "at least 0, below 1"),
             stages=(bool(self.stages), "at least one stage"),
         )
+        object.__setattr__(self, "stages", tuple(map(self.fitted, self.stages)))
+        if self.data.teacher and self.model.backbone.kind != "spatial_mamba":
+            raise ConfigError(f"data.teacher is {self.data.teacher!r}; allowed: none, for {self.model.backbone.kind}")
         if not self.data.siblings and any(stage.inputs == "words" for stage in self.stages):
             raise ConfigError("a stage has inputs words, but data.siblings names no caption file")
+
+    def fitted(self, stage: StageConfig) -> StageConfig:
+        """A stage whose weights that were not said are what the model asks for, if those that were said fit it."""
+        if not self.model.parallel:
+            for name in PARALLEL_LOSSES:
+                if getattr(stage, name):
+                    raise ConfigError(
+                        f"stage {stage.name}: {name} is {getattr(stage, name)}; allowed: 0, since a "
+                        f"{self.model.decoder.kind} decoder has no parallel reading"
+                    )
+            if stage.quantized:
+                raise ConfigError(
+                    f"stage {stage.name}: quantized is true; allowed: false, for a decoder that is no moe"
+                )
+        masked, length = (1.0, 0.1) if self.model.parallel else (0.0, 0.0)
+        return dataclasses.replace(
+            stage,
+            masked=masked if stage.masked is None else stage.masked,
+            length=length if stage.length is None else stage.length,
+        )
 
 
 Config = TypeVar("Config")
@@ -345,6 +466,8 @@ def from_mapping(kind: type[Config], mapping: dict[str, Any], where: str = "") -
     import draccus
     from draccus.utils import DecodingError
 
+    for kinds in (BACKBONES, DECODERS):
+        draccus.decode.register(typing.Union[tuple(kinds.values())], functools.partial(decode_part, kinds))  # noqa: UP007
     check_keys(kind, mapping, where)
     try:
         return draccus.decode(kind, mapping)
@@ -358,9 +481,27 @@ def from_mapping(kind: type[Config], mapping: dict[str, Any], where: str = "") -
         raise ConfigError(f"{where or kind.__name__}: {' '.join(str(error).split())}") from error
 
 
+def decode_part(kinds: dict[str, Any], mapping: dict[str, Any], path: typing.Sequence[str]) -> Any:
+    """A part of a model from plain data; draccus alone would try every kind in turn."""
+    from draccus.parsers.decoding import decode_dataclass
+
+    return decode_dataclass(part_kind(kinds, mapping, ""), mapping, path)
+
+
+def part_kind(kinds: dict[str, Any], mapping: dict[str, Any], where: str) -> Any:
+    """The dataclass that a part's `kind` names."""
+    name = mapping.get("kind", next(iter(kinds)))
+    if name not in kinds:
+        raise ConfigError(f"{where}.kind is {name!r}; allowed: {', '.join(kinds)}")
+    return kinds[name]
+
+
 def check_keys(kind: Any, value: Any, where: str) -> None:
     """Walk plain data beside the dataclass that it should become and name the first key that is unknown, or value
     that is empty or not a list where one is needed."""
+    for kinds in (BACKBONES, DECODERS):
+        if typing.get_args(kind) == tuple(kinds.values()):
+            kind = part_kind(kinds, value if isinstance(value, dict) else {}, where)
     if dataclasses.is_dataclass(kind):
         if not isinstance(value, dict):
             raise ConfigError(f"{where or 'the configuration'} is {value!r}; a mapping is needed")
@@ -371,7 +512,7 @@ def check_keys(kind: Any, value: Any, where: str) -> None:
                 hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(hints)}"
                 raise ConfigError(f"unknown setting {'.'.join(filter(None, [where, str(key)]))!r}; {hint}")
             check_keys(hints[key], item, ".".join(filter(None, [where, str(key)])))
-    elif value is None:
+    elif value is None and type(None) not in typing.get_args(kind):
         raise ConfigError(f"{where} is empty; a value is needed")
     elif typing.get_origin(kind) is tuple:
         if not isinstance(value, list | tuple):

@@ -9,7 +9,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["Expert", "FeedForward", "ImageTokens", "KeyValueCache", "SelfAttention"]
+__all__ = [
+    "Backbone",
+    "Expert",
+    "FeedForward",
+    "ImageTokens",
+    "KeyValueCache",
+    "Rotation",
+    "Routing",
+    "SelfAttention",
+    "rotate",
+    "rotation",
+]
 
 
 class ImageTokens(NamedTuple):
@@ -17,6 +28,57 @@ class ImageTokens(NamedTuple):
 
     tokens: Tensor
     pooled: Tensor
+
+
+class Backbone(nn.Module):
+    """What every backbone shares: convolutions to stride 16, all that follows, and an end that words can share.
+
+    A backbone's `convolve` takes images (B, 3, H, W), uint8 values 0..255 in any dtype, to features of stride 16 by its
+    `stem` and `to_stride_16`, which can be frozen and their outputs kept; `mix` takes those to `ImageTokens`.
+    """
+
+    d_model: int
+    norm: nn.LayerNorm
+    pool: nn.Linear
+
+    def convolve(self, images: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def mix(self, features: Tensor) -> ImageTokens:
+        raise NotImplementedError
+
+    def forward(self, images: Tensor) -> ImageTokens:
+        """images (B, 3, H, W), uint8 values 0..255 in any dtype -> ImageTokens."""
+        return self.mix(self.convolve(images))
+
+    def finish(self, tokens: Tensor) -> ImageTokens:
+        """Tokens (B, N, D) on one scale, and their summary."""
+        return self.summarised(self.norm(tokens))
+
+    def summarised(self, tokens: Tensor) -> ImageTokens:
+        """Finished tokens (B, N, D) with their summary."""
+        return ImageTokens(tokens, self.pool(tokens.mean(dim=1)))
+
+
+Rotation = tuple[Tensor, Tensor]  # cosines and sines, (T, K/2) each
+
+
+def rotation(start: int, length: int, width: int, device: torch.device | None = None) -> Rotation:
+    """The angles of rotary positions (RoPE, Su et al. 2021) for positions start, start + 1, ...: T = `length` of them.
+
+    Of a head K = `width` wide, an even number, the i-th pair of numbers is turned by `position / 10000^(2i/K)`; the
+    product of a turned query and a turned key then depends on how far apart they stand alone.
+    """
+    positions = torch.arange(start, start + length, device=device, dtype=torch.float32)
+    angles = positions[:, None] * 10000.0 ** (-torch.arange(0, width, 2, device=device) / width)
+    return angles.cos(), angles.sin()
+
+
+def rotate(x: Tensor, by: Rotation) -> Tensor:
+    """x (..., T, K) -> (..., T, K), number i turned together with number i + K/2."""
+    cosine, sine = (part.to(x.dtype) for part in by)
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1)
 
 
 class KeyValueCache:
@@ -44,7 +106,7 @@ class KeyValueCache:
 
 
 class SelfAttention(nn.Module):
-    """Softmax attention of a caption to itself, causal or not (Vaswani et al. 2017)."""
+    """Softmax attention of a sequence to itself, causal or not (Vaswani et al. 2017)."""
 
     def __init__(self, d_model: int, n_heads: int) -> None:
         super().__init__()
@@ -62,11 +124,14 @@ class SelfAttention(nn.Module):
         padding_mask: Tensor | None = None,
         cache: KeyValueCache | None = None,
         layer: int = 0,
+        positions: Rotation | None = None,
     ) -> Tensor:
-        """x (R, T, D) -> (R, T, D); `padding_mask` (R, T) is True where padded."""
+        """x (R, T, D) -> (R, T, D); `padding_mask` (R, T) is True where padded. `positions`: rotary ones, of x."""
         rows, length, width = x.shape
         heads = self.project_in(x).view(rows, length, 3, self.n_heads, width // self.n_heads)
         queries, keys, values = heads.permute(2, 0, 3, 1, 4)  # (R, H, T, K) each
+        if positions is not None:
+            queries, keys = rotate(queries, positions), rotate(keys, positions)
         if cache is not None:
             keys, values = cache.append(layer, keys, values)
         scores = queries @ keys.transpose(-1, -2) * (width // self.n_heads) ** -0.5
@@ -78,6 +143,14 @@ class SelfAttention(nn.Module):
             scores = scores.masked_fill(padding_mask[:, None, None, :], -torch.inf)
         y = scores.softmax(dim=-1) @ values
         return self.project_out(y.transpose(1, 2).reshape(rows, length, width))
+
+
+class Routing(NamedTuple):
+    """Which experts serve M images or tokens: `chosen` (M, k), their `weights` (M, k), all `probabilities` (M, E)."""
+
+    chosen: Tensor
+    weights: Tensor
+    probabilities: Tensor
 
 
 class Expert(NamedTuple):
@@ -92,10 +165,11 @@ class Expert(NamedTuple):
 
 
 class FeedForward(nn.Module):
-    """E two-layer ReLU networks side by side, of which each image uses the `chosen` ones only.
+    """E two-layer ReLU networks side by side, of which each image, or each token, uses the `chosen` ones only.
 
-    The weights of the chosen experts are gathered once an image, so that the arithmetic of the others is never
-    done. ReLU rather than GELU: as good at this size, and cheaper in integer arithmetic.
+    For an image the weights of its experts are gathered once (`select`, `forward`), for a token the tokens are sorted
+    by expert (`dispatch`); either way the arithmetic of other experts is never done. ReLU rather than GELU: as good at
+    this size, and cheaper in integer arithmetic.
     """
 
     def __init__(self, d_model: int, d_hidden: int, n_experts: int) -> None:
@@ -126,8 +200,27 @@ class FeedForward(nn.Module):
             y = y + expert.share * (hidden @ expert.weight_out + expert.bias_out)
         return y
 
+    def dispatch(self, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
+        """Tokens x (M, D), and for each of them indices and weights (M, k) -> (M, D).
+
+        Every expert's tokens stand in one buffer, as long as the busiest expert needs, and all experts work on theirs
+        at once: no token is dropped, and how evenly experts are used is what the buffer's padding costs.
+        """
+        n_experts, top_k = len(self.weight_in), chosen.shape[1]
+        if chosen.numel() <= n_experts:  # a few tokens, as in decoding: most experts are not even read
+            return self.forward(x[:, None], self.select(chosen, weights))[:, 0]
+        expert, order = chosen.flatten().sort(stable=True)
+        counts = expert.bincount(minlength=n_experts)
+        slot = torch.arange(len(expert), device=x.device) - (counts.cumsum(dim=0) - counts)[expert]
+        token = order // top_k
+        tokens = x.new_zeros(n_experts, int(counts.max()), x.shape[1]).index_put((expert, slot), x[token])
+        hidden = F.relu(tokens @ self.weight_in + self.bias_in[:, None])
+        answers = (hidden @ self.weight_out + self.bias_out[:, None])[expert, slot]
+        return torch.zeros_like(x).index_add(0, token, answers * weights.flatten()[order, None])
+
     def forward_reference(self, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
-        """The slow twin of `forward`: one image, one expert and one position at a time."""
+        """The slow twin of `forward`, and with tokens for images, (M, 1, D), of `dispatch`: one image, one expert and
+        one position at a time."""
         y = torch.zeros_like(x)
         for image in range(x.shape[0]):
             for rank in range(chosen.shape[1]):

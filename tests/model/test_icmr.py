@@ -240,6 +240,18 @@ def test_without_the_causal_reading_the_parallel_one_decides_alone(tiny_config):
     torch.testing.assert_close(found.confidences, found.token_confidences.log().sum(dim=2).div(found.lengths).exp())
 
 
+@pytest.mark.parametrize("weight", [1e4, -1e4])
+@torch.no_grad()
+def test_a_heavy_alignment_alone_decides_the_order(tiny_config, weight):
+    generation = dataclasses.replace(tiny_config.generation, alignment_weight=weight)
+    model = CaptionModel(dataclasses.replace(tiny_config, generation=generation)).eval()
+    pixels = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    found = model(pixels, torch.tensor([3, 9]), torch.tensor([4]))
+    texts = model.embed_text(found.token_ids.flatten(0, 1), found.lengths.flatten()).unflatten(0, (2, 4))
+    cosines = (texts @ model.alignment.embed_image(model.encode(pixels))[..., None])[..., 0]
+    assert (weight * cosines.diff(dim=1) <= 1e-6 * abs(weight)).all()
+
+
 @torch.no_grad()
 def test_a_picture_is_captioned_alike_alone_and_in_a_batch(tiny_model):
     pixels = torch.randint(0, 256, (5, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

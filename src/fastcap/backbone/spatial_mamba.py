@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fastcap.layers import ImageTokens
+from fastcap.layers import Backbone, ImageTokens
 from fastcap.scan import selective_scan
 
 __all__ = ["ConvBlock", "InvertedResidual", "SpatialMambaBackbone", "SpatialMambaBlock"]
@@ -164,7 +164,7 @@ class SpatialMambaBlock(nn.Module):
         return merged.transpose(2, 3).reshape(-1, width, rows, columns)
 
 
-class SpatialMambaBackbone(nn.Module):
+class SpatialMambaBackbone(Backbone):
     """Images to image tokens: convolutions to stride 16, Spatial-Mamba at 14x14, stride 32, Spatial-Mamba at 7x7.
 
     Args:
@@ -219,12 +219,8 @@ class SpatialMambaBackbone(nn.Module):
         self.norm = nn.LayerNorm(d_model)
         self.pool = nn.Linear(d_model, d_model)
 
-    def forward(self, images: Tensor) -> ImageTokens:
-        """images (B, 3, H, W), uint8 values 0..255 in any dtype; H and W multiples of 32 -> ImageTokens."""
-        return self.mix(self.convolve(images))
-
     def convolve(self, images: Tensor) -> Tensor:
-        """The convolutional stages to stride 16: (B, 3, H, W) -> (B, d_stride_16, H/16, W/16).
+        """The convolutional stages to stride 16: (B, 3, H, W), multiples of 32, -> (B, d_stride_16, H/16, W/16).
 
         Apart from `mix` because these stages can be frozen, and what they compute kept for all epochs.
         """
@@ -236,11 +232,3 @@ class SpatialMambaBackbone(nn.Module):
         x = self.to_stride_32(self.mamba_14(features))
         x = self.mamba_7(self.project(self.head(x)))
         return self.finish(x.flatten(2).transpose(1, 2))
-
-    def finish(self, tokens: Tensor) -> ImageTokens:
-        """Tokens (B, N, D) on one scale, and their summary."""
-        return self.summarised(self.norm(tokens))
-
-    def summarised(self, tokens: Tensor) -> ImageTokens:
-        """Finished tokens (B, N, D) with their summary."""
-        return ImageTokens(tokens, self.pool(tokens.mean(dim=1)))

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import glob
 import json
-import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from fastcap.cli import bulk
-from fastcap.cli.options import add_decode
+from fastcap.cli.options import add_decode, open_captioner
 from fastcap.errors import ConfigError, ImageError
 from fastcap.runtime.rows import caption_row
 
 if TYPE_CHECKING:
     from fastcap.runtime.captioner import Caption, Captioner
+    from fastcap.runtime.sources import PictureReader
 
 __all__ = ["add_arguments", "run"]
 
@@ -36,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         default="fastcap-base",
         metavar="NAME|DIR",
-        help="bundled model or model directory (%(default)s)",
+        help="bundled model, model directory or checkpoint directory (%(default)s)",
     )
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads, 1 to 64 (%(default)s)")
     parser.add_argument(
@@ -57,24 +55,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Caption every image; returns 1 if any of them failed, and goes on to the end all the same."""
-    from fastcap.runtime.captioner import Captioner
+    from fastcap.runtime.sources import PictureReader
 
     # A damaged file makes Pillow warn besides failing; the user gets one line for it, ours.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     is_bulk = bulk.wanted(args)
     try:
-        captioner = Captioner.open(args.model, threads=args.threads)
+        captioner = open_captioner(args.model, args.threads)
         captioner.check_options(args.length, args.candidates, args.decode, args.beams)
     except ConfigError as error:
         args.usage_error(str(error))
-    items = [item for path in args.paths for item in _expand(path, args.recursive)]
+    try:
+        items = [item for path in args.paths for item in _expand(path, args)]
+    except ConfigError as error:
+        args.usage_error(str(error))
     if is_bulk:
         return bulk.run(args, items, _made_with(captioner.bundle.name, _options(args)), _options(args))
     show = _show_json if args.json else _show_text
     failures = 0
-    with _progress(len(items)) as advance:
+    with PictureReader(args.image_column) as reader, _progress(len(items)) as advance:
         for image, problem in items:
-            result = problem or _caption(captioner, image, args)
+            result = problem or _caption(captioner, reader, image, args)
             failures += isinstance(result, ImageError)
             show(image, result, args, len(items))
             advance()
@@ -96,44 +97,21 @@ def _made_with(model: str, options: dict[str, Any]) -> str:
     return " ".join([model, *(f"{name}={value}" for name, value in options.items() if value != usual[name])])
 
 
-def _caption(captioner: Captioner, image: str, args: argparse.Namespace) -> Caption | ImageError:
-    source = sys.stdin.buffer if image == _STDIN else image
+def _caption(captioner: Captioner, reader: PictureReader, image: str, args: argparse.Namespace) -> Caption | ImageError:
     try:
+        source = sys.stdin.buffer if image == _STDIN else reader.read(image)
         return captioner.caption(source, **_options(args))
     except ImageError as error:
         return error
 
 
-def _expand(path: str, recursive: bool) -> Iterator[tuple[str, ImageError | None]]:
+def _expand(path: str, args: argparse.Namespace) -> Iterable[tuple[str, ImageError | None]]:
     """The images that one argument stands for, in a fixed order, or the reason why there are none."""
-    from fastcap.runtime.images import IMAGE_SUFFIXES
+    from fastcap.runtime.sources import find_pictures, is_url
 
-    if path == _STDIN:
-        yield path, None
-    elif os.path.isdir(path):
-        found = sorted(
-            str(file)
-            for file in Path(path).glob("**/*" if recursive else "*")
-            # Names with a leading dot are the system's own: thumbnails, resource forks.
-            if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and file.is_file()
-        )
-        yield from ((file, None) for file in found)
-        if not found:
-            deeper = "" if recursive else "; --recursive looks deeper"
-            yield path, ImageError(f"{path}: a folder without images ({_endings()}){deeper}")
-    elif glob.has_magic(path) and not os.path.exists(path):
-        found = sorted(file for file in glob.glob(path, recursive=True) if os.path.isfile(file))
-        yield from ((file, None) for file in found)
-        if not found:
-            yield path, ImageError(f"{path}: no file matches")
-    else:
-        yield path, None
-
-
-def _endings() -> str:
-    from fastcap.runtime.images import IMAGE_SUFFIXES
-
-    return " ".join(sorted(IMAGE_SUFFIXES))
+    if path == _STDIN or (args.engine == "local" and is_url(path)):  # nothing of ours opens a connection by itself
+        return [(path, None)]
+    return find_pictures(path, recursive=args.recursive, image_column=args.image_column)
 
 
 def _show_json(image: str, result: Caption | ImageError, args: argparse.Namespace, total: int) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastcap.cli.options import add_decode
+from fastcap.cli.options import add_decode, open_captioner
 from fastcap.errors import ConfigError, DataError, FastcapError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         default="fastcap-base",
         metavar="NAME|DIR",
-        help="bundled model or model directory (%(default)s)",
+        help="bundled model, model directory or checkpoint directory (%(default)s)",
     )
     parser.add_argument(
         "--dataset",
@@ -83,13 +83,12 @@ def run(args: argparse.Namespace) -> int:
     """Measure and print. Everything a user can get wrong is checked before the first caption."""
     from fastcap.data.readers import load_dataset
     from fastcap.evaluation.evaluate import evaluate_model
-    from fastcap.runtime.captioner import Captioner
 
     for option, path in (("--json", args.json), ("--report", args.report)):
         if path and path != "-" and not Path(path).resolve().parent.is_dir():
             raise FastcapError(f"{path}: its folder does not exist; {option} takes a file in an existing folder")
     try:
-        captioner = Captioner.open(args.model, threads=args.threads)
+        captioner = open_captioner(args.model, args.threads)
         captioner.check_options(args.length, args.candidates, args.decode, args.beams)
         name, root, split = _source(args)
         examples: list[Example] = load_dataset(name, root, split)[: args.limit]

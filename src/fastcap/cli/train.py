@@ -15,6 +15,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="resume from the last checkpoint although the recipe has changed since",
     )
+    parser.add_argument(
+        "--debug-activations",
+        action="store_true",
+        help="note statistics, dead units and gradient norms of every layer, and name the first tensor that is not "
+        "finite; a few times slower",
+    )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace those of the recipe")
 
 
@@ -26,6 +32,7 @@ def run(args: argparse.Namespace) -> int:
     from fastcap.training.trainer import train
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    best = train(load_config(args.config, args.overrides), accept_changes=args.accept_changes)
+    config = load_config(args.config, args.overrides)
+    best = train(config, accept_changes=args.accept_changes, debug_activations=args.debug_activations)
     print(best)
     return 0

@@ -1,4 +1,4 @@
-"""Linear attention of a caption to its image: plain, and rank-augmented (RALA; Fan et al., CVPR 2025).
+"""Attention of a caption to its image: softmax, linear, and rank-augmented linear (RALA; Fan et al., CVPR 2025).
 
 Letters: B images, N image tokens, M caption positions of one image, H heads, K width of a head, D model width.
 """
@@ -14,9 +14,12 @@ from torch.nn import functional as F
 
 __all__ = [
     "CROSS_ATTENTIONS",
+    "CrossAttention",
+    "KeysValues",
     "LinearAttention",
     "Memory",
     "RankAugmentedLinearAttention",
+    "SoftmaxAttention",
     "kernel",
     "read_memory_reference",
 ]
@@ -37,12 +40,12 @@ class Memory(NamedTuple):
     normaliser: Tensor
 
 
-class LinearAttention(nn.Module):
-    """Cross-attention whose cost for a caption position is O(K²), independent of N (Katharopoulos et al. 2020).
+class CrossAttention(nn.Module):
+    """Heads, and projections to keys, values and queries.
 
     Args:
         d_model: width D of caption positions and image tokens.
-        n_heads: heads H; few and wide, since the memory holds K x K numbers a head.
+        n_heads: heads H.
     """
 
     def __init__(self, d_model: int, n_heads: int) -> None:
@@ -60,6 +63,47 @@ class LinearAttention(nn.Module):
         """(B, M, D) -> (B, H, M, K)."""
         return x.reshape(x.shape[0], -1, self.n_heads, self.d_head).transpose(1, 2)
 
+    def weights(self, x: Tensor, image_tokens: Tensor) -> Tensor:
+        """How much each of M caption positions looks at each image token, for pictures of it: x (B, M, D) and
+        image_tokens (B, N, D) -> (B, H, M, N), whose rows sum to 1."""
+        raise NotImplementedError
+
+
+class KeysValues(NamedTuple):
+    """An image as one layer of softmax attention sees it: `keys` and `values` (B, H, N, K)."""
+
+    keys: Tensor
+    values: Tensor
+
+
+class SoftmaxAttention(CrossAttention):
+    """Cross-attention as usual (Vaswani et al. 2017), of cost O(N K) for a caption position."""
+
+    def prepare(self, image_tokens: Tensor) -> KeysValues:
+        """image_tokens (B, N, D) -> what `forward` reads."""
+        return KeysValues(self.split(self.key(image_tokens)), self.split(self.value(image_tokens)))
+
+    def look(self, x: Tensor, keys: Tensor) -> Tensor:
+        """x (B, M, D), keys (B, H, N, K) -> weights (B, H, M, N)."""
+        scores = self.split(self.query(x)) @ keys.transpose(-1, -2) * self.d_head**-0.5
+        return scores.softmax(dim=-1)
+
+    def forward(self, x: Tensor, memory: KeysValues) -> Tensor:
+        """x (B, M, D) -> (B, M, D)."""
+        read = self.look(x, memory.keys) @ memory.values
+        return self.project_out(read.transpose(1, 2).flatten(2))
+
+    def weights(self, x: Tensor, image_tokens: Tensor) -> Tensor:
+        """As in `CrossAttention`."""
+        return self.look(x, self.prepare(image_tokens).keys)
+
+
+class LinearAttention(CrossAttention):
+    """Cross-attention whose cost for a caption position is O(K²), independent of N (Katharopoulos et al. 2020).
+
+    Its heads should be few and wide, since the memory holds K x K numbers a head.
+    """
+
     def keys_values_weights(self, image_tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """κ(keys) and values (B, H, N, K), and weights α (B, H, N) whose sum over N is N: here all of them 1."""
         keys = kernel(self.split(self.key(image_tokens)))
@@ -72,6 +116,12 @@ class LinearAttention(nn.Module):
         # means instead of sums: y is their ratio, and means stay in a range that int8 and fp16 like
         n_tokens = image_tokens.shape[1]
         return Memory(weighted.transpose(-1, -2) @ values / n_tokens, weighted.sum(dim=2) / n_tokens)
+
+    def weights(self, x: Tensor, image_tokens: Tensor) -> Tensor:
+        """As in `CrossAttention`; RALA's gate scales what is read, not where."""
+        keys, _, weights = self.keys_values_weights(image_tokens)
+        found = kernel(self.split(self.query(x))) @ keys.transpose(-1, -2) * weights[:, :, None]
+        return found / found.sum(dim=-1, keepdim=True)
 
     def read(self, x: Tensor, memory: Memory) -> Tensor:
         """x (B, M, D) -> `κ(Q) S ⊙ z`, (B, M, D)."""

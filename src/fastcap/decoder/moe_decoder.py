@@ -16,17 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from fastcap.decoder.attention import CROSS_ATTENTIONS, Memory
-from fastcap.layers import Expert, FeedForward, ImageTokens, KeyValueCache, SelfAttention
+from fastcap.layers import Expert, FeedForward, ImageTokens, KeyValueCache, Routing, SelfAttention
 
-__all__ = ["ImageState", "MoEDecoder", "Router"]
-
-
-class Routing(NamedTuple):
-    """`chosen` (B, k) experts of an image, their `weights` (B, k), all `probabilities` (B, E)."""
-
-    chosen: Tensor
-    weights: Tensor
-    probabilities: Tensor
+__all__ = ["ImageState", "MoEDecoder", "Router", "Routing"]
 
 
 class ImageState(NamedTuple):

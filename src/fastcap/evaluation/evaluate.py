@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Evaluation", "EvaluationRow", "evaluate_model"]
 
+WEIGHTS = ("model.onnx", "model.safetensors")  # of a model directory, of a checkpoint directory
 WARM_UP = 3  # captions before the clock counts: the first ones pay for memory that the others reuse
 
 
@@ -154,7 +155,7 @@ def evaluate_model(
         "model": {
             "name": bundle.name,
             "bytes": bundle.bytes,
-            "sha256": _sha256(bundle.folder / "model.onnx"),
+            "sha256": _sha256(bundle.folder / next(name for name in WEIGHTS if name in bundle.files)),
         },
         "length": length,
         "candidates": candidates,

@@ -1,4 +1,4 @@
-"""Left-to-right decoding, greedy and beam search, in numpy over a two-method protocol.
+"""Left-to-right decoding, greedy, beam search and sampling, in numpy over a two-method protocol.
 
 PyTorch and ONNX decoders serve it alike: whatever can `start` on images and `step` by one token.
 Letters: B images, k hypotheses an image, R = B k rows, V vocabulary.
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-__all__ = ["Hypothesis", "Stepper", "beam_search", "greedy_search"]
+__all__ = ["Hypothesis", "Stepper", "beam_search", "greedy_search", "sample"]
 
 
 class Stepper(Protocol):
@@ -33,6 +33,59 @@ class Hypothesis(NamedTuple):
     log_p: list[float]
 
 
+class Limits:
+    """What R rows may say: lengths, tokens that are ruled out, and no repetitions.
+
+    Args:
+        n_images, rows_per_image: whose product is R.
+        min_length, max_length: tokens a caption may have, marks not counted; for all images, or for each.
+        eos_id: the end mark.
+        forbidden: token ids never produced; the token just produced is never repeated either.
+        no_repeat: of how many tokens no sequence is ever said twice in a caption; 0 for no such guard, 1 bars every
+            word that was said before.
+
+    Raises:
+        ValueError: a range of lengths that is empty, or a negative `no_repeat`.
+    """
+
+    def __init__(
+        self,
+        n_images: int,
+        rows_per_image: int,
+        min_length: int | Sequence[int],
+        max_length: int | Sequence[int],
+        eos_id: int,
+        forbidden: Sequence[int],
+        no_repeat: int,
+    ) -> None:
+        low, high = (np.broadcast_to(limit, n_images) for limit in (min_length, max_length))
+        if not ((low >= 0) & (low <= high)).all():
+            raise ValueError(f"lengths {min_length}..{max_length} are an empty range")
+        if no_repeat < 0:
+            raise ValueError(f"no_repeat is {no_repeat}; allowed: 0 or more")
+        self.low, self.high = low.repeat(rows_per_image), high.repeat(rows_per_image)  # (R,)
+        self.steps = int(self.high.max(initial=0)) + 1
+        self.eos_id, self.forbidden, self.no_repeat = eos_id, list(forbidden), no_repeat
+
+    def __call__(self, log_p: np.ndarray, last: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        """Log-probabilities (R, V) with all that is barred at -inf, for rows that have said `tokens` (R, position), of
+        which `last` (R,) is the latest, or the begin mark."""
+        position = tokens.shape[1]
+        log_p = log_p.astype(np.float64)
+        log_p[:, self.forbidden] = -np.inf
+        log_p[np.arange(len(last)), last] = -np.inf
+        log_p[position < self.low, self.eos_id] = -np.inf
+        ends = log_p[:, self.eos_id].copy()
+        log_p[position == self.high] = -np.inf
+        if 0 < self.no_repeat <= position:
+            before = np.lib.stride_tricks.sliding_window_view(tokens, self.no_repeat, axis=1)  # (R, windows, n)
+            start = tokens[:, None, position - self.no_repeat + 1 :]
+            row, window = (before[:, :, :-1] == start).all(axis=2).nonzero()
+            log_p[row, before[row, window, -1]] = -np.inf
+        log_p[:, self.eos_id] = ends
+        return log_p
+
+
 def beam_search(
     stepper: Stepper,
     image_state: Any,
@@ -45,24 +98,21 @@ def beam_search(
     forbidden: Sequence[int] = (),
     min_length: int | Sequence[int] = 1,
     length_penalty: float = 0.7,
+    no_repeat: int = 0,
 ) -> list[list[Hypothesis]]:
     """The `beams` best captions of each image, best first.
 
     Args:
         beams: hypotheses kept, 1 or more; 1 is greedy search.
-        min_length, max_length: tokens a caption may have, marks not counted; for all images, or for each.
-        forbidden: token ids never produced; the token just produced is never repeated either.
+        min_length, max_length, forbidden, no_repeat: see `Limits`.
         length_penalty: exponent of the length that divides the log-probability; 0.7 as in Wu et al. (2016).
 
     Raises:
-        ValueError: beams < 1, or a range of lengths that is empty.
+        ValueError: beams < 1, or limits that make no sense.
     """
     if beams < 1:
         raise ValueError(f"beams is {beams}; allowed: 1 or more")
-    low, high = (np.broadcast_to(limit, n_images) for limit in (min_length, max_length))
-    if not ((low >= 0) & (low <= high)).all():
-        raise ValueError(f"lengths {min_length}..{max_length} are an empty range")
-    low, high = low.repeat(beams), high.repeat(beams)  # (R,)
+    limits = Limits(n_images, beams, min_length, max_length, eos_id, forbidden, no_repeat)
     state = stepper.start(image_state, beams)
     rows = np.arange(n_images * beams)
     first_row = np.arange(n_images)[:, None] * beams
@@ -71,16 +121,10 @@ def beam_search(
     tokens, token_log_p = np.zeros((len(rows), 0), dtype=np.int64), np.zeros((len(rows), 0))
     last = np.full(len(rows), bos_id)
     finished = np.zeros(len(rows), dtype=bool)
-    parents, barred = rows, list(forbidden)
-    for position in range(high.max(initial=0) + 1):
+    parents = rows
+    for _ in range(limits.steps):
         log_p, state = stepper.step(last, state, parents)
-        log_p = log_p.astype(np.float64)
-        log_p[:, barred] = -np.inf
-        log_p[rows, last] = -np.inf
-        log_p[position < low, eos_id] = -np.inf
-        ends = log_p[:, eos_id].copy()
-        log_p[position == high] = -np.inf
-        log_p[:, eos_id] = ends
+        log_p = limits(log_p, last, tokens)
         log_p[finished] = -np.inf
         log_p[finished, eos_id] = 0.0  # a finished hypothesis goes on as itself
         totals = (scores.reshape(-1, 1) + log_p).reshape(n_images, -1)
@@ -95,20 +139,106 @@ def beam_search(
         finished = finished[parents] | (last == eos_id)
         if finished.all():
             break
+    return hypotheses(tokens, token_log_p, scores, eos_id, length_penalty)
+
+
+def hypotheses(
+    tokens: np.ndarray, log_p: np.ndarray, scores: np.ndarray, eos_id: int, length_penalty: float
+) -> list[list[Hypothesis]]:
+    """What B images' rows have said, best first: tokens and log-probabilities (B k, T), their sums (B, k), of which
+    -inf marks a row that may say nothing."""
     results = []
-    for image in range(n_images):
-        hypotheses = []
-        for row, score in enumerate(scores[image].tolist(), start=image * beams):
+    for image, totals in enumerate(scores.tolist()):
+        found = []
+        for row, score in enumerate(totals, start=image * len(totals)):
             if np.isfinite(score):
                 length = int((tokens[row] == eos_id).argmax())
-                each = token_log_p[row, : length + 1].tolist()
-                hypotheses.append(
-                    Hypothesis(tokens[row, :length].tolist(), score / max(1, length) ** length_penalty, each)
-                )
-        results.append(sorted(hypotheses, key=lambda hypothesis: -hypothesis.score))
+                each = log_p[row, : length + 1].tolist()
+                found.append(Hypothesis(tokens[row, :length].tolist(), score / max(1, length) ** length_penalty, each))
+        results.append(sorted(found, key=lambda hypothesis: -hypothesis.score))
     return results
 
 
 def greedy_search(stepper: Stepper, image_state: Any, n_images: int, **settings: Any) -> list[Hypothesis]:
     """The most likely token at every step: beam search with one beam, and its settings."""
     return [found[0] for found in beam_search(stepper, image_state, n_images, beams=1, **settings)]
+
+
+def choice_probabilities(log_p: np.ndarray, temperature: float, top_k: int, top_p: float) -> np.ndarray:
+    """What sampling draws from: log-probabilities (R, V), some at -inf, to probabilities (R, V).
+
+    Temperature divides the logarithms; then all but the `top_k` likeliest tokens go, if that is not 0; then all but
+    the likeliest whose sum first reaches `top_p` (nucleus sampling, Holtzman et al. 2020). A row that is all -inf stays
+    at 0.
+    """
+    highest = log_p.max(axis=1, keepdims=True)
+    weights = np.exp((log_p - np.where(np.isfinite(highest), highest, 0.0)) / temperature)
+    order = np.argsort(-weights, axis=1, kind="stable")
+    ranked = np.take_along_axis(weights, order, axis=1)
+    if top_k:
+        ranked[:, top_k:] = 0.0
+    ranked /= np.maximum(ranked.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+    ranked[ranked.cumsum(axis=1) - ranked >= top_p] = 0.0  # a token goes if those before it are enough
+    ranked /= np.maximum(ranked.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+    probabilities = np.zeros_like(ranked)
+    np.put_along_axis(probabilities, order, ranked, axis=1)
+    return probabilities
+
+
+def sample(
+    stepper: Stepper,
+    image_state: Any,
+    n_images: int,
+    *,
+    max_length: int | Sequence[int],
+    bos_id: int,
+    eos_id: int,
+    samples: int = 1,
+    seed: int = 0,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    forbidden: Sequence[int] = (),
+    min_length: int | Sequence[int] = 1,
+    length_penalty: float = 0.7,
+    no_repeat: int = 0,
+) -> list[list[Hypothesis]]:
+    """`samples` captions of each image, drawn at random, the most probable first; the same one may be drawn twice.
+
+    Args:
+        seed: what an image is given depends on this and on its place in the batch alone.
+        temperature: below 1 prefers what is likely, above 1 levels; above 0.
+        top_k: likeliest tokens that may be drawn, 0 for all. top_p: and of these as many as have this probability.
+        min_length, max_length, forbidden, no_repeat: see `Limits`.
+        length_penalty: of the scores, which are the model's own: neither temperature nor what was left out counts.
+
+    Raises:
+        ValueError: a setting out of its range.
+    """
+    for name, value, holds, allowed in (
+        ("samples", samples, samples >= 1, "1 or more"),
+        ("temperature", temperature, 0 < temperature < np.inf, "above 0"),
+        ("top_k", top_k, top_k >= 0, "0 (all) or more"),
+        ("top_p", top_p, 0 < top_p <= 1, "above 0, at most 1"),
+    ):
+        if not holds:
+            raise ValueError(f"{name} is {value}; allowed: {allowed}")
+    limits = Limits(n_images, samples, min_length, max_length, eos_id, forbidden, no_repeat)
+    generators = [np.random.default_rng([seed, image]) for image in range(n_images)]
+    state = stepper.start(image_state, samples)
+    rows = np.arange(n_images * samples)
+    tokens, token_log_p = np.zeros((len(rows), 0), dtype=np.int64), np.zeros((len(rows), 0))
+    last, finished = np.full(len(rows), bos_id), np.zeros(len(rows), dtype=bool)
+    for _ in range(limits.steps):
+        log_p, state = stepper.step(last, state, rows)
+        log_p = limits(log_p, last, tokens)
+        cumulated = choice_probabilities(log_p, temperature, top_k, top_p).cumsum(axis=1)
+        drawn = np.concatenate([generator.random(samples) for generator in generators]) * cumulated[:, -1]
+        last = np.where(cumulated[:, -1] > 0, (cumulated <= drawn[:, None]).sum(axis=1), eos_id)
+        last = np.where(finished, eos_id, last)  # a row that may say nothing ends there, at -inf
+        token_log_p = np.column_stack([token_log_p, np.where(finished, 0.0, log_p[rows, last])])
+        tokens = np.column_stack([tokens, last])
+        finished |= last == eos_id
+        if finished.all():
+            break
+    return hypotheses(tokens, token_log_p, token_log_p.sum(axis=1).reshape(n_images, samples), eos_id, length_penalty)

@@ -5,7 +5,7 @@ Letters: B images, R caption rows, T tokens, D width, V vocabulary, E experts.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -15,6 +15,9 @@ from fastcap.tokens import BOS, EOS, MASK, PAD
 
 if TYPE_CHECKING:
     from fastcap.decoder.moe_decoder import ImageState, MoEDecoder
+    from fastcap.decoder.rope_decoder import RopeDecoder, RopeState
+
+    Decoder = MoEDecoder | RopeDecoder
 
 __all__ = [
     "balance_loss",
@@ -27,10 +30,14 @@ __all__ = [
 ]
 
 
-def read_causally(decoder: MoEDecoder, state: ImageState, token_ids: Tensor) -> Tensor:
-    """Hidden states (R, T + 1, D) of which the t-th predicts token t of token_ids (R, T), or the end mark."""
+def read_causally(decoder: Decoder, state: Any, token_ids: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """Hidden states (R, T + 1, D) of which the t-th predicts token t of token_ids (R, T), or the end mark.
+
+    `lengths` (R,) of the captions keep padding out of the statistics of routing; nothing else depends on them.
+    """
     begin = torch.full_like(token_ids[:, :1], BOS)
-    return decoder.hidden(torch.cat([begin, token_ids], dim=1), state, causal=True)
+    lengths = None if lengths is None else lengths + 1
+    return decoder.hidden(torch.cat([begin, token_ids], dim=1), state, causal=True, lengths=lengths)
 
 
 def read_masked(decoder: MoEDecoder, state: ImageState, token_ids: Tensor, lengths: Tensor, masked: Tensor) -> Tensor:
@@ -38,7 +45,7 @@ def read_masked(decoder: MoEDecoder, state: ImageState, token_ids: Tensor, lengt
     return decoder.hidden(token_ids.masked_fill(masked, MASK), state, causal=False, lengths=lengths)
 
 
-def causal_loss(decoder: MoEDecoder, hidden: Tensor, token_ids: Tensor, lengths: Tensor, smoothing: float) -> Tensor:
+def causal_loss(decoder: Decoder, hidden: Tensor, token_ids: Tensor, lengths: Tensor, smoothing: float) -> Tensor:
     """Next-token cross-entropy of token_ids (R, T), padded, whose lengths are (R,); the end mark is a target too.
 
     `hidden` is what `read_causally` gives.
@@ -71,12 +78,12 @@ def length_loss(logits: Tensor, target: Tensor) -> Tensor:
     return F.cross_entropy(logits, target)
 
 
-def balance_loss(state: ImageState) -> Tensor:
-    """`E Σ_e f_e P_e` averaged over layers (Switch, Fedus et al. 2021): f the share of images routed to an expert,
-    P its mean probability. 1 when even, E when one expert gets all."""
-    total = state.context.new_zeros(())
+def balance_loss(state: ImageState | RopeState) -> Tensor:
+    """`E Σ_e f_e P_e` averaged over layers (Switch, Fedus et al. 2021): f the share of images, or of tokens, routed to
+    an expert, P its mean probability. 1 when even, E when one expert gets all."""
+    losses = []
     for routing in state.routings:
         n_experts = routing.probabilities.shape[1]
-        share = F.one_hot(routing.chosen, n_experts).to(total.dtype).mean(dim=(0, 1))
-        total = total + n_experts * (share * routing.probabilities.mean(dim=0)).sum()
-    return total / len(state.routings)
+        share = F.one_hot(routing.chosen, n_experts).to(routing.probabilities.dtype).mean(dim=(0, 1))
+        losses.append(n_experts * (share * routing.probabilities.mean(dim=0)).sum())
+    return torch.stack(losses).mean()

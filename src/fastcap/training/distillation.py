@@ -220,17 +220,30 @@ class Distillation(nn.Module):
         parts = curriculum(progress, len(self.names)) if self.names else []
         return {name: part * teacher.weight for part, (name, teacher) in zip(parts, self.teachers(), strict=True)}
 
-    def draw(self, image: int, rng: np.random.Generator, progress: float) -> list[list[int]]:
-        """`stage.captions` captions of an image: each from a teacher of sequences with its weight as probability, if it
-        has said something of this image, else from the stage's sources."""
-        weights, count = self.weights(progress), self.stage.captions
+    def shares(self, image: int, progress: float) -> list[tuple[Sequence[str], float]]:
+        """Where an image's captions come from, and how often: each teacher of sequences that has said something of it
+        with its weight, the stage's sources with what is left of 1."""
+        weights = self.weights(progress)
         spoken = [name for name in self.spoken if self.pool.token_ids[image].get(self.spoken[name])]
-        shares = [weights[name] for name in spoken]
-        counts = rng.multinomial(count, [*shares, max(0.0, 1 - sum(shares))]) if spoken else [count]
-        groups = [*([self.spoken[name]] for name in spoken), self.stage.sources]
+        rest = max(0.0, 1 - sum(weights[name] for name in spoken))
+        return [*(([self.spoken[name]], weights[name]) for name in spoken), (self.stage.sources, rest)]
+
+    def draw(self, image: int, rng: np.random.Generator, progress: float) -> list[list[int]]:
+        """`stage.captions` captions of an image, from its teachers and sources at random, as often as `shares` says."""
+        groups, shares = zip(*self.shares(image, progress), strict=True)
+        counts = rng.multinomial(self.stage.captions, shares)
         return [
             ids for group, n in zip(groups, counts, strict=True) if n for ids in self.pool.draw(image, group, n, rng)
         ]
+
+    def length_target(self, image: int, progress: float) -> NDArray[np.float32]:
+        """Shares of the lengths 0..max_length among the captions that `draw` gives: (max_length + 1,)."""
+        max_length = self.config.model.max_length
+        target = np.zeros(max_length + 1, np.float32)
+        for group, share in self.shares(image, progress):
+            if share > 0:
+                target += np.float32(share) * self.pool.length_distribution(image, group, max_length)
+        return target
 
     def targets(self, images: NDArray[np.int64], rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
         """What the teachers said of a batch: B images, and the R = B c rows drawn of them, side by side."""

@@ -30,7 +30,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from fastcap.alignment.cmfa import contrastive_loss, recall
 from fastcap.checkpoint import load_checkpoint, load_tensors, save_checkpoint
-from fastcap.config import LOSSES, ModelConfig, StageConfig, TrainConfig
+from fastcap.config import LOSSES, ModelConfig, StageConfig, TrainConfig, from_mapping
 from fastcap.data.augment import augment
 from fastcap.data.batching import pad_tokens
 from fastcap.data.cache import ImageCache
@@ -39,6 +39,7 @@ from fastcap.errors import ConfigError, FastcapError, ModelFileError
 from fastcap.evaluation.cider import CiderD
 from fastcap.evaluation.ptb import ptb_tokens
 from fastcap.layers import ImageTokens
+from fastcap.losses.forcing import forced_tokens, forcing_probability
 from fastcap.losses.language import (
     balance_loss,
     causal_loss,
@@ -54,6 +55,7 @@ from fastcap.model import CaptionModel
 from fastcap.quantization.fake import fold_steps, folded_state, learn_steps, learns_steps, plain_name, rounded_once
 from fastcap.quantization.steps import quantised_layers, read_bits
 from fastcap.tokens import PAD, SPECIAL_TOKENS
+from fastcap.training.activations import ActivationMonitor
 from fastcap.training.captions import (
     CaptionPool,
     SiblingPool,
@@ -82,8 +84,13 @@ class TrainingStep(nn.Module):
         self.model = model
         self.distillation = distillation
 
-    def forward(self, batch: dict[str, Tensor], stage: StageConfig, reward: Any, seed: int) -> dict[str, Tensor]:
-        """The losses of a batch by name, unweighted, and figures to watch; what no loss needs is not computed."""
+    def forward(
+        self, batch: dict[str, Tensor], stage: StageConfig, reward: Any, seed: int, forcing: float = 1.0
+    ) -> dict[str, Tensor]:
+        """The losses of a batch by name, unweighted, and figures to watch; what no loss needs is not computed.
+
+        `forcing`: how likely the causal reading is given a true word; see `fastcap.losses.forcing`.
+        """
         model, generator = self.model, torch.Generator().manual_seed(seed)
         backbone = model.backbone
         if "words" in batch:
@@ -102,12 +109,12 @@ class TrainingStep(nn.Module):
         if stage.freeze == "captioner":
             return losses
         state = model.decoder.prepare(image)
-        losses["balance"] = balance_loss(state)
         if stage.length:
             losses["length"] = length_loss(model.length_predictor(image.pooled), batch["length_target"])
         losses |= self.distillation.feature_losses(batch, image.pooled)
         if stage.causal or stage.consistency or self.distillation.next_tokens:
-            causal = read_causally(model.decoder, state, token_ids)
+            given = forced_tokens(model.decoder, state, token_ids, lengths, forcing, stage.forcing.passes, generator)
+            causal = read_causally(model.decoder, state, given, lengths)
             losses["causal"] = causal_loss(model.decoder, causal, token_ids, lengths, stage.smoothing)
             losses |= self.distillation.logits_losses(batch, model.decoder, causal)
         if stage.masked or stage.consistency:
@@ -122,6 +129,8 @@ class TrainingStep(nn.Module):
             losses["reward"], losses["cider_sampled"] = self.reward(
                 image, state, lengths, stage.samples, reward, generator
             )
+        if state.routings:  # known before the readings where images are routed, after them where tokens are
+            losses["balance"] = balance_loss(state)
         return losses
 
     def reward(
@@ -152,24 +161,28 @@ class TrainingStep(nn.Module):
         return reward_loss(self.model.decoder, state, token_ids, lengths, masked, samples, reward, generator)
 
 
-def train(config: TrainConfig, *, accept_changes: bool = False) -> Path:
+def train(config: TrainConfig, *, accept_changes: bool = False, debug_activations: bool = False) -> Path:
     """Train by a recipe, from its last checkpoint if there is one; returns the best checkpoint's directory.
 
     Args:
         accept_changes: resume although the recipe differs from the one that the checkpoint was trained by.
+        debug_activations: watch what flows through the network, and write it to activations.jsonl in the run's folder
+            whenever a step is logged; see `fastcap.training.activations`.
 
     Raises:
         FastcapError: bad data or settings, a checkpoint that does not fit, a loss that is not finite.
         KeyboardInterrupt: after the state has been saved.
     """
-    return Trainer(config, accept_changes).run()
+    return Trainer(config, accept_changes, debug_activations).run()
 
 
 class Trainer:
     """One run: data, model, weight average, optimiser, position."""
 
-    def __init__(self, config: TrainConfig, accept_changes: bool = False) -> None:
+    def __init__(self, config: TrainConfig, accept_changes: bool = False, debug_activations: bool = False) -> None:
         self.config = config
+        self.debug_activations = debug_activations
+        self.monitor: ActivationMonitor | None = None
         self.output = Path(config.output)
         self.checkpoints = self.output / "checkpoints"
         self.teacher = self.output / "teacher"  # the average when a stage first asks for its captions
@@ -269,7 +282,7 @@ class Trainer:
             progress = self.progress_of(stage)
             rows = [row for i in indices for row in self.distillation.draw(int(i), rng, progress)]
             batch |= self.distillation.targets(indices, rows)
-            target = [self.pool.length_distribution(int(i), stage.sources, max_length) for i in indices]
+            target = [self.distillation.length_target(int(i), progress) for i in indices]
             if self.features is not None:
                 kind = "tokens" if stage.freeze == "captioner" else "features"
                 batch[kind] = self.features[indices, rng.integers(self.config.views, size=len(indices))]
@@ -367,6 +380,7 @@ class Trainer:
         eligible = self.prepare_stage(stage)
         optimizer = self.build_optimizer(stage)
         module, optimizer = self.accelerator.prepare(TrainingStep(self.model, self.distillation).train(), optimizer)
+        self.monitor = ActivationMonitor(module) if self.debug_activations else None
         weights = {name: getattr(stage, name) for name in LOSSES}
         spent, done = time.perf_counter(), 0
         with self.progress() as progress:
@@ -380,8 +394,10 @@ class Trainer:
                     for group in optimizer.param_groups:
                         group["lr"] = rate * group["scale"]
                     row_images = np.repeat(indices, stage.captions)
-                    with self.accelerator.autocast(), rounded_once(self.model):
-                        losses = module(batch, stage, lambda c, rows=row_images: self.reward(rows, c), seed)
+                    forcing = forcing_probability(stage.forcing.schedule, self.progress_of(stage), stage.forcing.end)
+                    watched = self.monitor or contextlib.nullcontext()
+                    with self.accelerator.autocast(), rounded_once(self.model), watched:
+                        losses = module(batch, stage, lambda c, rows=row_images: self.reward(rows, c), seed, forcing)
                     shares = self.distillation.weights(self.progress_of(stage))
                     weights |= shares
                     loss = sum(weights[name] * value for name, value in losses.items() if name in weights)
@@ -389,6 +405,8 @@ class Trainer:
                         self.stop_on_nonfinite(batch, losses)
                     optimizer.zero_grad()
                     self.accelerator.backward(loss)
+                    if self.monitor is not None:
+                        self.monitor.note_gradients()
                     norm = self.accelerator.clip_grad_norm_(module.parameters(), stage.clip)
                     if self.accelerator.scaler is None and not torch.isfinite(norm):
                         self.stop_on_nonfinite(batch, losses)
@@ -404,6 +422,9 @@ class Trainer:
                     if self.step % self.config.log_every == 0:
                         values = {name: value.item() for name, value in losses.items()}
                         values |= {f"weight_{name}": share for name, share in shares.items()}
+                        if stage.forcing.schedule != "always":
+                            values["forcing"] = forcing
+                        self.log_activations(stage)
                         self.log(stage, loss=loss.item(), rate=rate, gradient=float(norm), **values)
                     if self.step % self.config.evaluate_every == 0 and self.step < stage.steps:
                         self.validate(stage)
@@ -467,7 +488,8 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self, stage: StageConfig) -> None:
-        """CIDEr-D of the parallel reading on the validation images; the best so far is kept."""
+        """CIDEr-D of the parallel reading, or of greedy captions where there is none, on the validation images; the
+        best so far is kept."""
         generation = self.config.model.generation
         limits = torch.tensor([generation.min_length, self.config.model.max_length], device=self.device)
         count = torch.tensor([generation.candidates], device=self.device)
@@ -479,8 +501,11 @@ class Trainer:
                 pixels = torch.from_numpy(self.val_images[list(batch)]).to(self.device)
                 image = self.model.encode(pixels)
                 vectors.append(self.model.alignment.embed_image(image))
-                found = self.model.caption(image, limits, count)
-                for index, ids in zip(batch, found.token_ids[:, 0].tolist(), strict=True):
+                if self.model_config.parallel:
+                    found = self.model.caption(image, limits, count).token_ids[:, 0].tolist()
+                else:
+                    found = [hypotheses[0].token_ids for hypotheses in self.model.search(image, beams=1)]
+                for index, ids in zip(batch, found, strict=True):
                     captions[str(index)] = ptb_tokens(decode(self.tokenizer, [i for i in ids if i != PAD]))
             figures = self.recall(torch.cat(vectors)) if stage.contrastive else {}
         cider = 100 * self.val_scorer.corpus(captions)[0]
@@ -506,9 +531,11 @@ class Trainer:
         path = self.output / "nonfinite_batch.safetensors"
         save_file({name: value.contiguous().cpu() for name, value in batch.items()}, path)
         values = ", ".join(f"{name} {value.item():.4g}" for name, value in losses.items())
+        first = self.monitor.first_nonfinite if self.monitor else "--debug-activations would tell"
         raise FastcapError(
             f"the loss or its gradient is not finite at stage {self.stage_index} step {self.step} ({values}); "
-            f"the batch is in {path}. Lower learning_rate or clip, or use precision=no; the last checkpoint is intact"
+            f"first not finite: {first}; the batch is in {path}. Lower learning_rate or clip, or use precision=no; the "
+            "last checkpoint is intact"
         )
 
     # State
@@ -525,8 +552,12 @@ class Trainer:
                 raise ValueError("a mapping is needed")
         except (OSError, ValueError) as error:
             raise ModelFileError(f"{latest / 'recipe.json'} cannot be read: {error}") from error
-        now = json.loads(json.dumps(dataclasses.asdict(self.config)))
-        changed = [key for key in now if now[key] != before.get(key)]
+        now = dataclasses.asdict(self.config)
+        try:
+            before = dataclasses.asdict(from_mapping(TrainConfig, before))  # settings that are new since have defaults
+            changed = [key for key in now if now[key] != before[key]]
+        except ConfigError:
+            changed = ["settings that this version does not know"]
         if changed and not accept_changes:
             raise ConfigError(
                 f"{latest} was trained by another recipe (different: {', '.join(changed)}); choose another output, "
@@ -624,6 +655,15 @@ class Trainer:
             TimeRemainingColumn(),
         )
         return Progress(*columns, console=console, disable=not self.accelerator.is_main_process)
+
+    def log_activations(self, stage: StageConfig) -> None:
+        """One line of activations.jsonl for the step just done, if it was watched."""
+        if self.monitor is None or not self.accelerator.is_main_process:
+            return
+        row = {"stage": stage.name, "step": self.step, "layers": self.monitor.rows}
+        with (self.output / "activations.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        console.print(f"{stage.name} {self.step}: {self.monitor.summary()}")
 
     def log(self, stage: StageConfig, **values: float) -> None:
         """One line of log.jsonl, and the same to TensorBoard."""

@@ -1,0 +1,139 @@
+"""ResNet + ViT backbone: a convolutional network whose feature map becomes the tokens of a transformer encoder.
+
+Sources: ResNet (He et al. 2016) with group normalisation (Wu and He 2018), which needs no statistics of a batch; the
+hybrid of ViT (Dosovitskiy et al. 2021) for the tokens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fastcap.layers import Backbone, ImageTokens, SelfAttention
+
+__all__ = ["EncoderLayer", "ResNetViTBackbone", "ResidualBlock", "grid_positions"]
+
+GROUPS = 32  # of channels normalised together, where their number allows
+
+
+def grid_positions(rows: int, columns: int, width: int, device: torch.device | None = None) -> Tensor:
+    """Sines and cosines that tell where a token stands, for a grid of any size: (rows * columns, width).
+
+    The first half of the numbers tells the row, the second the column, each as in Vaswani et al. (2017).
+    """
+    rates = 10000.0 ** (-torch.arange(width // 4, device=device) / (width // 4))
+    halves = []
+    for count in (rows, columns):
+        angles = torch.arange(count, device=device)[:, None] * rates
+        halves.append(torch.cat([angles.sin(), angles.cos()], dim=1))  # (count, width / 2)
+    row, column = halves
+    return torch.cat([row.repeat_interleave(columns, dim=0), column.repeat(rows, 1)], dim=1)
+
+
+class Convolution(nn.Sequential):
+    """Convolution and group normalisation; a stride of 2 halves the sides, rounded up."""
+
+    def __init__(self, d_in: int, d_out: int, kernel: int, stride: int = 1, scale: float = 1.0) -> None:
+        convolution = nn.Conv2d(d_in, d_out, kernel, stride, padding=kernel // 2, bias=False)
+        norm = nn.GroupNorm(math.gcd(GROUPS, d_out), d_out)
+        nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.constant_(norm.weight, scale)
+        super().__init__(convolution, norm)
+
+
+class ResidualBlock(nn.Module):
+    """ResNet's basic block: two 3x3 convolutions beside a shortcut."""
+
+    def __init__(self, d_in: int, d_out: int, stride: int) -> None:
+        super().__init__()
+        self.first = Convolution(d_in, d_out, 3, stride)
+        self.second = Convolution(d_out, d_out, 3, scale=0.0)  # a new block changes nothing (Goyal et al. 2017)
+        self.shortcut = nn.Identity() if stride == 1 and d_in == d_out else Convolution(d_in, d_out, 1, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, d_in, H, W) -> (B, d_out, H / stride, W / stride)."""
+        return F.relu(self.shortcut(x) + self.second(F.relu(self.first(x))))
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention over image tokens and a feed-forward network; each normalised before and added."""
+
+    def __init__(self, d_model: int, n_heads: int, d_hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.norm_self = nn.LayerNorm(d_model)
+        self.self_attention = SelfAttention(d_model, n_heads)
+        self.norm_network = nn.LayerNorm(d_model)
+        self.network = nn.Sequential(nn.Linear(d_model, d_hidden), nn.ReLU(), nn.Linear(d_hidden, d_model))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, D) -> (B, N, D)."""
+        x = x + self.dropout(self.self_attention(self.norm_self(x), causal=False))
+        return x + self.dropout(self.network(self.norm_network(x)))
+
+
+class ResNetViTBackbone(Backbone):
+    """Images of any size to image tokens, one for every 32x32 pixels.
+
+    Args:
+        d_model: width of the image tokens, a multiple of 4 since positions are told by four kinds of numbers.
+        widths, depths: channels and blocks of the four convolutional stages, at strides 4, 8, 16 and 32; the defaults
+            are ResNet-18's.
+        n_layers, n_heads, d_hidden: transformer layers, heads of their attention, width inside their networks.
+        dropout: of each residual branch of the transformer, in training only.
+    """
+
+    stride = 32
+
+    def __init__(
+        self,
+        d_model: int = 256,
+        widths: Sequence[int] = (64, 128, 256, 512),
+        depths: Sequence[int] = (2, 2, 2, 2),
+        n_layers: int = 4,
+        n_heads: int = 8,
+        d_hidden: int = 1024,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if len(widths) != 4 or len(depths) != 4:
+            raise ValueError(f"widths and depths need 4 numbers, got {len(widths)} and {len(depths)}")
+        if d_model % 4:
+            raise ValueError(f"d_model is {d_model}; allowed: multiples of 4")
+        self.d_model = d_model
+        stages: list[nn.Module] = []
+        d_in = widths[0]
+        for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
+            blocks = []
+            for index in range(depth):
+                blocks.append(ResidualBlock(d_in, width, 2 if stage and index == 0 else 1))
+                d_in = width
+            stages.append(nn.Sequential(*blocks))
+        self.stem = nn.Sequential(
+            Convolution(3, widths[0], 3, 2), nn.ReLU(), Convolution(widths[0], widths[0], 3, 2), nn.ReLU()
+        )
+        self.to_stride_16 = nn.Sequential(*stages[:3])
+        self.to_stride_32 = stages[3]
+        self.project = nn.Linear(widths[3], d_model)
+        self.layers = nn.ModuleList(EncoderLayer(d_model, n_heads, d_hidden, dropout) for _ in range(n_layers))
+        self.norm = nn.LayerNorm(d_model)
+        self.pool = nn.Linear(d_model, d_model)
+
+    def convolve(self, images: Tensor) -> Tensor:
+        """The convolutional stages to stride 16: (B, 3, H, W) -> (B, widths[2], H/16, W/16), rounded up."""
+        x = images.to(self.project.weight.dtype) / 127.5 - 1.0
+        return self.to_stride_16(self.stem(x))
+
+    def mix(self, features: Tensor) -> ImageTokens:
+        """All that follows: (B, widths[2], H/16, W/16) -> tokens (B, HW/1024, D) and pooled (B, D)."""
+        x = self.to_stride_32(features)
+        rows, columns = map(int, x.shape[2:])
+        x = self.project(x.flatten(2).transpose(1, 2))
+        x = x + grid_positions(rows, columns, self.d_model, x.device).to(x.dtype)
+        for layer in self.layers:
+            x = layer(x)
+        return self.finish(x)

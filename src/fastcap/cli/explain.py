@@ -1,0 +1,58 @@
+"""`fastcap explain`: where a model looks at a picture while it says each word of its caption."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from fastcap.cli.options import whole_number
+from fastcap.errors import FastcapError, ModelFileError
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the verb."""
+    parser.add_argument("image", type=Path, metavar="IMAGE", help="picture file")
+    parser.add_argument(
+        "--model",
+        required=True,
+        type=Path,
+        metavar="CHECKPOINT",
+        help="checkpoint directory; an exported model no longer tells where it looks",
+    )
+    parser.add_argument("--out", required=True, type=Path, metavar="FILE.png", help="picture to write")
+    parser.add_argument(
+        "--beams", type=whole_number(1, 8), default=3, metavar="N", help="hypotheses, 1 to 8 (%(default)s)"
+    )
+    parser.set_defaults(usage_error=parser.error)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Caption from left to right, draw a panel a word, print the caption."""
+    if args.out.suffix.lower() != ".png":
+        args.usage_error(f"--out is {args.out}; allowed: a file that ends in .png")
+    if not args.out.resolve().parent.is_dir():
+        raise FastcapError(f"{args.out}: its folder does not exist; --out takes a file in an existing folder")
+    if (args.model / "model.json").is_file():
+        raise ModelFileError(
+            f"{args.model} is an exported model, whose graphs keep no attention; needed: the checkpoint directory that "
+            "it was exported from"
+        )
+    import torch
+
+    from fastcap.checkpoint import load_checkpoint
+    from fastcap.data.tokenizer import decode
+    from fastcap.evaluation.attention import attention_maps, draw_attention, words_of
+    from fastcap.runtime.images import load_image
+
+    model, tokenizer = load_checkpoint(args.model)
+    size = model.config.image_size
+    pixels = load_image(args.image, (size, size))
+    with torch.no_grad():
+        image = model.encode(torch.from_numpy(pixels)[None])
+    token_ids = model.search(image, beams=args.beams)[0][0].token_ids
+    maps = attention_maps(model, image, token_ids).numpy()
+    draw_attention(pixels, words_of(tokenizer, token_ids), maps, args.out)
+    print(decode(tokenizer, token_ids))
+    return 0

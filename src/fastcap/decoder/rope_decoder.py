@@ -1,0 +1,234 @@
+"""RoPE decoder: an autoregressive transformer with rotary positions, attention to the image, and experts if wanted.
+
+Letters: B images, R caption rows (a multiple of B, the rows of one image side by side), T tokens, D width, E experts,
+M tokens of all rows, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from fastcap.decoder.attention import KeysValues, SoftmaxAttention
+from fastcap.layers import FeedForward, ImageTokens, KeyValueCache, Rotation, Routing, SelfAttention, rotation
+
+__all__ = ["RopeDecoder", "RopeState", "TokenExperts"]
+
+BIAS_RATE = 1e-3  # by which a step moves an expert's bias, as in DeepSeek-V3
+
+
+class RopeState(NamedTuple):
+    """All that the decoder needs of an image: `memories`, one a layer. Reading with gradients in training mode notes
+    in `routings` which experts the tokens went to: what the routing loss asks for."""
+
+    memories: list[KeysValues]
+    routings: list[Routing]
+
+
+class TokenExperts(nn.Module):
+    """DeepSeekMoE (Dai et al. 2024): many small experts, of which each token is given its own `top_k`, and shared ones
+    that all tokens use.
+
+    An expert's answer counts as much as its probability among all experts.
+
+    Args:
+        d_model: D.
+        d_hidden: width inside one expert: fine-grained, a fraction of what a dense network has.
+        n_experts, top_k: routed experts E, and how many of them serve a token.
+        n_shared: experts that serve every token beside those, 0 for none.
+        balancing: "loss" leaves even use to the routing loss (`fastcap.losses.language.balance_loss`); "bias" adds a
+            number to each expert's probability when experts are chosen, not when their answers are weighed, and moves
+            it up where fewer tokens came than the mean, down where more did (Wang et al. 2024): no gradient is bent.
+    """
+
+    bias: Tensor
+
+    def __init__(
+        self, d_model: int, d_hidden: int, n_experts: int, top_k: int, n_shared: int, balancing: str = "loss"
+    ) -> None:
+        super().__init__()
+        if not 1 <= top_k <= n_experts:
+            raise ValueError(f"top_k is {top_k}; allowed: 1..{n_experts} (n_experts)")
+        if balancing not in ("loss", "bias"):
+            raise ValueError(f"balancing is {balancing!r}; allowed: 'loss', 'bias'")
+        self.top_k, self.balancing = top_k, balancing
+        self.gate = nn.Linear(d_model, n_experts, bias=False)
+        self.routed = FeedForward(d_model, d_hidden, n_experts)
+        self.shared = dense_network(d_model, n_shared * d_hidden) if n_shared else None
+        self.register_buffer("bias", torch.zeros(n_experts))
+
+    def route(self, x: Tensor) -> Routing:
+        """Tokens x (M, D) -> the experts that serve them."""
+        probabilities = self.gate(x).softmax(dim=-1)
+        chosen = (probabilities + self.bias).topk(self.top_k, dim=-1).indices
+        return Routing(chosen, probabilities.gather(1, chosen), probabilities)
+
+    def forward(self, x: Tensor, real: Tensor | None = None) -> tuple[Tensor, Routing]:
+        """x (R, T, D) -> (R, T, D), and the routing of the tokens that are `real` (R, T); None where all are.
+
+        Padding is served like any token, since no real token sees it, but counts in no balance.
+        """
+        tokens = x.flatten(0, 1)
+        routing = self.route(tokens)
+        y = self.routed.dispatch(tokens, routing.chosen, routing.weights).view_as(x)
+        if self.shared is not None:
+            y = y + self.shared(x)
+        if real is not None:
+            routing = Routing(*(part[real.flatten()] for part in routing))
+        if self.balancing == "bias" and self.training and torch.is_grad_enabled():
+            load = routing.chosen.flatten().bincount(minlength=len(self.bias)).to(self.bias.dtype)
+            self.bias += BIAS_RATE * (load.mean() - load).sign()
+        return y, routing
+
+
+def dense_network(d_model: int, d_hidden: int) -> nn.Sequential:
+    """A feed-forward network with ReLU, as one of `FeedForward`'s."""
+    return nn.Sequential(nn.Linear(d_model, d_hidden), nn.ReLU(), nn.Linear(d_hidden, d_model))
+
+
+class RopeLayer(nn.Module):
+    """Causal self-attention with rotary positions, attention to the image, a feed-forward network or experts; each
+    normalised before and added."""
+
+    def __init__(
+        self,
+        d_model: int,
+        n_heads: int,
+        d_hidden: int,
+        n_experts: int,
+        top_k: int,
+        n_shared: int,
+        balancing: str,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.norm_self = nn.LayerNorm(d_model)
+        self.self_attention = SelfAttention(d_model, n_heads)
+        self.norm_cross = nn.LayerNorm(d_model)
+        self.cross_attention = SoftmaxAttention(d_model, n_heads)
+        self.norm_network = nn.LayerNorm(d_model)
+        self.network = (
+            TokenExperts(d_model, d_hidden, n_experts, top_k, n_shared, balancing)
+            if n_experts
+            else dense_network(d_model, d_hidden)
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        x: Tensor,
+        memory: KeysValues,
+        positions: Rotation,
+        real: Tensor | None,
+        cache: KeyValueCache | None,
+        layer: int,
+    ) -> tuple[Tensor, Routing | None]:
+        """x (R, T, D) -> (R, T, D), and where its tokens went if there are experts."""
+        attended = self.self_attention(self.norm_self(x), causal=True, cache=cache, layer=layer, positions=positions)
+        x = x + self.dropout(attended)
+        # the rows of one image read one memory: (R, T, D) is (B, R/B * T, D)
+        grouped = self.norm_cross(x).reshape(memory.keys.shape[0], -1, x.shape[2])
+        x = x + self.dropout(self.cross_attention(grouped, memory).reshape(x.shape))
+        y, routing = self.norm_network(x), None
+        if isinstance(self.network, TokenExperts):
+            y, routing = self.network(y, real)
+        else:
+            y = self.network(y)
+        return x + self.dropout(y), routing
+
+
+class RopeDecoder(nn.Module):
+    """Caption tokens and an image to logits over the vocabulary, from left to right.
+
+    Args:
+        vocab_size: V; input embedding and output matrix are one.
+        d_model: D, the width of the image tokens too.
+        n_layers, n_heads: layers, and heads of both attentions; a head's width is even, since positions turn pairs.
+        d_hidden: width inside the feed-forward network, or inside one expert.
+        n_experts, top_k, n_shared, balancing: see `TokenExperts`; n_experts 0 is one dense network.
+        max_length: most caption tokens, begin and end marks not counted.
+        dropout: of each residual branch, in training only.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        d_model: int = 256,
+        n_layers: int = 4,
+        n_heads: int = 4,
+        d_hidden: int = 1024,
+        n_experts: int = 0,
+        top_k: int = 2,
+        n_shared: int = 1,
+        balancing: str = "loss",
+        max_length: int = 24,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if d_model % (2 * n_heads):
+            raise ValueError(f"d_model is {d_model}; allowed: multiples of {2 * n_heads}, twice the heads")
+        self.d_model = d_model
+        self.d_head = d_model // n_heads
+        self.max_length = max_length
+        self.embedding = nn.Embedding(vocab_size, d_model)
+        self.dropout = nn.Dropout(dropout)
+        self.layers = nn.ModuleList(
+            RopeLayer(d_model, n_heads, d_hidden, n_experts, top_k, n_shared, balancing, dropout)
+            for _ in range(n_layers)
+        )
+        self.norm = nn.LayerNorm(d_model)
+        self.bias = nn.Parameter(torch.zeros(vocab_size))
+        nn.init.normal_(self.embedding.weight, std=0.02)
+
+    def prepare(self, image: ImageTokens) -> RopeState:
+        """image (tokens (B, N, D), pooled (B, D)) -> the state that every later call reads."""
+        layers = cast(Iterable[RopeLayer], self.layers)
+        return RopeState([layer.cross_attention.prepare(image.tokens) for layer in layers], [])
+
+    def logits(
+        self,
+        token_ids: Tensor,
+        image_state: RopeState,
+        *,
+        causal: bool = True,
+        lengths: Tensor | None = None,
+        cache: KeyValueCache | None = None,
+    ) -> Tensor:
+        """token_ids (R, T), the first of a row the begin mark -> logits (R, T, V), of which row t predicts token t+1.
+
+        Args:
+            causal: True; there is no other reading.
+            lengths: (R,) how many of a row's tokens are no padding; None for all. Padding, at the end of a row,
+                changes nothing but the statistics of routing, and those only where this is not told.
+            cache: for stepping: holds the past, `token_ids` are then the new tokens only.
+        """
+        return self.project(self.hidden(token_ids, image_state, causal=causal, lengths=lengths, cache=cache))
+
+    def project(self, hidden: Tensor) -> Tensor:
+        """Hidden (..., D) -> logits (..., V)."""
+        return hidden @ self.embedding.weight.t() + self.bias
+
+    def hidden(
+        self,
+        token_ids: Tensor,
+        image_state: RopeState,
+        *,
+        causal: bool = True,
+        lengths: Tensor | None = None,
+        cache: KeyValueCache | None = None,
+    ) -> Tensor:
+        """As `logits`, before the output matrix: (R, T, D)."""
+        if not causal:
+            raise ValueError("the RoPE decoder reads from left to right only; the parallel reading is MoEDecoder's")
+        length, device = token_ids.shape[1], token_ids.device
+        positions = rotation(cache.length if cache is not None else 0, length, self.d_head, device)
+        real = None if lengths is None else torch.arange(length, device=device) < lengths[:, None]
+        x = self.dropout(self.embedding(token_ids) * self.d_model**0.5)
+        for index, layer in enumerate(self.layers):
+            x, routing = layer(x, image_state.memories[index], positions, real, cache, index)
+            if routing is not None and self.training and torch.is_grad_enabled():
+                image_state.routings.append(routing)
+        return self.norm(x)

@@ -1,0 +1,95 @@
+"""Where a model looks while it says each word: its attention to the image tokens, as numbers and as a picture.
+
+Letters: N image tokens, T caption tokens, W words.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from fastcap.layers import ImageTokens
+from fastcap.losses.language import read_causally
+from fastcap.model import CaptionModel
+
+__all__ = ["attention_maps", "draw_attention", "words_of"]
+
+COLUMNS = 5  # of panels in a row
+
+
+@torch.no_grad()
+def attention_maps(model: CaptionModel, image: ImageTokens, token_ids: Sequence[int]) -> Tensor:
+    """How much the causal reading looks at each of the N tokens of one image, (1, N, D), when it predicts each of T
+    caption tokens: (T, N), rows sum to 1, the mean over layers and heads.
+
+    What linear attention reads out of its memory is a weighted mean of the image tokens as well; these are its weights.
+    """
+    found: list[Tensor] = []
+    handles = [
+        layer.cross_attention.register_forward_pre_hook(
+            lambda attention, inputs: found.append(attention.weights(inputs[0], image.tokens))
+        )
+        for layer in model.decoder.layers
+    ]
+    try:
+        read_causally(model.decoder, model.decoder.prepare(image), torch.tensor([list(token_ids)]))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return torch.stack(found).mean(dim=(0, 2))[0, :-1]  # (layers, 1, H, T + 1, N); the last predicts the end
+
+
+def words_of(tokenizer: Tokenizer, token_ids: Sequence[int]) -> list[tuple[str, list[int]]]:
+    """The words of a caption, each with the places of its tokens; a token that begins with a space begins a word."""
+    words: list[tuple[str, list[int]]] = []
+    for place, token in enumerate(token_ids):
+        piece = tokenizer.decode([token], skip_special_tokens=True)
+        if piece.startswith(" ") or not words:
+            words.append((piece.strip(), [place]))
+        else:
+            text, places = words[-1]
+            words[-1] = (text + piece, [*places, place])
+    return words
+
+
+def draw_attention(
+    pixels: np.ndarray, words: Sequence[tuple[str, list[int]]], maps: np.ndarray, path: Path, title: str = ""
+) -> None:
+    """Write a PNG: the photo (H, W, 3) once as it is, then once for each of W words with the tokens' maps (T, N), N a
+    square grid, as light over it; the brightest cell of a word is always 1. Written aside and renamed."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    side = int(maps.shape[1] ** 0.5)
+    height, width = pixels.shape[:2]
+    rows = -(-(len(words) + 1) // COLUMNS)
+    figure, axes = plt.subplots(rows, COLUMNS, figsize=(2.2 * COLUMNS, 2.5 * rows), squeeze=False)
+    panels: list[tuple[str, Any]] = [(title, None), *((text, maps[places].mean(axis=0)) for text, places in words)]
+    for axis, (text, weights) in zip(axes.flat, panels, strict=False):
+        axis.set_title(text, fontsize=10)
+        axis.imshow(pixels)
+        if weights is not None:
+            grid = weights.reshape(side, side) / weights.max()
+            axis.imshow(grid, extent=(0, width, height, 0), alpha=0.6, cmap="inferno", interpolation="bilinear")
+    for axis in axes.flat:
+        axis.set_axis_off()
+    figure.tight_layout()
+    handle, aside = tempfile.mkstemp(dir=path.parent, suffix=".png")
+    os.close(handle)
+    try:
+        figure.savefig(aside, dpi=100)
+        os.chmod(aside, 0o644)
+        os.replace(aside, path)
+    finally:
+        plt.close(figure)
+        Path(aside).unlink(missing_ok=True)
