@@ -29,7 +29,9 @@ def model(tiny_config: ModelConfig) -> CaptionModel:
     torch.manual_seed(0)
     torch.set_num_threads(1)
     decoder = dataclasses.replace(tiny_config.decoder, d_hidden=96)
-    model = CaptionModel(dataclasses.replace(tiny_config, d_model=64, decoder=decoder)).eval()
+    ranked = dataclasses.replace(tiny_config.generation, alignment_weight=2.0)
+    config = dataclasses.replace(tiny_config, d_model=64, decoder=decoder, generation=ranked)
+    model = CaptionModel(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.05 * torch.randn_like(parameter)

@@ -94,7 +94,7 @@ def test_the_loop_runs_as_often_as_asked(model, exported, pictures, tmp_path, pa
     lengths, log_p = model.length_predictor.choose(image.pooled, torch.tensor([2, 12]), torch.tensor([2]))
     state = model.decoder.prepare(image)
     refined = model.refiner(model.decoder, state, lengths.reshape(-1), int(lengths.max()), passes=passes)
-    expected = model.rank(state, refined, lengths, log_p)
+    expected = model.rank(state, refined, lengths, log_p, model.alignment.embed_image(image))
     assert np.array_equal(found["token_ids"], expected.token_ids.numpy())
 
 

@@ -19,12 +19,20 @@ VERBS = {
     "score": ("fastcap.cli.score", "say how well texts fit a picture"),
     "models": ("fastcap.cli.models", "list the bundled models with their measured quality and speed"),
     "serve": ("fastcap.cli.serve", "answer over HTTP: pictures in, captions out"),
+    "demo": ("fastcap.cli.demo", "caption on a web page that runs on this machine alone"),
+    "gradio": ("fastcap.cli.gradio", "caption on a Gradio page"),
     "train": ("fastcap.cli.train", "train a model from a YAML recipe"),
     "evaluate": ("fastcap.cli.evaluate", "measure a model's captions on a data set"),
+    "explain": ("fastcap.cli.explain", "draw where a model looks while it says each word"),
     "export": ("fastcap.cli.export", "turn a checkpoint into a model directory"),
+    "checkpoint": ("fastcap.cli.checkpoint", "turn a model directory back into a checkpoint, to train on"),
     "bench": ("fastcap.cli.bench", "measure speed, memory and size"),
 }
-_EXTRAS = {"train": "train", "evaluate": "eval", "export": "export", "bench": "bench", "serve": "serve"}
+_EXTRAS = {verb: verb for verb in ("train", "export", "bench", "serve", "gradio")} | {
+    "evaluate": "eval",
+    "explain": "train",
+    "checkpoint": "export",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fastcap.config import ModelConfig
     from fastcap.data.readers import Example
     from fastcap.evaluation.evaluate import Evaluation
+    from fastcap.model import CaptionModel
 
 __all__ = ["add_arguments", "run"]
 
@@ -74,6 +75,10 @@ def run(args: argparse.Namespace) -> int:
         args.usage_error("--precision is fp32; allowed with --target-size or --bits: int8")
     console = Console(stderr=True)
     model, tokenizer = load_checkpoint(args.model)
+    if not model.config.parallel:
+        raise ConfigError(
+            f"{args.model} has a {model.config.decoder.kind} decoder; allowed: moe, whose captions one graph can make"
+        )
     layers = quantised_layers(model)
     try:
         bits = read_bits(args.bits, layers) if args.bits else {}
@@ -120,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
             evaluation = gated(
                 args, fp32, chosen, pictures, feeds, tokenizer, model.config, examples, reference, console
             )
-        write(args, chosen, tokenizer, model.config, examples, evaluation, reference)
+        write(args, chosen, tokenizer, model, examples, evaluation, reference)
     print(args.out)
     return 0
 
@@ -256,7 +261,7 @@ def write(
     args: argparse.Namespace,
     graph: Path,
     tokenizer: Tokenizer,
-    config: ModelConfig,
+    model: CaptionModel,
     examples: list[Example],
     evaluation: Evaluation,
     reference: Evaluation,
@@ -264,6 +269,7 @@ def write(
     """Write the model directory with what was measured."""
     from fastcap.evaluation.calibration import fit_calibration
     from fastcap.export.bundle import write_bundle
+    from fastcap.export.weights import unheld
 
     metrics = {name: round(evaluation.metrics[name], 2) for name in ("cider", "bleu_4", "meteor", "rouge_l")}
     confidences, supports = evaluation.calibration()
@@ -289,11 +295,12 @@ def write(
         args.out,
         graph.parent,
         tokenizer,
-        config,
+        model.config,
         name=args.name or args.out.resolve().name,
         description=args.description,
         calibration=calibration,
         alignment=alignment,
         quality=quality,
         speed=speed,
+        unheld=unheld(model, graph.parent),
     )

@@ -36,7 +36,7 @@ __all__ = [
 
 SENSITIVITY_IMAGES = 64  # of those that calibrate
 UNITS = {"": 1, "kb": 10**3, "mb": 10**6}
-MANIFEST = 2**11  # bytes, at most, of the figures that a manifest gets once they are measured
+MANIFEST = 2**12  # bytes, at most, of what a manifest gets once the model is measured
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,18 @@ from tokenizers import Tokenizer
 from fastcap.config import ModelConfig
 from fastcap.tokens import BOS, EOS, MASK, PAD, UNK
 
-__all__ = ["write_bundle"]
+__all__ = ["named_lengths", "write_bundle"]
 
 SHORT, LONG = 9, 13  # tokens: at most this many is short, at least this many is long
+
+
+def named_lengths(low: int, high: int) -> dict[str, tuple[int, int]]:
+    """What "short", "normal" and "long" mean in tokens, for captions of `low` to `high` of them."""
+    return {
+        "short": (low, max(low, min(SHORT, high))),
+        "normal": (low, high),
+        "long": (min(LONG, high), high),
+    }
 
 
 def write_bundle(
@@ -32,6 +42,7 @@ def write_bundle(
     alignment: tuple[float, float] = (1.0, 0.0),
     quality: Mapping[str, Any],
     speed: Mapping[str, Any],
+    unheld: Mapping[str, Sequence[float]] | None = None,
 ) -> None:
     """Write the graphs, `tokenizer.json` and their manifest `model.json`, aside and then renamed.
 
@@ -40,6 +51,8 @@ def write_bundle(
         calibration: scale and offset (`fastcap.evaluation.calibration.fit_calibration`); the default changes nothing.
         alignment: scale and offset (`fastcap.evaluation.calibration.fit_alignment`), noted if there is a `text.onnx`.
         quality, speed: measured figures, each with what is needed to measure them again.
+        unheld: parameters that the graphs do not hold (`fastcap.export.weights.unheld`); without them, the directory
+            cannot be turned back into a checkpoint.
     """
     aside = directory.with_name(f".{directory.name}.writing")
     shutil.rmtree(aside, ignore_errors=True)
@@ -78,14 +91,12 @@ def write_bundle(
             "max_length": high,
             "max_candidates": 8,
             "default_candidates": config.generation.candidates,
-            "lengths": {
-                "short": [low, max(low, min(SHORT, high))],
-                "normal": [low, high],
-                "long": [min(LONG, high), high],
-            },
+            "lengths": named_lengths(low, high),
         },
         "calibration": {"scale": calibration[0], "offset": calibration[1]},
         **({"alignment": {"scale": alignment[0], "offset": alignment[1]}} if "text.onnx" in files else {}),
+        "architecture": dataclasses.asdict(config),
+        **({"unheld": dict(unheld)} if unheld is not None else {}),
         "files": files,
         "quality": dict(quality),
         "speed": dict(speed),

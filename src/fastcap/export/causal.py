@@ -21,6 +21,7 @@ from onnx.external_data_helper import set_external_data
 
 from fastcap.errors import FastcapError
 from fastcap.export.graph import STEP, STEPPED, Parts, as_model, hoist, merge_equal, rename, shorten_names
+from fastcap.export.weights import note_weights
 from fastcap.generation.autoregressive import Stepper, beam_search
 from fastcap.model import CaptionModel, TorchStepper
 from fastcap.runtime.stepper import OnnxStepper
@@ -70,13 +71,16 @@ def assemble_causal(parts: Parts, whole: Path) -> None:
 def assemble_text(parts: Parts, whole: Path) -> None:
     """Write `text.onnx` beside the whole graph that `assemble` made of the same parts: token ids (1, T) of a text to a
     unit vector (1, A). The table of words is read out of the file of the whole graph."""
-    write_beside(whole, "text.onnx", onnx.load(str(parts.text)))
+    write_beside(whole, "text.onnx", onnx.load(str(parts.text)), noted=True)
 
 
-def write_beside(whole: Path, name: str, part: onnx.ModelProto) -> None:
-    """Write a graph that reads its weights out of another one's file."""
+def write_beside(whole: Path, name: str, part: onnx.ModelProto, noted: bool = False) -> None:
+    """Write a graph that reads its weights out of another one's file; `noted`: with what `note_weights` notes, for the
+    parameters that the other one lacks."""
     model = as_model(part.graph, part)
-    shorten_names(model)
+    renamed = shorten_names(model)
+    if noted:
+        note_weights(model, renamed)
     onnx.checker.check_model(model)
     share_file(model, whole)
     onnx.save(model, str(whole.with_name(name)))

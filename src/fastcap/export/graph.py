@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from fastcap.decoder.attention import Memory, RankAugmentedLinearAttention
 from fastcap.decoder.moe_decoder import DecoderLayer, ImageState, Routing
 from fastcap.errors import FastcapError
+from fastcap.export.weights import note_weights
 from fastcap.generation.packed import Layout, Packed, PackedDecoder
 from fastcap.model import CaptionModel, Captions
 from fastcap.tokens import MASK
@@ -41,9 +42,9 @@ IMAGE_VECTORS = "image_vectors"  # beside them, for `text.onnx`
 TEXT_IDS, TEXT_VECTORS = "text_ids", "text_vectors"
 CARRIED = ("token_ids", "probabilities", "scores", "masked")  # from one pass to the next
 LAYOUT = ("rows_lengths", "rows_row", "rows_step")
-RANKED = ("kept_token_ids", "kept_probabilities", "kept_scores", "log_p")
+RANKED = ("kept_token_ids", "kept_probabilities", "kept_scores", "log_p", IMAGE_VECTORS)
 STEP, STEPPED = ("token_ids", "parents", "cache"), ("log_p", "new_cache")
-VARIABLE: dict[str, tuple[int, ...]] = dict.fromkeys((*LAYOUT, *CARRIED, *RANKED, "parents"), (0,))  # no fixed size
+VARIABLE: dict[str, tuple[int, ...]] = dict.fromkeys((*LAYOUT, *CARRIED, *RANKED[:4], "parents"), (0,))  # no fixed size
 VARIABLE |= {"cache": (2, 3), TEXT_IDS: (1,)}
 OPSET = 17
 DOMAINS = ("", "com.microsoft")
@@ -135,6 +136,7 @@ class Rank(nn.Module):
         probabilities: Tensor,
         scores: Tensor,
         log_p: Tensor,
+        vectors: Tensor,
         lengths: Tensor,
         row: Tensor,
         step: Tensor,
@@ -145,10 +147,14 @@ class Rank(nn.Module):
         if generation.causal_weight:
             causal = self.packed.causal_scores(image_state, layout, token_ids)
             scores = (scores + generation.causal_weight * causal) / (1 + generation.causal_weight)
-        ranked = self.packed.unpack(layout, Packed(token_ids, probabilities, scores))
-        order = (scores + generation.length_weight * log_p).argsort(dim=0, descending=True)
-        found, found_probabilities = (part[order][None] for part in ranked)
-        return Captions(found, lengths[order][None], scores[order].exp()[None], found_probabilities)
+        captions, each = self.packed.unpack(layout, Packed(token_ids, probabilities, scores))
+        fit = scores + generation.length_weight * log_p
+        if generation.alignment_weight:
+            texts = self.model.embed_text(captions, lengths)
+            fit = fit + generation.alignment_weight * (texts @ vectors[0])
+        order = fit.argsort(dim=0, descending=True)
+        found = (captions, lengths, scores.exp(), each)
+        return Captions(*(part[order][None] for part in found))
 
 
 class Step(nn.Module):
@@ -201,7 +207,7 @@ def export_parts(model: CaptionModel, folder: Path) -> Parts:
     encode = Encode(model)
     asked = (images, limits, torch.tensor([3]), torch.zeros(model.config.vocab_size))
     with torch.no_grad():
-        log_p, _, *begun = encode(*asked)
+        log_p, vectors, *begun = encode(*asked)
     layout, carried, state_values = begun[:3], begun[3 : 3 + len(CARRIED)], begun[3 + len(CARRIED) :]
     bias, *state_values = state_values
     state = [f"state{i}" for i in range(len(state_values))]
@@ -215,7 +221,8 @@ def export_parts(model: CaptionModel, folder: Path) -> Parts:
     inputs = (torch.tensor(1), *carried, *layout, bias, *state_values)
     outputs = tuple(f"new_{name}" for name in CARRIED)
     trace(Refine(model), inputs, parts.refine, ("index", *CARRIED, *LAYOUT, "bias", *state), outputs)
-    trace(Rank(model), (*carried[:3], log_p, *layout, *state_values), parts.rank, (*RANKED, *LAYOUT, *state), OUTPUTS)
+    given = (*carried[:3], log_p, vectors)
+    trace(Rank(model), (*given, *layout, *state_values), parts.rank, (*RANKED, *LAYOUT, *state), OUTPUTS)
     decoder = model.config.decoder
     rows = torch.arange(2)
     cache = torch.zeros(2 * decoder.n_layers, decoder.n_heads, 2, 3, model.config.d_model // decoder.n_heads)
@@ -251,18 +258,19 @@ def trace(
 
 def name_weights(graph: onnx.GraphProto, module: nn.Module) -> None:
     """Give the weights of a traced graph the names of their parameters: tracing takes them from those that it turns
-    round or joins. Joined ones are called `a+b`, b without the prefix that all share."""
-    values = {name: value.detach().numpy() for name, value in module.named_parameters() if value.ndim > 1}
+    round, reshapes or joins. Joined ones are called `a+b`, b without the prefix that all share."""
+    values = {name: value.detach().numpy() for name, value in module.named_parameters()}
     for name, part in module.named_modules():
         if isinstance(part, RankAugmentedLinearAttention):  # as `PackedDecoder.look` joins them
-            query, gate = f"{name}.query.weight", f"{name}.gate.weight"
-            values[f"{query}+{gate.removeprefix('model.')}"] = np.concatenate([values[query], values[gate]])
-    known = {(version.shape, version.tobytes()): name for name, value in values.items() for version in (value, value.T)}
+            for kind in ("weight", "bias"):
+                query, gate = f"{name}.query.{kind}", f"{name}.gate.{kind}"
+                values[f"{query}+{gate.removeprefix('model.')}"] = np.concatenate([values[query], values[gate]])
+    known = {version.tobytes(): name for name, value in values.items() for version in (value.T, value)}
     held = {tensor.name for tensor in graph.initializer} | {name for node in graph.node for name in node.output}
     found = {}
     for tensor in graph.initializer:
-        name = known.get((tuple(tensor.dims), numpy_helper.to_array(tensor).tobytes()))
-        if name is not None and name not in held:
+        name = known.get(numpy_helper.to_array(tensor).tobytes())
+        if name is not None and name not in held and tensor.name not in values:
             found[tensor.name] = name
             held.add(name)
     rename(graph, found)
@@ -303,7 +311,11 @@ def assemble(parts: Parts, passes: int, path: Path) -> None:
         [*(f"k/{name}" for name in RANKED[:3]), "masked_last"],
         body=body,
     )
-    rename(rank.graph, {"k/log_p": "e/log_p"} | {f"k/{name}": f"r/{name}" for name in constant})
+    rename(
+        rank.graph,
+        {f"k/{name}": f"e/{name}" for name in ("log_p", IMAGE_VECTORS)}
+        | {f"k/{name}": f"r/{name}" for name in constant},
+    )
     public = {f"e/{name}": name for name in (*INPUTS, IMAGE_VECTORS)} | {f"k/{name}": name for name in OUTPUTS}
     vectors = next(value for value in encode.graph.output if value.name == f"e/{IMAGE_VECTORS}")
     outputs = [*rank.graph.output, vectors]
@@ -317,7 +329,7 @@ def assemble(parts: Parts, passes: int, path: Path) -> None:
     rename(graph, public)
     merge_equal(graph)
     model = as_model(graph, encode, refine, rank)
-    shorten_names(model)
+    note_weights(model, shorten_names(model))
     onnx.checker.check_model(model)
     onnx.save(model, str(path))
 
@@ -406,8 +418,9 @@ def rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
         value.name = names.get(value.name, value.name)
 
 
-def shorten_names(model: onnx.ModelProto) -> None:
-    """Number the inner tensors and drop what only people read: names are a tenth of such a small file."""
+def shorten_names(model: onnx.ModelProto) -> dict[str, str]:
+    """Number the inner tensors and drop what only people read: names are a tenth of such a small file. Returns the new
+    names by the old ones."""
     public = {value.name for value in [*model.graph.input, *model.graph.output]} | {""}
     short: dict[str, str] = {}
 
@@ -425,7 +438,9 @@ def shorten_names(model: onnx.ModelProto) -> None:
                     collect(attribute.g)
 
     collect(model.graph)
-    rename(model.graph, {name: new for name, new in short.items() if name not in public})
+    renamed = {name: name if name in public else new for name, new in short.items()}
+    rename(model.graph, renamed)
+    return renamed
 
 
 def fold_padding(model: onnx.ModelProto) -> None:

@@ -402,37 +402,42 @@ def share_embedding(graph: onnx.GraphProto, bits: Mapping[str, int]) -> None:
     without an output matrix gets the table that one with it has.
     """
     tables = {tensor.name: tensor for tensor in graph.initializer}
+    looked_up = [
+        node for node in graph.node if node.op_type == "Gather" and is_large(tables.get(node.input[0]), rank=2)
+    ]
+    if not looked_up:
+        return
+    weight = tables[looked_up[0].input[0]]
+    shape = tuple(reversed(weight.dims))
+    matrix = next((t for t in tables.values() if t.data_type == TensorProto.INT8 and tuple(t.dims) == shape), None)
+    table, scale = f"{weight.name}_table", f"{weight.name}_scale"
     added: list[onnx.TensorProto] = []
+    if matrix is not None:
+        scale, values = matrix.name.removesuffix("_int8") + "_scale", numpy_helper.to_array(matrix)
+    elif (chosen := bits.get(weight.name, 8)) != 16:
+        values, scales = to_integers(numpy_helper.to_array(weight).T, (0,), largest_integer("table", chosen))
+        added.append(numpy_helper.from_array(scales[0], scale))
+    else:
+        return
+    added.append(numpy_helper.from_array(np.ascontiguousarray(values.T), table))
     replaced: dict[str, list[onnx.NodeProto]] = {}
-    for node in graph.node:
-        weight = tables.get(node.input[0]) if node.op_type == "Gather" else None
-        if weight is None or not is_large(weight, rank=2):
+    for node in looked_up:
+        if node.input[0] != weight.name:
             continue
-        shape = tuple(reversed(weight.dims))
-        matrix = next((t for t in tables.values() if t.data_type == TensorProto.INT8 and tuple(t.dims) == shape), None)
-        table, scale, out = f"{weight.name}_table", f"{weight.name}_scale", node.output[0]
-        if matrix is not None:
-            scale, values = matrix.name.removesuffix("_int8") + "_scale", numpy_helper.to_array(matrix)
-        elif (chosen := bits.get(weight.name, 8)) != 16:
-            values, scales = to_integers(numpy_helper.to_array(weight).T, (0,), largest_integer("table", chosen))
-            added.append(numpy_helper.from_array(scales[0], scale))
-        else:
-            continue
-        added.append(numpy_helper.from_array(np.ascontiguousarray(values.T), table))
+        out = node.output[0]
         replaced[out] = [
-            helper.make_node("Gather", [table, node.input[1]], [f"{out}_int8"], axis=0),  # (N, D)
+            helper.make_node("Gather", [table, node.input[1]], [f"{out}_int8"], axis=0),  # (..., D)
             helper.make_node("Cast", [f"{out}_int8"], [f"{out}_float"], to=TensorProto.FLOAT),
             helper.make_node("Gather", [scale, node.input[1]], [f"{out}_scale"], axis=0),
             helper.make_node("Unsqueeze", [f"{out}_scale", LAST_AXIS], [f"{out}_scales"]),
             helper.make_node("Mul", [f"{out}_float", f"{out}_scales"], [out]),
         ]
-        for user in graph.node:
-            if matrix is not None and matrix.name in user.input:
-                turned = f"{matrix.name}_turned"
-                changed = onnx.NodeProto()
-                changed.CopyFrom(user)
-                changed.input[:] = [turned if name == matrix.name else name for name in user.input]
-                replaced[user.output[0]] = [helper.make_node("Transpose", [table], [turned], perm=[1, 0]), changed]
-        break
+    for user in graph.node:
+        if matrix is not None and matrix.name in user.input:
+            turned = f"{matrix.name}_turned"
+            changed = onnx.NodeProto()
+            changed.CopyFrom(user)
+            changed.input[:] = [turned if name == matrix.name else name for name in user.input]
+            replaced[user.output[0]] = [helper.make_node("Transpose", [table], [turned], perm=[1, 0]), changed]
     added.append(numpy_helper.from_array(np.array([-1]), LAST_AXIS))
     rewrite(graph, replaced, added)

@@ -170,6 +170,7 @@ class Bundle:
             quality=fields.table("quality"),
             speed=fields.table("speed"),
         )
+        fields.table("architecture"), fields.table("unheld")  # what `fastcap checkpoint` needs, and nobody here
         fields.done()
         if (bundle.alignment is None) != (_TEXT_FILE not in bundle.files):
             fields.fail("alignment", fields.values.get("alignment"), f"both it and the file {_TEXT_FILE}, or neither")
