@@ -31,7 +31,7 @@ from fastcap.export.graph import assemble, export_parts, open_graph
 from fastcap.generation.autoregressive import beam_search
 from fastcap.model import CaptionModel
 from fastcap.quantization.post_training import quantize_products
-from fastcap.runtime.bundle import Bundle, find_model
+from fastcap.runtime.bundle import DECODES, Bundle, find_model
 from fastcap.runtime.stepper import OnnxStepper
 from fastcap.tokens import BOS, EOS, MASK, PAD, UNK
 
@@ -142,8 +142,8 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     bundle = Bundle.open(find_model(args.model))
-    if not bundle.causal:
-        raise FastcapError(f"model {bundle.name!r} has no encode.onnx and step.onnx: export it anew")
+    if bundle.decodes != DECODES:
+        raise FastcapError(f"model {bundle.name!r} decodes {', '.join(bundle.decodes)}; needed: {', '.join(DECODES)}")
     shipped = strategies(bundle.folder, bundle.preprocessing.width, bundle.vocabulary.size)
     rows = []
     for width in WIDTHS:

@@ -25,6 +25,7 @@ from fastcap.cli.quantise import (
     assembled_graph,
     directory_size,
     exported_layers,
+    own_captions,
     parse_size,
     quantised_graph,
     size_at_8_bits,
@@ -59,7 +60,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         parts = export_parts(model, Path(folder))
         layers = exported_layers(parts, model)
-        captions = [example.captions[0] for example in calibrating[: args.sensitivity]]
+        captions = own_captions(model, tokenizer, pictures[: args.sensitivity])
         batches = batches_of(pictures[: args.sensitivity], captions, tokenizer, model.config.max_length)
         sensitivity = measure_sensitivity(model, layers, batches)
         options = options_of(layers, sensitivity)

@@ -86,15 +86,6 @@ class EagerCaptioner(Captioner):
         self._threads = threads
         self._no_penalties = np.zeros(config.vocab_size, np.float32)
 
-    def _plan(
-        self, length: str | int, candidates: int, neutral: bool = False, decode: str = "parallel", beams: int = 3
-    ) -> _Plan:
-        if decode == "parallel" and not self.model.config.parallel:
-            raise ConfigError(
-                f"decode is 'parallel'; model {self.bundle.name!r} writes from left to right: allowed are greedy, beam"
-            )
-        return super()._plan(length, candidates, neutral, decode, beams)
-
     @torch.no_grad()
     def _refined(self, picture: np.ndarray, plan: _Plan) -> list[_Decoded]:
         penalties = self._neutral_penalties if plan.neutral else self._no_penalties

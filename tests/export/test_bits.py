@@ -58,9 +58,10 @@ def test_more_room_is_never_worse_and_8_bits_are_matched_where_they_fit(options,
     assert total(options, choose_bits(options, plain.size)).loss <= plain.loss + 1e-12
 
 
-def test_of_equal_losses_the_smallest_is_chosen():
+def test_of_equal_losses_the_one_with_the_most_bytes_that_fits_is_chosen():
     options = {"a": {4: Option(100, 0.0), 8: Option(200, 0.0)}, "b": {8: Option(300, 0.5), 16: Option(600, 0.1)}}
-    assert choose_bits(options, 10_000) == {"a": 4, "b": 16}
+    assert choose_bits(options, 10_000) == {"a": 8, "b": 16}
+    assert choose_bits(options, 740) == {"a": 4, "b": 16}
 
 
 def test_a_budget_below_the_smallest_is_an_error_that_names_it():

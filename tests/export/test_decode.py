@@ -16,7 +16,8 @@ from fastcap.errors import ConfigError, ModelFileError
 from fastcap.export.bundle import write_bundle
 from fastcap.generation.autoregressive import beam_search
 from fastcap.model import TorchStepper
-from fastcap.runtime.captioner import DECODES, Captioner
+from fastcap.runtime.bundle import DECODES
+from fastcap.runtime.captioner import Captioner
 from fastcap.runtime.text import word_count
 
 

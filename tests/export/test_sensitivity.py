@@ -15,7 +15,6 @@ from rich.console import Console
 
 from fastcap.cli.export import graph_feeds
 from fastcap.cli.quantise import bits_under_size, directory_size, quantised_graph
-from fastcap.data.readers import Example
 from fastcap.errors import ConfigError
 from fastcap.export.bundle import write_bundle
 from fastcap.export.graph import export_parts, open_graph
@@ -116,12 +115,11 @@ def test_a_mixed_graph_computes_what_its_rounded_weights_say(wide_model, wide, p
 def test_a_directory_takes_at_most_its_target_size(wide_model, wide, tokenizer, pictures, tmp_path):
     parts, feeds = wide
     pixels = np.concatenate([pictures, pictures[:4]])
-    examples = [Example(tmp_path / "none.jpg", (CAPTIONS[i % 3],), str(i), "test") for i in range(16)]
 
     def under(size: int) -> dict[str, int]:
         args = argparse.Namespace(target_size=size, out=tmp_path / "small")
         console = Console(quiet=True)
-        return bits_under_size(args, parts, wide_model, tokenizer, examples, pixels, feeds, console)
+        return bits_under_size(args, parts, wide_model, tokenizer, pixels, feeds, console)
 
     refused = r"--target-size is 1000 bytes; allowed: (\d+) or more, which is this model with 4 bits"
     with pytest.raises(ConfigError, match=refused) as error:

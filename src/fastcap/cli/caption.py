@@ -16,6 +16,7 @@ from fastcap.errors import ConfigError, ImageError
 from fastcap.runtime.rows import caption_row
 
 if TYPE_CHECKING:
+    from fastcap.runtime.bundle import Bundle
     from fastcap.runtime.captioner import Caption, Captioner
     from fastcap.runtime.sources import PictureReader
 
@@ -70,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     except ConfigError as error:
         args.usage_error(str(error))
     if is_bulk:
-        return bulk.run(args, items, _made_with(captioner.bundle.name, _options(args)), _options(args))
+        return bulk.run(args, items, _made_with(captioner.bundle, _options(args)), _options(args))
     show = _show_json if args.json else _show_text
     failures = 0
     with PictureReader(args.image_column) as reader, _progress(len(items)) as advance:
@@ -91,10 +92,11 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(args, name) for name in ("length", "candidates", "neutral", "decode", "beams")}
 
 
-def _made_with(model: str, options: dict[str, Any]) -> str:
+def _made_with(bundle: Bundle, options: dict[str, Any]) -> str:
     """The model, and the options that are not the usual ones."""
-    usual = {"length": "normal", "candidates": 1, "neutral": False, "decode": "parallel", "beams": 3}
-    return " ".join([model, *(f"{name}={value}" for name, value in options.items() if value != usual[name])])
+    usual = {"length": "normal", "candidates": 1, "neutral": False, "decode": bundle.decodes[0], "beams": 3}
+    changed = (f"{name}={value}" for name, value in options.items() if value not in (None, usual[name]))
+    return " ".join([bundle.name, *changed])
 
 
 def _caption(captioner: Captioner, reader: PictureReader, image: str, args: argparse.Namespace) -> Caption | ImageError:

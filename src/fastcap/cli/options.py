@@ -36,9 +36,8 @@ def add_decode(parser: argparse.ArgumentParser) -> None:
     """Declare how captions are decoded: see `fastcap.runtime.captioner.Captioner.caption`."""
     parser.add_argument(
         "--decode",
-        default="parallel",
         metavar="parallel|greedy|beam",
-        help="all words at once in a few passes, or one after another (%(default)s)",
+        help="all words at once in a few passes, or one after another (parallel; beam for a model that cannot)",
     )
     parser.add_argument(
         "--beams", type=int, default=3, metavar="N", help="hypotheses of --decode beam, 1 to 8 (%(default)s)"

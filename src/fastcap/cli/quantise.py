@@ -8,7 +8,7 @@ import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from tokenizers import Tokenizer
 
-    from fastcap.data.readers import Example
+    from fastcap.export.autoregressive import AutoregressiveParts
     from fastcap.export.graph import Parts
     from fastcap.model import CaptionModel
     from fastcap.quantization.steps import Layer
@@ -29,6 +29,8 @@ __all__ = [
     "bits_under_size",
     "directory_size",
     "exported_layers",
+    "exported_parts",
+    "own_captions",
     "parse_size",
     "quantised_graph",
     "size_at_8_bits",
@@ -64,12 +66,25 @@ def parse_size(text: str) -> int:
     return int(float(found[1]) * UNITS[found[2]])
 
 
-def assembled_graph(parts: Parts, folder: Path, model: CaptionModel) -> Path:
-    """Write `folder/model.onnx` and the graphs beside it from their parts."""
+def exported_parts(model: CaptionModel, folder: Path) -> Parts | AutoregressiveParts:
+    """Write the parts that the decoder's kind asks for as fp32 ONNX."""
+    from fastcap.export.autoregressive import export_autoregressive
+    from fastcap.export.graph import export_parts
+
+    return export_parts(model, folder) if model.config.parallel else export_autoregressive(model, folder)
+
+
+def assembled_graph(parts: Parts | AutoregressiveParts, folder: Path, model: CaptionModel) -> Path:
+    """Write the graphs of a model directory from their parts into a new folder; returns the path of that which writes
+    the captions, `model.onnx` or `step.onnx`."""
+    from fastcap.export.autoregressive import AutoregressiveParts, assemble_autoregressive
     from fastcap.export.causal import assemble_causal, assemble_text
     from fastcap.export.graph import assemble
 
     folder.mkdir()
+    if isinstance(parts, AutoregressiveParts):
+        assemble_autoregressive(parts, folder)
+        return folder / "step.onnx"
     graph = folder / "model.onnx"
     assemble(parts, model.config.generation.passes, graph)
     assemble_causal(parts, graph)
@@ -78,7 +93,7 @@ def assembled_graph(parts: Parts, folder: Path, model: CaptionModel) -> Path:
 
 
 def quantised_graph(
-    parts: Parts,
+    parts: Parts | AutoregressiveParts,
     folder: Path,
     model: CaptionModel,
     pictures: np.ndarray,
@@ -89,16 +104,15 @@ def quantised_graph(
 ) -> Path:
     """As `assembled_graph`, from quantised copies of fp32 parts; arguments as in
     `fastcap.quantization.post_training.quantize`."""
-    from fastcap.export.graph import Parts
     from fastcap.quantization.post_training import quantize
 
     with tempfile.TemporaryDirectory() as aside:
         encode, *others = (Path(shutil.copy(part, aside)) for part in vars(parts).values())
         quantize(encode, others, pictures, feeds, bits, corrected=corrected)
-        return assembled_graph(Parts(encode, *others), folder, model)
+        return assembled_graph(type(parts)(encode, *others), folder, model)
 
 
-def exported_layers(parts: Parts, model: CaptionModel) -> dict[str, Layer]:
+def exported_layers(parts: Parts | AutoregressiveParts, model: CaptionModel) -> dict[str, Layer]:
     """The quantised layers that the parts hold."""
     import onnx
 
@@ -109,7 +123,11 @@ def exported_layers(parts: Parts, model: CaptionModel) -> dict[str, Layer]:
 
 
 def size_at_8_bits(
-    parts: Parts, model: CaptionModel, tokenizer: Tokenizer, pictures: np.ndarray, feeds: dict[str, np.ndarray]
+    parts: Parts | AutoregressiveParts,
+    model: CaptionModel,
+    tokenizer: Tokenizer,
+    pictures: np.ndarray,
+    feeds: dict[str, np.ndarray],
 ) -> int:
     """Bytes of the model directory with 8 bits in every layer, which do not depend on what calibrates it."""
     from fastcap.export.bundle import write_bundle
@@ -126,12 +144,23 @@ def directory_size(directory: Path) -> int:
     return sum(path.stat().st_size for path in directory.iterdir())
 
 
+def own_captions(model: CaptionModel, tokenizer: Tokenizer, pictures: np.ndarray) -> list[str]:
+    """What a model itself says of pictures (N, H, W, 3) uint8. Rounding can only take it away from that, while it may
+    seem to bring a model that is surer than people are nearer to people's captions."""
+    import torch
+
+    from fastcap.data.tokenizer import decode
+
+    with torch.no_grad():
+        found = [model.search(model.encode(torch.from_numpy(each[None])), beams=1)[0] for each in pictures]
+    return [decode(tokenizer, best.token_ids) for best, *_ in found]
+
+
 def bits_under_size(
     args: argparse.Namespace,
-    parts: Parts,
+    parts: Parts | AutoregressiveParts,
     model: CaptionModel,
     tokenizer: Tokenizer,
-    examples: Sequence[Example],
     pictures: np.ndarray,
     feeds: dict[str, np.ndarray],
     console: Any,
@@ -140,7 +169,7 @@ def bits_under_size(
     `args.target_size`, and write plan and report beside it.
 
     Args:
-        examples, pictures: pictures (N, H, W, 3) uint8, N 16 or more, with their captions.
+        pictures: (N, H, W, 3) uint8, N 16 or more.
 
     Raises:
         ConfigError: a target that is too small; the message names the smallest.
@@ -159,7 +188,7 @@ def bits_under_size(
             f"--target-size is {args.target_size} bytes; allowed: {smallest} or more, which is this model with 4 bits "
             "wherever they save space"
         )
-    captions = [example.captions[0] for example in examples[:SENSITIVITY_IMAGES]]
+    captions = own_captions(model, tokenizer, pictures[:SENSITIVITY_IMAGES])
     batches = batches_of(pictures[:SENSITIVITY_IMAGES], captions, tokenizer, model.config.max_length)
     bar = iter(track(range(len(layers)), "measuring the sensitivity of layers", console=console))
     sensitivity = measure_sensitivity(model, layers, batches, on_layer=lambda: next(bar))

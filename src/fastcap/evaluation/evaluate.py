@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Evaluation", "EvaluationRow", "evaluate_model"]
 
-WEIGHTS = ("model.onnx", "model.safetensors")  # of a model directory, of a checkpoint directory
+WEIGHTS = (("model.onnx",), ("encode.onnx", "step.onnx"), ("model.safetensors",))  # of the kinds of directories
 WARM_UP = 3  # captions before the clock counts: the first ones pay for memory that the others reuse
 
 
@@ -96,7 +96,7 @@ def evaluate_model(
     length: str | int = "normal",
     candidates: int = 1,
     neutral: bool = False,
-    decode: str = "parallel",
+    decode: str | None = None,
     beams: int = 3,
     facts: Mapping[str, Any] | None = None,
     on_caption: Callable[[], object] = lambda: None,
@@ -148,6 +148,8 @@ def evaluate_model(
         for key, example, written, caption in zip(keys, examples, references, captions, strict=True)
     )
     bundle = captioner.bundle
+    decode = decode or bundle.decodes[0]
+    weights = next(names for names in WEIGHTS if set(names) <= bundle.files.keys())
     found = {
         "date": now(),
         "commit": git_commit(),
@@ -155,7 +157,7 @@ def evaluate_model(
         "model": {
             "name": bundle.name,
             "bytes": bundle.bytes,
-            "sha256": _sha256(bundle.folder / next(name for name in WEIGHTS if name in bundle.files)),
+            "sha256": _sha256(*(bundle.folder / name for name in weights)),
         },
         "length": length,
         "candidates": candidates,
@@ -167,9 +169,11 @@ def evaluate_model(
     return Evaluation(scores.metrics, rows, {**found, **(facts or {})})
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
+def _sha256(*paths: Path) -> str:
+    """Of the files, one after another."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
     return digest.hexdigest()

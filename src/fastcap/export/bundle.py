@@ -47,7 +47,7 @@ def write_bundle(
     """Write the graphs, `tokenizer.json` and their manifest `model.json`, aside and then renamed.
 
     Args:
-        graphs: folder whose ONNX files are taken: `model.onnx`, and more if the model has them.
+        graphs: folder whose ONNX files are taken: those of the model's kind, and more if it has them.
         calibration: scale and offset (`fastcap.evaluation.calibration.fit_calibration`); the default changes nothing.
         alignment: scale and offset (`fastcap.evaluation.calibration.fit_alignment`), noted if there is a `text.onnx`.
         quality, speed: measured figures, each with what is needed to measure them again.
@@ -67,7 +67,7 @@ def write_bundle(
         files[file.name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     manifest = {
         "format": 2,
-        "kind": "parallel",
+        "kind": "parallel" if config.parallel else "autoregressive",
         "name": name,
         "description": description,
         "licence": "Apache-2.0",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -26,6 +26,9 @@ from fastcap.generation.autoregressive import Stepper, beam_search
 from fastcap.model import CaptionModel, TorchStepper
 from fastcap.runtime.stepper import OnnxStepper
 from fastcap.tokens import BOS, EOS, MASK, PAD, UNK
+
+if TYPE_CHECKING:
+    from fastcap.export.autoregressive import AutoregressiveParts
 
 __all__ = ["StepAgreement", "assemble_causal", "assemble_text", "compare_steps"]
 
@@ -65,25 +68,26 @@ def assemble_causal(parts: Parts, whole: Path) -> None:
         ("encode.onnx", ["images"], [*state.values()]),
         ("step.onnx", [*STEP, *state.values()], [*STEPPED]),
     ):
-        write_beside(whole, name, joined.extract_model(inputs, outputs))
+        write_graph(whole.with_name(name), joined.extract_model(inputs, outputs), whole)
 
 
-def assemble_text(parts: Parts, whole: Path) -> None:
-    """Write `text.onnx` beside the whole graph that `assemble` made of the same parts: token ids (1, T) of a text to a
-    unit vector (1, A). The table of words is read out of the file of the whole graph."""
-    write_beside(whole, "text.onnx", onnx.load(str(parts.text)), noted=True)
+def assemble_text(parts: Parts | AutoregressiveParts, whole: Path) -> None:
+    """Write `text.onnx` beside the graph that holds the table of words and was made of the same parts: token ids (1, T)
+    of a text to a unit vector (1, A). The table is read out of that graph's file."""
+    write_graph(whole.with_name("text.onnx"), onnx.load(str(parts.text)), whole, noted=True)
 
 
-def write_beside(whole: Path, name: str, part: onnx.ModelProto, noted: bool = False) -> None:
-    """Write a graph that reads its weights out of another one's file; `noted`: with what `note_weights` notes, for the
-    parameters that the other one lacks."""
+def write_graph(path: Path, part: onnx.ModelProto, whole: Path | None = None, noted: bool = False) -> None:
+    """Write a graph, which reads its weights out of the file `whole` beside it where that holds them; `noted`: with
+    what `note_weights` notes, for the parameters that no other graph has."""
     model = as_model(part.graph, part)
     renamed = shorten_names(model)
     if noted:
         note_weights(model, renamed)
     onnx.checker.check_model(model)
-    share_file(model, whole)
-    onnx.save(model, str(whole.with_name(name)))
+    if whole is not None:
+        share_file(model, whole)
+    onnx.save(model, str(path))
 
 
 def share_file(model: onnx.ModelProto, other: Path) -> None:

@@ -227,11 +227,13 @@ def export_parts(model: CaptionModel, folder: Path) -> Parts:
     rows = torch.arange(2)
     cache = torch.zeros(2 * decoder.n_layers, decoder.n_heads, 2, 3, model.config.d_model // decoder.n_heads)
     trace(Step(model), (rows, rows, cache, *state_values), parts.step, (*STEP, *state), STEPPED)
-    trace(EmbedText(model), (torch.arange(3)[None],), parts.text, (TEXT_IDS,), (TEXT_VECTORS,))
-    graph = onnx.load(str(parts.encode))
-    fold_padding(graph)
-    onnx.save(graph, str(parts.encode))
+    export_text(model, parts.text)
     return parts
+
+
+def export_text(model: CaptionModel, path: Path) -> None:
+    """Write the part that embeds one text: token ids (1, T) -> a unit vector (1, A)."""
+    trace(EmbedText(model), (torch.arange(3)[None],), path, (TEXT_IDS,), (TEXT_VECTORS,))
 
 
 def trace(
@@ -252,6 +254,7 @@ def trace(
             dynamic_axes=axes,
         )
     graph = onnx.load(str(path))
+    fold_padding(graph)
     name_weights(graph.graph, module)
     onnx.save(graph, str(path))
 

@@ -63,7 +63,8 @@ def turns_weight(node: onnx.NodeProto) -> bool:
 def held_by(directory: Path, shapes: Mapping[str, torch.Size]) -> dict[str, np.ndarray]:
     """The parameters that the graphs of a directory hold, in float32, for those of the given names and shapes."""
     found: dict[str, np.ndarray] = {}
-    for path in (directory / "model.onnx", directory / "text.onnx"):
+    for file in ("model.onnx", "encode.onnx", "step.onnx", "text.onnx"):
+        path = directory / file
         if not path.is_file():
             continue
         model = onnx.load(str(path))
@@ -102,7 +103,13 @@ def unheld(model: CaptionModel, directory: Path) -> dict[str, list[float]]:
     others, or that only training needs."""
     state = model.state_dict()
     held = held_by(directory, {name: value.shape for name, value in state.items()})
-    return {name: value.flatten().tolist() for name, value in state.items() if name not in held}
+    known = held.keys() | unread(model.config)
+    return {name: value.flatten().tolist() for name, value in state.items() if name not in known}
+
+
+def unread(config: ModelConfig) -> set[str]:
+    """The parameters that no reading of a model depends on: only lengths are predicted from an image's summary."""
+    return set() if config.parallel else {"backbone.pool.weight", "backbone.pool.bias"}
 
 
 def restore(directory: Path) -> CaptionModel:
@@ -125,6 +132,7 @@ def restore(directory: Path) -> CaptionModel:
     try:
         found = {name: torch.from_numpy(value.copy()) for name, value in held_by(directory, shapes).items()}
         found |= {name: torch.tensor(value).reshape(shapes[name]) for name, value in rest.items()}
+        found |= {name: model.state_dict()[name] for name in unread(config)}
         model.load_state_dict(found)
     except (KeyError, RuntimeError, ValueError) as error:
         raise ModelFileError(f"{directory}: graphs and model.json disagree: {' '.join(str(error).split())}") from error

@@ -4,6 +4,8 @@ The candidates of a picture are laid end to end, N tokens in all, and an attenti
 batch or a padded dimension then, so an exported graph is two thirds smaller and faster than that of the batched
 decoder, `CaptionModel.caption`, whose answer for a batch of one this is.
 
+A decoder that reads from left to right only has a step for one picture here, too.
+
 Letters: K candidates, N tokens of all of them, T the longest, D width, H heads, W width of a head, V vocabulary.
 """
 
@@ -16,15 +18,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fastcap.decoder.attention import RankAugmentedLinearAttention, kernel
-from fastcap.layers import Expert
+from fastcap.decoder.attention import KeysValues, RankAugmentedLinearAttention, kernel
+from fastcap.decoder.rope_decoder import TokenExperts
+from fastcap.layers import Expert, rotate, rotation
 from fastcap.tokens import BOS, EOS, MASK, PAD
 
 if TYPE_CHECKING:
     from fastcap.decoder.moe_decoder import DecoderLayer, ImageState, MoEDecoder
+    from fastcap.decoder.rope_decoder import RopeDecoder, RopeLayer
     from fastcap.generation.icmr import ICMRDecoder
 
-__all__ = ["Layout", "Packed", "PackedDecoder"]
+__all__ = ["Layout", "Packed", "PackedDecoder", "PackedRopeDecoder"]
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # queries, keys and values (H, N, W) -> (H, N, W)
 HIDDEN = -1e9  # added to the score of a position that may not be seen; finite, since 0 x inf is not a number
@@ -62,6 +66,30 @@ class Packed(NamedTuple):
     scores: Tensor
 
 
+def with_self_attention(layer: DecoderLayer | RopeLayer, x: Tensor, attend: Attend) -> Tensor:
+    """x (N, D) plus what a layer's self-attention finds by `attend`."""
+    attention = layer.self_attention
+    width = attention.project_out.in_features // attention.n_heads
+    heads = attention.project_in(layer.norm_self(x)).reshape(-1, 3, attention.n_heads, width)
+    y = attend(*heads.permute(1, 2, 0, 3).unbind())
+    return x + cast(Tensor, attention.project_out(y.transpose(0, 1).reshape(-1, attention.n_heads * width)))
+
+
+def continued(cache: Tensor, parents: Tensor) -> tuple[Attend, list[Tensor]]:
+    """Self-attention of one new position of each row to its past and itself, layer by layer, and the list that it
+    fills with the keys and values of both; arguments as in `PackedDecoder.step`."""
+    past = iter(cache.index_select(2, parents))
+    grown: list[Tensor] = []
+
+    def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        keys, values = (torch.cat([next(past), new[:, :, None]], dim=2) for new in (keys, values))  # (H, R, T+1, W)
+        grown.extend([keys, values])
+        scores = queries[:, :, None] @ keys.transpose(-1, -2) * queries.shape[-1] ** -0.5
+        return (scores.softmax(dim=-1) @ values)[:, :, 0]
+
+    return attend, grown
+
+
 class PackedDecoder:
     """The readings of a `MoEDecoder`, and the passes of an `ICMRDecoder`, for one picture.
 
@@ -78,11 +106,7 @@ class PackedDecoder:
         """Embedded tokens (N, D) -> (N, D); `attend` alone knows which position may see which."""
         layers = cast("Iterable[DecoderLayer]", self.decoder.layers)
         for layer, memory, experts in zip(layers, state.memories, state.experts, strict=True):
-            attention = layer.self_attention
-            width = attention.project_out.in_features // attention.n_heads
-            heads = attention.project_in(layer.norm_self(x)).reshape(-1, 3, attention.n_heads, width)
-            y = attend(*heads.permute(1, 2, 0, 3).unbind())
-            x = x + attention.project_out(y.transpose(0, 1).reshape(-1, attention.n_heads * width))
+            x = with_self_attention(layer, x, attend)
             x = x + self.look(layer, layer.norm_cross(x), memory.buffer[0], memory.normaliser[0])
             x = x + self.ask(layer.norm_experts(x), experts)
         return cast(Tensor, self.decoder.norm(x))
@@ -202,15 +226,7 @@ class PackedDecoder:
         Returns:
             log-probabilities (R, V) of what comes next, and the cache with T + 1 tokens.
         """
-        decoder, grown = self.decoder, []
-        past = iter(cache.index_select(2, parents))
-
-        def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-            keys, values = (torch.cat([next(past), new[:, :, None]], dim=2) for new in (keys, values))  # (H, R, T+1, W)
-            grown.extend([keys, values])
-            scores = queries[:, :, None] @ keys.transpose(-1, -2) * queries.shape[-1] ** -0.5
-            return (scores.softmax(dim=-1) @ values)[:, :, 0]
-
+        decoder, (attend, grown) = self.decoder, continued(cache, parents)
         x = decoder.embedding(token_ids) * decoder.d_model**0.5 + decoder.position[cache.shape[3]] + state.context
         hidden = self.hidden(x, attend, state)
         logits = F.linear(hidden, decoder.embedding.weight, decoder.bias)
@@ -224,3 +240,49 @@ class PackedDecoder:
         inside = steps < layout.lengths[:, None]
         places = (first[:, None] + steps).masked_fill(~inside, 0)
         return packed.token_ids[places].masked_fill(~inside, PAD), packed.probabilities[places].masked_fill(~inside, 1)
+
+
+class PackedRopeDecoder:
+    """The step of a `RopeDecoder`, for one picture."""
+
+    def __init__(self, decoder: RopeDecoder) -> None:
+        self.decoder = decoder
+        self.rotation = rotation(0, decoder.max_length + 1, decoder.d_head)  # of the begin mark and every token
+
+    def step(
+        self, memories: Sequence[KeysValues], token_ids: Tensor, parents: Tensor, cache: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """As `PackedDecoder.step`, for the memories of one picture, one a layer."""
+        decoder, (attend, grown) = self.decoder, continued(cache, parents)
+        cosines, sines = self.rotation
+        here = cosines[cache.shape[3]], sines[cache.shape[3]]
+
+        def turned(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+            return attend(rotate(queries, here), rotate(keys, here), values)
+
+        x = decoder.embedding(token_ids) * decoder.d_model**0.5
+        for layer, memory in zip(cast("Iterable[RopeLayer]", decoder.layers), memories, strict=True):
+            x = with_self_attention(layer, x, turned)
+            x = x + self.look(layer, layer.norm_cross(x), memory)
+            x = x + self.think(layer, layer.norm_network(x))
+        logits = F.linear(decoder.norm(x), decoder.embedding.weight, decoder.bias)
+        return logits.log_softmax(dim=-1), torch.stack(grown)
+
+    @staticmethod
+    def look(layer: RopeLayer, x: Tensor, memory: KeysValues) -> Tensor:
+        """Attention of (R, D) to the picture's keys and values (1, H, N, W)."""
+        attention = layer.cross_attention
+        queries = attention.query(x).reshape(-1, attention.n_heads, attention.d_head).transpose(0, 1)  # (H, R, W)
+        scores = queries @ memory.keys[0].transpose(-1, -2) * attention.d_head**-0.5
+        read = (scores.softmax(dim=-1) @ memory.values[0]).transpose(0, 1)
+        return cast(Tensor, attention.project_out(read.reshape(-1, attention.n_heads * attention.d_head)))
+
+    @staticmethod
+    def think(layer: RopeLayer, x: Tensor) -> Tensor:
+        """The feed-forward network, or each row's own experts, on (R, D)."""
+        network = layer.network
+        if not isinstance(network, TokenExperts):
+            return cast(Tensor, network(x))
+        chosen, weights, _ = network.route(x)
+        y = network.routed(x[:, None], network.routed.select(chosen, weights))[:, 0]
+        return y if network.shared is None else y + network.shared(x)

@@ -44,7 +44,9 @@ def options_of(
 
 
 def choose_bits(options: Mapping[str, Mapping[int, Option]], budget: int) -> dict[str, int]:
-    """The bits of each layer whose losses add up to the least within `budget` bytes; of equals, the smallest.
+    """The bits of each layer whose losses add up to the least within `budget` bytes; of equals, the most bytes.
+
+    More bytes, since losses of next to nothing are told apart by chance alone, and the budget may be used.
 
     Exact but for sizes that are no multiples of 64 bytes, which count as the next one; and never worse than 8 bits
     everywhere, where that fits.
@@ -56,8 +58,8 @@ def choose_bits(options: Mapping[str, Mapping[int, Option]], budget: int) -> dic
     base = sum(options[name][bits[0]].size for name, bits in ordered.items())
     if budget < base:
         raise ConfigError(f"the layers may have {budget} bytes; allowed: {base} or more")
-    largest = sum(options[name][bits[-1]].size for name, bits in ordered.items())
-    units = (min(budget, largest) - base) // UNIT
+    most = sum(extra_units(options[name], bits)[-1] for name, bits in ordered.items())
+    units = min((budget - base) // UNIT, most)
     least = np.zeros(units + 1)  # loss of the layers so far within 0, 1, 2, ... units above the smallest
     best: dict[str, np.ndarray] = {}
     for name, bits in ordered.items():
@@ -65,8 +67,9 @@ def choose_bits(options: Mapping[str, Mapping[int, Option]], budget: int) -> dic
         for row, steps in enumerate(extra_units(options[name], bits)):
             if steps <= units:
                 losses[row, steps:] = least[: units + 1 - steps] + options[name][bits[row]].loss
-        best[name], least = losses.argmin(axis=0).astype(np.uint8), losses.min(axis=0)
-    place = int(least.argmin())  # the first, hence smallest, of equals
+        last = len(bits) - 1 - losses[::-1].argmin(axis=0)  # of equals
+        best[name], least = last.astype(np.uint8), losses.min(axis=0)
+    place = units - int(least[::-1].argmin())
     chosen: dict[str, int] = {}
     for name, bits in reversed(ordered.items()):
         row = int(best[name][place])

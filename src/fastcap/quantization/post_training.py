@@ -39,7 +39,7 @@ from fastcap.quantization.steps import LARGE, channel_steps, largest_integer
 __all__ = ["pack", "quantize", "quantize_convolutions", "quantize_products"]
 
 CORRECTION_IMAGES = 16
-LAST_AXIS = "last_axis"
+LAST_AXIS, MIDDLE_AXIS = "last_axis", "middle_axis"
 CONTRIB = "com.microsoft"
 EVERYWHERE_8: Mapping[str, int] = {}
 INTEGERS = ("_int8", "_table", "_quantized")  # what follows a weight's name in that of its integers
@@ -195,6 +195,8 @@ def correct_biases(
     producers = {output: node for node in model.graph.node for output in node.output}
     readers = {name: node for node in reversed(model.graph.node) for name in node.input}
     convolutions = [node for node in model.graph.node if node.op_type == "Conv" and len(node.input) == 3]
+    if not convolutions:  # a group normalisation after each, instead
+        return
     wanted = channel_means(reference, [node.output[0] for node in convolutions], images, feeds)
     for node in convolutions:
         bias, name = producers.get(node.input[2]), node.output[0]
@@ -358,7 +360,8 @@ def quantize_matrices(graph: onnx.GraphProto, bits: Mapping[str, int]) -> None:
 
 
 def quantize_experts(graph: onnx.GraphProto, bits: Mapping[str, int]) -> None:
-    """`MatMul(x, Gather(Gather(W, chosen), 0))`, or `Gemm`, for the W (E, in, out) of which a picture uses a part.
+    """`MatMul(x, Gather(Gather(W, chosen), 0))`, or `Gemm`, for the W (E, in, out) of which a picture uses a part; and
+    `MatMul(x, Gather(W, chosen))` for x (R, 1, in) whose every row uses a part of its own.
 
     Each expert and column has a scale.
     """
@@ -367,9 +370,12 @@ def quantize_experts(graph: onnx.GraphProto, bits: Mapping[str, int]) -> None:
     added: dict[str, onnx.TensorProto] = {}
     replaced: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.node:
-        first = producers.get(node.input[1]) if node.op_type in ("MatMul", "Gemm") else None
-        gather = producers.get(first.input[0]) if first is not None and first.input else None
-        if first is None or gather is None or gather.op_type != "Gather":
+        taken = producers.get(node.input[1]) if node.op_type in ("MatMul", "Gemm") else None
+        if taken is None or not taken.input:
+            continue
+        by_row = taken.op_type == "Gather" and taken.input[0] in weights
+        gather = taken if by_row else producers.get(taken.input[0])
+        if gather is None or gather.op_type != "Gather":
             continue
         if not is_large(weights.get(gather.input[0]), rank=3):
             continue
@@ -384,14 +390,18 @@ def quantize_experts(graph: onnx.GraphProto, bits: Mapping[str, int]) -> None:
         y, nodes = node.output[0], []
         bias = node.input[2] if len(node.input) > 2 else ""
         for part in ("int8", "scale"):
-            chosen = onnx.NodeProto()
-            chosen.CopyFrom(gather)
-            chosen.input[0], chosen.output[0] = f"{name}_{part}", f"{y}_{part}s"
-            taken = onnx.NodeProto()
-            taken.CopyFrom(first)
-            taken.input[0], taken.output[0] = f"{y}_{part}s", f"{y}_{part}"
-            nodes += [chosen, taken]
-        replaced[y] = [*nodes, product(node.input[0], f"{y}_int8", f"{y}_scale", bias, y)]
+            held = f"{name}_{part}"
+            for old, found in ((gather, f"{y}_{part}s"), *(() if by_row else ((taken, f"{y}_{part}"),))):
+                new = onnx.NodeProto()
+                new.CopyFrom(old)
+                new.input[0], new.output[0] = held, found
+                held = found
+                nodes.append(new)
+        int8, scale = (f"{y}_int8s", f"{y}_rows") if by_row else (f"{y}_int8", f"{y}_scale")
+        if by_row:  # scales (R, out) beside weights (R, in, out)
+            added[MIDDLE_AXIS] = numpy_helper.from_array(np.array([1]), MIDDLE_AXIS)
+            nodes.append(helper.make_node("Unsqueeze", [f"{y}_scales", MIDDLE_AXIS], [scale]))
+        replaced[y] = [*nodes, product(node.input[0], int8, scale, bias, y)]
     rewrite(graph, replaced, added.values())
 
 

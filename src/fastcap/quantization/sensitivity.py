@@ -118,17 +118,19 @@ def measure_sensitivity(
 
 
 def loss(model: CaptionModel, image: ImageTokens, batch: Batch, seed: int) -> float:
-    """Nats of the next token, of a masked token, of the length and of which caption is whose together; `seed` decides
-    what is masked."""
+    """Nats of the next token, of which caption is whose and, where there is a parallel reading, of a masked token and
+    of the length together; `seed` decides what is masked."""
     state = model.decoder.prepare(image)
     token_ids, lengths = batch.token_ids, batch.lengths
     causal = causal_loss(model.decoder, read_causally(model.decoder, state, token_ids), token_ids, lengths, 0.0)
+    matched = contrastive_loss(model.alignment, "info_nce", image, model.decoder.embedding(token_ids), lengths)
+    if not model.config.parallel:
+        return float(causal + matched)
     masked = mask_tokens(token_ids, lengths, torch.Generator().manual_seed(seed))
     hidden = read_masked(model.decoder, state, token_ids, lengths, masked)
     parallel = masked_loss(model.decoder, hidden, token_ids, masked, 0.0)
     scores = model.length_predictor(image.pooled)
     target = F.one_hot(lengths, scores.shape[1]).to(scores.dtype)
-    matched = contrastive_loss(model.alignment, "info_nce", image, model.decoder.embedding(token_ids), lengths)
     return float(causal + parallel + length_loss(scores, target) + matched)
 
 

@@ -1,4 +1,7 @@
-"""The one reader of model directories: `model.json`, `tokenizer.json`, `model.onnx`, and more graphs if they are there.
+"""The one reader of model directories: `model.json`, `tokenizer.json`, and the graphs of the model's kind.
+
+A parallel model is `model.onnx`, and more graphs if they are there; an autoregressive one is `encode.onnx` and
+`step.onnx`. `text.onnx` is there for scores.
 
 Nothing in a model directory is executed, and no file is used before its size and sha256 match the manifest.
 """
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 __all__ = [
+    "DECODES",
     "Bundle",
     "Calibration",
     "Decoding",
@@ -36,14 +40,14 @@ __all__ = [
 ]
 
 FORMAT = 2
-KINDS = ("parallel",)
+DECODES = ("parallel", "greedy", "beam")
 MAX_MANIFEST_BYTES = 2**20
 MAX_FILE_BYTES = 512 * 2**20
 MAX_THREADS = 64
 
 _MODELS = Path(__file__).resolve().parent.parent / "models"
-_REQUIRED_FILES = ("model.onnx", "tokenizer.json")
 _CAUSAL_FILES = ("encode.onnx", "step.onnx")
+_GRAPHS = {"parallel": ("model.onnx",), "autoregressive": _CAUSAL_FILES}  # that a kind of model must have
 _TEXT_FILE = "text.onnx"
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.(onnx|json)")
 _SPECIAL_TOKENS = ("pad", "bos", "eos", "mask", "unk")
@@ -155,9 +159,10 @@ class Bundle:
         version = fields.take("format")
         if type(version) is not int or version != FORMAT:
             fields.fail("format", version, f"{FORMAT}, the format this version of fastcap reads")
+        kind = fields.choice("kind", tuple(_GRAPHS))
         bundle = cls(
             folder=folder,
-            kind=fields.choice("kind", KINDS),
+            kind=kind,
             name=fields.text("name"),
             description=fields.text("description", default=""),
             licence=fields.text("licence", default=""),
@@ -166,7 +171,7 @@ class Bundle:
             decoding=_decoding(fields.section("decoding")),
             calibration=_calibration(fields.section("calibration")),
             alignment=_alignment(fields.section("alignment")) if "alignment" in fields.values else None,
-            files=_verify_files(folder, fields.section("files")),
+            files=_verify_files(folder, fields.section("files"), _GRAPHS[kind]),
             quality=fields.table("quality"),
             speed=fields.table("speed"),
         )
@@ -186,6 +191,13 @@ class Bundle:
         """Whether it can decode from left to right: `fastcap.runtime.stepper` opens what that takes."""
         return _CAUSAL_FILES[0] in self.files
 
+    @property
+    def decodes(self) -> tuple[str, ...]:
+        """How it can decode; the first is what it does where nobody asks for another."""
+        if self.kind == "autoregressive":
+            return "beam", "greedy"
+        return DECODES if self.causal else DECODES[:1]
+
     def session(self, threads: int = 1) -> InferenceSession:
         """The captioner's graph, ready to run on the CPU with `threads` threads (1 to 64).
 
@@ -194,6 +206,7 @@ class Bundle:
         """
         session = self.open_graph("model.onnx", threads)
         self._check_graph(self.folder / "model.onnx", session)
+        self.check_pictures("model.onnx", session)
         return session
 
     def open_graph(self, name: str, threads: int = 1) -> InferenceSession:
@@ -248,12 +261,15 @@ class Bundle:
             found = {node.name: node.type for node in nodes if self.alignment or node.name not in _VECTORS}
             if found != expected:
                 raise ModelFileError(f"{path}: {role} are {found}; expected {expected}")
+
+    def check_pictures(self, name: str, session: InferenceSession) -> None:
+        """Raise ModelFileError where a graph of the directory reads pictures of another size than it should."""
         shape = next(node.shape for node in session.get_inputs() if node.name == "images")
         expected_shape = ["B", self.preprocessing.height, self.preprocessing.width, 3]
         if len(shape) != 4 or any(
             isinstance(found, int) and found != want for found, want in zip(shape[1:], expected_shape[1:], strict=True)
         ):
-            raise ModelFileError(f"{path}: images have shape {shape}; expected {expected_shape}")
+            raise ModelFileError(f"{self.folder / name}: images have shape {shape}; expected {expected_shape}")
 
 
 def available_models() -> list[str]:
@@ -371,10 +387,11 @@ def _calibration(fields: _Fields) -> Calibration:
     return values
 
 
-def _verify_files(folder: Path, fields: _Fields) -> dict[str, int]:
-    """Compare every file with the manifest; returns their sizes in bytes. All problems in one message."""
+def _verify_files(folder: Path, fields: _Fields, graphs: tuple[str, ...]) -> dict[str, int]:
+    """Compare every file with the manifest, of which `graphs` must be there; returns their sizes in bytes. All problems
+    in one message."""
     causal = _CAUSAL_FILES if any(name in fields.values for name in _CAUSAL_FILES) else ()
-    for name in (*_REQUIRED_FILES, *causal, *fields.values):
+    for name in (*graphs, "tokenizer.json", *causal, *fields.values):
         if not _FILE_NAME.fullmatch(name):
             fields.fail(name, name, "a plain file name that ends in .onnx or .json, without any folder")
         if name not in fields.values:

@@ -14,16 +14,15 @@ import numpy as np
 
 from fastcap.errors import ConfigError, ModelFileError
 from fastcap.generation.autoregressive import beam_search
-from fastcap.runtime.bundle import Bundle, find_model, nearest, running
+from fastcap.runtime.bundle import DECODES, Bundle, find_model, nearest, running
 from fastcap.runtime.images import ImageSource, load_image
 from fastcap.runtime.neutral import neutral_penalties, neutralise
 from fastcap.runtime.scorer import Scorer
 from fastcap.runtime.stepper import OnnxStepper
 from fastcap.runtime.text import decode, word_count
 
-__all__ = ["DECODES", "Candidate", "Caption", "Captioner", "Token"]
+__all__ = ["Candidate", "Caption", "Captioner", "Token"]
 
-DECODES = ("parallel", "greedy", "beam")
 MAX_BEAMS = 8
 
 _OUTPUTS = ["token_ids", "lengths", "confidences", "token_confidences"]
@@ -72,7 +71,10 @@ class Captioner:
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
         self.bundle = bundle
         self._threads = threads
-        self._session = bundle.session(threads)
+        if bundle.kind == "parallel":
+            self._session = bundle.session(threads)
+        else:
+            self._stepper  # noqa: B018 (a cached property that loads)
         self._tokenizer = bundle.tokenizer()
         self._no_penalties = np.zeros(bundle.vocabulary.size, np.float32)
 
@@ -89,7 +91,7 @@ class Captioner:
         length: str | int = ...,
         candidates: int = ...,
         neutral: bool = ...,
-        decode: str = ...,
+        decode: str | None = ...,
         beams: int = ...,
     ) -> list[Caption]: ...
 
@@ -101,7 +103,7 @@ class Captioner:
         length: str | int = ...,
         candidates: int = ...,
         neutral: bool = ...,
-        decode: str = ...,
+        decode: str | None = ...,
         beams: int = ...,
     ) -> Caption: ...
 
@@ -112,7 +114,7 @@ class Captioner:
         length: str | int = "normal",
         candidates: int = 1,
         neutral: bool = False,
-        decode: str = "parallel",
+        decode: str | None = None,
         beams: int = 3,
     ) -> Caption | list[Caption]:
         """Caption one picture, or a list or tuple of them (a list comes back, in order).
@@ -127,13 +129,15 @@ class Captioner:
         `neutral`: say nothing of anybody's gender; see `fastcap.runtime.neutral`. `tokens` are those that the
         decoder chose, also where a gendered word that it spelt from pieces was replaced in `text`.
         `decode`: "parallel", all tokens at once in a few passes, or from left to right with the same network, "greedy"
-        or "beam" search; the two graphs that this takes are loaded when it is first asked for. Greedy search finds one
-        caption. For a number of words each length in tokens is searched on its own, all side by side.
+        or "beam" search; the two graphs that this takes are loaded when it is first asked for. None is "parallel" where
+        the model can, else "beam": an autoregressive model has no other graphs. Greedy search finds one caption. For a
+        number of words each length in tokens is searched on its own, all side by side.
         `beams`: hypotheses that beam search keeps, 1 to 8; at least as many as `candidates`.
 
-        The confidence of left-to-right decoding is calibrated like that of parallel decoding, which it was fitted for:
-        there the mean probability of a caption's tokens in both readings, here that of the causal reading alone, end
-        mark included. Beam search orders by the log-probability over length ** 0.7, not by confidence.
+        The confidence of left-to-right decoding is calibrated like that of parallel decoding, which it was fitted for
+        where the model can: there the mean probability of a caption's tokens in both readings, here that of the causal
+        reading alone, end mark included. Beam search orders by the log-probability over length ** 0.7, not by
+        confidence.
 
         Raises ImageError for a bad picture, ConfigError for an option out of range, or a way of decoding that the model
         directory has no graphs for.
@@ -153,7 +157,7 @@ class Captioner:
         length: str | int = "normal",
         candidates: int = 1,
         neutral: bool = False,
-        decode: str = "parallel",
+        decode: str | None = None,
         beams: int = 3,
     ) -> list[Caption]:
         """Caption pictures that are already at the model's size: uint8 RGB (B,H,W,3), as `load_image` gives.
@@ -188,27 +192,31 @@ class Captioner:
     def embed_images(self, images: Sequence[ImageSource]) -> np.ndarray:
         """B pictures -> unit vectors (B, A) float32; products with those of texts are cosines. Raises as `score`."""
         size, scorer = (self.bundle.preprocessing.width, self.bundle.preprocessing.height), self._scorer
+        if not len(images):
+            raise ConfigError("got 0 pictures; needed: 1 or more")
+        embed = self._embedded if self.bundle.kind == "parallel" else self._stepper.embed
+        vectors = [embed(load_image(image, size)[None]) for image in images]
+        return scorer.checked(np.concatenate(vectors), len(images))
+
+    def _embedded(self, picture: np.ndarray) -> np.ndarray:
+        """picture (1,H,W,3) -> (1,A), which the graph says beside a caption: the shortest one, as nobody reads it."""
         shortest = self.bundle.decoding.min_length
-        feed = {  # the captioner's graph says it beside a caption: the shortest one, since nobody reads it
+        feed = {
+            "images": picture,
             "length_range": np.array([shortest, shortest]),
             "candidates": np.array([1]),
             "penalties": self._no_penalties,
         }
-        if not len(images):
-            raise ConfigError("got 0 pictures; needed: 1 or more")
-        vectors = []
-        for image in images:
-            picture = load_image(image, size)[None]
-            with running(self.bundle.folder / "model.onnx"):
-                vectors.append(self._session.run(["image_vectors"], {"images": picture, **feed})[0])
-        return scorer.checked(np.concatenate(vectors), len(images))
+        with running(self.bundle.folder / "model.onnx"):
+            (vectors,) = self._session.run(["image_vectors"], feed)
+        return vectors
 
     @functools.cached_property
     def _scorer(self) -> Scorer:
         return Scorer(self.bundle, self._threads)
 
     def check_options(
-        self, length: str | int = "normal", candidates: int = 1, decode: str = "parallel", beams: int = 3
+        self, length: str | int = "normal", candidates: int = 1, decode: str | None = None, beams: int = 3
     ) -> None:
         """Raise the ConfigError that `caption` would raise for these options, without a picture."""
         self._plan(length, candidates, decode=decode, beams=beams)
@@ -304,17 +312,23 @@ class Captioner:
         return OnnxStepper.open(self.bundle, self._threads)
 
     def _plan(
-        self, length: str | int, candidates: int, neutral: bool = False, decode: str = "parallel", beams: int = 3
+        self, length: str | int, candidates: int, neutral: bool = False, decode: str | None = None, beams: int = 3
     ) -> _Plan:
         limits = self.bundle.decoding
         if type(candidates) is not int or not 1 <= candidates <= limits.max_candidates:
             raise ConfigError(
                 f"candidates is {candidates!r}; allowed are whole numbers from 1 to {limits.max_candidates}"
             )
+        decode = decode if decode is not None else self.bundle.decodes[0]
         if decode not in DECODES:
             raise ConfigError(f"decode is {decode!r}{nearest(str(decode), DECODES)}; allowed are {', '.join(DECODES)}")
         if type(beams) is not int or not 1 <= beams <= MAX_BEAMS:
             raise ConfigError(f"beams is {beams!r}; allowed are whole numbers from 1 to {MAX_BEAMS}")
+        if decode == "parallel" and self.bundle.kind != "parallel":
+            raise ConfigError(
+                f"decode is 'parallel'; model {self.bundle.name!r} writes from left to right: allowed are "
+                f"{', '.join(self.bundle.decodes)}"
+            )
         if decode != "parallel" and not self.bundle.causal:
             raise ConfigError(
                 f"decode is {decode!r}; model {self.bundle.name!r} has no encode.onnx and step.onnx, which that takes: "

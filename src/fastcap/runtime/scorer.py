@@ -18,7 +18,7 @@ MAX_TEXTS = 10_000  # of one call
 
 
 class Scorer:
-    """Texts as unit vectors, by `text.onnx`, and their scores beside a picture's vector, which `model.onnx` gives.
+    """Texts as unit vectors, by `text.onnx`, and their scores beside a picture's vector, which another graph gives.
 
     Raises ConfigError when the model directory has no alignment, ModelFileError when its graph is not a valid one.
     """
@@ -54,7 +54,7 @@ class Scorer:
         """How well texts fit a picture (A,): see `Captioner.score`."""
         vectors = self.embed(texts)
         if image_vector.shape != vectors.shape[1:]:
-            raise ModelFileError(f"{self._path}: gives {vectors.shape}; model.onnx gives {image_vector.shape}")
+            raise ModelFileError(f"{self._path}: gives {vectors.shape}; the picture has {image_vector.shape}")
         return [self._alignment.score(cosine) for cosine in (vectors @ image_vector).tolist()]
 
     def checked(self, vectors: np.ndarray, count: int) -> np.ndarray:

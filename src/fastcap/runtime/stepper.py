@@ -19,6 +19,7 @@ __all__ = ["OnnxStepper"]
 
 _STEP = {"token_ids": "tensor(int64)", "parents": "tensor(int64)", "cache": "tensor(float)"}
 _STEPPED = {"log_p": "tensor(float)", "new_cache": "tensor(float)"}
+_VECTORS = "image_vectors"  # which the encoder of an autoregressive model says beside what decoding needs
 
 
 class OnnxStepper:
@@ -32,13 +33,13 @@ class OnnxStepper:
         """Raises ModelFileError where the two graphs do not fit each other."""
         self.folder = folder
         self._encoder, self._decoder = encoder, decoder
-        self._state = [node.name for node in encoder.get_outputs()]
+        self._state = [node.name for node in encoder.get_outputs() if node.name != _VECTORS]
         images = {node.name: node.type for node in encoder.get_inputs()}
         if images != {"images": "tensor(uint8)"}:
             raise ModelFileError(f"{folder / 'encode.onnx'}: inputs are {images}; expected images, tensor(uint8)")
         inputs = {node.name: node for node in decoder.get_inputs()}
         found = {name: node.type for name, node in inputs.items()}
-        expected = _STEP | {node.name: node.type for node in encoder.get_outputs()}
+        expected = _STEP | {node.name: node.type for node in encoder.get_outputs() if node.name != _VECTORS}
         outputs = {node.name: node.type for node in decoder.get_outputs()}
         if found != expected or outputs != _STEPPED:
             raise ModelFileError(
@@ -50,8 +51,10 @@ class OnnxStepper:
 
     @classmethod
     def open(cls, bundle: Bundle, threads: int = 1) -> OnnxStepper:
-        """Load the two graphs; raises ModelFileError where they are no valid graphs or not of this vocabulary."""
+        """Load the two graphs; raises ModelFileError where they are no valid graphs, or not of these pictures or this
+        vocabulary."""
         stepper = cls(bundle.folder, *(bundle.open_graph(name, threads) for name in ("encode.onnx", "step.onnx")))
+        bundle.check_pictures("encode.onnx", stepper._encoder)
         size = stepper._decoder.get_outputs()[0].shape[-1]
         if size != bundle.vocabulary.size:
             raise ModelFileError(
@@ -63,6 +66,12 @@ class OnnxStepper:
         """picture (1,H,W,3) uint8 -> all that the decoder needs of it, by name."""
         with running(self.folder / "encode.onnx"):
             return dict(zip(self._state, self._encoder.run(self._state, {"images": picture}), strict=True))
+
+    def embed(self, picture: np.ndarray) -> np.ndarray:
+        """picture (1,H,W,3) uint8 -> its unit vector (1,A) beside those of texts."""
+        with running(self.folder / "encode.onnx"):
+            (vectors,) = self._encoder.run([_VECTORS], {"images": picture})
+        return vectors
 
     def start(self, image_state: dict[str, np.ndarray], rows_per_image: int) -> Any:
         """The state of rows that have read nothing; how many there are, the first tokens tell."""

@@ -22,7 +22,7 @@ from starlette.responses import FileResponse, RedirectResponse
 import fastcap
 from fastcap.errors import ConfigError, FastcapError, ImageError
 from fastcap.runtime.bundle import nearest
-from fastcap.runtime.captioner import DECODES, MAX_BEAMS, Captioner
+from fastcap.runtime.captioner import MAX_BEAMS, Captioner
 from fastcap.runtime.images import load_image
 from fastcap.runtime.rows import caption_row
 from fastcap.serve.body import Picture, has_body, read_form, read_pictures
@@ -69,7 +69,7 @@ def create_app(
     """
     bundle = captioner.bundle
     decoding, size = bundle.decoding, (bundle.preprocessing.width, bundle.preprocessing.height)
-    decodes = DECODES if bundle.causal else DECODES[:1]
+    decodes = bundle.decodes
     fetcher = Fetcher(fetch_from)
     workers = Workers(threads, limits.queue)
     metrics = Metrics(lambda: workers.taken)
@@ -81,7 +81,7 @@ def create_app(
         ) = Field("normal", description="length of the caption: a name, or a number of words")
         candidates: int = Field(1, ge=1, le=decoding.max_candidates, description="different wordings to return at most")
         neutral: bool = Field(False, description="say nothing of anybody's gender")
-        decode: str = Field("parallel", pattern=f"^({'|'.join(decodes)})$", description="all words at once, or in turn")
+        decode: str = Field(decodes[0], pattern=f"^({'|'.join(decodes)})$", description="all words at once, or in turn")
         beams: int = Field(3, ge=1, le=MAX_BEAMS, description="hypotheses of decode=beam")
         url: list[str] = Field(
             [],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI, Request, Response
 
 from fastcap.errors import FastcapError, ImageError
-from fastcap.runtime.captioner import DECODES, MAX_BEAMS, Captioner
+from fastcap.runtime.captioner import MAX_BEAMS, Captioner
 from fastcap.runtime.images import load_image
 from fastcap.runtime.rows import caption_row
 from fastcap.serve.body import Picture
@@ -49,7 +49,7 @@ def create_app(
         captioner.bundle.decoding,
         (captioner.bundle.preprocessing.width, captioner.bundle.preprocessing.height),
     )
-    decodes = list(DECODES if captioner.bundle.causal else DECODES[:1])
+    decodes = list(captioner.bundle.decodes)
 
     def load(picture: Picture) -> Any:
         return load_image(picture, size, max_pixels=limits.pixels)

@@ -57,10 +57,13 @@ class WebPage:
     """The files of the page, and those of one model below `model/`. A path that is not among them is a 404, so no path
     leads out of the folders.
 
-    Raises PageError, saying what to run, where the page or ONNX Runtime Web is missing.
+    Raises PageError, saying what to run, where the page or ONNX Runtime Web is missing, and for an autoregressive
+    model: the page runs one graph, and searches no words.
     """
 
     def __init__(self, bundle: Bundle) -> None:
+        if bundle.kind != "parallel":
+            raise PageError(f"the web page captions with parallel models; model {bundle.name!r} is {bundle.kind}")
         folder = next((folder for folder in _FOLDERS if (folder / "index.html").is_file()), None)
         if folder is None:
             raise PageError(f"the web page is not installed; it was looked for in {' and '.join(map(str, _FOLDERS))}")

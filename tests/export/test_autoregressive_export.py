@@ -1,0 +1,329 @@
+"""A model that reads from left to right only becomes a model directory like any other, of two graphs and one for
+texts."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fastcap.cli import export, main
+from fastcap.cli.export import open_stepper
+from fastcap.cli.quantise import assembled_graph, exported_parts, quantised_graph
+from fastcap.config import ModelConfig, ResNetViTConfig, RopeDecoderConfig
+from fastcap.errors import ConfigError, FastcapError, ModelFileError
+from fastcap.evaluation.speed import STAGES, measure_stages
+from fastcap.export.bundle import write_bundle
+from fastcap.export.causal import compare_steps
+from fastcap.export.graph import compare, open_graph
+from fastcap.export.weights import restore, unheld
+from fastcap.generation.autoregressive import sample
+from fastcap.model import CaptionModel
+from fastcap.quantization.sensitivity import Batch, measure_sensitivity
+from fastcap.quantization.steps import quantised_layers
+from fastcap.runtime.bundle import Bundle
+from fastcap.runtime.captioner import Captioner
+from fastcap.serve.page import PageError, WebPage
+
+RESNET = ResNetViTConfig(widths=(8, 8, 12, 16), depths=(1, 1, 1, 1), n_layers=1, n_heads=4, d_hidden=48)
+DENSE = RopeDecoderConfig(n_layers=2, n_heads=4, d_hidden=256)
+EXPERTS = RopeDecoderConfig(n_layers=2, n_heads=4, d_hidden=64, n_experts=5, top_k=2)
+TEXTS = ["a red ball", "two dogs run"]
+
+
+def random_model(config: ModelConfig, **parts) -> CaptionModel:
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    model = CaptionModel(dataclasses.replace(config, d_model=64, **parts)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.05 * torch.randn_like(parameter)
+        model.decoder.embedding.weight *= 4  # has opinions: among near ties a search follows the last digit
+        model.decoder.bias[261:] += 4  # prefers words to single bytes
+    return model
+
+
+@pytest.fixture(scope="module")
+def dense(tiny_config) -> CaptionModel:
+    """The whole family: a ResNet and a decoder without experts."""
+    return random_model(tiny_config, backbone=RESNET, decoder=DENSE)
+
+
+@pytest.fixture(scope="module")
+def parts(dense, tmp_path_factory):
+    return exported_parts(dense, tmp_path_factory.mktemp("parts"))
+
+
+@pytest.fixture(scope="module")
+def fp32(dense, parts, tmp_path_factory) -> Path:
+    return assembled_graph(parts, tmp_path_factory.mktemp("dense") / "fp32", dense).parent
+
+
+@pytest.fixture(scope="module")
+def int8(dense, parts, pictures, tmp_path_factory) -> Path:
+    return quantised_graph(parts, tmp_path_factory.mktemp("dense") / "int8", dense, pictures[:4], {}, {}).parent
+
+
+@pytest.fixture(scope="module")
+def folder(dense, fp32, tokenizer, tmp_path_factory) -> Path:
+    """The model directory, shared: never change it."""
+    path = tmp_path_factory.mktemp("directory") / "tiny"
+    settings = {"name": "tiny", "description": "", "quality": {}, "speed": {}, "calibration": (2.0, 0.5)}
+    write_bundle(path, fp32, tokenizer, dense.config, unheld=unheld(dense, fp32), **settings)
+    return path
+
+
+@pytest.fixture(scope="module")
+def captioner(folder) -> Captioner:
+    return Captioner.open(folder)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_the_graphs_step_as_the_model_does(dense, fp32, pictures, beams):
+    agreement = compare_steps(dense, open_stepper(fp32), pictures[:5], beams)
+    assert (agreement.images, agreement.equal_captions) == (5, 1)
+    assert agreement.log_p_difference < 1e-4
+
+
+def test_integers_stay_close_to_the_model_and_take_half_the_room(dense, fp32, int8, pictures):
+    assert compare_steps(dense, open_stepper(int8), pictures[:4], 1).log_p_difference < 0.5
+    sizes = [sum(path.stat().st_size for path in graphs.glob("*.onnx")) for graphs in (fp32, int8)]
+    assert sizes[1] < sizes[0] / 2
+    for name, large in (("step", "decoder.layers.0.network.0.weight"), ("encode", "backbone.stem.0.0.weight")):
+        assert stored(int8 / f"{name}.onnx", large) == np.int8
+
+
+def stored(path: Path, parameter: str) -> np.dtype:
+    """The type of the tensor that a parameter became."""
+    import onnx
+
+    graph = onnx.load(str(path))
+    tensor = json.loads(next(each.value for each in graph.metadata_props if each.key == "weights"))[parameter][0]
+    return next(onnx.numpy_helper.to_array(each).dtype for each in graph.graph.initializer if each.name == tensor)
+
+
+def test_with_experts_each_row_asks_its_own(tiny_config, pictures, tmp_path):
+    model = random_model(tiny_config, backbone=RESNET, decoder=EXPERTS)
+    parts = exported_parts(model, tmp_path)
+    agreement = compare_steps(
+        model, open_stepper(assembled_graph(parts, tmp_path / "fp32", model).parent), pictures[:3], 3
+    )
+    assert agreement.equal_captions == 1
+    assert agreement.log_p_difference < 1e-4
+    int8 = quantised_graph(parts, tmp_path / "int8", model, pictures[:4], {}, {})
+    assert compare_steps(model, open_stepper(int8.parent), pictures[:3], 1).log_p_difference < 0.5
+    assert stored(int8, "decoder.layers.0.network.routed.weight_in") == np.int8
+
+
+def test_the_runtime_searches_a_beam_where_nobody_asks_for_another_way(dense, captioner, pictures, tokenizer):
+    assert (captioner.bundle.kind, captioner.bundle.decodes) == ("autoregressive", ("beam", "greedy"))
+    for picture in pictures[:4]:
+        image = dense.encode(torch.from_numpy(picture[None]))
+        for options, beams in (({}, 3), ({"decode": "beam", "beams": 5}, 5), ({"decode": "greedy"}, 1)):
+            (expected,) = dense.search(image, beams)
+            found = captioner.caption(picture, **options)
+            words = "".join(token.text for token in found.tokens)
+            assert words.strip() == tokenizer.decode(expected[0].token_ids).strip()
+            probability = float(np.exp(np.mean(expected[0].log_p)))
+            assert found.confidence == pytest.approx(captioner.bundle.calibration.confidence(probability), abs=1e-4)
+
+
+def test_it_has_no_parallel_reading(captioner, pictures):
+    reason = "decode is 'parallel'; model 'tiny' writes from left to right: allowed are beam, greedy"
+    with pytest.raises(ConfigError, match=reason):
+        captioner.caption(pictures[0], decode="parallel")
+    with pytest.raises(ConfigError, match=reason):
+        captioner.check_options(decode="parallel")
+
+
+def test_length_candidates_and_neutral_wording_are_obeyed(captioner, pictures, tokenizer, monkeypatch):
+    for name, (low, high) in captioner.bundle.decoding.lengths.items():
+        assert low <= len(captioner.caption(pictures[0], length=name).tokens) <= high
+    assert 3 <= len(captioner.caption(pictures[0], length=3).tokens) <= 7
+    candidates = captioner.caption(pictures[0], candidates=5).candidates
+    assert 2 <= len({candidate.text for candidate in candidates}) == len(candidates) <= 5
+    said = {token.text for token in captioner.caption(pictures[0]).tokens}
+    penalties = np.zeros(300, np.float32)
+    penalties[[index for index in range(5, 300) if tokenizer.decode([index]) in said]] = -1e9
+    monkeypatch.setattr(captioner, "_neutral_penalties", penalties)
+    neutral = captioner.caption(pictures[0], neutral=True)
+    assert said.isdisjoint(token.text for token in neutral.tokens)
+
+
+@torch.no_grad()
+def test_texts_are_scored_as_the_model_does(dense, captioner, pictures):
+    images = captioner.embed_images(list(pictures[:3]))
+    expected = dense.alignment.embed_image(dense.encode(torch.from_numpy(pictures[:3]))).numpy()
+    assert np.allclose(images, expected, atol=1e-5)
+    cosines = captioner.embed_texts(TEXTS) @ images[0]
+    assert captioner.score(pictures[0], TEXTS) == pytest.approx(list(map(captioner.bundle.alignment.score, cosines)))
+
+
+@pytest.mark.parametrize("settings", [{}, {"temperature": 0.7, "top_k": 20}, {"top_p": 0.8, "no_repeat": 2}])
+def test_the_same_seed_draws_the_same_tokens(dense, fp32, pictures, settings):
+    stepper = open_stepper(fp32)
+    for seed, picture in enumerate(pictures[:3]):
+        image = dense.encode(torch.from_numpy(picture[None]))
+        (expected,) = dense.sample(image, 4, seed=seed, **settings)
+        (found,) = sample(stepper, stepper.encode(picture[None]), 1, samples=4, seed=seed, **dense.limits(), **settings)
+        assert [each.token_ids for each in found] == [each.token_ids for each in expected]
+        assert [each.score for each in found] == pytest.approx([each.score for each in expected], abs=1e-4)
+
+
+def test_every_parameter_that_is_read_comes_back(dense, folder):
+    back = restore(folder)
+    assert back.config == dense.config
+    for name, value in dense.state_dict().items():
+        assert name.startswith("backbone.pool") or torch.equal(back.state_dict()[name], value), name
+    rest = json.loads((folder / "model.json").read_text())["unheld"]
+    assert sum(map(len, rest.values())) < 200
+
+
+def test_a_directory_of_two_halves_that_do_not_fit_is_refused(folder, tmp_path):
+    own = shutil.copytree(folder, tmp_path / "own")
+    values = json.loads((own / "model.json").read_text())
+    step = values["files"].pop("step.onnx")
+    (own / "model.json").write_text(json.dumps(values))
+    with pytest.raises(ModelFileError, match=r"files\.step\.onnx is missing; expected its bytes and sha256"):
+        Captioner.open(own)
+    values["files"]["step.onnx"] = step
+    values["preprocessing"]["width"] = 32
+    (own / "model.json").write_text(json.dumps(values))
+    with pytest.raises(
+        ModelFileError, match=r"encode\.onnx: images have shape \[1, 64, 64, 3\]; expected \['B', 64, 32"
+    ):
+        Captioner.open(own)
+    values["kind"] = "parallel"
+    (own / "model.json").write_text(json.dumps(values))
+    with pytest.raises(ModelFileError, match=r"files\.model\.onnx is missing"):
+        Captioner.open(own)
+
+
+def test_the_server_offers_what_the_model_can(captioner):
+    pytest.importorskip("fastapi")
+    from fastcap.serve.app import create_app
+
+    options = {each["name"]: each["schema"] for each in described(create_app(captioner))}
+    assert (options["decode"]["default"], options["decode"]["pattern"]) == ("beam", "^(beam|greedy)$")
+
+
+def described(app) -> list[dict]:
+    return app.openapi()["paths"]["/v1/caption"]["post"]["parameters"]
+
+
+def test_the_web_page_says_that_it_runs_one_graph(folder):
+    with pytest.raises(PageError, match="captions with parallel models; model 'tiny' is autoregressive"):
+        WebPage(Bundle.open(folder))
+
+
+def test_its_stages_are_timed(folder, pictures, tmp_path):
+    Image.fromarray(pictures[0]).save(tmp_path / "a.jpg")
+    stages = measure_stages(str(folder), tmp_path / "a.jpg", 1, repeats=2)
+    assert set(stages) == set(STAGES)
+    assert all(stages[name]["p50_ms"] > 0 for name in STAGES)
+
+
+def test_a_resnet_before_fastcaps_decoder_is_a_parallel_model(tiny_config, pictures, tmp_path):
+    decoder = dataclasses.replace(tiny_config.decoder, d_hidden=96, n_layers=1)
+    model = random_model(tiny_config, backbone=RESNET, decoder=decoder)
+    parts = exported_parts(model, tmp_path)
+    graph = assembled_graph(parts, tmp_path / "fp32", model)
+    agreement = compare(model, open_graph(graph), pictures[:4])
+    assert (agreement.equal_captions, agreement.confidence_difference < 1e-4) == (1, True)
+    assert compare_steps(model, open_stepper(graph.parent), pictures[:4]).equal_captions == 1
+    int8 = quantised_graph(parts, tmp_path / "int8", model, pictures[:4], export.graph_feeds(model.config), {})
+    assert compare(model, open_graph(int8), pictures[:4]).confidence_difference < 0.1
+    assert int8.stat().st_size < graph.stat().st_size
+
+
+@pytest.fixture
+def checkpoint(dense, tokenizer, pictures, tmp_path) -> Path:
+    """A checkpoint, and beside it a data set of four pictures."""
+    from fastcap.checkpoint import save_checkpoint
+
+    save_checkpoint(tmp_path / "best", dense.config, dense.state_dict(), tokenizer)
+    (tmp_path / "images").mkdir()
+    for index in range(4):
+        Image.fromarray(pictures[index]).save(tmp_path / "images" / f"{index}.png")
+    rows = "".join(f"{index}.png,{text}\n" for index in range(4) for text in TEXTS)
+    for split in ("train", "val"):
+        (tmp_path / f"{split}.csv").write_text(f"image,caption\n{rows}")
+    return tmp_path / "best"
+
+
+def test_the_command_exports_measures_and_the_others_take_it(checkpoint, monkeypatch, capsys):
+    command = ["export", "--model", str(checkpoint), "--out", str(checkpoint.with_name("tiny")), "--calibration", "4"]
+    command += ["--dataset", "csv", "--root", str(checkpoint.parent), "--max-loss", "1000"]
+    # random models are too small for integers to be faster each time
+    monkeypatch.setattr(export, "search_milliseconds", lambda graph, _: 1.0 if graph.parent.name == "int8" else 2.0)
+    assert main(command) == 0
+    assert "100% equal" in capsys.readouterr().err
+    made = checkpoint.with_name("tiny")
+    values = json.loads((made / "model.json").read_text())
+    assert (values["kind"], values["architecture"]["decoder"]["kind"]) == ("autoregressive", "rope")
+    assert {"cider", "cider_fp32", "calibration_error"} <= values["quality"].keys()
+    assert sorted(values["files"]) == ["encode.onnx", "step.onnx", "text.onnx", "tokenizer.json"]
+    picture = str(checkpoint.parent / "images" / "0.png")
+    assert main(["caption", picture, "--model", str(made)]) == 0
+    assert capsys.readouterr().out.endswith(".\n")
+    assert main(["score", picture, *TEXTS, "--model", str(made)]) == 0
+    capsys.readouterr()
+    where = ["--dataset", str(checkpoint.with_name("val.csv")), "--limit", "2", "--json"]
+    assert main(["evaluate", "--model", str(made), *where]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["decode"], facts["beams"], len(facts["model"]["sha256"])) == ("beam", 3, 64)
+    with pytest.raises(SystemExit) as stopped:
+        main(["caption", picture, "--model", str(made), "--decode", "parallel"])
+    assert stopped.value.code == 2
+    assert "allowed are beam, greedy" in capsys.readouterr().err
+
+
+def test_the_gate_refuses_integers_that_are_slower(dense, fp32, int8, pictures, tmp_path, monkeypatch):
+    own = Path(shutil.copytree(int8, tmp_path / "int8"))
+    (own / "measured").mkdir()
+    found = SimpleNamespace(metrics={"cider": 50.0})
+    monkeypatch.setattr(export, "measure", lambda *_: found)
+    args = SimpleNamespace(max_loss=1.0, target_size=None)
+    graphs = fp32 / "step.onnx", own / "step.onnx"
+    rest = (pictures, {}, None, dense.config, [], found, SimpleNamespace(print=lambda _: None))
+
+    def gated(milliseconds: float) -> object:
+        times = {"fp32": 2.0, "int8": milliseconds}
+        monkeypatch.setattr(export, "search_milliseconds", lambda graph, _: times[graph.parent.name])
+        return export.gated(args, *graphs, *rest)
+
+    assert gated(1.5) is found
+    with pytest.raises(FastcapError, match=r"refused: it takes 2\.5 ms, fp32 takes 2\.0\. Nothing was written"):
+        gated(2.5)
+
+
+def test_the_network_is_timed_by_steps_whatever_it_says(fp32, pictures):
+    assert export.search_milliseconds(fp32 / "step.onnx", pictures[:1], repeats=2) > 0
+
+
+def test_the_sensitivity_of_a_layer_is_that_of_the_causal_reading(dense, pictures):
+    layers = quantised_layers(dense)
+    chosen = {name: layers[name] for name in ("backbone.stem.0.0", "decoder.embedding")}
+    texts = torch.randint(261, 300, (2, 2, 5), generator=torch.Generator().manual_seed(0))
+    batches = [
+        Batch(torch.from_numpy(pixels), each, torch.tensor([5, 5]))
+        for pixels, each in zip(pictures[:4].reshape(2, 2, 64, 64, 3), texts, strict=True)
+    ]
+    found = measure_sensitivity(dense, chosen, batches)
+    assert found.keys() == chosen.keys()
+    assert all(change.mean != 0 and np.isfinite(change.mean) for each in found.values() for change in each.values())
+
+
+def test_graphs_that_are_another_model_are_refused(dense, fp32, pictures):
+    other = random_model(dataclasses.replace(dense.config, vocab_size=300), decoder=DENSE, backbone=RESNET)
+    with torch.no_grad():
+        other.decoder.bias += 3 * torch.randn(300, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(FastcapError, match=r"gives the model's beam-search caption on .*% of 5 pictures; needed: 95%"):
+        export.check_equal(other, fp32 / "step.onnx", pictures[:5], SimpleNamespace(print=lambda _: None))
