@@ -35,6 +35,7 @@ __all__ = [
 SOURCES = ("human", "machine", "distilled")
 TEACHERS = ("features", "logits", "sequences")
 LOSSES = ("causal", "masked", "consistency", "contrastive", "length", "balance", "reward")
+TRACKERS = ("jsonl", "tensorboard", "wandb")
 PARALLEL_LOSSES = ("masked", "consistency", "length", "reward")  # of captions whose tokens are predicted all at once
 
 
@@ -399,7 +400,11 @@ class TrainConfig:
     `output`: folder of checkpoints and logs. `init`: checkpoint directory of another run, whose weights and tokenizer
     this one begins with, instead of random weights, `data.teacher` and a tokenizer of its own; empty for none. `ema`:
     decay of the weight average that is evaluated and kept.
+    `accumulate`: micro-batches into which a process divides its share of a step, for batches that memory does not hold.
+    `checkpointing`: blocks forget their activations and compute them again on the way back, which takes a third more
+    time and much less memory. See docs/distributed.md.
     `views`: augmented views of an image whose frozen features are cached. Counts are in steps.
+    `trackers`: where figures go: jsonl (log.jsonl, from which curves.png is drawn), tensorboard, wandb.
     """
 
     name: str = "fastcap-base"
@@ -408,25 +413,31 @@ class TrainConfig:
     seed: int = 0
     precision: Literal["no", "bf16", "fp16"] = "no"
     threads: int = 0
+    accumulate: int = 1
+    checkpointing: bool = False
     ema: float = 0.999
     views: int = 4
     log_every: int = 10
     checkpoint_every: int = 200
     evaluate_every: int = 500
     keep_last: int = 2
+    trackers: tuple[str, ...] = ("jsonl", "tensorboard")
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     stages: tuple[StageConfig, ...] = (StageConfig("pretrain", steps=5000, learning_rate=1e-3),)
 
     def __post_init__(self) -> None:
-        check_positive(self, "views", "log_every", "checkpoint_every", "evaluate_every", "keep_last")
+        check_positive(self, "accumulate", "views", "log_every", "checkpoint_every", "evaluate_every", "keep_last")
         check_ranges(
             self,
             seed=(self.seed >= 0, "0 or more"),
             threads=(self.threads >= 0, "0 (as many as there are cores) or more"),
             ema=(0 <= self.ema < 1, "at least 0, below 1"),
+            trackers=(set(self.trackers) <= set(TRACKERS), f"any of {', '.join(TRACKERS)}"),
             stages=(bool(self.stages), "at least one stage"),
         )
+        if self.checkpointing and getattr(self.model.decoder, "balancing", "") == "bias":
+            raise ConfigError("checkpointing is true; allowed: false, with balancing bias, which it would move twice")
         object.__setattr__(self, "stages", tuple(map(self.fitted, self.stages)))
         if self.data.teacher and self.model.backbone.kind != "spatial_mamba":
             raise ConfigError(f"data.teacher is {self.data.teacher!r}; allowed: none, for {self.model.backbone.kind}")

@@ -88,7 +88,8 @@ def test_what_it_saves_loads_and_captions_from_left_to_right(trained, toy_data, 
     assert found.candidates[0].text == found.text
     assert 0 <= found.confidence <= 1
     with pytest.raises(ConfigError, match="decode is 'parallel'; model 'best' writes from left to right: allowed are"):
-        captioner.caption(str(picture))
+        captioner.caption(str(picture), decode="parallel")
+    assert captioner.caption(str(picture)).text == found.text
     capsys.readouterr()
     assert main(["caption", str(picture), "--model", str(trained / "best"), "--decode", "beam"]) == 0
     assert capsys.readouterr().out == f"{captioner.caption(str(picture), decode='beam').text}\n"

@@ -117,7 +117,7 @@ def made(recipe, toy_data, tmp_path):
 def test_gradients_reach_the_student_and_its_projection_and_no_teacher(made):
     run = made(FEATURES, TeacherConfig("logits", (made.teacher(),)))
     spec = run.config.stages[0]
-    batch, _ = run.batch(spec, np.arange(12))
+    batch = run.batch(spec, np.arange(12)).tensors
     pooled = torch.randn(5, 32, requires_grad=True)
     state = run.model.decoder.prepare(run.model.encode(torch.from_numpy(run.images[list(range(5))])))
     hidden = read_causally(run.model.decoder, state, batch["token_ids"]).detach().requires_grad_()
@@ -143,7 +143,7 @@ def test_gradients_reach_the_student_and_its_projection_and_no_teacher(made):
 def test_what_is_kept_of_a_teacher_is_what_it_says(made):
     teacher = made.teacher()
     run = made(FEATURES, TeacherConfig("logits", (teacher,)))
-    batch, images = run.batch(run.config.stages[0], np.arange(12))
+    batch, images, _ = run.batch(run.config.stages[0], np.arange(12))
     network = Ensemble([teacher], run.config, run.tokenizer)
     model = network.models[0]
     for row, length in enumerate(batch["lengths"].tolist()):

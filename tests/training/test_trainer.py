@@ -445,7 +445,7 @@ def test_an_epoch_shows_every_image_once_and_the_next_in_another_order(recipe):
     made.prepare_stage(spec := stage(images=5))
     eligible, seen = np.arange(12), []
     for made.step in range(12):
-        seen += made.batch(spec, eligible)[1].tolist()
+        seen += made.batch(spec, eligible).images.tolist()
     epochs = [seen[start : start + 12] for start in range(0, 60, 12)]
     assert all(sorted(epoch) == list(range(12)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 5
@@ -457,11 +457,11 @@ def test_a_batch_is_a_function_of_the_step(recipe):
         made.prepare_stage(spec)
         eligible = np.arange(12)
         made.step = 3
-        first = made.batch(spec, eligible)[0]
+        first = made.batch(spec, eligible).tensors
         made.step = 4
-        other = made.batch(spec, eligible)[0]
+        other = made.batch(spec, eligible).tensors
         made.step = 3
-        again = made.batch(spec, eligible)[0]
+        again = made.batch(spec, eligible).tensors
         assert all(torch.equal(first[name], again[name]) for name in first)
         assert not torch.equal(first["token_ids"], other["token_ids"])
 
@@ -469,7 +469,7 @@ def test_a_batch_is_a_function_of_the_step(recipe):
 def test_the_length_target_is_the_share_of_the_references_lengths(recipe):
     made, spec = Trainer(recipe()), stage()
     made.prepare_stage(spec)
-    batch, indices = made.batch(spec, np.arange(12))
+    batch, indices, _ = made.batch(spec, np.arange(12))
     for row, index in enumerate(indices):
         lengths = [len(ids) for ids in made.pool.token_ids[index]["human"]]
         expected = np.bincount(lengths, minlength=21) / 2

@@ -57,24 +57,22 @@ def forced_tokens(
     state: Any,
     token_ids: Tensor,
     lengths: Tensor,
-    probability: float,
+    given: Tensor | None,
     passes: int,
-    generator: torch.Generator,
 ) -> Tensor:
-    """What a causal reader is given in place of token_ids (R, T): each token itself with `probability`, else the one
+    """What a causal reader is given in place of token_ids (R, T): each token itself where it is `given`, else the one
     that the reader would have said there, the likeliest that is no mark.
 
-    With probability 1 these are the tokens themselves, and nothing is read or drawn. With probability 0 and T passes
-    they are what greedy decoding says when nothing ends it: after pass t the first t words are settled.
+    With None these are the tokens themselves, and nothing is read. With none given and T passes they are what greedy
+    decoding says when nothing ends it: after pass t the first t words are settled.
 
     Args:
         lengths: (R,) of the captions; what is beyond them stays as it is.
+        given: (R, T), True with the probability of `forcing_probability`; None for all.
         passes: readings, at least 1; more than T change nothing.
-        generator: draws which tokens are given as they are, once for all passes.
     """
-    if probability >= 1:
+    if given is None:
         return token_ids
-    given = torch.rand(token_ids.shape, generator=generator).to(token_ids.device) < probability
     own = ~given & (torch.arange(token_ids.shape[1], device=token_ids.device) < lengths[:, None])
     mixed = token_ids
     for _ in range(min(passes, token_ids.shape[1])):

@@ -215,6 +215,11 @@ class Distillation(nn.Module):
 
     # What a step asks for
 
+    @property
+    def reads_causally(self) -> bool:
+        """Whether the stage needs the causal reading: for a loss of its own, or for a teacher's."""
+        return bool(self.stage.causal or self.stage.consistency or self.next_tokens)
+
     def weights(self, progress: float) -> dict[str, float]:
         """The weight of each teacher's term at a progress of 0..1 through the stage."""
         parts = curriculum(progress, len(self.names)) if self.names else []
@@ -245,18 +250,18 @@ class Distillation(nn.Module):
                 target += np.float32(share) * self.pool.length_distribution(image, group, max_length)
         return target
 
-    def targets(self, images: NDArray[np.int64], rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
-        """What the teachers said of a batch: B images, and the R = B c rows drawn of them, side by side."""
+    def targets(self, images: NDArray[np.int64], rows: Sequence[Sequence[int]], width: int) -> dict[str, Tensor]:
+        """What the teachers said of a batch: B images, and the R = B c rows drawn of them, side by side, padded to
+        `width` tokens."""
         batch: dict[str, Tensor] = {}
         for name, features in self.features.items():
             batch[f"{name}.target"] = features[images, np.zeros_like(images)]
         row_images = np.repeat(images, self.stage.captions)
         captions = [(int(image), tuple(ids)) for image, ids in zip(row_images, rows, strict=True)]
-        width = max(map(len, rows)) + 1
         for name, next_tokens in self.next_tokens.items():
             kept = next_tokens[[self.row_of[caption] for caption in captions]]
-            batch[f"{name}.token_ids"] = torch.from_numpy(kept["token_ids"][:, :width].astype(np.int64))
-            batch[f"{name}.log_p"] = torch.from_numpy(kept["log_p"][:, :width].astype(np.float32))
+            batch[f"{name}.token_ids"] = torch.from_numpy(kept["token_ids"][:, : width + 1].astype(np.int64))
+            batch[f"{name}.log_p"] = torch.from_numpy(kept["log_p"][:, : width + 1].astype(np.float32))
         return batch
 
     def feature_losses(self, batch: dict[str, Tensor], pooled: Tensor) -> dict[str, Tensor]:

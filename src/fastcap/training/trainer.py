@@ -11,24 +11,23 @@ import dataclasses
 import json
 import math
 import shutil
-import signal
-import threading
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
-from torch.utils.tensorboard import SummaryWriter
 
-from fastcap.alignment.cmfa import contrastive_loss, recall
+from fastcap.alignment.cmfa import recall
 from fastcap.checkpoint import load_checkpoint, load_tensors, save_checkpoint
 from fastcap.config import LOSSES, ModelConfig, StageConfig, TrainConfig, from_mapping
 from fastcap.data.augment import augment
@@ -38,19 +37,8 @@ from fastcap.data.tokenizer import clean_caption, decode, encode, train_tokenize
 from fastcap.errors import ConfigError, FastcapError, ModelFileError
 from fastcap.evaluation.cider import CiderD
 from fastcap.evaluation.ptb import ptb_tokens
-from fastcap.layers import ImageTokens
-from fastcap.losses.forcing import forced_tokens, forcing_probability
-from fastcap.losses.language import (
-    balance_loss,
-    causal_loss,
-    length_loss,
-    mask_tokens,
-    masked_loss,
-    read_causally,
-    read_masked,
-)
-from fastcap.losses.reward import reward_loss
-from fastcap.losses.scr import agreement, consistency_loss
+from fastcap.losses.forcing import forcing_probability
+from fastcap.losses.language import mask_tokens
 from fastcap.model import CaptionModel
 from fastcap.quantization.fake import fold_steps, folded_state, learn_steps, learns_steps, plain_name, rounded_once
 from fastcap.quantization.steps import quantised_layers, read_bits
@@ -64,101 +52,21 @@ from fastcap.training.captions import (
     read_examples,
     read_texts,
 )
+from fastcap.training.checkpointing import checkpoint_blocks
 from fastcap.training.curves import draw_curves
 from fastcap.training.distillation import Distillation, asks_itself
 from fastcap.training.features import FrozenFeatures
+from fastcap.training.interrupts import held_signals, uninterrupted
+from fastcap.training.shares import Batch, unit
+from fastcap.training.step import TrainingStep
 from fastcap.training.teachers import initialise_from_mobilenetv2, load_teacher
+from fastcap.training.tracking import TRACKERS, Throughput, Tracker, count_flops
 
-__all__ = ["TrainingStep", "train"]
+__all__ = ["Trainer", "train"]
 
 console = Console(stderr=True)
 STEP_RATE = 10.0  # of the learning rate: logarithms of steps are a hundred times larger than weights
 CONVOLUTIONS = tuple(f"backbone.{part}" for part in ("stem", "to_stride_16", "to_stride_32", "head"))
-
-
-class TrainingStep(nn.Module):
-    """A model and its losses behind one `forward`, as data-parallel wrappers need it."""
-
-    def __init__(self, model: CaptionModel, distillation: Distillation) -> None:
-        super().__init__()
-        self.model = model
-        self.distillation = distillation
-
-    def forward(
-        self, batch: dict[str, Tensor], stage: StageConfig, reward: Any, seed: int, forcing: float = 1.0
-    ) -> dict[str, Tensor]:
-        """The losses of a batch by name, unweighted, and figures to watch; what no loss needs is not computed.
-
-        `forcing`: how likely the causal reading is given a true word; see `fastcap.losses.forcing`.
-        """
-        model, generator = self.model, torch.Generator().manual_seed(seed)
-        backbone = model.backbone
-        if "words" in batch:
-            image = model.encode_words(batch["words"])
-        elif "tokens" in batch:
-            image = backbone.summarised(batch["tokens"])
-        elif "features" in batch:
-            image = backbone.mix(batch["features"])
-        else:
-            image = model.encode(batch["pixels"])
-        token_ids, lengths = batch["token_ids"], batch["lengths"]
-        losses = {}
-        if stage.contrastive:
-            embedded = model.decoder.embedding(token_ids)
-            losses["contrastive"] = contrastive_loss(model.alignment, stage.contrast, image, embedded, lengths)
-        if stage.freeze == "captioner":
-            return losses
-        state = model.decoder.prepare(image)
-        if stage.length:
-            losses["length"] = length_loss(model.length_predictor(image.pooled), batch["length_target"])
-        losses |= self.distillation.feature_losses(batch, image.pooled)
-        if stage.causal or stage.consistency or self.distillation.next_tokens:
-            given = forced_tokens(model.decoder, state, token_ids, lengths, forcing, stage.forcing.passes, generator)
-            causal = read_causally(model.decoder, state, given, lengths)
-            losses["causal"] = causal_loss(model.decoder, causal, token_ids, lengths, stage.smoothing)
-            losses |= self.distillation.logits_losses(batch, model.decoder, causal)
-        if stage.masked or stage.consistency:
-            masked = mask_tokens(token_ids, lengths, generator)
-            parallel = read_masked(model.decoder, state, token_ids, lengths, masked)
-            losses["masked"] = masked_loss(model.decoder, parallel, token_ids, masked, stage.smoothing)
-        if stage.consistency:
-            both = [model.decoder.project(hidden[:, : masked.shape[1]][masked]) for hidden in (causal, parallel)]
-            losses["consistency"] = consistency_loss(*both)
-            losses["agreement"] = agreement(*both)  # a figure to watch, not a loss: it has no weight
-        if stage.reward:
-            losses["reward"], losses["cider_sampled"] = self.reward(
-                image, state, lengths, stage.samples, reward, generator
-            )
-        if state.routings:  # known before the readings where images are routed, after them where tokens are
-            losses["balance"] = balance_loss(state)
-        return losses
-
-    def reward(
-        self,
-        image: ImageTokens,
-        state: Any,
-        lengths: Tensor,
-        samples: int,
-        reward: Any,
-        generator: torch.Generator,
-    ) -> tuple[Tensor, Tensor]:
-        """Self-critical loss of one refinement pass, drawn evenly: the first sees masks only, a later one what the
-        passes before it would have kept."""
-        refiner = self.model.refiner
-        steps = torch.arange(int(lengths.max()), device=lengths.device)
-        inside = steps < lengths[:, None]
-        token_ids = torch.full_like(inside, PAD, dtype=torch.long)
-        masked = inside
-        done = int(torch.randint(refiner.passes, (), generator=generator))
-        if done:
-            with torch.no_grad():
-                earlier = refiner(self.model.decoder, state, lengths, len(steps), passes=done)
-                token_ids = earlier.token_ids
-                masked = (
-                    refiner.least_certain(earlier.probabilities, lengths * (refiner.passes - done) // refiner.passes)
-                    & inside
-                )
-        return reward_loss(self.model.decoder, state, token_ids, lengths, masked, samples, reward, generator)
 
 
 def train(config: TrainConfig, *, accept_changes: bool = False, debug_activations: bool = False) -> Path:
@@ -188,7 +96,14 @@ class Trainer:
         self.teacher = self.output / "teacher"  # the average when a stage first asks for its captions
         if config.threads:
             torch.set_num_threads(config.threads)
-        self.accelerator = Accelerator(mixed_precision=config.precision)
+        self.accelerator = Accelerator(
+            cpu=not torch.accelerator.is_available(),  # not said, processes on CPUs would not find one another
+            mixed_precision=config.precision,
+            kwargs_handlers=[
+                DistributedDataParallelKwargs(find_unused_parameters=True),  # no stage uses all of the network
+                InitProcessGroupKwargs(timeout=timedelta(days=1)),  # while the main process caches or validates
+            ],
+        )
         self.device = self.accelerator.device
         torch.manual_seed(config.seed)
         latest = self.latest_checkpoint()
@@ -202,10 +117,15 @@ class Trainer:
         self.pool = CaptionPool.build(parts, self.tokenizer, config.model.max_length)
         self.val_paths, self.val_scorer = self.validation_set()
         self.images = ImageCache(Path(config.data.cache) / f"train-{config.model.image_size}", config.model.image_size)
-        self.images.build(self.pool.paths)
         self.val_images = ImageCache(Path(config.data.cache) / f"val-{config.model.image_size}", self.images.size)
-        self.val_images.build(self.val_paths)
+        self.trackers: list[Tracker] = []
+        self.held: list[int] = []  # signals that wait for the end of a step
+        with self.accelerator.main_process_first():  # the others find what it keeps
+            self.images.build(self.pool.paths)
+            self.val_images.build(self.val_paths)
         self.model = CaptionModel(self.model_config)
+        if config.checkpointing:
+            checkpoint_blocks(self.model)
         if beginning is not None:
             self.check_architecture(beginning[0].config)
             self.load_weights(beginning[0].state_dict(), config.init)
@@ -226,10 +146,11 @@ class Trainer:
             for place, teacher in enumerate(stage.teachers):  # what is wrong is said now, not after hours
                 load_teacher(teacher, config, self.tokenizer, f"stages.{index}.teachers.{place}")
         n_human = sum(len(captions.get("human", [])) for captions in self.pool.token_ids)
-        console.print(
+        self.say(
             f"{len(self.pool.paths)} training images, {n_human} human captions "
             f"({self.pool.skipped} longer than {config.model.max_length} tokens left out), "
-            f"{sum(p.numel() for p in self.model.parameters()) / 1e6:.2f} M parameters, device {self.device}"
+            f"{sum(p.numel() for p in self.model.parameters()) / 1e6:.2f} M parameters, device {self.device}, "
+            f"processes {self.accelerator.num_processes}"
         )
 
     # Data
@@ -259,9 +180,20 @@ class Trainer:
         self.val_token_ids = [[row[: self.config.model.max_length] for row in rows if row] for rows in ids]
         return [example.image for example in chosen], CiderD(references)
 
-    def batch(self, stage: StageConfig, eligible: np.ndarray) -> tuple[dict[str, Tensor], np.ndarray]:
-        """The batch of the current step and its image indices (of caption groups, where words stand in for images); a
-        process takes its share of them."""
+    def seed(self) -> int:
+        """The seed of the current step."""
+        return (self.config.seed * 1_000_003 + self.stage_index) * 1_000_003 + self.step
+
+    def batch(self, stage: StageConfig, eligible: np.ndarray, generator: torch.Generator | None = None) -> Batch:
+        """This process's share of the current step's batch, on the CPU; indices are of caption groups where words stand
+        in for images.
+
+        Every process draws for the whole batch, and loads what is large for its own images alone.
+
+        Args:
+            generator: of the numbers drawn in PyTorch, seeded with the step's seed, which is the default.
+        """
+        generator = generator or torch.Generator().manual_seed(self.seed())
         rng = np.random.default_rng([self.config.seed, self.stage_index, self.step])
         places = np.arange(self.step * stage.images, (self.step + 1) * stage.images)
         indices = np.empty(stage.images, dtype=np.int64)
@@ -269,33 +201,53 @@ class Trainer:
             order = np.random.default_rng([self.config.seed, self.stage_index, 7, epoch]).permutation(eligible)
             here = places // len(eligible) == epoch
             indices[here] = order[places[here] % len(eligible)]
-        indices = indices[self.accelerator.process_index :: self.accelerator.num_processes]
-        max_length = self.config.model.max_length
-        batch = {}
+        progress, max_length = self.progress_of(stage), self.config.model.max_length
+        words: list[np.ndarray] = []
         if self.siblings is not None:
             n_cells = (self.config.model.image_size // 32) ** 2
             drawn = [self.siblings.draw(int(i), stage.captions, n_cells, rng) for i in indices]
-            batch["words"] = torch.from_numpy(np.stack([words for words, _ in drawn]))
+            words = [cells for cells, _ in drawn]
             rows = [row for _, captions in drawn for row in captions]
             target = [length_distribution(self.siblings.groups[i], max_length) for i in indices]
         else:
-            progress = self.progress_of(stage)
             rows = [row for i in indices for row in self.distillation.draw(int(i), rng, progress)]
-            batch |= self.distillation.targets(indices, rows)
             target = [self.distillation.length_target(int(i), progress) for i in indices]
-            if self.features is not None:
-                kind = "tokens" if stage.freeze == "captioner" else "features"
-                batch[kind] = self.features[indices, rng.integers(self.config.views, size=len(indices))]
-            else:
-                pixels = [augment(self.images[int(i)], self.pool.texts[i], rng) for i in indices]
-                batch["pixels"] = torch.from_numpy(np.stack(pixels))
         token_ids, padding_mask = map(torch.from_numpy, pad_tokens(rows, PAD))
-        batch |= {
+        lengths = (~padding_mask).sum(dim=1)
+        tensors = {
             "token_ids": token_ids,
-            "lengths": (~padding_mask).sum(dim=1),
+            "lengths": lengths,
             "length_target": torch.from_numpy(np.stack(target)),
         }
-        return {name: value.to(self.device) for name, value in batch.items()}, indices
+        forcing = self.forcing(stage)
+        if forcing < 1 and self.distillation.reads_causally:
+            tensors["given"] = torch.rand(token_ids.shape, generator=generator) < forcing
+        if stage.masked or stage.consistency:
+            tensors["masked"] = mask_tokens(token_ids, lengths, generator)
+        process, n_processes = self.accelerator.process_index, self.accelerator.num_processes
+        batch = Batch.whole(tensors, indices).share(process, n_processes)
+        if self.siblings is not None:
+            batch.tensors["words"] = torch.from_numpy(np.stack(words[process::n_processes]))
+            return batch
+        own_rows = [row for row, keep in zip(rows, self.owned(len(rows), stage.captions), strict=True) if keep]
+        batch.tensors.update(self.distillation.targets(batch.images, own_rows, token_ids.shape[1]))
+        if self.features is not None:
+            kind = "tokens" if stage.freeze == "captioner" else "features"
+            views = rng.integers(self.config.views, size=len(indices))
+            batch.tensors[kind] = self.features[batch.images, views[process::n_processes]]
+        else:
+            pixels = []
+            for index, own in zip(indices, self.owned(len(indices)), strict=True):
+                # another's image is not read: a pixel in its place draws the same numbers
+                image = self.images[int(index)] if own else np.zeros((1, 1, 3), np.uint8)
+                changed = augment(image, self.pool.texts[index], rng)
+                pixels += [changed] if own else []
+            batch.tensors["pixels"] = torch.from_numpy(np.stack(pixels))
+        return batch
+
+    def owned(self, n: int, rows: int = 1) -> np.ndarray:
+        """Which of n images, or of n caption rows of which an image has several, are this process's: (n,), bool."""
+        return np.arange(n) // rows % self.accelerator.num_processes == self.accelerator.process_index
 
     def prepare_stage(self, stage: StageConfig) -> np.ndarray:
         """Freeze, cache and distil what the stage asks for; returns the indices of what it draws from."""
@@ -320,15 +272,16 @@ class Trainer:
                 pixels = pixels.to(self.device)
                 return backbone(pixels).tokens if captioner else backbone.convolve(pixels)
 
-            self.features = FrozenFeatures(
-                Path(self.config.data.cache),
-                compute,
-                [backbone] if captioner else [backbone.stem, backbone.to_stride_16],
-                self.images,
-                self.pool.texts,
-                self.config.views,
-                self.config.seed,
-            )
+            with self.accelerator.main_process_first():
+                self.features = FrozenFeatures(
+                    Path(self.config.data.cache),
+                    compute,
+                    [backbone] if captioner else [backbone.stem, backbone.to_stride_16],
+                    self.images,
+                    self.pool.texts,
+                    self.config.views,
+                    self.config.seed,
+                )
         return self.pool.with_sources(stage.sources)
 
     def distil(self, stage: StageConfig) -> Distillation:
@@ -349,6 +302,12 @@ class Trainer:
         """How far the stage has come, 0 at its first step and 1 at its last."""
         return self.step / max(1, stage.steps - 1)
 
+    def forcing(self, stage: StageConfig) -> float:
+        """How likely the causal reading is given a true word now."""
+        if stage.forcing.schedule == "always":
+            return 1.0
+        return forcing_probability(stage.forcing.schedule, self.progress_of(stage), stage.forcing.end)
+
     def trained(self) -> Iterator[tuple[str, nn.Parameter]]:
         """What a stage trains, by name: the model's weights, and those of the projections onto its teachers."""
         yield from self.model.named_parameters()
@@ -358,58 +317,62 @@ class Trainer:
 
     def run(self) -> Path:
         """All stages that are left."""
-        self.writer = SummaryWriter(str(self.output / "tensorboard"))
-        self.log_file = (self.output / "log.jsonl").open("a", encoding="utf-8")
+        self.output.mkdir(parents=True, exist_ok=True)
         try:
-            while self.stage_index < len(self.config.stages):
-                self.run_stage(self.config.stages[self.stage_index])
-                self.average = self.shipped()
-                fold_steps(self.model)
-                self.stage_index, self.step = self.stage_index + 1, 0
-                self.moments, self.projections = {}, {}
-                self.save()
+            if self.accelerator.is_main_process:
+                for name in self.config.trackers:
+                    self.trackers.append(TRACKERS[name](self.output, dataclasses.asdict(self.config)))
+            with contextlib.ExitStack() as stack:
+                if self.accelerator.num_processes > 1:  # all are to stop after the same step
+                    self.held = stack.enter_context(held_signals())
+                while self.stage_index < len(self.config.stages):
+                    self.run_stage(self.config.stages[self.stage_index])
+                    self.average = self.shipped()
+                    fold_steps(self.model)
+                    self.stage_index, self.step = self.stage_index + 1, 0
+                    self.moments, self.projections = {}, {}
+                    self.save()
         finally:
-            self.writer.close()
-            self.log_file.close()
+            for tracker in self.trackers:
+                tracker.close()
             if self.accelerator.is_main_process:
                 draw_curves(self.output / "log.jsonl", self.output / "curves.png")
         return self.output / "best"
 
     def run_stage(self, stage: StageConfig) -> None:
         """One stage from `self.step` to its end."""
+        n_processes, parts = self.accelerator.num_processes, self.config.accumulate
+        if stage.images < n_processes * parts:
+            raise ConfigError(
+                f"stage {stage.name}: images is {stage.images}; allowed: {n_processes * parts} or more, one for "
+                f"each of {parts} micro-batches (accumulate) of {n_processes} processes"
+            )
         eligible = self.prepare_stage(stage)
         optimizer = self.build_optimizer(stage)
-        module, optimizer = self.accelerator.prepare(TrainingStep(self.model, self.distillation).train(), optimizer)
-        self.monitor = ActivationMonitor(module) if self.debug_activations else None
-        weights = {name: getattr(stage, name) for name in LOSSES}
+        step = TrainingStep(self.model, self.distillation).train()
+        module, optimizer = self.accelerator.prepare(step, optimizer)
+        self.monitor = ActivationMonitor(step) if self.debug_activations else None
+        throughput: Throughput | None = None
         spent, done = time.perf_counter(), 0
         with self.progress() as progress:
             task = progress.add_task(stage.name, total=stage.steps, completed=self.step, status="")
             try:
                 while self.step < stage.steps:
-                    batch, indices = self.batch(stage, eligible)
-                    seed = (self.config.seed * 1_000_003 + self.stage_index) * 1_000_003 + self.step
-                    torch.manual_seed(seed)
+                    began = time.perf_counter()
+                    generator = torch.Generator().manual_seed(self.seed())
+                    batch = self.batch(stage, eligible, generator)
                     rate = stage.learning_rate * schedule(self.step, stage.warmup, stage.steps)
                     for group in optimizer.param_groups:
                         group["lr"] = rate * group["scale"]
-                    row_images = np.repeat(indices, stage.captions)
-                    forcing = forcing_probability(stage.forcing.schedule, self.progress_of(stage), stage.forcing.end)
-                    watched = self.monitor or contextlib.nullcontext()
-                    with self.accelerator.autocast(), rounded_once(self.model), watched:
-                        losses = module(batch, stage, lambda c, rows=row_images: self.reward(rows, c), seed, forcing)
-                    shares = self.distillation.weights(self.progress_of(stage))
-                    weights |= shares
-                    loss = sum(weights[name] * value for name, value in losses.items() if name in weights)
-                    if not torch.isfinite(loss):
-                        self.stop_on_nonfinite(batch, losses)
                     optimizer.zero_grad()
-                    self.accelerator.backward(loss)
+                    losses, stopping = self.summed(self.gradients(module, stage, batch, generator))
                     if self.monitor is not None:
                         self.monitor.note_gradients()
                     norm = self.accelerator.clip_grad_norm_(module.parameters(), stage.clip)
-                    if self.accelerator.scaler is None and not torch.isfinite(norm):
+                    finite = math.isfinite(losses["loss"]) and (self.accelerator.scaler or torch.isfinite(norm))
+                    if not finite:
                         self.stop_on_nonfinite(batch, losses)
+                    forcing, shares = self.forcing(stage), self.distillation.weights(self.progress_of(stage))
                     with uninterrupted():
                         optimizer.step()
                         self.update_average()
@@ -417,23 +380,81 @@ class Trainer:
                     progress.update(
                         task,
                         completed=self.step,
-                        status=f"loss {loss:.3f} {done / (time.perf_counter() - spent):.2f} it/s",
+                        status=f"loss {losses['loss']:.3f} {done / (time.perf_counter() - spent):.2f} it/s",
                     )
-                    if self.step % self.config.log_every == 0:
-                        values = {name: value.item() for name, value in losses.items()}
-                        values |= {f"weight_{name}": share for name, share in shares.items()}
+                    if self.accelerator.is_main_process:
+                        throughput = throughput or self.throughput(step, stage, batch)
+                        throughput.add(stage.images, time.perf_counter() - began)
+                    if throughput and self.step % self.config.log_every == 0:
+                        values = losses | {f"weight_{name}": share for name, share in shares.items()}
                         if stage.forcing.schedule != "always":
                             values["forcing"] = forcing
                         self.log_activations(stage)
-                        self.log(stage, loss=loss.item(), rate=rate, gradient=float(norm), **values)
+                        self.log(stage, rate=rate, gradient=float(norm), **values, **throughput.figures())
                     if self.step % self.config.evaluate_every == 0 and self.step < stage.steps:
                         self.validate(stage)
                     if self.step % self.config.checkpoint_every == 0:
                         self.save(optimizer)
+                    if stopping:
+                        raise KeyboardInterrupt
                 self.validate(stage)  # after the loop: a run that was interrupted here validates when resumed
             except KeyboardInterrupt:
                 self.save(optimizer)
                 raise
+        self.accelerator.free_memory()  # a wrapper left over would go on watching the weights
+
+    def gradients(
+        self, module: nn.Module, stage: StageConfig, batch: Batch, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Add up the gradients of this process's share of a batch, micro-batch by micro-batch, and let processes
+        exchange them; returns the share's part of `loss`, and of each loss by name."""
+        n_processes, parts = self.accelerator.num_processes, self.config.accumulate
+        weights = {name: getattr(stage, name) for name in LOSSES}
+        weights |= self.distillation.weights(self.progress_of(stage))
+        totals: dict[str, Tensor] = {}
+        for index in range(parts):
+            part, place = batch.share(index, parts), self.accelerator.process_index * parts + index
+            torch.manual_seed(self.seed() + (place << 40))
+            if place:  # the samples of the reward
+                generator.manual_seed(self.seed() + (place << 40))
+            tensors = {name: value.to(self.device) for name, value in part.tensors.items()}
+            row_images = np.repeat(part.images, stage.captions).tolist()
+
+            def reward(captions: Tensor, rows: list[int] = row_images) -> Tensor:
+                return self.reward(rows, captions)
+
+            waiting = self.accelerator.no_sync(module) if index < parts - 1 else contextlib.nullcontext()
+            with waiting, rounded_once(self.model):
+                with self.accelerator.autocast(), self.monitor or contextlib.nullcontext():
+                    losses = module(tensors, stage, reward, generator)
+                fractions = part.fractions()
+                losses = {name: value * fractions[unit(name)] for name, value in losses.items()}
+                loss = sum(weights[name] * value for name, value in losses.items() if name in weights)
+                self.accelerator.backward(loss * n_processes)  # gradients are exchanged as a mean
+            for name, value in {"loss": loss, **losses}.items():
+                totals[name] = totals.get(name, 0) + value.detach()
+        return totals
+
+    def summed(self, losses: dict[str, Tensor]) -> tuple[dict[str, float], bool]:
+        """Losses of all processes' shares together, and whether any process was asked to stop."""
+        if self.accelerator.num_processes == 1:
+            return {name: value.item() for name, value in losses.items()}, False
+        asked = torch.tensor(float(bool(self.held)), device=self.device)
+        values = torch.stack([*(value.float() for value in losses.values()), asked])
+        *sums, stopping = self.accelerator.reduce(values, "sum").tolist()
+        return dict(zip(losses, sums, strict=True)), stopping > 0
+
+    def throughput(self, step: TrainingStep, stage: StageConfig, batch: Batch) -> Throughput:
+        """A measure of the stage's speed; `batch` tells what one image costs."""
+        part = batch.share(0, self.config.accumulate)
+        tensors = {name: value.to(self.device) for name, value in part.tensors.items()}
+        generator = torch.Generator().manual_seed(0)
+        step.eval()
+        flops = count_flops(
+            lambda: step.losses(tensors, stage, lambda captions: torch.zeros(captions.shape[:2]), generator)
+        )
+        step.train()
+        return Throughput(flops / len(part.images), self.device, self.accelerator.num_processes)
 
     def build_optimizer(self, stage: StageConfig) -> torch.optim.Optimizer:
         """AdamW: no decay for vectors and steps, own rates for these and the convolutions; moments restored after a
@@ -489,7 +510,9 @@ class Trainer:
     @torch.no_grad()
     def validate(self, stage: StageConfig) -> None:
         """CIDEr-D of the parallel reading, or of greedy captions where there is none, on the validation images; the
-        best so far is kept."""
+        best so far is kept. The main process's work."""
+        if not self.accelerator.is_main_process:
+            return
         generation = self.config.model.generation
         limits = torch.tensor([generation.min_length, self.config.model.max_length], device=self.device)
         count = torch.tensor([generation.candidates], device=self.device)
@@ -515,8 +538,7 @@ class Trainer:
             console.print(f"  {name} {value:.3f}")
         if cider >= self.best:  # equal where the captioner is frozen: there the last is kept
             self.best = cider
-            if self.accelerator.is_main_process:
-                save_checkpoint(self.output / "best", self.model_config, self.shipped(), self.tokenizer)
+            save_checkpoint(self.output / "best", self.model_config, self.shipped(), self.tokenizer)
 
     def recall(self, images: Tensor) -> dict[str, float]:
         """How well the validation images, as vectors (B, A), find their captions, and captions their image."""
@@ -526,11 +548,12 @@ class Trainer:
         texts = self.model.embed_text(token_ids, (~padding_mask).sum(dim=1))
         return recall(images @ texts.t(), owners)
 
-    def stop_on_nonfinite(self, batch: dict[str, Tensor], losses: dict[str, Tensor]) -> None:
-        """Save the batch that made a loss or its gradient infinite or NaN, and say what to do."""
-        path = self.output / "nonfinite_batch.safetensors"
-        save_file({name: value.contiguous().cpu() for name, value in batch.items()}, path)
-        values = ", ".join(f"{name} {value.item():.4g}" for name, value in losses.items())
+    def stop_on_nonfinite(self, batch: Batch, losses: dict[str, float]) -> None:
+        """Save the batch that made a loss or its gradient infinite or NaN, each process its share; say what to do."""
+        process = self.accelerator.process_index
+        path = self.output / f"nonfinite_batch{f'_{process}' if process else ''}.safetensors"
+        save_file({name: value.contiguous().cpu() for name, value in batch.tensors.items()}, path)
+        values = ", ".join(f"{name} {value:.4g}" for name, value in losses.items() if name != "loss")
         first = self.monitor.first_nonfinite if self.monitor else "--debug-activations would tell"
         raise FastcapError(
             f"the loss or its gradient is not finite at stage {self.stage_index} step {self.step} ({values}); "
@@ -631,7 +654,7 @@ class Trainer:
         }
         if position.get("scaler") and self.accelerator.scaler:
             self.accelerator.scaler.load_state_dict(position["scaler"])
-        console.print(f"resuming from {latest}")
+        self.say(f"resuming from {latest}")
 
     def load_weights(self, weights: dict[str, Tensor], source: Path | str, module: nn.Module | None = None) -> None:
         """Give the model, or another module, weights that were found in `source`."""
@@ -644,6 +667,11 @@ class Trainer:
             ) from error
 
     # Logs
+
+    def say(self, text: str) -> None:
+        """A line on the terminal, from the main process."""
+        if self.accelerator.is_main_process:
+            console.print(text)
 
     def progress(self) -> Progress:
         """The progress bar of a stage."""
@@ -666,15 +694,10 @@ class Trainer:
         console.print(f"{stage.name} {self.step}: {self.monitor.summary()}")
 
     def log(self, stage: StageConfig, **values: float) -> None:
-        """One line of log.jsonl, and the same to TensorBoard."""
-        if not self.accelerator.is_main_process:
-            return
+        """Figures of the step just done to the trackers, of which the main process alone has any."""
         total = sum(stage.steps for stage in self.config.stages[: self.stage_index]) + self.step
-        row = {"stage": stage.name, "step": total, "time": round(time.time(), 1)}
-        self.log_file.write(json.dumps(row | {key: round(value, 6) for key, value in values.items()}) + "\n")
-        self.log_file.flush()
-        for key, value in values.items():
-            self.writer.add_scalar(key, value, total)
+        for tracker in self.trackers:
+            tracker.log(stage.name, total, values)
 
 
 class AveragedWeights:
@@ -697,23 +720,6 @@ class AveragedWeights:
         with uninterrupted():
             self.model.load_state_dict(self.own)
             self.model.train(self.training)
-
-
-@contextlib.contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Hold signals back to the end of the block: an update that is half done could not be resumed exactly."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals go to the main thread alone
-        return
-    held: list[int] = []
-    before = {number: signal.signal(number, lambda n, _: held.append(n)) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for interrupt, handler in before.items():
-            signal.signal(interrupt, handler)
-    for number in held:
-        signal.raise_signal(number)
 
 
 def schedule(step: int, warmup: int, steps: int) -> float:

@@ -1,0 +1,61 @@
+"""A step's batch, drawn as a whole and shared out: how many processes and micro-batches compute it changes nothing but
+what is drawn inside the network (dropout, samples of the reward) and losses that compare images with one another."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+__all__ = ["Batch", "unit"]
+
+
+class Batch(NamedTuple):
+    """Captioned images of a step, all or a share of them.
+
+    `tensors`: by name, each of B images or of R = B c caption rows, the c of an image side by side. `images`: their
+    indices (B,). `counts`: how much of everything that losses are means over the whole batch has, by `unit`.
+    """
+
+    tensors: dict[str, Tensor]
+    images: NDArray[np.int64]
+    counts: dict[str, int]
+
+    @classmethod
+    def whole(cls, tensors: dict[str, Tensor], images: NDArray[np.int64]) -> Batch:
+        """The batch of all images."""
+        return cls(tensors, images, count(tensors, images))
+
+    def share(self, index: int, of: int) -> Batch:
+        """Every `of`-th image from `index` on, with its rows."""
+        if of == 1:
+            return self
+        n_images = len(self.images)
+        tensors = {
+            name: value.unflatten(0, (n_images, -1))[index::of].flatten(0, 1) for name, value in self.tensors.items()
+        }
+        return self._replace(tensors=tensors, images=self.images[index::of])
+
+    def fractions(self) -> dict[str, float]:
+        """This share's part of the whole batch, by `unit`; exactly 1 where nothing was shared out."""
+        return {name: n / self.counts[name] for name, n in count(self.tensors, self.images).items()}
+
+
+def count(tensors: dict[str, Tensor], images: NDArray[np.int64]) -> dict[str, int]:
+    """How many images, tokens to predict (end marks included) and masked tokens there are."""
+    lengths, masked = tensors["lengths"], tensors.get("masked")
+    counts = {"images": len(images), "tokens": int(lengths.sum()) + len(lengths)}
+    return counts if masked is None else {**counts, "masked": int(masked.sum())}
+
+
+def unit(loss: str) -> str:
+    """What a loss, by name, is the mean over: images, tokens or masked tokens.
+
+    Summed over shares with the fractions of its unit it is what the whole batch would give; a balance of experts or a
+    contrast of images is not a mean, and is taken share by share.
+    """
+    if loss in ("masked", "consistency", "agreement"):
+        return "masked"
+    return "tokens" if loss == "causal" or loss.startswith("logits_") else "images"
