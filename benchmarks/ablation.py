@@ -147,7 +147,7 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, tuple[list[float], str]]:
 def table(runs: list[dict[str, Any]]) -> str:
     """The summary as Markdown."""
     rows = summary(runs)
-    plain, full = mean(rows["baseline"][0]), mean(rows["+ ICMR + DLAG"][0])
+    plain, full = rows["baseline"][0], rows["+ ICMR + DLAG"][0]
     missing = [name for name in TRAINED if f"+ {name}" not in rows and name not in rows]
     seeds = min(len(values) for values, _ in rows.values())
     lines = [
@@ -155,7 +155,7 @@ def table(runs: list[dict[str, Any]]) -> str:
         "",
         "A small captioner trained by `configs/training/ablation.yaml` (380 steps, 128x128 pixels), measured on all of",
         "Flickr8k val; `make ablation` trains what is missing and writes this page. So short a training tells how soon",
-        "a technique helps, not how far it goes, and differences of one seed are within chance.",
+        "a technique helps, not how far it goes; a difference within the spread of the seeds is within chance.",
         "",
         f"Seeds of every row so far: {seeds}. Not trained yet: {', '.join(missing) or 'nothing'}.",
         "",
@@ -167,7 +167,9 @@ def table(runs: list[dict[str, Any]]) -> str:
         against = plain if name.startswith(("baseline", "+ ICMR", "+ DLAG")) else full
         spread = f"± {stdev(values):.2f} ({len(values)} seeds)" if len(values) > 1 else "1 seed"
         reference = "baseline" if against == plain else "+ ICMR + DLAG"
-        difference = "" if name == "baseline" else f"{mean(values) - against:+.2f} on {reference}"
+        by_seed = ", ".join(f"{value - other:+.1f}" for value, other in zip(values, against, strict=False))
+        difference = f"{mean(values) - mean(against):+.2f} on {reference} (by seed: {by_seed})"
+        difference = "" if name == "baseline" else difference
         lines.append(f"| {name} | {mean(values):.2f} | {spread} | {difference} |")
     return "\n".join(lines) + "\n"
 

@@ -25,7 +25,10 @@ def write(tmp_path):
     return written
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.name}")
+RECIPES = [path for path in sorted(CONFIGS.glob("*/*.yaml")) if path.parent.name != "distributed"]  # accelerate's own
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_every_recipe_of_the_repository_builds(path):
     assert isinstance(load_config(path), TrainConfig)
 
