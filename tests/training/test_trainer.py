@@ -363,7 +363,7 @@ def test_an_alignment_is_trained_beside_the_captioner_or_alone_and_then_nothing_
     ("settings", "words"),
     [
         ({"freeze": "captioner"}, "contrastive 0.0; allowed: contrastive alone"),
-        ({"freeze": "captioner", "contrastive": 1.0}, "causal 1.0, masked 1.0"),
+        ({"freeze": "captioner", "contrastive": 1.0}, "causal 1.0, balance 0.01"),
         ({"inputs": "words", "contrastive": 1.0}, "contrastive is 1.0; allowed: 0"),
     ],
 )
