@@ -175,7 +175,8 @@ class Bundle:
             quality=fields.table("quality"),
             speed=fields.table("speed"),
         )
-        fields.table("architecture"), fields.table("unheld")  # what `fastcap checkpoint` needs, and nobody here
+        for key in ("architecture", "unheld"):  # what `fastcap checkpoint` needs, and nobody here
+            fields.table(key)
         fields.done()
         if (bundle.alignment is None) != (_TEXT_FILE not in bundle.files):
             fields.fail("alignment", fields.values.get("alignment"), f"both it and the file {_TEXT_FILE}, or neither")
