@@ -34,7 +34,7 @@ __all__ = [
 
 SOURCES = ("human", "machine", "distilled")
 TEACHERS = ("features", "logits", "sequences")
-LOSSES = ("causal", "masked", "consistency", "contrastive", "length", "balance", "reward")
+LOSSES = ("causal", "masked", "consistency", "contrastive", "length", "balance", "reward", "causal_reward")
 TRACKERS = ("jsonl", "tensorboard", "wandb")
 PARALLEL_LOSSES = ("masked", "consistency", "length", "reward")  # of captions whose tokens are predicted all at once
 
@@ -319,6 +319,8 @@ class StageConfig:
     `freeze`: "convolutions" keeps the network to stride 16 as it is and trains on its cached outputs for `views`
     augmented views an image; "none" trains everything from pixels, augmented anew each time; "captioner" keeps all but
     the alignment of images and texts, and trains that alone, on cached image tokens.
+    `crop_scale`: smallest share of a cached view's area that a random crop keeps, mirrored at random too, anew each
+    time (`fastcap.training.features.crop_anew`); 1 leaves the views as they are. Needs freeze convolutions.
     `quantized`: the network computes with weights rounded as the exported graph will have them, and learns the steps
     (`fastcap.quantization.fake`); needs freeze none. `bits`: a file of the bits of its layers, as `fastcap export
     --target-size` writes it; empty for 8 in all.
@@ -328,7 +330,8 @@ class StageConfig:
     `convolution_rate`: factor of the learning rate of convolutions, which may come from a teacher.
     Weights of the losses: `causal`, `masked`, `consistency` (of these two readings with each other), `contrastive` (of
     images and texts, by `contrast`), `length`, `balance` (of the experts' use), `reward` (self-critical CIDEr of the
-    parallel reading, with `samples` captions drawn a row). Where `masked` and `length` are not said, they are 1 and 0.1
+    parallel reading, with `samples` captions drawn a row), `causal_reward` (the same of the causal reading, with
+    `samples` captions drawn an image). Where `masked` and `length` are not said, they are 1 and 0.1
     for a model with a parallel reading and 0 for one without, which `consistency` and `reward` do not fit either.
     `forcing`: of the causal reading.
     """
@@ -357,7 +360,9 @@ class StageConfig:
     length: float | None = None
     balance: float = 0.01
     reward: float = 0.0
+    causal_reward: float = 0.0
     samples: int = 4
+    crop_scale: float = 1.0
     forcing: ForcingConfig = field(default_factory=ForcingConfig)
 
     def __post_init__(self) -> None:
@@ -375,15 +380,18 @@ class StageConfig:
             clip=(self.clip > 0, "above 0"),
             smoothing=(0 <= self.smoothing < 1, "at least 0, below 1"),
             samples=(self.samples >= 2, "2 or more: each is compared with the others"),
+            crop_scale=(0 < self.crop_scale <= 1, "above 0, at most 1"),
             **{name: ((getattr(self, name) or 0) >= 0, "0 or more") for name in LOSSES},
         )
         if self.quantized and (self.freeze != "none" or self.inputs != "images"):
             raise ConfigError("quantized is true; allowed: false, where the convolutions are frozen or not used")
+        if self.crop_scale < 1 and (self.freeze != "convolutions" or self.inputs != "images"):
+            raise ConfigError(f"crop_scale is {self.crop_scale}; allowed: 1, where no feature maps are kept")
         if self.bits and not self.quantized:
             raise ConfigError(f"bits is {self.bits!r}; allowed: nothing, where quantized is false")
         if self.teachers and (self.inputs == "words" or self.freeze == "captioner"):
             raise ConfigError("teachers are named; allowed: none, where no captioner learns from images")
-        for name in ("reward", "contrastive"):
+        for name in ("reward", "causal_reward", "contrastive"):
             if self.inputs == "words" and getattr(self, name):
                 raise ConfigError(f"{name} is {getattr(self, name)}; allowed: 0, where words stand in for images")
         if self.freeze == "captioner":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from fastcap.layers import ImageTokens
 from fastcap.losses.language import causal_loss, mask_tokens, masked_loss, read_causally, read_masked
-from fastcap.losses.reward import reward_loss
+from fastcap.losses.reward import causal_reward_loss, reward_loss
 from fastcap.tokens import BOS, EOS, MASK, PAD
 
 LENGTHS = torch.tensor([5, 1, 7, 3])
@@ -190,3 +191,34 @@ def test_samples_follow_the_models_probabilities(decoder, state):
     share = mean.item() * 4  # one row of four earns anything
     expected = 1 / (1 + math.exp(float(logits[43] - logits[42])))
     assert share == pytest.approx(expected, abs=0.04)
+
+
+@torch.no_grad()
+def test_captions_drawn_from_left_to_right_are_compared_with_those_of_the_same_image(decoder, state):
+    """Token by token, end marks included, padding left out: the policy gradient written out."""
+    samples, n_images = 3, state.context.shape[0]
+    rng = np.random.default_rng(0)
+    rows = [list(map(int, rng.integers(5, 40, size=rng.integers(1, 6)))) for _ in range(samples * n_images)]
+    earned = rng.random(samples * n_images)
+    padded = torch.tensor([row + [PAD] * (6 - len(row)) for row in rows])
+
+    def reward(captions: Tensor) -> Tensor:
+        """The captions as they are compared: (samples, images, tokens)."""
+        for sample in range(samples):
+            for image in range(n_images):
+                assert torch.equal(captions[sample, image], padded[image * samples + sample])
+        return torch.from_numpy(earned).view(n_images, samples).t()
+
+    lengths = torch.tensor([len(row) for row in rows])
+    loss, mean = causal_reward_loss(decoder, state, padded, lengths, samples, reward)
+    terms = []
+    for index, row in enumerate(rows):
+        family = earned[index // samples * samples :][:samples]
+        better = earned[index] - (family.sum() - earned[index]) / (samples - 1)
+        given = padded.clone()
+        given[index, : len(row)] = torch.tensor(row)
+        log_p = decoder.logits(torch.cat([torch.full_like(given[:, :1], BOS), given], dim=1), state, causal=True)
+        log_p = log_p.log_softmax(dim=-1)[index]
+        terms += [-better * float(log_p[place, token]) for place, token in enumerate([*row, EOS])]
+    assert loss.item() == pytest.approx(np.mean(terms))
+    assert mean.item() == pytest.approx(earned.mean())

@@ -72,7 +72,7 @@ def test_captions_are_drawn_without_repetition_as_long_as_there_are_enough(pool)
 
 
 def test_the_reward_is_cider_d_of_each_sample_against_its_own_picture(pool, tokenizer):
-    scorer = CiderD({str(i): [text.split() for text in texts] for i, texts in enumerate(pool.texts)})
+    scorer = CiderD({str(i): [[*text.split(), "<eos>"] for text in texts] for i, texts in enumerate(pool.texts)})
     drawn = [["a red ball", "a dog runs", "two cats"], ["two cats", "a dog", "a red ball"]]  # sample, row
     rows = [0, 1, 0]
     captions = torch.zeros(2, 3, 20, dtype=torch.long)
@@ -83,9 +83,21 @@ def test_the_reward_is_cider_d_of_each_sample_against_its_own_picture(pool, toke
     rewards = cider_reward(pool, tokenizer)(rows, captions)
     for sample in range(2):
         for row, image in enumerate(rows):
-            expected = scorer.score(drawn[sample][row].split(), str(image))
+            expected = scorer.score([*drawn[sample][row].split(), "<eos>"], str(image))
             assert rewards[sample, row].item() == pytest.approx(expected, abs=1e-5)
     assert rewards[0, 0] > rewards[0, 2]
+
+
+def test_a_caption_that_stops_short_earns_less_than_one_that_ends_as_people_do(pool, tokenizer):
+    text = pool.texts[0][0]
+
+    def earned(*words: str) -> float:
+        return cider_reward(pool, tokenizer)([0], torch.tensor([[encode(tokenizer, " ".join(words))]])).item()
+
+    words = text.split()
+    scorer = CiderD({str(i): [text.split() for text in texts] for i, texts in enumerate(pool.texts)})
+    lost = [score(*words) - score(*words[:-1]) for score in (earned, lambda *each: scorer.score(list(each), "0"))]
+    assert lost[0] > lost[1] > 0
 
 
 def test_texts_are_read_plain_or_compressed_and_a_bad_file_is_named(tmp_path):

@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from fastcap.data.augment import augment
+from fastcap.data.augment import AugmentSettings, augment
 from fastcap.data.cache import ImageCache
-from fastcap.training.features import FrozenFeatures
+from fastcap.training.features import FrozenFeatures, crop_anew
 
 CAPTIONS = [["a picture"], ["a sign on the left"]] * 10
 
@@ -90,3 +90,24 @@ def test_a_finished_build_is_reused_and_other_weights_or_seeds_make_another(tmp_
         backbone.head.bias[0] += 1  # beyond stride 16
     features(tmp_path, backbone, images)
     assert len(built) == 3
+
+
+def test_a_map_is_cropped_and_mirrored_as_its_picture_would_be():
+    ramp = torch.arange(64.0).expand(4, 1, 64, 64)  # each pixel's column
+    captions = [["a dog"], ["a dog"], ["a sign"], ["something in the background"]]
+    cropped = crop_anew(ramp, captions, [np.random.default_rng([5, i]) for i in range(4)], 0.5)
+    picture = np.broadcast_to(np.arange(64, dtype=np.uint8)[None, :, None], (64, 64, 3)).copy()
+    plain = AugmentSettings(crop_scale=0.5, brightness=0, contrast=0, saturation=0)
+    for index, (texts, found) in enumerate(zip(captions, cropped, strict=True)):
+        expected = augment(picture, texts, np.random.default_rng([5, index]), plain)[None, ..., 0]
+        assert np.abs(found.numpy() - expected)[..., 2:-2].max() <= 1
+    assert (cropped[2].diff(dim=2)[..., 2:-2] > 0).all()  # what can be read is never mirrored
+    widths = {round(float(found.max() - found.min())) for found in cropped[:3]}
+    assert len(widths) > 1 and min(widths) < 60
+    assert float(cropped[3].max() - cropped[3].min()) == pytest.approx(63)  # its rim is spoken of
+
+
+def test_a_whole_map_stays_as_it_is():
+    kept = torch.randn(1, 3, 7, 7, generator=torch.Generator().manual_seed(0))
+    found = crop_anew(kept, [["a sign"]], [np.random.default_rng(0)], 1.0)
+    torch.testing.assert_close(found, kept, rtol=0, atol=1e-5)

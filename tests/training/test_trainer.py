@@ -58,10 +58,13 @@ TWO_STAGES = (
 )
 
 
+CROPPED = stage(steps=8, crop_scale=0.5, causal_reward=0.5)
+
+
 @pytest.mark.parametrize(
     ("stages", "after"),
-    [((stage(steps=8),), 4), ((stage(steps=8, freeze="none"),), 3), (TWO_STAGES, 4), (TWO_STAGES, 6)],
-    ids=["mid-epoch", "from pixels", "at a stage's end", "in the second stage"],
+    [((stage(steps=8),), 4), ((CROPPED,), 4), ((stage(steps=8, freeze="none"),), 3), (TWO_STAGES, 4), (TWO_STAGES, 6)],
+    ids=["mid-epoch", "cropped anew", "from pixels", "at a stage's end", "in the second stage"],
 )
 def test_eight_steps_are_some_steps_a_resume_and_the_rest_bit_for_bit(recipe, monkeypatch, stages, after):
     whole, parted = recipe("whole", stages), recipe("parted", stages)
@@ -389,6 +392,13 @@ def test_learning_from_words_needs_a_file_of_them(recipe):
         recipe(stages=(stage(inputs="words"),))
 
 
+def test_crops_are_refused_where_no_maps_are_kept():
+    with pytest.raises(ConfigError, match=r"crop_scale is 0\.5; allowed: 1, where no feature maps are kept"):
+        stage(freeze="none", crop_scale=0.5)
+    with pytest.raises(ConfigError, match=r"crop_scale is 0\.0; allowed: above 0, at most 1"):
+        stage(crop_scale=0.0)
+
+
 def test_a_reward_for_words_is_refused():
     with pytest.raises(ConfigError, match=r"reward is 1\.0; allowed: 0, where words stand in for images"):
         stage(inputs="words", reward=1.0)
@@ -529,13 +539,16 @@ def test_four_pictures_are_learnt_by_heart_in_both_readings(four):
     assert [row["val_cider"] for row in rows if "val_cider" in row][-1] > 500
 
 
-def test_the_reward_stage_raises_the_reward_of_what_is_sampled(four):
+@pytest.mark.parametrize("loss", ["reward", "causal_reward"])
+def test_the_reward_stage_raises_the_reward_of_what_is_sampled(four, loss):
     first = dataclasses.replace(four.stages[0], steps=40)
     reward = StageConfig(
-        "reward", 120, 2e-3, images=4, captions=4, sources=("human",), causal=0, masked=0, length=0, reward=1, warmup=1
+        "reward", 120, 2e-3, images=4, captions=4, sources=("human",), causal=0, masked=0, length=0, warmup=1
     )
+    reward = dataclasses.replace(reward, **{loss: 1.0})
     config = dataclasses.replace(four, output=four.output + "-reward", stages=(first, reward), log_every=1)
     train(config)
     rows = [json.loads(line) for line in (Path(config.output) / "log.jsonl").read_text().splitlines()]
-    earned = [row["cider_sampled"] for row in rows if row["stage"] == "reward" and "cider_sampled" in row]
+    figure = {"reward": "cider_sampled", "causal_reward": "cider_drawn"}[loss]
+    earned = [row[figure] for row in rows if row["stage"] == "reward" and figure in row]
     assert np.mean(earned[-20:]) > 1.3 * np.mean(earned[:10])

@@ -17,7 +17,19 @@ from PIL import Image, ImageEnhance
 
 from fastcap.errors import ConfigError, DataError
 
-__all__ = ["CROP_WORDS", "MIRROR_WORDS", "AugmentSettings", "augment", "is_crop_safe", "is_mirror_safe"]
+__all__ = [
+    "CROP_WORDS",
+    "MIRROR_WORDS",
+    "AugmentSettings",
+    "Window",
+    "augment",
+    "draw_window",
+    "is_crop_safe",
+    "is_mirror_safe",
+]
+
+Window = tuple[float, float, float, float]  # left, top, right, bottom
+WHOLE: Window = (0.0, 0.0, 1.0, 1.0)
 
 # Directions, and everything that can be read: writing, numbers and clocks are wrong in a mirror.
 MIRROR_WORDS = tuple(
@@ -114,10 +126,12 @@ def augment(
     settings = settings or AugmentSettings()
     height, width = image.shape[:2]
     picture = Image.fromarray(image)
-    if settings.crop_scale < 1 and is_crop_safe(captions, settings.crop_words):
-        box = _crop_box(width, height, rng, settings)
+    window, mirrored = draw_window(captions, rng, settings)
+    if window != WHOLE:
+        left, top, right, bottom = window
+        box = (left * width, top * height, right * width, bottom * height)
         picture = picture.resize((width, height), Image.Resampling.BILINEAR, box=box)
-    if rng.random() < settings.flip and is_mirror_safe(captions, settings.mirror_words):
+    if mirrored:
         picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     if settings.saturation:
         picture = ImageEnhance.Color(picture).enhance(_factor(rng, settings.saturation))
@@ -127,9 +141,14 @@ def augment(
     return np.array(picture)
 
 
-def _crop_box(
-    width: int, height: int, rng: np.random.Generator, settings: AugmentSettings
-) -> tuple[float, float, float, float]:
+def draw_window(captions: Sequence[str], rng: np.random.Generator, settings: AugmentSettings) -> tuple[Window, bool]:
+    """What a random variant shows of a picture, as shares of its sides, and whether mirrored; see `augment`."""
+    crops = settings.crop_scale < 1 and is_crop_safe(captions, settings.crop_words)
+    window = _crop_window(rng, settings) if crops else WHOLE
+    return window, rng.random() < settings.flip and is_mirror_safe(captions, settings.mirror_words)
+
+
+def _crop_window(rng: np.random.Generator, settings: AugmentSettings) -> Window:
     share = rng.uniform(settings.crop_scale, 1)
     stretch = math.exp(rng.uniform(-1, 1) * math.log(settings.crop_ratio))
     # The box must fit, so a large share leaves little room for stretch: sides are at most 1.
@@ -137,7 +156,7 @@ def _crop_box(
     down = min(1, share / across)
     across = min(1, share / down)
     left, top = rng.uniform(0, 1 - across), rng.uniform(0, 1 - down)
-    return left * width, top * height, (left + across) * width, (top + down) * height
+    return left, top, left + across, top + down
 
 
 def _tone_curve(picture: Image.Image, brightness: float, contrast: float) -> list[int]:

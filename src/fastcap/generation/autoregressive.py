@@ -173,6 +173,8 @@ def choice_probabilities(log_p: np.ndarray, temperature: float, top_k: int, top_
     """
     highest = log_p.max(axis=1, keepdims=True)
     weights = np.exp((log_p - np.where(np.isfinite(highest), highest, 0.0)) / temperature)
+    if not top_k and top_p == 1:  # nothing goes: no need to know the order
+        return weights / np.maximum(weights.sum(axis=1, keepdims=True), np.finfo(float).tiny)
     order = np.argsort(-weights, axis=1, kind="stable")
     ranked = np.take_along_axis(weights, order, axis=1)
     if top_k:

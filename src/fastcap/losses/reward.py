@@ -1,20 +1,26 @@
-"""Self-critical training of the parallel reading: raise the probability of captions that score better than their
-siblings (Rennie et al. 2017; for parallel decoders as in CMAL, Guo et al. 2020)."""
+"""Self-critical training of both readings: raise the probability of captions that score better than their siblings
+(Rennie et al. 2017; for parallel decoders as in CMAL, Guo et al. 2020).
+
+Letters: B images, R caption rows, S samples, T tokens.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from fastcap.tokens import MASK, SPECIAL_TOKENS
+from fastcap.losses.language import read_causally
+from fastcap.tokens import EOS, MASK, PAD, SPECIAL_TOKENS
 
 if TYPE_CHECKING:
     from fastcap.decoder.moe_decoder import ImageState, MoEDecoder
+    from fastcap.losses.language import Decoder
 
-__all__ = ["reward_loss"]
+__all__ = ["causal_reward_loss", "reward_loss"]
 
 
 def reward_loss(
@@ -48,7 +54,36 @@ def reward_loss(
     captions = token_ids.repeat(samples, 1, 1)
     captions[:, masked] = drawn.t()
     rewards = reward(captions)
-    baseline = (rewards.sum(dim=0) - rewards) / (samples - 1)
     row = masked.nonzero()[:, 0]
-    advantage = (rewards - baseline)[:, row].t()  # (M, S)
-    return -(advantage * log_p.gather(1, drawn)).mean(), rewards.mean()
+    better = advantage(rewards)[:, row].t()  # (M, S)
+    return -(better * log_p.gather(1, drawn)).mean(), rewards.mean()
+
+
+def causal_reward_loss(
+    decoder: Decoder,
+    state: Any,
+    token_ids: Tensor,
+    lengths: Tensor,
+    samples: int,
+    reward: Callable[[Tensor], Tensor],
+) -> tuple[Tensor, Tensor]:
+    """Policy gradient of captions that were drawn from left to right, the baseline being the mean of the siblings.
+
+    Args:
+        token_ids, lengths: (B S, T) padded and (B S,): S >= 2 captions of each image, side by side.
+        reward: captions (S, B, T) -> rewards (S, B).
+
+    Returns:
+        the loss, the mean over all tokens with the end marks, and the mean reward.
+    """
+    rewards = reward(token_ids.unflatten(0, (-1, samples)).transpose(0, 1))
+    targets = F.pad(token_ids, (0, 1), value=PAD).scatter(1, lengths[:, None], EOS)
+    known = torch.arange(targets.shape[1], device=targets.device) <= lengths[:, None]
+    logits = decoder.project(read_causally(decoder, state, token_ids, lengths)[known])
+    better = advantage(rewards).t().flatten()[:, None].expand_as(known)[known].to(logits)
+    return (better * F.cross_entropy(logits, targets[known], reduction="none")).mean(), rewards.mean()
+
+
+def advantage(rewards: Tensor) -> Tensor:
+    """How much better each of S samples does than the mean of the others: (S, R) -> (S, R)."""
+    return (rewards - rewards.mean(dim=0)) * len(rewards) / (len(rewards) - 1)

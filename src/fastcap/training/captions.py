@@ -19,7 +19,7 @@ from fastcap.data.readers import Examples, load_dataset
 from fastcap.data.tokenizer import clean_caption, decode, encode
 from fastcap.errors import ConfigError, DataError
 from fastcap.evaluation.cider import CiderD
-from fastcap.tokens import PAD
+from fastcap.tokens import EOS, PAD, SPECIAL_TOKENS
 
 __all__ = ["CaptionPool", "SiblingPool", "cider_reward", "read_examples", "read_texts"]
 
@@ -167,19 +167,24 @@ class SiblingPool:
         return cells, [group[i] for i in np.resize(rng.permutation(len(group)), count)]
 
 
-def words(text: str) -> list[str]:
-    """The words of a caption without punctuation: what the reward compares."""
-    return re.findall(r"[\w'-]+", text)
+def words_to_the_end(text: str) -> list[str]:
+    """The words of a caption without punctuation, and the end mark: what the reward compares.
+
+    With the mark, a caption that stops in the middle of a sentence ("a man in a") scores less than one that ends as
+    people's do.
+    """
+    return [*re.findall(r"[\w'-]+", text), SPECIAL_TOKENS[EOS]]
 
 
 def cider_reward(pool: CaptionPool, tokenizer: Tokenizer) -> Callable[[Sequence[int], Tensor], Tensor]:
     """A reward: image index of each row (R,), captions (S, R, T) of token ids -> CIDEr-D (S, R), 0..10."""
-    scorer = CiderD({str(index): [words(text) for text in texts] for index, texts in enumerate(pool.texts)})
+    references = {str(index): [words_to_the_end(text) for text in texts] for index, texts in enumerate(pool.texts)}
+    scorer = CiderD(references)
 
     def reward(images: Sequence[int], captions: Tensor) -> Tensor:
         samples, rows, _ = captions.shape
         decoded = [decode(tokenizer, [i for i in row if i != PAD]) for row in captions.flatten(0, 1).tolist()]
-        scores = [scorer.score(words(text), str(images[i % rows])) for i, text in enumerate(decoded)]
+        scores = [scorer.score(words_to_the_end(text), str(images[i % rows])) for i, text in enumerate(decoded)]
         return torch.tensor(scores).view(samples, rows)
 
     return reward

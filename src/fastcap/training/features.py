@@ -12,11 +12,35 @@ import torch
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from fastcap.data.augment import augment
+from fastcap.data.augment import AugmentSettings, augment, draw_window
 from fastcap.data.cache import ImageCache
 
-__all__ = ["FrozenFeatures"]
+__all__ = ["FrozenFeatures", "crop_anew"]
+
+
+def crop_anew(
+    features: Tensor, captions: Sequence[Sequence[str]], rngs: Sequence[np.random.Generator], crop_scale: float
+) -> Tensor:
+    """Feature maps (B, C, H, W), each cropped and mirrored at random as `augment` does with its picture.
+
+    A map of a crop is nearly the crop of a map, and costs next to nothing: kept maps need not be the same ones in
+    every epoch.
+
+    Args:
+        captions, rngs: of each image: so that nothing contradicts them, and what is drawn depends on no other.
+        crop_scale: smallest share of the map's area that is kept, above 0, at most 1.
+    """
+    settings = AugmentSettings(crop_scale=crop_scale)
+    theta = torch.zeros(len(features), 2, 3)
+    for row, texts, rng in zip(theta, captions, rngs, strict=True):
+        (left, top, right, bottom), mirrored = draw_window(texts, rng, settings)
+        row[0, 0] = (left - right) if mirrored else (right - left)
+        row[1, 1] = bottom - top
+        row[0, 2], row[1, 2] = left + right - 1, top + bottom - 1
+    grid = F.affine_grid(theta, list(features.shape), align_corners=False)
+    return F.grid_sample(features, grid, padding_mode="border", align_corners=False)
 
 
 class FrozenFeatures:

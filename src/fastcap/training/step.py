@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from fastcap.alignment.cmfa import contrastive_loss
 from fastcap.config import StageConfig
+from fastcap.data.batching import pad_tokens
 from fastcap.layers import ImageTokens
 from fastcap.losses.forcing import forced_tokens
 from fastcap.losses.language import balance_loss, causal_loss, length_loss, masked_loss, read_causally, read_masked
-from fastcap.losses.reward import reward_loss
+from fastcap.losses.reward import causal_reward_loss, reward_loss
 from fastcap.losses.scr import agreement, consistency_loss
 from fastcap.model import CaptionModel
 from fastcap.tokens import PAD
@@ -75,6 +76,10 @@ class TrainingStep(nn.Module):
             losses["reward"], losses["cider_sampled"] = self.reward(
                 image, state, lengths, stage.samples, reward, generator
             )
+        if stage.causal_reward:
+            losses["causal_reward"], losses["cider_drawn"] = self.causal_reward(
+                image, state, stage.samples, reward, generator
+            )
         if state.routings:  # known before the readings where images are routed, after them where tokens are
             losses["balance"] = balance_loss(state)
         return losses
@@ -105,3 +110,16 @@ class TrainingStep(nn.Module):
                     & inside
                 )
         return reward_loss(self.model.decoder, state, token_ids, lengths, masked, samples, reward, generator)
+
+    def causal_reward(
+        self, image: ImageTokens, state: Any, samples: int, reward: Any, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Self-critical loss of captions drawn from left to right, without dropout, as users would be told them."""
+        training = self.model.training
+        self.model.eval()
+        seed = int(torch.randint(2**31, (), generator=generator))
+        drawn = self.model.sample(image, samples, seed=seed)
+        self.model.train(training)
+        rows = [caption.token_ids for captions in drawn for caption in captions]
+        token_ids, padding_mask = (torch.from_numpy(part).to(image.tokens.device) for part in pad_tokens(rows, PAD))
+        return causal_reward_loss(self.model.decoder, state, token_ids, (~padding_mask).sum(dim=1), samples, reward)

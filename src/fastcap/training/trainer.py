@@ -55,7 +55,7 @@ from fastcap.training.captions import (
 from fastcap.training.checkpointing import checkpoint_blocks
 from fastcap.training.curves import draw_curves
 from fastcap.training.distillation import Distillation, asks_itself
-from fastcap.training.features import FrozenFeatures
+from fastcap.training.features import FrozenFeatures, crop_anew
 from fastcap.training.interrupts import held_signals, uninterrupted
 from fastcap.training.shares import Batch, unit
 from fastcap.training.step import TrainingStep
@@ -235,6 +235,10 @@ class Trainer:
             kind = "tokens" if stage.freeze == "captioner" else "features"
             views = rng.integers(self.config.views, size=len(indices))
             batch.tensors[kind] = self.features[batch.images, views[process::n_processes]]
+            if stage.crop_scale < 1:
+                texts = [self.pool.texts[i] for i in batch.images]
+                rngs = [np.random.default_rng([self.seed(), int(i)]) for i in batch.images]
+                batch.tensors[kind] = crop_anew(batch.tensors[kind], texts, rngs, stage.crop_scale)
         else:
             pixels = []
             for index, own in zip(indices, self.owned(len(indices)), strict=True):
@@ -418,10 +422,9 @@ class Trainer:
             if place:  # the samples of the reward
                 generator.manual_seed(self.seed() + (place << 40))
             tensors = {name: value.to(self.device) for name, value in part.tensors.items()}
-            row_images = np.repeat(part.images, stage.captions).tolist()
 
-            def reward(captions: Tensor, rows: list[int] = row_images) -> Tensor:
-                return self.reward(rows, captions)
+            def reward(captions: Tensor, images: np.ndarray = part.images) -> Tensor:
+                return self.reward(np.repeat(images, captions.shape[1] // len(images)).tolist(), captions)
 
             waiting = self.accelerator.no_sync(module) if index < parts - 1 else contextlib.nullcontext()
             with waiting, rounded_once(self.model):
