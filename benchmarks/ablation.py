@@ -53,6 +53,21 @@ TRAINED = {  # what the recipe is changed in
     "SCR": [CONSISTENT],
     "all": [MAMBA, EXPERTS, RALA, TAUGHT, ALIGNED, CONSISTENT],
 }
+PIXELS = "stages.1.freeze=none"
+VARIED = {  # sizes of the baseline, and where its convolutions come from
+    "96 pixels": ["model.image_size=96"],
+    "160 pixels": ["model.image_size=160"],
+    "width 192": ["model.d_model=192"],
+    "1 decoder layer": ["model.decoder.n_layers=1"],
+    "3 decoder layers": ["model.decoder.n_layers=3"],
+    "the teacher's convolutions, learning too": [PIXELS],
+    "convolutions that only learn from the teacher": [
+        PIXELS,
+        "data.teacher=''",
+        "stages.1.convolution_rate=1.0",
+        "stages.1.teachers=[{kind: features, names: [teachers/mobilenetv2_imagenet.npz]}]",
+    ],
+}
 DECODED = {  # passes, and whether lengths are predicted, three of them, and ranked
     "one pass, constant length": (1, False),
     "ICMR": (3, False),
@@ -68,7 +83,8 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=Path("data"), help="folder of the data sets (%(default)s)")
     parser.add_argument("--output", type=Path, default=Path("runs/ablation"), help="folder for runs (%(default)s)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="%(default)s")
-    parser.add_argument("--only", nargs="+", choices=TRAINED, default=list(TRAINED), help="which trainings")
+    names = [*TRAINED, *VARIED]
+    parser.add_argument("--only", nargs="+", choices=names, default=names, help="which trainings")
     parser.add_argument("--draw", action="store_true", help="train nothing")
     args = parser.parse_args()
     result = json.loads(RESULT.read_text()) if RESULT.is_file() else {"format": 1, "kind": "ablation", "runs": []}
@@ -87,7 +103,7 @@ def main() -> None:
 def trained(name: str, seed: int, root: Path, output: Path) -> dict[str, Any]:
     """Train one captioner and measure it in every way of decoding."""
     folder = output / f"{name.replace(' ', '_')}-{seed}"
-    overrides = [f"data.root={root}", f"output={folder}", f"seed={seed}", *TRAINED[name]]
+    overrides = [f"data.root={root}", f"output={folder}", f"seed={seed}", *(TRAINED | VARIED)[name]]
     config = load_config(RECIPE, overrides)
     train(config)
     last = max((folder / "checkpoints").glob("step-*"))
@@ -133,14 +149,17 @@ def measured(checkpoint: Path, config: Any, ways: list[str]) -> dict[str, float]
 
 def summary(runs: list[dict[str, Any]]) -> dict[str, tuple[list[float], str]]:
     """CIDEr of every seed by technique, and what it is compared with."""
-    by_name = {name: [run for run in runs if run["trained"] == name] for name in TRAINED}
+    by_name = {name: [run for run in runs if run["trained"] == name] for name in [*TRAINED, *VARIED]}
     plain, full = "one pass, constant length", "ICMR + DLAG"
     rows = {"baseline": ([run["cider"][plain] for run in by_name["baseline"]], plain)}
     for way in ("ICMR", "DLAG", full):
         rows[f"+ {way}"] = ([run["cider"][way] for run in by_name["baseline"]], way)
-    for name in TRAINED:
+    for name in by_name:
         if name != "baseline":
-            rows[f"+ {name}" if name != "all" else "all"] = ([run["cider"][full] for run in by_name[name]], full)
+            rows[f"+ {name}" if name in TRAINED and name != "all" else name] = (
+                [run["cider"][full] for run in by_name[name]],
+                full,
+            )
     return {name: row for name, row in rows.items() if row[0]}
 
 
@@ -148,8 +167,8 @@ def table(runs: list[dict[str, Any]]) -> str:
     """The summary as Markdown."""
     rows = summary(runs)
     plain, full = rows["baseline"][0], rows["+ ICMR + DLAG"][0]
-    missing = [name for name in TRAINED if f"+ {name}" not in rows and name not in rows]
-    seeds = min(len(values) for values, _ in rows.values())
+    missing = [name for name in [*TRAINED, *VARIED] if f"+ {name}" not in rows and name not in rows]
+    seeds = min(len(values) for name, (values, _) in rows.items() if name not in VARIED)
     lines = [
         "# What each technique is worth",
         "",
@@ -157,7 +176,8 @@ def table(runs: list[dict[str, Any]]) -> str:
         "Flickr8k val; `make ablation` trains what is missing and writes this page. So short a training tells how soon",
         "a technique helps, not how far it goes; a difference within the spread of the seeds is within chance.",
         "",
-        f"Seeds of every row so far: {seeds}. Not trained yet: {', '.join(missing) or 'nothing'}.",
+        f"Seeds of every technique so far: {seeds}. Not trained yet: {', '.join(missing) or 'nothing'}.",
+        "Below the line of all techniques: other sizes of the baseline, and other beginnings of its convolutions.",
         "",
         "![bars of CIDEr](ablation.png)",
         "",
