@@ -24,6 +24,7 @@ from fastcap.cli import main
 from fastcap.config import StageConfig
 from fastcap.data.tokenizer import decode
 from fastcap.errors import ConfigError, DataError, FastcapError, ModelFileError
+from fastcap.evaluation.ptb import ptb_tokens
 from fastcap.generation.autoregressive import greedy_search
 from fastcap.model import CaptionModel, TorchStepper
 from fastcap.training import trainer
@@ -552,3 +553,20 @@ def test_the_reward_stage_raises_the_reward_of_what_is_sampled(four, loss):
     figure = {"reward": "cider_sampled", "causal_reward": "cider_drawn"}[loss]
     earned = [row[figure] for row in rows if row["stage"] == "reward" and figure in row]
     assert np.mean(earned[-20:]) > 1.3 * np.mean(earned[:10])
+
+
+def test_where_the_causal_reading_alone_is_rewarded_it_is_what_is_validated(four):
+    first = dataclasses.replace(four.stages[0], steps=40)
+    reward = dataclasses.replace(first, name="reward", steps=1, masked=0.0, causal_reward=1.0, sources=("human",))
+    config = dataclasses.replace(four, output=four.output + "-causal", stages=(first, reward))
+    train(config)
+    rows = [json.loads(line) for line in (Path(config.output) / "log.jsonl").read_text().splitlines()]
+    made = Trainer(config)
+    made.model.eval().load_state_dict(made.average)
+    with torch.no_grad():
+        image = made.model.encode(torch.from_numpy(made.val_images[list(range(4))]))
+        said = [hypotheses[0].token_ids for hypotheses in made.model.search(image, beams=1)]
+    captions = {str(index): ptb_tokens(decode(made.tokenizer, ids)) for index, ids in enumerate(said)}
+    parallel, greedy = (row["val_cider"] for row in rows if "val_cider" in row)
+    assert greedy == pytest.approx(100 * made.val_scorer.corpus(captions)[0])
+    assert greedy != pytest.approx(parallel, rel=0.01)

@@ -512,8 +512,8 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self, stage: StageConfig) -> None:
-        """CIDEr-D of the parallel reading, or of greedy captions where there is none, on the validation images; the
-        best so far is kept. The main process's work."""
+        """CIDEr-D of the parallel reading on the validation images, or of greedy captions where there is none or the
+        stage rewards the causal reading alone; the best so far is kept. The main process's work."""
         if not self.accelerator.is_main_process:
             return
         generation = self.config.model.generation
@@ -527,7 +527,7 @@ class Trainer:
                 pixels = torch.from_numpy(self.val_images[list(batch)]).to(self.device)
                 image = self.model.encode(pixels)
                 vectors.append(self.model.alignment.embed_image(image))
-                if self.model_config.parallel:
+                if self.model_config.parallel and not (stage.causal_reward and not stage.masked):
                     found = self.model.caption(image, limits, count).token_ids[:, 0].tolist()
                 else:
                     found = [hypotheses[0].token_ids for hypotheses in self.model.search(image, beams=1)]
