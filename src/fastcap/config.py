@@ -83,6 +83,7 @@ class BackboneConfig:
 class ResNetViTConfig:
     """See `fastcap.backbone.resnet_vit.ResNetViTBackbone`; d_model is the model's."""
 
+    blocks: Literal["basic", "inverted"] = "basic"
     widths: tuple[int, ...] = (64, 128, 256, 512)
     depths: tuple[int, ...] = (2, 2, 2, 2)
     n_layers: int = 4
@@ -93,10 +94,11 @@ class ResNetViTConfig:
 
     def __post_init__(self) -> None:
         check_positive(self, "n_heads", "d_hidden")
+        count, name = {"basic": (4, "four"), "inverted": (7, "seven")}[self.blocks]
         check_ranges(
             self,
-            widths=(len(self.widths) == 4 and min(self.widths) >= 1, "four numbers, each 1 or more"),
-            depths=(len(self.depths) == 4 and min(self.depths) >= 1, "four numbers, each 1 or more"),
+            widths=(len(self.widths) == count and min(self.widths) >= 1, f"{name} numbers, each 1 or more"),
+            depths=(len(self.depths) == count and min(self.depths) >= 1, f"{name} numbers, each 1 or more"),
             n_layers=(self.n_layers >= 0, "0 or more"),
             dropout=(0 <= self.dropout < 1, "at least 0, below 1"),
         )
@@ -447,7 +449,7 @@ class TrainConfig:
         if self.checkpointing and getattr(self.model.decoder, "balancing", "") == "bias":
             raise ConfigError("checkpointing is true; allowed: false, with balancing bias, which it would move twice")
         object.__setattr__(self, "stages", tuple(map(self.fitted, self.stages)))
-        if self.data.teacher and self.model.backbone.kind != "spatial_mamba":
+        if self.data.teacher and getattr(self.model.backbone, "blocks", "inverted") != "inverted":
             raise ConfigError(f"data.teacher is {self.data.teacher!r}; allowed: none, for {self.model.backbone.kind}")
         if not self.data.siblings and any(stage.inputs == "words" for stage in self.stages):
             raise ConfigError("a stage has inputs words, but data.siblings names no caption file")

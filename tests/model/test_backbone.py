@@ -9,7 +9,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from fastcap.backbone.resnet_vit import ResNetViTBackbone
 from fastcap.backbone.spatial_mamba import SpatialMambaBackbone, SpatialMambaBlock
+from fastcap.config import ModelConfig
 from fastcap.errors import DataError
 from fastcap.scan import selective_scan_reference
 from fastcap.training.teachers import convolutions, initialise_from_mobilenetv2
@@ -235,9 +237,16 @@ def teacher(data_root):
     return path
 
 
+def resnet_vit() -> ResNetViTBackbone:
+    """Of ImageNet's convolutions, and small beyond them."""
+    mobilenetv2 = ModelConfig().backbone
+    return ResNetViTBackbone(32, "inverted", mobilenetv2.widths, mobilenetv2.depths, 1, 4, 32)
+
+
+@pytest.mark.parametrize("family", ["spatial_mamba", "resnet_vit"])
 @torch.no_grad()
-def test_the_convolutional_stages_reproduce_the_teacher_and_see_a_dog(teacher, data_root):
-    backbone = SpatialMambaBackbone(mamba_depths=(1, 1)).eval()
+def test_the_convolutional_stages_reproduce_the_teacher_and_see_a_dog(teacher, data_root, family):
+    backbone = (SpatialMambaBackbone(mamba_depths=(1, 1)) if family == "spatial_mamba" else resnet_vit()).eval()
     initialise_from_mobilenetv2(backbone, teacher)
     tensors = dict(np.load(teacher))
     lines = (data_root / "flickr8k" / "captions.txt").read_text("utf-8").splitlines()
@@ -246,7 +255,9 @@ def test_the_convolutional_stages_reproduce_the_teacher_and_see_a_dog(teacher, d
     files = files or sorted((data_root / "flickr8k" / "images").glob(names[0].rsplit(".", 1)[0] + ".*"))
     pixels = np.stack([np.array(Image.open(file).convert("RGB").resize((224, 224))) for file in files[:6]])
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
-    features = backbone.mamba_14(backbone.convolve(images))  # new blocks change nothing
+    features = backbone.convolve(images)
+    if family == "spatial_mamba":
+        features = backbone.mamba_14(features)  # new blocks change nothing
     ours = backbone.head(backbone.to_stride_32(features))
     torch.testing.assert_close(ours, same_padding_forward(tensors, images), rtol=1e-4, atol=1e-4)
     weight = torch.from_numpy(tensors["classifier.weight"]).flatten(1)

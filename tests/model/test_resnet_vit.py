@@ -16,11 +16,13 @@ from fastcap.decoder.rope_decoder import RopeDecoder, TokenExperts
 from fastcap.layers import rotate, rotation
 from fastcap.model import CaptionModel
 
+SIZES = {"basic": ((8, 8, 12, 16), (1, 2, 1, 1)), "inverted": ((8, 8, 12, 12, 16, 16, 24), (1, 2, 1, 1, 1, 1, 1))}
 
-@pytest.fixture(scope="module")
-def backbone():
+
+@pytest.fixture(scope="module", params=SIZES)
+def backbone(request):
     torch.manual_seed(0)
-    return ResNetViTBackbone(32, widths=(8, 8, 12, 16), depths=(1, 2, 1, 1), n_layers=1, n_heads=4, d_hidden=48).eval()
+    return ResNetViTBackbone(32, request.param, *SIZES[request.param], n_layers=1, n_heads=4, d_hidden=48).eval()
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (96, 32), (33, 70), (20, 20)])
@@ -115,6 +117,8 @@ def test_parts_refuse_what_cannot_be():
         TokenExperts(8, 4, n_experts=2, top_k=3, n_shared=1)
     with pytest.raises(ValueError, match="d_model is 6; allowed: multiples of 4"):
         ResNetViTBackbone(6)
+    with pytest.raises(ValueError, match="blocks is 'mobile'; allowed: basic, inverted"):
+        ResNetViTBackbone(8, "mobile")
     decoder = CaptionModel(small_config()).decoder
     with pytest.raises(ValueError, match="left to right only"):
         decoder.logits(torch.zeros(1, 1, dtype=torch.long), None, causal=False)

@@ -199,6 +199,8 @@ def test_losses_of_the_parallel_reading_are_refused(changed, message):
         ({"decoder": {"kind": "rope", "d_hidden": "wide"}}, r"model\.decoder\.d_hidden.*'wide'"),
         ({"decoder": {"kind": "rope", "n_experts": 2, "top_k": 3}}, r"model\.decoder: top_k is 3; allowed: 1 to 2"),
         ({"backbone": {"kind": "resnet_vit", "widths": [8]}}, "widths is .*four numbers"),
+        ({"backbone": {"kind": "resnet_vit", "blocks": "inverted"}}, "widths is .*seven numbers"),
+        ({"backbone": {"kind": "resnet_vit", "blocks": "plain"}}, r"backbone\.blocks.*'plain'.* basic, inverted"),
         ({"decoder": {"kind": "rope", "n_heads": 6}}, "d_model is 256; allowed: multiples of 24"),
         ({"backbone": 3}, "model.backbone is 3; a mapping is needed"),
     ],

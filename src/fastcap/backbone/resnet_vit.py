@@ -1,23 +1,26 @@
 """ResNet + ViT backbone: a convolutional network whose feature map becomes the tokens of a transformer encoder.
 
-Sources: ResNet (He et al. 2016) with group normalisation (Wu and He 2018), which needs no statistics of a batch; the
-hybrid of ViT (Dosovitskiy et al. 2021) for the tokens.
+Sources: ResNet (He et al. 2016) with group normalisation (Wu and He 2018), which needs no statistics of a batch, or
+MobileNetV2's inverted residuals (Sandler et al. 2018), which an ImageNet network can initialise; the hybrid of ViT
+(Dosovitskiy et al. 2021) for the tokens.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fastcap.backbone.mobilenetv2 import ConvBlock, inverted_residual_stages
 from fastcap.layers import Backbone, ImageTokens, SelfAttention
 
 __all__ = ["EncoderLayer", "ResNetViTBackbone", "ResidualBlock", "grid_positions"]
 
 GROUPS = 32  # of channels normalised together, where their number allows
+STEM_WIDTH, EXPANSION, HEAD_WIDTH = 32, 6, 1280  # MobileNetV2's
 
 
 def grid_positions(rows: int, columns: int, width: int, device: torch.device | None = None) -> Tensor:
@@ -76,13 +79,40 @@ class EncoderLayer(nn.Module):
         return x + self.dropout(self.network(self.norm_network(x)))
 
 
+def basic_stages(widths: Sequence[int], depths: Sequence[int]) -> tuple[nn.Sequential, nn.Sequential, nn.Sequential]:
+    """A stem of stride 4, ResNet's stages from there to stride 16, and that to stride 32.
+
+    Raises:
+        ValueError: not four widths or depths.
+    """
+    if len(widths) != 4 or len(depths) != 4:
+        raise ValueError(f"widths and depths need 4 numbers, got {len(widths)} and {len(depths)}")
+    stages: list[nn.Sequential] = []
+    d_in = widths[0]
+    for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
+        blocks = []
+        for index in range(depth):
+            blocks.append(ResidualBlock(d_in, width, 2 if stage and index == 0 else 1))
+            d_in = width
+        stages.append(nn.Sequential(*blocks))
+    stem = nn.Sequential(Convolution(3, widths[0], 3, 2), nn.ReLU(), Convolution(widths[0], widths[0], 3, 2), nn.ReLU())
+    return stem, nn.Sequential(*stages[:3]), stages[3]
+
+
+STAGES: dict[str, Callable[..., tuple[nn.Module, nn.Sequential, nn.Sequential]]] = {
+    "basic": basic_stages,
+    "inverted": lambda widths, depths: inverted_residual_stages(STEM_WIDTH, widths, depths, EXPANSION),
+}
+
+
 class ResNetViTBackbone(Backbone):
     """Images of any size to image tokens, one for every 32x32 pixels.
 
     Args:
         d_model: width of the image tokens, a multiple of 4 since positions are told by four kinds of numbers.
-        widths, depths: channels and blocks of the four convolutional stages, at strides 4, 8, 16 and 32; the defaults
-            are ResNet-18's.
+        blocks: "basic", ResNet's, or "inverted", MobileNetV2's.
+        widths, depths: channels and blocks of the convolutional stages: four basic ones, at strides 4, 8, 16 and 32, of
+            which the defaults are ResNet-18's, or seven inverted ones.
         n_layers, n_heads, d_hidden: transformer layers, heads of their attention, width inside their networks.
         dropout: of each residual branch of the transformer, in training only.
     """
@@ -92,6 +122,7 @@ class ResNetViTBackbone(Backbone):
     def __init__(
         self,
         d_model: int = 256,
+        blocks: str = "basic",
         widths: Sequence[int] = (64, 128, 256, 512),
         depths: Sequence[int] = (2, 2, 2, 2),
         n_layers: int = 4,
@@ -100,37 +131,26 @@ class ResNetViTBackbone(Backbone):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        if len(widths) != 4 or len(depths) != 4:
-            raise ValueError(f"widths and depths need 4 numbers, got {len(widths)} and {len(depths)}")
         if d_model % 4:
             raise ValueError(f"d_model is {d_model}; allowed: multiples of 4")
+        if blocks not in STAGES:
+            raise ValueError(f"blocks is {blocks!r}; allowed: {', '.join(STAGES)}")
         self.d_model = d_model
-        stages: list[nn.Module] = []
-        d_in = widths[0]
-        for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
-            blocks = []
-            for index in range(depth):
-                blocks.append(ResidualBlock(d_in, width, 2 if stage and index == 0 else 1))
-                d_in = width
-            stages.append(nn.Sequential(*blocks))
-        self.stem = nn.Sequential(
-            Convolution(3, widths[0], 3, 2), nn.ReLU(), Convolution(widths[0], widths[0], 3, 2), nn.ReLU()
-        )
-        self.to_stride_16 = nn.Sequential(*stages[:3])
-        self.to_stride_32 = stages[3]
-        self.project = nn.Linear(widths[3], d_model)
+        self.stem, self.to_stride_16, self.to_stride_32 = STAGES[blocks](widths, depths)
+        self.head = ConvBlock(widths[-1], HEAD_WIDTH, 1) if blocks == "inverted" else nn.Identity()
+        self.project = nn.Linear(HEAD_WIDTH if blocks == "inverted" else widths[-1], d_model)
         self.layers = nn.ModuleList(EncoderLayer(d_model, n_heads, d_hidden, dropout) for _ in range(n_layers))
         self.norm = nn.LayerNorm(d_model)
         self.pool = nn.Linear(d_model, d_model)
 
     def convolve(self, images: Tensor) -> Tensor:
-        """The convolutional stages to stride 16: (B, 3, H, W) -> (B, widths[2], H/16, W/16), rounded up."""
+        """The convolutional stages to stride 16: (B, 3, H, W) -> (B, C, H/16, W/16), rounded up."""
         x = images.to(self.project.weight.dtype) / 127.5 - 1.0
         return self.to_stride_16(self.stem(x))
 
     def mix(self, features: Tensor) -> ImageTokens:
-        """All that follows: (B, widths[2], H/16, W/16) -> tokens (B, HW/1024, D) and pooled (B, D)."""
-        x = self.to_stride_32(features)
+        """All that follows: (B, C, H/16, W/16) -> tokens (B, HW/1024, D) and pooled (B, D)."""
+        x = self.head(self.to_stride_32(features))
         rows, columns = map(int, x.shape[2:])
         x = self.project(x.flatten(2).transpose(1, 2))
         x = x + grid_positions(rows, columns, self.d_model, x.device).to(x.dtype)

@@ -15,53 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fastcap.backbone.mobilenetv2 import STAGES_TO_STRIDE_16, ConvBlock, inverted_residual_stages
 from fastcap.layers import Backbone, ImageTokens
 from fastcap.scan import selective_scan
 
-__all__ = ["ConvBlock", "InvertedResidual", "SpatialMambaBackbone", "SpatialMambaBlock"]
+__all__ = ["SpatialMambaBackbone", "SpatialMambaBlock"]
 
-STRIDES = (1, 2, 2, 2, 1, 2, 1)  # of the seven stages, after a stem of stride 2
-STAGES_TO_STRIDE_16 = 5
 MAX_CHUNK = 14  # positions of a scan's chunk: few, since ONNX Runtime's exponentials are dear
-
-
-class ConvBlock(nn.Conv2d):
-    """Convolution and, by default, ReLU6; no normalisation layer: it is folded in, so training sees what ships.
-
-    Padding is TensorFlow's SAME: a stride of 2 pads right and bottom only.
-    """
-
-    def __init__(self, d_in: int, d_out: int, kernel: int, stride: int = 1, groups: int = 1, relu: bool = True):
-        super().__init__(d_in, d_out, kernel, stride, padding=kernel // 2 if stride == 1 else 0, groups=groups)
-        self.relu = relu
-        nn.init.kaiming_normal_(self.weight, nonlinearity="relu" if relu else "linear")
-        assert self.bias is not None
-        nn.init.zeros_(self.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, d_in, H, W) -> (B, d_out, H / stride, W / stride)."""
-        if self.stride[0] == 2:
-            x = F.pad(x, (0, 1, 0, 1))
-        x = super().forward(x)
-        return F.relu6(x) if self.relu else x
-
-
-class InvertedResidual(nn.Module):
-    """MobileNetV2's block: widen, filter each channel, narrow; a residual where the shapes agree."""
-
-    def __init__(self, d_in: int, d_out: int, stride: int, expansion: int) -> None:
-        super().__init__()
-        d_hidden = d_in * expansion
-        self.expand = ConvBlock(d_in, d_hidden, 1) if expansion > 1 else None
-        self.dw = ConvBlock(d_hidden, d_hidden, 3, stride, groups=d_hidden)
-        self.project = ConvBlock(d_hidden, d_out, 1, relu=False)
-        self.residual = stride == 1 and d_in == d_out
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, d_in, H, W) -> (B, d_out, H / stride, W / stride)."""
-        y = x if self.expand is None else self.expand(x)
-        y = self.project(self.dw(y))
-        return x + y if self.residual else y
 
 
 class SpatialMambaBlock(nn.Module):
@@ -194,26 +154,15 @@ class SpatialMambaBackbone(Backbone):
         scan: str = "state_fusion",
     ) -> None:
         super().__init__()
-        if len(widths) != len(STRIDES) or len(depths) != len(STRIDES):
-            raise ValueError(f"widths and depths need {len(STRIDES)} numbers, got {len(widths)} and {len(depths)}")
         self.d_model = d_model
-        to_16: list[nn.Module] = []
-        to_32: list[nn.Module] = []
-        d_in = stem_width
-        for stage, (width, depth, stride) in enumerate(zip(widths, depths, STRIDES, strict=True)):
-            blocks = to_16 if stage < STAGES_TO_STRIDE_16 else to_32
-            for index in range(depth):
-                block_stride = stride if index == 0 else 1
-                blocks.append(InvertedResidual(d_in, width, block_stride, expansion if stage else 1))
-                d_in = width
-        self.stem = ConvBlock(3, stem_width, 3, 2)
-        self.to_stride_16 = nn.Sequential(*to_16)
+        self.stem, self.to_stride_16, self.to_stride_32 = inverted_residual_stages(
+            stem_width, widths, depths, expansion
+        )
         self.d_stride_16 = widths[STAGES_TO_STRIDE_16 - 1]
         self.mamba_14 = nn.Sequential(
             *(SpatialMambaBlock(self.d_stride_16, n_heads, scan) for _ in range(mamba_depths[0]))
         )
-        self.to_stride_32 = nn.Sequential(*to_32)
-        self.head = ConvBlock(d_in, head_width, 1)
+        self.head = ConvBlock(widths[-1], head_width, 1)
         self.project = nn.Conv2d(head_width, d_model, 1)
         self.mamba_7 = nn.Sequential(*(SpatialMambaBlock(d_model, n_heads, scan) for _ in range(mamba_depths[1])))
         self.norm = nn.LayerNorm(d_model)

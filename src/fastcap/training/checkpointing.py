@@ -11,8 +11,9 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from fastcap.backbone.mobilenetv2 import InvertedResidual
 from fastcap.backbone.resnet_vit import EncoderLayer, ResidualBlock
-from fastcap.backbone.spatial_mamba import InvertedResidual, SpatialMambaBlock
+from fastcap.backbone.spatial_mamba import SpatialMambaBlock
 from fastcap.decoder.moe_decoder import DecoderLayer
 from fastcap.decoder.rope_decoder import RopeLayer
 

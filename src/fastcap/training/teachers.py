@@ -20,7 +20,9 @@ from PIL import Image, ImageOps
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from fastcap.backbone.spatial_mamba import ConvBlock, InvertedResidual, SpatialMambaBackbone
+from fastcap.backbone.mobilenetv2 import ConvBlock, InvertedResidual
+from fastcap.backbone.resnet_vit import ResNetViTBackbone
+from fastcap.backbone.spatial_mamba import SpatialMambaBackbone
 from fastcap.checkpoint import load_checkpoint
 from fastcap.config import SOURCES, TeacherConfig, TrainConfig
 from fastcap.data.batching import pad_tokens
@@ -43,8 +45,9 @@ BEAMS = 3  # captions of an image that a teacher gives
 Caption = tuple[int, tuple[int, ...]]  # index of an image, token ids
 
 
-def convolutions(backbone: SpatialMambaBackbone) -> dict[str, ConvBlock]:
+def convolutions(backbone: SpatialMambaBackbone | ResNetViTBackbone) -> dict[str, ConvBlock]:
     """The backbone's convolutions under the names of MobileNetV2's."""
+    assert isinstance(backbone.stem, ConvBlock) and isinstance(backbone.head, ConvBlock)
     named: dict[str, ConvBlock] = {"conv0": backbone.stem}
     blocks = [*backbone.to_stride_16, *backbone.to_stride_32]
     for index, block in enumerate(blocks):
@@ -58,7 +61,7 @@ def convolutions(backbone: SpatialMambaBackbone) -> dict[str, ConvBlock]:
 
 
 def initialise_from_mobilenetv2(
-    backbone: SpatialMambaBackbone, path: Path | str, setting: str = "data.teacher"
+    backbone: SpatialMambaBackbone | ResNetViTBackbone, path: Path | str, setting: str = "data.teacher"
 ) -> None:
     """Copy an ImageNet MobileNetV2, batch norm folded, into the convolutional stages.
 
