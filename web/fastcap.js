@@ -4,15 +4,19 @@
 //   const captioner = await load('models/fastcap-base');
 //   const [caption] = await captioner.caption(blob);     // caption.text, caption.confidence
 //
-// What fastcap/runtime/captioner.py does, decoding in parallel; the same pixels give the same captions.
+// What fastcap/runtime/captioner.py does, all but samples; the same pixels give the same captions.
 
 import { ImageError, loadImage } from './images.js';
 import { neutralPenalties, neutralise } from './neutral.js';
+import { Stepper, beamSearch } from './search.js';
 import { Tokenizer, sentence, wordCount } from './text.js';
 
 export { ImageError };
 
 const FORMAT = 2;
+const SEARCHES = ['encode.onnx', 'step.onnx']; // what word after word takes
+const GRAPHS = { parallel: ['model.onnx'], autoregressive: SEARCHES };
+const MAX_BEAMS = 8;
 const WORD_SPREAD = 4; // a word is one token or a few: captions of n words have about n to n + 4 tokens
 const OUTPUTS = ['token_ids', 'lengths', 'confidences', 'token_confidences'];
 const RUNTIME = new URL('./vendor/', import.meta.url);
@@ -28,7 +32,8 @@ export class ConfigError extends Error {
 }
 
 /**
- * Load a model directory: `model.json`, `tokenizer.json` and `model.onnx` below the address `folder`.
+ * Load a model directory below the address `folder`: `model.json`, `tokenizer.json`, and `model.onnx` or, of an
+ * autoregressive model, `encode.onnx` and `step.onnx`.
  *
  * `onProgress`: called with the share that has arrived, 0 to 1, of the model and of the runtime.
  * `threads`: for the network; more than 1 needs a cross-origin isolated page (COOP and COEP headers). One is the
@@ -49,24 +54,44 @@ export async function load(folder, { onProgress = () => {}, threads = 1, ort } =
   if (manifest.format !== FORMAT) {
     throw new ModelFileError(`${base}model.json: format is ${manifest.format}; expected ${FORMAT}`);
   }
-  const names = ['model.onnx', 'tokenizer.json'];
-  const [[graph, tokenizer], api] = await Promise.all([
-    Promise.all(names.map((name) => fetchFile(base, name, manifest.files?.[name], progress))),
+  if (!Object.hasOwn(GRAPHS, manifest.kind)) {
+    const kinds = Object.keys(GRAPHS).join(' or ');
+    throw new ModelFileError(`${base}model.json: kind is ${manifest.kind}; expected ${kinds}`);
+  }
+  const fetched = (names, to) =>
+    Promise.all(names.map((name) => fetchFile(base, name, manifest.files?.[name], to)));
+  const [[vocabulary, ...graphs], api] = await Promise.all([
+    fetched(['tokenizer.json', ...GRAPHS[manifest.kind]], progress),
     runtime,
   ]);
-  const session = await api.InferenceSession.create(graph, { graphOptimizationLevel: 'all', logSeverityLevel: 4 });
-  return new Captioner(api, session, new Tokenizer(JSON.parse(new TextDecoder().decode(tokenizer))), manifest);
+  const opened = (graph, externalData) =>
+    api.InferenceSession.create(graph, { graphOptimizationLevel: 'all', logSeverityLevel: 4, externalData });
+  const stepped = async ([encode, step], whole) =>
+    new Stepper(api, await opened(encode, whole), await opened(step, whole));
+  const tokenizer = new Tokenizer(JSON.parse(new TextDecoder().decode(vocabulary)));
+  if (manifest.kind === 'autoregressive') {
+    const stepper = await stepped(graphs);
+    return new Captioner(api, null, () => stepper, tokenizer, manifest);
+  }
+  const openStepper = async () => {
+    // The two read their weights out of the whole graph's file, which a browser has kept.
+    const [whole, ...both] = await fetched(['model.onnx', ...SEARCHES]);
+    return stepped(both, [{ path: 'model.onnx', data: whole }]);
+  };
+  return new Captioner(api, await opened(graphs[0]), openStepper, tokenizer, manifest);
 }
 
 /** A loaded model; make one with `load`. Captions one picture at a time, in the order in which they were asked for. */
 export class Captioner {
   #ort;
-  #session;
+  #session; // of model.onnx, null where there is none
+  #openStepper;
+  #stepper = null;
   #tokenizer;
   #neutral;
   #last = Promise.resolve();
 
-  constructor(ort, session, tokenizer, manifest) {
+  constructor(ort, session, openStepper, tokenizer, manifest) {
     if (tokenizer.size !== manifest.vocabulary.size) {
       throw new ModelFileError(
         `tokenizer.json: ${tokenizer.size} tokens; model.json states ${manifest.vocabulary.size}`,
@@ -74,9 +99,13 @@ export class Captioner {
     }
     this.#ort = ort;
     this.#session = session;
+    this.#openStepper = openStepper;
     this.#tokenizer = tokenizer;
     /** What `model.json` says: name, preprocessing, decoding limits, measured quality and speed. */
     this.manifest = manifest;
+    /** How the model can decode; the first is what it does where nobody asks for another. */
+    this.decodes = ['parallel', ...('encode.onnx' in manifest.files ? ['greedy', 'beam'] : [])];
+    if (!session) this.decodes = ['beam', 'greedy'];
   }
 
   /**
@@ -88,12 +117,17 @@ export class Captioner {
    * confident if several, the nearest if none.
    * `candidates`: how many different wordings to return at most.
    * `neutral`: say nothing of anybody's gender.
+   * `decode`: 'parallel', all tokens at once in a few passes, or one after another, 'greedy' or 'beam' search; the two
+   * graphs that this takes are loaded when it is first asked for. One of `decodes`, of which the first is the default.
+   * Greedy search finds one wording. For a number of words each length in tokens is searched on its own.
+   * `beams`: hypotheses that beam search keeps, 1 to 8, by default 3; at least as many as `candidates`.
    *
    * A caption is {text, confidence, tokens, candidates, milliseconds}: `confidence` from 0 to 1 is about the share of
    * the content words that people would use as well; `tokens` are [{text, confidence}]; `candidates` are the wordings,
    * best first, the first being the caption itself.
    *
-   * Throws ImageError for a bad picture, ConfigError for an option out of range.
+   * Throws ImageError for a bad picture, ConfigError for an option out of range, and what `load` throws where the graphs
+   * of a search are loaded.
    */
   async caption(images, options = {}) {
     const plan = this.#plan(options);
@@ -132,30 +166,59 @@ export class Captioner {
 
   async #run(pixels, plan) {
     const { width, height } = this.manifest.preprocessing;
+    const images = new this.#ort.Tensor('uint8', pixels, [1, height, width, 3]);
+    const decoded = await (plan.decode === 'parallel' ? this.#refined(images, plan) : this.#searched(images, plan));
+    const candidates = this.#candidates(plan, decoded);
+    return { ...candidates[0], candidates };
+  }
+
+  /** What the whole graph says of a picture, best first: [{ids, probability, each}]. */
+  async #refined(images, plan) {
     const { Tensor } = this.#ort;
     const feeds = {
-      images: new Tensor('uint8', pixels, [1, height, width, 3]),
+      images,
       length_range: new Tensor('int64', BigInt64Array.of(BigInt(plan.low), BigInt(plan.high)), [2]),
       candidates: new Tensor('int64', BigInt64Array.of(BigInt(plan.decoded)), [1]),
       penalties: new Tensor('float32', this.#penalties(plan.neutral), [this.manifest.vocabulary.size]),
     };
-    const candidates = this.#candidates(plan, await this.#session.run(feeds, OUTPUTS));
-    return { ...candidates[0], candidates };
+    const { token_ids, lengths, confidences, token_confidences } = await this.#session.run(feeds, OUTPUTS);
+    const row = token_ids.dims[2];
+    return Array.from(lengths.data, (length, k) => {
+      const part = ({ data }) => Array.from(data.slice(k * row, k * row + Number(length)), Number);
+      return { ids: part(token_ids), probability: confidences.data[k], each: part(token_confidences) };
+    });
+  }
+
+  /** What is found from left to right of a picture, best first: [{ids, probability, each}]. */
+  async #searched(images, plan) {
+    this.#stepper ??= await this.#openStepper();
+    const { pad_id, bos_id: bos, eos_id: eos, mask_id, unk_id } = this.manifest.vocabulary;
+    const penalties = this.#penalties(plan.neutral);
+    const barred = [...penalties.keys()].filter((id) => penalties[id]);
+    const lengths = Array.from({ length: plan.high - plan.low + 1 }, (_, more) => plan.low + more);
+    const ranges = plan.words === null ? [[plan.low, plan.high]] : lengths.map((length) => [length, length]);
+    const forbidden = [pad_id, bos, mask_id, unk_id, ...barred];
+    const state = await this.#stepper.encode(images);
+    const asked = { ranges, beams: plan.beams, marks: { bos, eos }, forbidden };
+    const found = (await beamSearch(this.#stepper, state, asked)).flat().sort((one, other) => other.score - one.score);
+    if (!found.length) {
+      throw new ConfigError(`no caption of ${plan.low} to ${plan.high} tokens is left under these options`);
+    }
+    return found.map(({ ids, logP }) => {
+      const probability = Math.exp(logP.reduce((sum, each) => sum + each, 0) / logP.length);
+      return { ids, probability, each: logP.slice(0, -1).map(Math.exp) };
+    });
   }
 
   /** The different wordings of one picture, best first. */
-  #candidates(plan, { token_ids, lengths, confidences, token_confidences }) {
+  #candidates(plan, decoded) {
     const found = new Map();
-    const row = token_ids.dims[2];
-    for (let k = 0; k < plan.decoded; k++) {
-      const length = Number(lengths.data[k]);
-      const ids = Array.from(token_ids.data.slice(k * row, k * row + length), Number);
+    for (const { ids, probability, each } of decoded) {
       let text = sentence(this.#tokenizer.decode(ids));
       if (plan.neutral) text = neutralise(text); // what was spelt from smaller pieces than words
       if (found.has(text)) continue;
-      const each = token_confidences.data.slice(k * row, k * row + length);
       const tokens = ids.map((id, at) => ({ text: this.#tokenizer.decode([id]), confidence: each[at] }));
-      found.set(text, { text, confidence: this.#confidence(confidences.data[k]), tokens });
+      found.set(text, { text, confidence: this.#confidence(probability), tokens });
     }
     const wordings = [...found.values()];
     if (plan.words !== null) {
@@ -179,11 +242,22 @@ export class Captioner {
   }
 
   /** What to ask of the graph: lengths `low` to `high` in tokens, `decoded` of them; and what to give back. */
-  #plan({ length = 'normal', candidates = 1, neutral = false, ...unknown }) {
+  #plan({ length = 'normal', candidates = 1, neutral = false, decode = this.decodes[0], beams = 3, ...unknown }) {
     const limits = this.manifest.decoding;
     const [stranger] = Object.keys(unknown);
-    if (stranger) throw new ConfigError(`unknown option ${stranger}; allowed are length, candidates, neutral`);
+    if (stranger) {
+      throw new ConfigError(`unknown option ${stranger}; allowed are length, candidates, neutral, decode, beams`);
+    }
     checkWhole('candidates', candidates, 1, limits.max_candidates);
+    if (!this.decodes.includes(decode)) {
+      const { name } = this.manifest;
+      throw new ConfigError(`decode is '${decode}'; allowed with model '${name}' are ${this.decodes.join(', ')}`);
+    }
+    checkWhole('beams', beams, 1, MAX_BEAMS);
+    if (decode === 'greedy' && candidates > 1) {
+      throw new ConfigError(`candidates is ${candidates}; greedy search finds 1, beam search up to ${MAX_BEAMS}`);
+    }
+    const way = { neutral, decode, beams: decode === 'greedy' ? 1 : Math.max(beams, candidates) };
     if (typeof length === 'string') {
       if (!Object.hasOwn(limits.lengths, length)) {
         const names = Object.keys(limits.lengths).join(', ');
@@ -191,13 +265,13 @@ export class Captioner {
       }
       const [low, high] = limits.lengths[length];
       const decoded = Math.min(Math.max(candidates, limits.default_candidates), high - low + 1);
-      return { low, high, decoded, returned: candidates, words: null, neutral };
+      return { low, high, decoded, returned: candidates, words: null, ...way };
     }
     checkWhole('length', length, limits.min_length, limits.max_length);
     const wanted = Math.min(Math.max(candidates, WORD_SPREAD + 1), limits.max_candidates);
     const high = Math.min(length + wanted - 1, limits.max_length);
     const decoded = Math.min(wanted, high - length + 1);
-    return { low: length, high, decoded, returned: candidates, words: length, neutral };
+    return { low: length, high, decoded, returned: candidates, words: length, ...way };
   }
 }
 

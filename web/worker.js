@@ -1,7 +1,7 @@
 // The network runs here, so that the page answers while it computes.
 //
-// In: {load: address of a model directory}, then {id, image, options}. Out: {progress}, {manifest, files} or {failed},
-// then {id, caption} or {id, error}.
+// In: {load: address of a model directory}, then {id, image, options}. Out: {progress}, {manifest, decodes, files} or
+// {failed}, then {id, caption} or {id, error}.
 
 import { load } from './fastcap.js';
 
@@ -13,9 +13,9 @@ self.addEventListener('message', async ({ data }) => {
   if (data.load) {
     captioner = load(data.load, { threads, onProgress: (progress) => self.postMessage({ progress }) });
     try {
-      const { manifest } = await captioner;
+      const { manifest, decodes } = await captioner;
       const files = performance.getEntriesByType('resource').map((entry) => entry.name);
-      self.postMessage({ manifest, files: [self.location.href, ...files] });
+      self.postMessage({ manifest, decodes, files: [self.location.href, ...files] });
     } catch (error) {
       self.postMessage({ failed: error.message });
     }

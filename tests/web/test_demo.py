@@ -90,12 +90,18 @@ def test_the_meta_tag_says_what_the_header_says(installed: Path, bundle: Bundle)
         "fetch_runtime.py",
         "package.json",
         "vendor/",
-        "model/step.onnx",
+        "model/text.onnx",
         "model/../__init__.py",
     ],
 )
 def test_no_path_leads_to_another_file(path: str, installed: Path, bundle: Bundle) -> None:
     assert WebPage(bundle).answer(path)[::2] == (404, None)
+
+
+def test_the_graphs_of_a_search_are_handed_out(installed: Path, bundle: Bundle) -> None:
+    page = WebPage(bundle)
+    for name in ("model.onnx", "encode.onnx", "step.onnx"):
+        assert page.answer(f"model/{name}").file == bundle.folder / name
 
 
 def test_types_are_those_that_browsers_demand(installed: Path, bundle: Bundle) -> None:

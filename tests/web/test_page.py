@@ -18,6 +18,8 @@ from fastcap.runtime.neutral import gendered_words
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
+    from fastcap import Captioner
+
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 PHONE = {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark", "is_mobile": True, "has_touch": True}
 
@@ -192,6 +194,21 @@ def test_it_works_without_a_network_after_the_first_visit(visit: Visit) -> None:
     visit.page.reload()
     visit.page.locator("#status", has_text="Ready").wait_for()
     assert visit.add("a.jpg")[0].endswith(".")
+
+
+def test_captions_are_written_word_after_word_offline_too(visit: Visit, captioner: Captioner) -> None:
+    page = visit.page
+    page.locator("#status", has_text="Works offline from now on").wait_for()
+    visit.add("a.jpg")
+    for _ in ("first", "offline"):
+        page.get_by_label("Writes").select_option("word after word")
+        page.locator("li[data-state=waiting]").wait_for(state="detached")
+        expected = captioner.caption(sample_photo(640, 480, seed=0), decode="beam").text
+        assert visit.captions(1) == [expected]
+        visit.context.set_offline(True)
+        page.reload()
+        page.locator("#status", has_text="Ready").wait_for()
+        visit.add("a.jpg")
 
 
 def test_nothing_can_be_sent_elsewhere(visit: Visit) -> None:

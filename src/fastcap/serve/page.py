@@ -14,7 +14,7 @@ __all__ = ["Answer", "PageError", "WebPage"]
 _PACKAGE = Path(fastcap.__file__).resolve().parent
 _FOLDERS = (_PACKAGE / "web", _PACKAGE.parents[1] / "web")  # installed; in a clone
 _RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm.gz")
-_MODEL = ("model.json", "tokenizer.json", "model.onnx")
+_MODEL = ("model.json", "tokenizer.json", "model.onnx", "encode.onnx", "step.onnx")
 _TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -57,13 +57,10 @@ class WebPage:
     """The files of the page, and those of one model below `model/`. A path that is not among them is a 404, so no path
     leads out of the folders.
 
-    Raises PageError, saying what to run, where the page or ONNX Runtime Web is missing, and for an autoregressive
-    model: the page runs one graph, and searches no words.
+    Raises PageError, saying what to run, where the page or ONNX Runtime Web is missing.
     """
 
     def __init__(self, bundle: Bundle) -> None:
-        if bundle.kind != "parallel":
-            raise PageError(f"the web page captions with parallel models; model {bundle.name!r} is {bundle.kind}")
         folder = next((folder for folder in _FOLDERS if (folder / "index.html").is_file()), None)
         if folder is None:
             raise PageError(f"the web page is not installed; it was looked for in {' and '.join(map(str, _FOLDERS))}")
@@ -78,7 +75,7 @@ class WebPage:
             "": folder / "index.html",
             **{path.name: path for path in own},
             **{f"vendor/{name}": folder / "vendor" / name for name in _RUNTIME},
-            **{f"model/{name}": bundle.folder / name for name in _MODEL},
+            **{f"model/{name}": bundle.folder / name for name in _MODEL if name in {"model.json", *bundle.files}},
         }
 
     def answer(self, path: str, query: str = "", known: str | None = None) -> Answer:
