@@ -20,6 +20,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 if TYPE_CHECKING:
     from fastcap.runtime.captioner import Caption, Captioner
     from fastcap.runtime.gallery import show
+    from fastcap.runtime.sampling import Sampling
 
     __version__: str
 
@@ -31,6 +32,7 @@ __all__ = [
     "FastcapError",
     "ImageError",
     "ModelFileError",
+    "Sampling",
     "__version__",
     "available_models",
     "load_model",
@@ -63,6 +65,10 @@ def __getattr__(name: str) -> Any:
         from fastcap.runtime import captioner
 
         return getattr(captioner, name)
+    if name == "Sampling":
+        from fastcap.runtime.sampling import Sampling
+
+        return Sampling
     if name == "show":
         from fastcap.runtime.gallery import show
 

@@ -1,4 +1,4 @@
-"""Parallel, greedy and beam: one model directory, the same options, each obeyed by all three."""
+"""Parallel, greedy, beam and sample: one model directory, the same options, each obeyed by all four."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from onnx import TensorProto, helper, numpy_helper
 from fastcap.cli import main
 from fastcap.errors import ConfigError, ModelFileError
 from fastcap.export.bundle import write_bundle
-from fastcap.generation.autoregressive import beam_search
+from fastcap.generation.autoregressive import beam_search, sample
 from fastcap.model import TorchStepper
 from fastcap.runtime.bundle import DECODES
 from fastcap.runtime.captioner import Captioner
+from fastcap.runtime.sampling import RANGES, Sampling
 from fastcap.runtime.text import word_count
 
 
@@ -123,8 +124,8 @@ def test_the_graphs_are_loaded_when_first_asked_for(captioner, pictures):
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"decode": "baem"}, r"decode is 'baem' \(did you mean 'beam'\?\); allowed are parallel, greedy, beam"),
-        ({"decode": 3}, "decode is 3; allowed are parallel, greedy, beam"),
+        ({"decode": "baem"}, r"decode is 'baem' \(did you mean 'beam'\?\); allowed are parallel, greedy, beam, sample"),
+        ({"decode": 3}, "decode is 3; allowed are parallel, greedy, beam, sample"),
         ({"beams": 0}, "beams is 0; allowed are whole numbers from 1 to 8"),
         ({"beams": 9, "decode": "beam"}, "beams is 9; allowed are whole numbers from 1 to 8"),
         ({"beams": True}, "beams is True; allowed are whole numbers from 1 to 8"),
@@ -193,6 +194,80 @@ def test_graphs_that_do_not_fit_are_named(folder, pictures, name, change, reason
         captioner.caption(pictures[0], decode="beam")
 
 
+# Sampling
+
+
+@torch.no_grad()
+def test_a_sample_is_drawn_from_the_models_causal_reading(model, captioner, pictures, tokenizer):
+    limits = {"min_length": 2, "max_length": 12, "bos_id": 1, "eos_id": 2, "forbidden": (0, 1, 3, 4)}
+    for seed, picture in enumerate(pictures[:3]):
+        settings = {"temperature": 0.8, "top_k": 40, "top_p": 0.9, "seed": seed, "no_repeat": 2}
+        state = model.decoder.prepare(model.encode(torch.from_numpy(picture[None])))
+        (expected,) = sample(TorchStepper(model.decoder), state, 1, samples=3, **settings, **limits)
+        found = captioner.caption(picture, decode="sample", sampling=Sampling(**settings), candidates=3)
+        words = ["".join(token.text for token in each.tokens).strip() for each in found.candidates]
+        said = [tokenizer.decode(each.token_ids).strip() for each in expected]
+        assert words == list(dict.fromkeys(said))
+        assert found.confidence == pytest.approx(np.exp(np.mean(expected[0].log_p)), abs=1e-4)
+
+
+def test_a_seed_draws_the_same_captions_whatever_stands_beside_a_picture(captioner, pictures):
+    def captions(chosen, seed: int) -> list[tuple]:
+        found = captioner.caption(list(chosen), decode="sample", sampling=Sampling(seed=seed), candidates=3)
+        return [(caption.text, caption.confidence, caption.candidates) for caption in found]
+
+    together = captions(pictures[:4], 7)
+    assert together == [captions([picture], 7)[0] for picture in pictures[:4]]
+    assert together != captions(pictures[:4], 8)
+
+
+def test_nobody_asked_for_settings_and_the_models_own_probabilities_are_drawn_from(captioner, pictures):
+    found, same = (captioner.caption(pictures[0], decode="sample", sampling=each) for each in (None, Sampling()))
+    assert (found.text, found.tokens) == (same.text, same.tokens)
+
+
+def test_one_likeliest_token_is_greedy_search(captioner, pictures):
+    for picture in pictures[:3]:
+        drawn = captioner.caption(picture, decode="sample", sampling=Sampling(top_k=1))
+        assert (drawn.text, drawn.tokens) == (lambda caption: (caption.text, caption.tokens))(
+            captioner.caption(picture, decode="greedy")
+        )
+
+
+def test_no_words_are_said_twice_where_that_is_barred(captioner, pictures):
+    for picture in pictures[:4]:
+        tokens = captioner.caption(picture, decode="sample", sampling=Sampling(no_repeat=1), length="long").tokens
+        assert len(set(tokens)) == len(tokens)
+
+
+@pytest.mark.parametrize(
+    ("name", "bad", "allowed"),
+    [
+        ("temperature", (0, -1, 101, float("nan"), "1", True), "numbers from 0.01 to 100.0"),
+        ("top_k", (-1, 2.0, 2**21), "whole numbers from 0 to 1048576"),
+        ("top_p", (0, 1.1, None), "numbers from 0.01 to 1.0"),
+        ("seed", (-1, 2**32, "a"), "whole numbers from 0 to 4294967295"),
+        ("no_repeat", (-1, 513, 1.5), "whole numbers from 0 to 512"),
+    ],
+)
+def test_a_setting_out_of_range_names_what_is_allowed(name, bad, allowed):
+    for value in bad:
+        with pytest.raises(ConfigError) as caught:
+            Sampling(**{name: value})
+        assert str(caught.value) == f"{name} is {value!r}; allowed are {allowed}"
+    for value in RANGES[name]:
+        Sampling(**{name: value})
+
+
+@pytest.mark.parametrize("decode", [None, "parallel", "greedy", "beam"])
+def test_settings_of_sampling_are_refused_for_another_way(captioner, pictures, decode):
+    reason = "temperature, top_k, top_p, seed, no_repeat go with 'sample' alone"
+    with pytest.raises(ConfigError, match=reason):
+        captioner.caption(pictures[0], decode=decode, sampling=Sampling())
+    with pytest.raises(ConfigError, match=reason):
+        captioner.check_options(decode=decode, sampling=Sampling())
+
+
 # The command line
 
 
@@ -218,6 +293,10 @@ def test_the_command_line_decodes_as_asked(folder, captioner, photo, capsys):
         (["--decode", "baem"], "did you mean 'beam'"),
         (["--decode", "beam", "--beams", "9"], "beams is 9; allowed are whole numbers from 1 to 8"),
         (["--decode", "greedy", "--candidates", "2"], "greedy search finds 1"),
+        (["--seed", "3"], "--seed: allowed with --decode sample alone; got no --decode"),
+        (["--decode", "beam", "--top-k", "0", "--top-p", "1"], "--top-k, --top-p: allowed with --decode sample alone"),
+        (["--decode", "sample", "--temperature", "0"], "temperature is 0.0; allowed are numbers from 0.01 to 100.0"),
+        (["--decode", "sample", "--top-k", "x"], "argument --top-k: invalid int value: 'x'"),
     ],
 )
 def test_a_wrong_option_is_a_usage_error(folder, photo, capsys, options, reason):
@@ -227,9 +306,27 @@ def test_a_wrong_option_is_a_usage_error(folder, photo, capsys, options, reason)
     assert reason in capsys.readouterr().err
 
 
+def test_the_command_line_draws_by_its_seed(folder, captioner, photo, capsys, tmp_path):
+    words = ["--decode", "sample", "--temperature", "0.8", "--top-p", "0.9", "--seed", "5", "--candidates", "3"]
+    sampling = Sampling(temperature=0.8, top_p=0.9, seed=5)
+    expected = captioner.caption(photo, decode="sample", sampling=sampling, candidates=3)
+    for _ in range(2):
+        assert main(["caption", str(photo), "--model", str(folder), *words]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert [line.partition("\t")[2] for line in lines] == [each.text for each in expected.candidates]
+    out = tmp_path / "rows.jsonl"
+    assert main(["caption", str(photo), "--model", str(folder), *words, "--out", str(out), "--workers", "1"]) == 0
+    row = json.loads(out.read_text())
+    assert row["caption"] == expected.text
+    assert row["made_with"] == "tiny candidates=3 decode=sample temperature=0.8 top_p=0.9 seed=5"
+
+
 def test_an_evaluation_says_how_it_decoded(folder, photo, capsys, tmp_path):
     (tmp_path / "val.jsonl").write_text(json.dumps({"image": photo.name, "captions": ["a red ball"]}) + "\n")
     line = ["evaluate", "--model", str(folder), "--dataset", str(tmp_path / "val.jsonl"), "--json"]
     assert main([*line, "--decode", "beam", "--beams", "2"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert (facts["decode"], facts["beams"]) == ("beam", 2)
+    assert main([*line, "--decode", "sample", "--seed", "3"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["sampling"] == {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "seed": 3, "no_repeat": 0}

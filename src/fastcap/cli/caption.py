@@ -8,12 +8,14 @@ import json
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from fastcap.cli import bulk
-from fastcap.cli.options import add_decode, open_captioner
+from fastcap.cli.options import add_decode, decode_options, open_captioner
 from fastcap.errors import ConfigError, ImageError
 from fastcap.runtime.rows import caption_row
+from fastcap.runtime.sampling import Sampling
 
 if TYPE_CHECKING:
     from fastcap.runtime.bundle import Bundle
@@ -62,8 +64,9 @@ def run(args: argparse.Namespace) -> int:
     warnings.filterwarnings("ignore", module=r"PIL\.")
     is_bulk = bulk.wanted(args)
     try:
+        options = _options(args)
         captioner = open_captioner(args.model, args.threads)
-        captioner.check_options(args.length, args.candidates, args.decode, args.beams)
+        captioner.check_options(**{name: value for name, value in options.items() if name != "neutral"})
     except ConfigError as error:
         args.usage_error(str(error))
     try:
@@ -71,12 +74,12 @@ def run(args: argparse.Namespace) -> int:
     except ConfigError as error:
         args.usage_error(str(error))
     if is_bulk:
-        return bulk.run(args, items, _made_with(captioner.bundle, _options(args)), _options(args))
+        return bulk.run(args, items, _made_with(captioner.bundle, options), options)
     show = _show_json if args.json else _show_text
     failures = 0
     with PictureReader(args.image_column) as reader, _progress(len(items)) as advance:
         for image, problem in items:
-            result = problem or _caption(captioner, reader, image, args)
+            result = problem or _caption(captioner, reader, image, options)
             failures += isinstance(result, ImageError)
             show(image, result, args, len(items))
             advance()
@@ -89,20 +92,22 @@ def _length(text: str) -> str | int:
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
     """The options of `Captioner.caption`."""
-    return {name: getattr(args, name) for name in ("length", "candidates", "neutral", "decode", "beams")}
+    return {name: getattr(args, name) for name in ("length", "candidates", "neutral")} | decode_options(args)
 
 
 def _made_with(bundle: Bundle, options: dict[str, Any]) -> str:
     """The model, and the options that are not the usual ones."""
     usual = {"length": "normal", "candidates": 1, "neutral": False, "decode": bundle.decodes[0], "beams": 3}
-    changed = (f"{name}={value}" for name, value in options.items() if value not in (None, usual[name]))
+    usual |= asdict(Sampling())
+    values = {**options, **asdict(options["sampling"] or Sampling())}
+    changed = (f"{name}={values[name]}" for name in usual if values[name] not in (None, usual[name]))
     return " ".join([bundle.name, *changed])
 
 
-def _caption(captioner: Captioner, reader: PictureReader, image: str, args: argparse.Namespace) -> Caption | ImageError:
+def _caption(captioner: Captioner, reader: PictureReader, image: str, options: dict[str, Any]) -> Caption | ImageError:
     try:
         source = sys.stdin.buffer if image == _STDIN else reader.read(image)
-        return captioner.caption(source, **_options(args))
+        return captioner.caption(source, **options)
     except ImageError as error:
         return error
 

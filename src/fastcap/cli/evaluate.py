@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastcap.cli.options import add_decode, open_captioner
+from fastcap.cli.options import add_decode, decode_options, open_captioner
 from fastcap.errors import ConfigError, DataError, FastcapError
 
 if TYPE_CHECKING:
@@ -89,7 +89,8 @@ def run(args: argparse.Namespace) -> int:
             raise FastcapError(f"{path}: its folder does not exist; {option} takes a file in an existing folder")
     try:
         captioner = open_captioner(args.model, args.threads)
-        captioner.check_options(args.length, args.candidates, args.decode, args.beams)
+        decoding = decode_options(args)
+        captioner.check_options(args.length, args.candidates, **decoding)
         name, root, split = _source(args)
         examples: list[Example] = load_dataset(name, root, split)[: args.limit]
     except ConfigError as error:
@@ -101,8 +102,7 @@ def run(args: argparse.Namespace) -> int:
             length=args.length,
             candidates=args.candidates,
             neutral=args.neutral,
-            decode=args.decode,
-            beams=args.beams,
+            **decoding,
             facts={
                 "data": {"name": args.dataset, "split": split},
                 "threads": args.threads,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,6 +13,7 @@ from fastcap.evaluation.calibration import calibration_error, support
 from fastcap.evaluation.machine import git_commit, machine_facts, now
 from fastcap.evaluation.metrics import UNITS, score_captions
 from fastcap.runtime.neutral import gendered_words, neutralise
+from fastcap.runtime.sampling import Sampling
 
 if TYPE_CHECKING:
     from fastcap.runtime.captioner import Caption, Captioner
@@ -98,12 +99,13 @@ def evaluate_model(
     neutral: bool = False,
     decode: str | None = None,
     beams: int = 3,
+    sampling: Sampling | None = None,
     facts: Mapping[str, Any] | None = None,
     on_caption: Callable[[], object] = lambda: None,
 ) -> Evaluation:
     """Caption the pictures of `examples` and compare with their captions.
 
-    `length` to `beams` are passed to `Captioner.caption`; of several candidates the best is measured.
+    `length` to `sampling` are passed to `Captioner.caption`; of several candidates the best is measured.
     Neutral captions are compared with references made neutral in the same way.
     `facts` are noted beside those found here: data set, threads, command. `on_caption` is called after each
     picture.
@@ -118,7 +120,13 @@ def evaluate_model(
 
     def caption(example: Example) -> Caption:
         return captioner.caption(
-            example.image, length=length, candidates=candidates, neutral=neutral, decode=decode, beams=beams
+            example.image,
+            length=length,
+            candidates=candidates,
+            neutral=neutral,
+            decode=decode,
+            beams=beams,
+            sampling=sampling,
         )
 
     for example in list(examples)[:WARM_UP]:
@@ -164,6 +172,7 @@ def evaluate_model(
         "neutral": neutral,
         "decode": decode,
         **({"beams": beams} if decode == "beam" else {}),
+        **({"sampling": asdict(sampling or Sampling())} if decode == "sample" else {}),
         "gendered_captions": sum(bool(gendered_words(caption.text)) for caption in captions),
     }
     return Evaluation(scores.metrics, rows, {**found, **(facts or {})})

@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 FORMAT = 2
-DECODES = ("parallel", "greedy", "beam")
+DECODES = ("parallel", "greedy", "beam", "sample")
 MAX_MANIFEST_BYTES = 2**20
 MAX_FILE_BYTES = 512 * 2**20
 MAX_THREADS = 64
@@ -196,7 +196,7 @@ class Bundle:
     def decodes(self) -> tuple[str, ...]:
         """How it can decode; the first is what it does where nobody asks for another."""
         if self.kind == "autoregressive":
-            return "beam", "greedy"
+            return "beam", "greedy", "sample"
         return DECODES if self.causal else DECODES[:1]
 
     def session(self, threads: int = 1) -> InferenceSession:

@@ -6,17 +6,18 @@ import functools
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
 import numpy as np
 
 from fastcap.errors import ConfigError, ModelFileError
-from fastcap.generation.autoregressive import beam_search
+from fastcap.generation.autoregressive import beam_search, sample
 from fastcap.runtime.bundle import DECODES, Bundle, find_model, nearest, running
 from fastcap.runtime.images import ImageSource, load_image
 from fastcap.runtime.neutral import neutral_penalties, neutralise
+from fastcap.runtime.sampling import Sampling
 from fastcap.runtime.scorer import Scorer
 from fastcap.runtime.stepper import OnnxStepper
 from fastcap.runtime.text import decode, word_count
@@ -93,6 +94,7 @@ class Captioner:
         neutral: bool = ...,
         decode: str | None = ...,
         beams: int = ...,
+        sampling: Sampling | None = ...,
     ) -> list[Caption]: ...
 
     @overload
@@ -105,6 +107,7 @@ class Captioner:
         neutral: bool = ...,
         decode: str | None = ...,
         beams: int = ...,
+        sampling: Sampling | None = ...,
     ) -> Caption: ...
 
     def caption(
@@ -116,6 +119,7 @@ class Captioner:
         neutral: bool = False,
         decode: str | None = None,
         beams: int = 3,
+        sampling: Sampling | None = None,
     ) -> Caption | list[Caption]:
         """Caption one picture, or a list or tuple of them (a list comes back, in order).
 
@@ -129,20 +133,23 @@ class Captioner:
         `neutral`: say nothing of anybody's gender; see `fastcap.runtime.neutral`. `tokens` are those that the
         decoder chose, also where a gendered word that it spelt from pieces was replaced in `text`.
         `decode`: "parallel", all tokens at once in a few passes, or from left to right with the same network, "greedy"
-        or "beam" search; the two graphs that this takes are loaded when it is first asked for. None is "parallel" where
-        the model can, else "beam": an autoregressive model has no other graphs. Greedy search finds one caption. For a
-        number of words each length in tokens is searched on its own, all side by side.
+        or "beam" search, or "sample", drawn at random; the two graphs that this takes are loaded when it is first asked
+        for. None is "parallel" where the model can, else "beam": an autoregressive model has no other graphs. Greedy
+        search finds one caption; of a sample, `candidates` are drawn. For a number of words each length in tokens is
+        searched or drawn on its own, all side by side.
         `beams`: hypotheses that beam search keeps, 1 to 8; at least as many as `candidates`.
+        `sampling`: temperature, seed and the like of "sample", and of nothing else; None for those of `Sampling()`. The
+        same seed gives the same captions.
 
         The confidence of left-to-right decoding is calibrated like that of parallel decoding, which it was fitted for
         where the model can: there the mean probability of a caption's tokens in both readings, here that of the causal
-        reading alone, end mark included. Beam search orders by the log-probability over length ** 0.7, not by
-        confidence.
+        reading alone, end mark included, before any temperature. Beam search and samples are ordered by the
+        log-probability over length ** 0.7, not by confidence.
 
         Raises ImageError for a bad picture, ConfigError for an option out of range, or a way of decoding that the model
         directory has no graphs for.
         """
-        plan = self._plan(length, candidates, neutral, decode, beams)
+        plan = self._plan(length, candidates, neutral, decode, beams, sampling)
         if not isinstance(images, (list, tuple)):
             return self._caption_batch([images], plan)[0]
         captions: list[Caption] = []
@@ -159,12 +166,13 @@ class Captioner:
         neutral: bool = False,
         decode: str | None = None,
         beams: int = 3,
+        sampling: Sampling | None = None,
     ) -> list[Caption]:
         """Caption pictures that are already at the model's size: uint8 RGB (B,H,W,3), as `load_image` gives.
 
         Options are those of `caption`. Raises ConfigError for one out of range, or an array that does not fit.
         """
-        plan = self._plan(length, candidates, neutral, decode, beams)
+        plan = self._plan(length, candidates, neutral, decode, beams, sampling)
         size = self.bundle.preprocessing
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != (size.height, size.width, 3):
             raise ConfigError(
@@ -216,10 +224,15 @@ class Captioner:
         return Scorer(self.bundle, self._threads)
 
     def check_options(
-        self, length: str | int = "normal", candidates: int = 1, decode: str | None = None, beams: int = 3
+        self,
+        length: str | int = "normal",
+        candidates: int = 1,
+        decode: str | None = None,
+        beams: int = 3,
+        sampling: Sampling | None = None,
     ) -> None:
         """Raise the ConfigError that `caption` would raise for these options, without a picture."""
-        self._plan(length, candidates, decode=decode, beams=beams)
+        self._plan(length, candidates, decode=decode, beams=beams, sampling=sampling)
 
     def _caption_batch(self, sources: Sequence[ImageSource], plan: _Plan) -> list[Caption]:
         started = time.perf_counter()
@@ -252,22 +265,26 @@ class Captioner:
         return [_Decoded(ids[:length], p, each[:length]) for ids, length, p, each in rows]
 
     def _searched(self, picture: np.ndarray, plan: _Plan) -> list[_Decoded]:
-        """What is found from left to right of one picture (1,H,W,3), best first."""
+        """What is found or drawn from left to right of one picture (1,H,W,3), best first."""
         marks = self.bundle.vocabulary
         barred = np.flatnonzero(self._neutral_penalties).tolist() if plan.neutral else []
         lengths = range(plan.low, plan.high + 1) if plan.words is not None else None
-        found = beam_search(
-            self._stepper,
-            self._stepper.encode(picture),
-            len(lengths) if lengths else 1,
-            beams=plan.beams,
-            min_length=lengths or plan.low,
-            max_length=lengths or plan.high,
-            bos_id=marks.bos_id,
-            eos_id=marks.eos_id,
-            forbidden=[marks.pad_id, marks.bos_id, marks.mask_id, marks.unk_id, *barred],
-        )
+        limits: dict[str, Any] = {
+            "min_length": lengths or plan.low,
+            "max_length": lengths or plan.high,
+            "bos_id": marks.bos_id,
+            "eos_id": marks.eos_id,
+            "forbidden": [marks.pad_id, marks.bos_id, marks.mask_id, marks.unk_id, *barred],
+        }
+        start = self._stepper, self._stepper.encode(picture), len(lengths) if lengths else 1
+        if plan.sampling is None:
+            found = beam_search(*start, beams=plan.beams, **limits)
+        else:
+            limits |= asdict(plan.sampling)
+            found = sample(*start, samples=plan.returned, **limits)
         best = sorted((hypothesis for each in found for hypothesis in each), key=lambda each: -each.score)
+        if not best:
+            raise ConfigError(f"no caption of {plan.low} to {plan.high} tokens is left under these options")
         return [
             _Decoded(token_ids, float(np.exp(np.mean(log_p))), np.exp(log_p[:-1]).tolist())
             for token_ids, _, log_p in best
@@ -312,7 +329,13 @@ class Captioner:
         return OnnxStepper.open(self.bundle, self._threads)
 
     def _plan(
-        self, length: str | int, candidates: int, neutral: bool = False, decode: str | None = None, beams: int = 3
+        self,
+        length: str | int,
+        candidates: int,
+        neutral: bool = False,
+        decode: str | None = None,
+        beams: int = 3,
+        sampling: Sampling | None = None,
     ) -> _Plan:
         limits = self.bundle.decoding
         if type(candidates) is not int or not 1 <= candidates <= limits.max_candidates:
@@ -336,6 +359,8 @@ class Captioner:
             )
         if decode == "greedy" and candidates > 1:
             raise ConfigError(f"candidates is {candidates}; greedy search finds 1, beam search up to {MAX_BEAMS}")
+        if sampling is not None and decode != "sample":
+            raise ConfigError(f"decode is {decode!r}; {', '.join(asdict(sampling))} go with 'sample' alone")
         words = None
         if isinstance(length, str):
             if length not in limits.lengths:
@@ -355,7 +380,8 @@ class Captioner:
             decoded = min(max(candidates, _WORD_SPREAD + 1), limits.max_candidates)
             high = min(low + decoded - 1, limits.max_length)
         beams = 1 if decode == "greedy" else max(beams, candidates)
-        return _Plan(low, high, min(decoded, high - low + 1), candidates, words, neutral, decode, beams)
+        drawn = sampling or Sampling() if decode == "sample" else None
+        return _Plan(low, high, min(decoded, high - low + 1), candidates, words, neutral, decode, beams, drawn)
 
 
 class _Decoded(NamedTuple):
@@ -377,3 +403,4 @@ class _Plan(NamedTuple):
     neutral: bool
     decode: str
     beams: int
+    sampling: Sampling | None

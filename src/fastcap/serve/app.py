@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -25,6 +25,7 @@ from fastcap.runtime.bundle import nearest
 from fastcap.runtime.captioner import MAX_BEAMS, Captioner
 from fastcap.runtime.images import load_image
 from fastcap.runtime.rows import caption_row
+from fastcap.runtime.sampling import RANGES, Sampling
 from fastcap.serve.body import Picture, has_body, read_form, read_pictures
 from fastcap.serve.fetch import Fetcher, FetchError
 from fastcap.serve.gate import Gate, problem
@@ -74,7 +75,21 @@ def create_app(
     workers = Workers(threads, limits.queue)
     metrics = Metrics(lambda: workers.taken)
 
-    class Options(BaseModel):
+    def setting(name: str, told: str) -> Any:
+        low, high = RANGES[name]
+        return Field(getattr(Sampling(), name), ge=low, le=high, description=f"of decode=sample: {told}")
+
+    class SamplingOptions(BaseModel):
+        temperature: float = setting("temperature", "below 1 prefers what is likely, above 1 levels")
+        top_k: int = setting("top_k", "likeliest tokens that may be drawn, 0 for all")
+        top_p: float = setting("top_p", "and of these as many as have this probability together")
+        seed: int = setting("seed", "the same one draws the same captions")
+        no_repeat: int = setting("no_repeat", "tokens in a row that are never said twice, 0 for no such guard")
+
+    samples = "sample" in decodes  # options that a model has no use for are unknown to its server
+    base: Any = SamplingOptions if samples else BaseModel
+
+    class Options(base):
         model_config = ConfigDict(extra="forbid")
         length: (
             Literal["short", "normal", "long"] | Annotated[int, Field(ge=decoding.min_length, le=decoding.max_length)]
@@ -89,12 +104,18 @@ def create_app(
             description="pictures to fetch, instead of a body; none where the server fetches nothing",
         )
 
+        def asked(self) -> dict[str, Any]:
+            """The options of `Captioner.caption`."""
+            drawn = self.model_dump(include=self.model_fields_set & RANGES.keys())
+            return self.model_dump(exclude={"url", *RANGES}) | {"sampling": Sampling(**drawn) if drawn else None}
+
     allowed = {
         "length": f"short, normal, long or a number of words from {decoding.min_length} to {decoding.max_length}",
         "candidates": f"whole numbers from 1 to {decoding.max_candidates}",
         "neutral": "true and false",
         "decode": ", ".join(decodes),
         "beams": f"whole numbers from 1 to {MAX_BEAMS}",
+        **({name: f"numbers from {low} to {high}" for name, (low, high) in RANGES.items()} if samples else {}),
         "url": f"at most {limits.images} addresses" if fetch_from else "none, as this server fetches nothing",
     }
 
@@ -106,7 +127,7 @@ def create_app(
         except ImageError as error:
             metrics.pictures.labels("failed").inc()
             return Failed(**caption_row(picture.name, error))
-        (caption,) = captioner.caption_pixels(pixels[None], **options.model_dump(exclude={"url"}))
+        (caption,) = captioner.caption_pixels(pixels[None], **options.asked())
         seconds = time.perf_counter() - started
         metrics.pictures.labels("captioned").inc()
         metrics.picture_seconds.observe(seconds)
@@ -154,7 +175,9 @@ def create_app(
     )
     async def caption(request: Request, options: Annotated[Options, Query()]) -> Captions:
         """Caption one or many pictures. A bad one among good ones is a row with an `error`."""
-        captioner.check_options(options.length, options.candidates, options.decode, options.beams)
+        asked = options.asked()
+        del asked["neutral"]
+        captioner.check_options(**asked)
         with workers.places(max(1, len(options.url))):  # taken before the body is read, so that bodies are bounded too
             if options.url:
                 if has_body(request):

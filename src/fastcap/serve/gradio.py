@@ -49,7 +49,7 @@ def create_app(
         captioner.bundle.decoding,
         (captioner.bundle.preprocessing.width, captioner.bundle.preprocessing.height),
     )
-    decodes = list(captioner.bundle.decodes)
+    decodes = [each for each in captioner.bundle.decodes if each != "sample"]  # whose settings have no fields here
 
     def load(picture: Picture) -> Any:
         return load_image(picture, size, max_pixels=limits.pixels)
