@@ -412,7 +412,8 @@ class TrainConfig:
     decay of the weight average that is evaluated and kept.
     `accumulate`: micro-batches into which a process divides its share of a step, for batches that memory does not hold.
     `checkpointing`: blocks forget their activations and compute them again on the way back, which takes a third more
-    time and much less memory. See docs/distributed.md.
+    time and much less memory. `sharding`: fsdp2 divides weights, gradients, optimiser state and average among the
+    processes; no gives all of them to each. See docs/distributed.md.
     `views`: augmented views of an image whose frozen features are cached. Counts are in steps.
     `trackers`: where figures go: jsonl (log.jsonl, from which curves.png is drawn), tensorboard, wandb.
     """
@@ -425,6 +426,7 @@ class TrainConfig:
     threads: int = 0
     accumulate: int = 1
     checkpointing: bool = False
+    sharding: Literal["no", "fsdp2"] = "no"
     ema: float = 0.999
     views: int = 4
     log_every: int = 10
@@ -449,10 +451,26 @@ class TrainConfig:
         if self.checkpointing and getattr(self.model.decoder, "balancing", "") == "bias":
             raise ConfigError("checkpointing is true; allowed: false, with balancing bias, which it would move twice")
         object.__setattr__(self, "stages", tuple(map(self.fitted, self.stages)))
+        if self.sharding != "no":
+            self.check_sharding()
         if self.data.teacher and getattr(self.model.backbone, "blocks", "inverted") != "inverted":
             raise ConfigError(f"data.teacher is {self.data.teacher!r}; allowed: none, for {self.model.backbone.kind}")
         if not self.data.siblings and any(stage.inputs == "words" for stage in self.stages):
             raise ConfigError("a stage has inputs words, but data.siblings names no caption file")
+
+    def check_sharding(self) -> None:
+        """Refuse what sharded training cannot do."""
+        if self.precision == "fp16":
+            raise ConfigError("precision is 'fp16'; allowed: no or bf16, with sharding fsdp2, which scales no losses")
+        if getattr(self.model.decoder, "balancing", "") == "bias":
+            raise ConfigError("balancing is 'bias'; allowed: loss, with sharding fsdp2, which keeps no common biases")
+        for stage in self.stages:
+            for name in ("reward", "causal_reward", "contrastive", "quantized"):
+                if getattr(stage, name):
+                    raise ConfigError(
+                        f"stage {stage.name}: {name} is {getattr(stage, name)}; allowed: none of reward, "
+                        "causal_reward, contrastive and quantized with sharding fsdp2; see docs/distributed.md"
+                    )
 
     def fitted(self, stage: StageConfig) -> StageConfig:
         """A stage whose weights that were not said are what the model asks for, if those that were said fit it."""

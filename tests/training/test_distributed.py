@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,6 +33,8 @@ SHARED = stage(
     balance=0.0,
     forcing=ForcingConfig("linear"),
 )
+# Two stages, across the edges of epochs.
+DIVIDED = (SHARED, dataclasses.replace(SHARED, name="all", steps=2, freeze="none"))
 
 
 def exact(config: TrainConfig, **settings: Any) -> TrainConfig:
@@ -173,6 +176,21 @@ def test_a_tracker_that_is_not_known_or_not_installed_is_one_clear_error(recipe,
         train(recipe(trackers=("wandb",)))
 
 
+# Sharding
+
+
+def test_what_sharded_training_cannot_do_is_refused_before_it_begins(recipe, monkeypatch):
+    with pytest.raises(ConfigError, match="precision is 'fp16'; allowed: no or bf16, with sharding fsdp2"):
+        recipe(sharding="fsdp2", precision="fp16")
+    with pytest.raises(ConfigError, match=r"pretrain: reward is 0.5; allowed: none of reward, causal_reward"):
+        recipe(sharding="fsdp2", stages=(stage(reward=0.5),))
+    with pytest.raises(ConfigError, match="balancing is 'bias'; allowed: loss, with sharding fsdp2"):
+        autoregressive(recipe(sharding="fsdp2"), n_experts=4, balancing="bias")
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(ConfigError, match=r"distributed_type FSDP or DEEPSPEED.*MULTI_GPU, with sharding fsdp2"):
+        train(recipe())
+
+
 # Processes
 
 
@@ -214,8 +232,7 @@ def assert_same_run(found: TrainConfig, expected: TrainConfig) -> None:
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_two_processes_train_as_one_and_only_the_first_writes(recipe, tmp_path, launcher):
     """Two stages, across the edges of epochs, shares of three and two images."""
-    stages = (SHARED, dataclasses.replace(SHARED, name="all", steps=2, freeze="none"))
-    one, two = (exact(recipe(name, stages)) for name in ("one", "two"))
+    one, two = (exact(recipe(name, DIVIDED)) for name in ("one", "two"))
     train(one)
     process = started(two, tmp_path, launcher)
     output, _ = process.communicate(timeout=300)
@@ -241,3 +258,43 @@ def test_a_run_of_two_processes_stops_together_and_goes_on_as_one(recipe, tmp_pa
     assert 2 <= position["step"] < 30, output
     train(parted)
     assert_same_run(parted, whole)
+
+
+def rewind(config: TrainConfig, steps: int) -> None:
+    """Leave of a run what it had written when it kept its checkpoint of so many steps."""
+    output = Path(config.output)
+    for path in (output / "checkpoints").glob("step-*"):
+        if int(path.name.removeprefix("step-")) > steps:
+            shutil.rmtree(path)
+    rows = [row for row in log(config) if "loss" in row and row["step"] <= steps and row["stage"] == SHARED.name]
+    (output / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def finish(config: TrainConfig, folder: Path) -> None:
+    """Let two processes train to the end."""
+    process = started(config, folder)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+
+
+@pytest.mark.slow
+def test_two_processes_with_a_part_of_the_weights_each_train_as_one_and_one_goes_on(recipe, tmp_path):
+    settings = {"sharding": "fsdp2", "checkpoint_every": 3, "keep_last": 9}
+    one, two = (exact(recipe(name, DIVIDED), **settings) for name in ("one", "two"))
+    train(one)
+    finish(two, tmp_path)
+    assert_same_run(two, one)
+    rewind(two, 3)
+    train(two)
+    assert_same_run(two, one)
+
+
+@pytest.mark.slow
+def test_two_processes_with_a_part_each_go_on_from_one_in_micro_batches_with_checkpointing(recipe, tmp_path):
+    settings = {"sharding": "fsdp2", "checkpoint_every": 3, "keep_last": 9, "accumulate": 2, "checkpointing": True}
+    one, two = (exact(autoregressive(recipe(name, DIVIDED)), **settings) for name in ("one", "two"))
+    train(one)
+    train(two)
+    rewind(two, 3)
+    finish(two, tmp_path)
+    assert_same_run(two, one)

@@ -28,7 +28,7 @@ from fastcap.evaluation.ptb import ptb_tokens
 from fastcap.generation.autoregressive import greedy_search
 from fastcap.model import CaptionModel, TorchStepper
 from fastcap.training import trainer
-from fastcap.training.trainer import Trainer, schedule, train
+from fastcap.training.trainer import AveragedWeights, Trainer, schedule, train
 
 
 def checkpoints(config) -> list[str]:
@@ -433,7 +433,7 @@ def test_the_average_is_the_moving_average_of_the_weights(recipe):
         expected = decay * expected + (1 - decay) * made.model.decoder.bias.detach()
     torch.testing.assert_close(made.average[name], expected)
     own = made.model.decoder.bias.detach().clone()
-    with made.averaged_weights():
+    with AveragedWeights(made.model, made.average):
         torch.testing.assert_close(made.model.decoder.bias.detach(), expected)
         assert not made.model.training
     assert torch.equal(made.model.decoder.bias.detach(), own)

@@ -78,6 +78,12 @@ class DecoderLayer(nn.Module):
         self.experts = FeedForward(d_model, d_hidden, n_experts)
         self.dropout = nn.Dropout(dropout)
 
+    def prepare(self, image: ImageTokens) -> tuple[Memory, Routing, list[Expert]]:
+        """image -> its memory, where it is routed, and the experts found there: what every reading needs of it."""
+        routing = self.router(image.pooled)
+        memory = self.cross_attention.prepare(image.tokens)
+        return memory, routing, self.experts.select(routing.chosen, routing.weights)
+
     def forward(
         self,
         x: Tensor,
@@ -149,16 +155,12 @@ class MoEDecoder(nn.Module):
 
     def prepare(self, image: ImageTokens) -> ImageState:
         """image (tokens (B, N, D), pooled (B, D)) -> the state that every later call reads."""
-        layers = list(cast(Iterable[DecoderLayer], self.layers))
-        routings = [layer.router(image.pooled) for layer in layers]
+        prepared = [layer.prepare(image) for layer in cast(Iterable[DecoderLayer], self.layers)]
         return ImageState(
             self.context(image.pooled),
-            [layer.cross_attention.prepare(image.tokens) for layer in layers],
-            routings,
-            [
-                layer.experts.select(routing.chosen, routing.weights)
-                for layer, routing in zip(layers, routings, strict=True)
-            ],
+            [memory for memory, _, _ in prepared],
+            [routing for _, routing, _ in prepared],
+            [experts for _, _, experts in prepared],
         )
 
     def logits(

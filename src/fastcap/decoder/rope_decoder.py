@@ -117,6 +117,10 @@ class RopeLayer(nn.Module):
         )
         self.dropout = nn.Dropout(dropout)
 
+    def prepare(self, image: ImageTokens) -> KeysValues:
+        """image -> what every later call reads of it."""
+        return self.cross_attention.prepare(image.tokens)
+
     def forward(
         self,
         x: Tensor,
@@ -186,7 +190,7 @@ class RopeDecoder(nn.Module):
     def prepare(self, image: ImageTokens) -> RopeState:
         """image (tokens (B, N, D), pooled (B, D)) -> the state that every later call reads."""
         layers = cast(Iterable[RopeLayer], self.layers)
-        return RopeState([layer.cross_attention.prepare(image.tokens) for layer in layers], [])
+        return RopeState([layer.prepare(image) for layer in layers], [])
 
     def logits(
         self,

@@ -17,7 +17,7 @@ from fastcap.backbone.spatial_mamba import SpatialMambaBlock
 from fastcap.decoder.moe_decoder import DecoderLayer
 from fastcap.decoder.rope_decoder import RopeLayer
 
-__all__ = ["checkpoint_blocks"]
+__all__ = ["BLOCKS", "checkpoint_blocks"]
 
 BLOCKS = (InvertedResidual, SpatialMambaBlock, ResidualBlock, EncoderLayer, DecoderLayer, RopeLayer)
 

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import json
 import math
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -57,6 +58,7 @@ from fastcap.training.curves import draw_curves
 from fastcap.training.distillation import Distillation, asks_itself
 from fastcap.training.features import FrozenFeatures, crop_anew
 from fastcap.training.interrupts import held_signals, uninterrupted
+from fastcap.training.sharding import gather, shard_blocks, shard_like, whole
 from fastcap.training.shares import Batch, unit
 from fastcap.training.step import TrainingStep
 from fastcap.training.teachers import initialise_from_mobilenetv2, load_teacher
@@ -96,6 +98,11 @@ class Trainer:
         self.teacher = self.output / "teacher"  # the average when a stage first asks for its captions
         if config.threads:
             torch.set_num_threads(config.threads)
+        if "true" in (os.environ.get(f"ACCELERATE_USE_{engine}") for engine in ("FSDP", "DEEPSPEED")):
+            raise ConfigError(
+                "accelerate is told to divide the model itself (distributed_type FSDP or DEEPSPEED); allowed: "
+                "MULTI_GPU, with sharding fsdp2 in the recipe"
+            )
         self.accelerator = Accelerator(
             cpu=not torch.accelerator.is_available(),  # not said, processes on CPUs would not find one another
             mixed_precision=config.precision,
@@ -105,6 +112,9 @@ class Trainer:
             ],
         )
         self.device = self.accelerator.device
+        self.sharded = config.sharding == "fsdp2" and self.accelerator.num_processes > 1
+        if self.sharded and debug_activations:
+            raise ConfigError("--debug-activations watches whole layers; allowed: sharding no, or one process")
         torch.manual_seed(config.seed)
         latest = self.latest_checkpoint()
         if latest is not None:
@@ -123,15 +133,12 @@ class Trainer:
         with self.accelerator.main_process_first():  # the others find what it keeps
             self.images.build(self.pool.paths)
             self.val_images.build(self.val_paths)
-        self.model = CaptionModel(self.model_config)
-        if config.checkpointing:
-            checkpoint_blocks(self.model)
+        self.model = self.new_model()
         if beginning is not None:
             self.check_architecture(beginning[0].config)
             self.load_weights(beginning[0].state_dict(), config.init)
         elif latest is None and config.data.teacher:
             initialise_from_mobilenetv2(self.model.backbone, Path(config.data.root) / config.data.teacher)
-        self.model.to(self.device)
         self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         self.updates = 0
         self.stage_index, self.step, self.best = 0, 0, -1.0
@@ -152,6 +159,13 @@ class Trainer:
             f"{sum(p.numel() for p in self.model.parameters()) / 1e6:.2f} M parameters, device {self.device}, "
             f"processes {self.accelerator.num_processes}"
         )
+
+    def new_model(self) -> CaptionModel:
+        """A model of the recipe with random weights."""
+        model = CaptionModel(self.model_config)
+        if self.config.checkpointing:
+            checkpoint_blocks(model)
+        return model.to(self.device)
 
     # Data
 
@@ -352,11 +366,18 @@ class Trainer:
                 f"each of {parts} micro-batches (accumulate) of {n_processes} processes"
             )
         eligible = self.prepare_stage(stage)
-        optimizer = self.build_optimizer(stage)
         step = TrainingStep(self.model, self.distillation).train()
-        module, optimizer = self.accelerator.prepare(step, optimizer)
-        self.monitor = ActivationMonitor(step) if self.debug_activations else None
+        module: nn.Module = step
         throughput: Throughput | None = None
+        if self.sharded:
+            if self.accelerator.is_main_process:  # the last moment at which one process can compute alone
+                throughput = self.throughput(step, stage, self.batch(stage, eligible))
+            shard_blocks(step, self.device)
+            self.average = shard_like(self.average, self.model.state_dict())
+            optimizer = self.build_optimizer(stage)
+        else:
+            module, optimizer = self.accelerator.prepare(step, self.build_optimizer(stage))
+        self.monitor = ActivationMonitor(step) if self.debug_activations else None
         spent, done = time.perf_counter(), 0
         with self.progress() as progress:
             task = progress.add_task(stage.name, total=stage.steps, completed=self.step, status="")
@@ -372,7 +393,7 @@ class Trainer:
                     losses, stopping = self.summed(self.gradients(module, stage, batch, generator))
                     if self.monitor is not None:
                         self.monitor.note_gradients()
-                    norm = self.accelerator.clip_grad_norm_(module.parameters(), stage.clip)
+                    norm = whole(self.accelerator.clip_grad_norm_(module.parameters(), stage.clip))
                     finite = math.isfinite(losses["loss"]) and (self.accelerator.scaler or torch.isfinite(norm))
                     if not finite:
                         self.stop_on_nonfinite(batch, losses)
@@ -405,6 +426,10 @@ class Trainer:
             except KeyboardInterrupt:
                 self.save(optimizer)
                 raise
+        if self.sharded:
+            self.average, weights = (gather(each, self.device) for each in (self.average, self.model.state_dict()))
+            self.model = self.new_model()
+            self.model.load_state_dict(weights)
         self.accelerator.free_memory()  # a wrapper left over would go on watching the weights
 
     def gradients(
@@ -476,8 +501,10 @@ class Trainer:
         )
         for name, parameter in self.trained():
             if f"{name}:step" in self.moments:
+                moments = {part: self.moments.pop(f"{name}:{part}") for part in ("exp_avg", "exp_avg_sq")}
                 optimizer.state[parameter] = {
-                    part: self.moments[f"{name}:{part}"] for part in ("step", "exp_avg", "exp_avg_sq")
+                    "step": self.moments.pop(f"{name}:step"),
+                    **shard_like(moments, dict.fromkeys(moments, parameter)),
                 }
         return optimizer
 
@@ -492,10 +519,13 @@ class Trainer:
             }
 
     def shipped(self) -> dict[str, Tensor]:
-        """The average under the names of an ordinary model, whose weights are those that it computes with."""
+        """The average under the names of an ordinary model, whose weights are those that it computes with.
+
+        Where weights are sharded all processes are to ask for it, and the main process alone is told.
+        """
         if not learns_steps(self.model):
-            return self.average
-        with self.averaged_weights():
+            return gather(self.average, "cpu", keep=self.accelerator.is_main_process)
+        with AveragedWeights(self.model, self.average):
             return folded_state(self.model)
 
     def update_average(self) -> None:
@@ -506,14 +536,22 @@ class Trainer:
             for name, value in self.model.state_dict().items():
                 self.average[name].lerp_(value, 1 - decay)
 
-    def averaged_weights(self) -> Any:
-        """A context in which the model holds the average."""
-        return AveragedWeights(self.model, self.average)
+    @contextlib.contextmanager
+    def averaged_model(self, shipped: dict[str, Tensor]) -> Iterator[CaptionModel]:
+        """A context with a whole model that holds the average; `shipped` is the average put together."""
+        if self.sharded:
+            model = self.new_model()
+            model.load_state_dict(shipped)
+            yield model.eval()
+        else:
+            with AveragedWeights(self.model, self.average):
+                yield self.model
 
     @torch.no_grad()
     def validate(self, stage: StageConfig) -> None:
         """CIDEr-D of the parallel reading on the validation images, or of greedy captions where there is none or the
         stage rewards the causal reading alone; the best so far is kept. The main process's work."""
+        shipped = self.shipped()
         if not self.accelerator.is_main_process:
             return
         generation = self.config.model.generation
@@ -521,19 +559,19 @@ class Trainer:
         count = torch.tensor([generation.candidates], device=self.device)
         captions: dict[str, list[str]] = {}
         vectors = []
-        with self.averaged_weights():
+        with self.averaged_model(shipped) as model:
             for start in range(0, len(self.val_paths), 50):
                 batch = range(start, min(start + 50, len(self.val_paths)))
                 pixels = torch.from_numpy(self.val_images[list(batch)]).to(self.device)
-                image = self.model.encode(pixels)
-                vectors.append(self.model.alignment.embed_image(image))
+                image = model.encode(pixels)
+                vectors.append(model.alignment.embed_image(image))
                 if self.model_config.parallel and not (stage.causal_reward and not stage.masked):
-                    found = self.model.caption(image, limits, count).token_ids[:, 0].tolist()
+                    found = model.caption(image, limits, count).token_ids[:, 0].tolist()
                 else:
-                    found = [hypotheses[0].token_ids for hypotheses in self.model.search(image, beams=1)]
+                    found = [hypotheses[0].token_ids for hypotheses in model.search(image, beams=1)]
                 for index, ids in zip(batch, found, strict=True):
                     captions[str(index)] = ptb_tokens(decode(self.tokenizer, [i for i in ids if i != PAD]))
-            figures = self.recall(torch.cat(vectors)) if stage.contrastive else {}
+            figures = self.recall(model, torch.cat(vectors)) if stage.contrastive else {}
         cider = 100 * self.val_scorer.corpus(captions)[0]
         self.log(stage, val_cider=cider, distinct=len({tuple(caption) for caption in captions.values()}), **figures)
         console.print(f"{stage.name} {self.step}: val CIDEr {cider:.2f}; {' '.join(captions['0'])}")
@@ -541,14 +579,14 @@ class Trainer:
             console.print(f"  {name} {value:.3f}")
         if cider >= self.best:  # equal where the captioner is frozen: there the last is kept
             self.best = cider
-            save_checkpoint(self.output / "best", self.model_config, self.shipped(), self.tokenizer)
+            save_checkpoint(self.output / "best", self.model_config, shipped, self.tokenizer)
 
-    def recall(self, images: Tensor) -> dict[str, float]:
+    def recall(self, model: CaptionModel, images: Tensor) -> dict[str, float]:
         """How well the validation images, as vectors (B, A), find their captions, and captions their image."""
         rows = [row for rows in self.val_token_ids for row in rows]
         owners = torch.tensor([i for i, rows in enumerate(self.val_token_ids) for _ in rows], device=self.device)
         token_ids, padding_mask = (torch.from_numpy(part).to(self.device) for part in pad_tokens(rows, PAD))
-        texts = self.model.embed_text(token_ids, (~padding_mask).sum(dim=1))
+        texts = model.embed_text(token_ids, (~padding_mask).sum(dim=1))
         return recall(images @ texts.t(), owners)
 
     def stop_on_nonfinite(self, batch: Batch, losses: dict[str, float]) -> None:
@@ -600,9 +638,8 @@ class Trainer:
             )
 
     def save(self, optimizer: Any = None) -> None:
-        """Write a checkpoint that resumes exactly, and delete all but the last `keep_last`."""
-        if not self.accelerator.is_main_process:
-            return
+        """Write a checkpoint that resumes exactly, and delete all but the last `keep_last`. The main process's work, to
+        which all bring their parts of what is sharded."""
         state = {f"weights:{name}": value for name, value in self.model.state_dict().items()}
         if optimizer is not None:
             state |= {f"projections:{name}": value for name, value in self.distillation.state_dict().items()}
@@ -611,6 +648,9 @@ class Trainer:
                     state[f"moments:{name}:{part}"] = value
         if learns_steps(self.model):
             state |= {f"average:{name}": value for name, value in self.average.items()}
+        state, shipped = gather(state, "cpu", keep=self.accelerator.is_main_process), self.shipped()
+        if not self.accelerator.is_main_process:
+            return
         position = {
             "stage": self.stage_index,
             "step": self.step,
@@ -622,7 +662,7 @@ class Trainer:
         save_checkpoint(
             self.checkpoints / f"step-{total:07d}",
             self.model_config,
-            self.shipped(),
+            shipped,
             self.tokenizer,
             tensors={"training.safetensors": state},
             documents={"position.json": position, "recipe.json": dataclasses.asdict(self.config)},
