@@ -33,6 +33,12 @@ def test_every_recipe_of_the_repository_builds(path):
     assert isinstance(load_config(path), TrainConfig)
 
 
+def test_the_recipe_of_the_page_on_shards_is_read(write):
+    page = (CONFIGS.parent / "docs" / "training.md").read_text("utf-8")
+    _, block = page.split("```yaml\n")
+    assert load_config(write(block.partition("```")[0])).data.streams("train")
+
+
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("dataset/*.yaml")), ids=lambda path: path.name)
 def test_a_data_set_is_a_block_to_include(path, write):
     config = load_config(write(f"include: [{path}]\nseed: 7\n"))

@@ -32,6 +32,7 @@ __all__ = [
     "load_config",
 ]
 
+STREAMS = ("webdataset", "parquet")  # data sets that are read as they are needed; all others are files, read at once
 SOURCES = ("human", "machine", "distilled")
 TEACHERS = ("features", "logits", "sequences")
 LOSSES = ("causal", "masked", "consistency", "contrastive", "length", "balance", "reward", "causal_reward")
@@ -225,11 +226,18 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class DatasetConfig:
-    """One source of captioned images; see `fastcap.data.readers.load_dataset`. `root` is below `data.root`."""
+    """One source of captioned images; see `fastcap.data.readers.load_dataset`. `root` is below `data.root`.
+
+    For the names webdataset and parquet `root` is a pattern of shards, also an fsspec URL; see `fastcap.data.shards`.
+    """
 
     name: str
     root: str
     split: str = "train"
+
+    def __post_init__(self) -> None:
+        if self.name in STREAMS and self.split != "train":
+            raise ConfigError(f"split is {self.split!r}; allowed: none, since {self.name} names its shards by root")
 
 
 @dataclass(frozen=True)
@@ -240,7 +248,8 @@ class DataConfig:
     below `root`. `siblings`: the one of caption files in which every five lines in a row describe one image, for stages
     that learn from words. `teacher`: a MobileNetV2 .npz below `root` that initialises the convolutions; empty for none.
     `cache`: folder for decoded pixels and features. `val_limit`: images used for validation while training.
-    `on_bad_data`: raise, skip or quarantine.
+    `on_bad_data`: raise, skip or quarantine. `shuffle_buffer`: samples of shards that are shuffled among themselves,
+    and held in memory as files (1000 are about 0.1 GB).
     """
 
     root: str = "data"
@@ -256,12 +265,23 @@ class DataConfig:
     cache: str = "cache"
     val_limit: int = 300
     on_bad_data: Literal["raise", "skip", "quarantine"] = "raise"
+    shuffle_buffer: int = 1000
 
     def __post_init__(self) -> None:
-        check_positive(self, "val_limit")
+        check_positive(self, "val_limit", "shuffle_buffer")
         check_ranges(
             self, train=(bool(self.train), "at least one data set"), val=(bool(self.val), "at least one data set")
         )
+        for part in ("train", "val"):
+            names = [dataset.name for dataset in getattr(self, part)]
+            if any(name in STREAMS for name in names) and not self.streams(part):
+                raise ConfigError(
+                    f"{part} has {', '.join(names)}; allowed: either all of {', '.join(STREAMS)}, or none of them"
+                )
+
+    def streams(self, part: str) -> bool:
+        """Whether `train` or `val` is read from shards as it is needed."""
+        return all(dataset.name in STREAMS for dataset in getattr(self, part))
 
 
 @dataclass(frozen=True)
@@ -474,6 +494,20 @@ class TrainConfig:
 
     def fitted(self, stage: StageConfig) -> StageConfig:
         """A stage whose weights that were not said are what the model asks for, if those that were said fit it."""
+        if self.data.streams("train") and stage.inputs == "images":
+            found = {
+                f"freeze {stage.freeze}": stage.freeze != "none",
+                "teachers": bool(stage.teachers),
+                f"sources {', '.join(stage.sources)}": "human" not in stage.sources or "distilled" in stage.sources,
+                f"reward {stage.reward}": stage.reward > 0,
+                f"causal_reward {stage.causal_reward}": stage.causal_reward > 0,
+            }
+            if any(found.values()):
+                raise ConfigError(
+                    f"stage {stage.name}: {'; '.join(name for name, holds in found.items() if holds)}; allowed, where "
+                    f"data.train is {' or '.join(STREAMS)}: freeze none, no teachers, sources with human and without "
+                    "distilled, reward and causal_reward 0, since all else keeps something of every picture"
+                )
         if not self.model.parallel:
             for name in PARALLEL_LOSSES:
                 if getattr(stage, name):

@@ -18,9 +18,20 @@ from typing import Any, Literal, get_args
 from fastcap.errors import ConfigError, DataError, ImageError
 from fastcap.runtime.images import load_image
 
-__all__ = ["READERS", "BadRow", "Example", "Examples", "OnBadData", "load_dataset"]
+__all__ = [
+    "MAX_BAD_SHARE",
+    "READERS",
+    "BadRow",
+    "Example",
+    "Examples",
+    "OnBadData",
+    "caption_problem",
+    "load_dataset",
+    "printable",
+]
 
 OnBadData = Literal["raise", "skip", "quarantine"]
+MAX_BAD_SHARE = 0.10  # of a data set: beyond that the path or the format is wrong, not a row
 
 
 @dataclass(frozen=True)
@@ -90,7 +101,7 @@ def load_dataset(
     *,
     on_bad_data: OnBadData = "raise",
     quarantine_file: str | Path | None = None,
-    max_bad_share: float = 0.10,
+    max_bad_share: float = MAX_BAD_SHARE,
     decode_images: bool = False,
 ) -> Examples:
     """Read one split of a data set.
@@ -104,7 +115,7 @@ def load_dataset(
             `skip` leaves bad rows out, `quarantine` also writes them to `quarantine_file` as JSON lines.
         quarantine_file: where `quarantine` writes; required by it, untouched when every row is good.
         max_bad_share: with `skip` and `quarantine`, the share of bad rows in [0, 1) above which the data set
-            is refused (default 0.10: beyond that the path or the format is wrong, not a row).
+            is refused (default 0.10).
         decode_images: decode every picture and call its rows bad if that fails. Off by default, as it costs
             milliseconds an image; `ImageCache` refuses undecodable pictures in any case.
 
@@ -136,7 +147,7 @@ def load_dataset(
     image_problems: dict[Path, str] = {}
     for row in READERS[name](root, split):
         n_rows += 1
-        problem = row.problem or _caption_problem(row.caption)
+        problem = row.problem or caption_problem(row.caption)
         if not problem and row.image is not None:
             if row.image not in image_problems:
                 image_problems[row.image] = _image_problem(row.image, decode_images)
@@ -147,7 +158,7 @@ def load_dataset(
             continue
         if on_bad_data == "raise":
             raise DataError(f"{row.where}: {problem}; on_bad_data=skip or quarantine leaves such rows out")
-        bad.append(BadRow(row.where, _printable(row.image), _printable(row.caption), problem))
+        bad.append(BadRow(row.where, printable(row.image), printable(row.caption), problem))
 
     if bad and on_bad_data == "quarantine" and quarantine_file is not None:
         _write_quarantine(Path(quarantine_file), bad)
@@ -372,7 +383,8 @@ def _locate(root: Path, name: str, folders: Sequence[str] = ()) -> Path:
 # --- what makes a row bad ----------------------------------------------------------------------------------
 
 
-def _caption_problem(caption: Any) -> str:
+def caption_problem(caption: Any) -> str:
+    """What is wrong with a caption as read, in words; empty if nothing is."""
     if not isinstance(caption, str):
         return f"the caption is {type(caption).__name__}, not text"
     if any("\ud800" <= character <= "\udfff" for character in caption):
@@ -383,11 +395,11 @@ def _caption_problem(caption: Any) -> str:
 def _image_problem(path: Path, decode: bool) -> str:
     try:
         if not path.is_file():
-            return f"image {_printable(path)} is missing"
+            return f"image {printable(path)} is missing"
         if path.stat().st_size == 0:
             return f"image {path} is empty (0 bytes)"
     except (OSError, ValueError):
-        return f"image {_printable(path)} is not a usable path"
+        return f"image {printable(path)} is not a usable path"
     if decode:
         try:
             load_image(path)
@@ -396,7 +408,7 @@ def _image_problem(path: Path, decode: bool) -> str:
     return ""
 
 
-def _printable(value: Any) -> str:
+def printable(value: Any) -> str:
     """Text of any row, fit for a terminal and for UTF-8: what is not printable is escaped."""
     text = str(value if value is not None else "")
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)

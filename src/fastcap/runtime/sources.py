@@ -14,7 +14,7 @@ import tarfile
 from bisect import bisect_right
 from collections.abc import Iterator
 from io import BytesIO
-from itertools import accumulate
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -22,7 +22,19 @@ from fastcap.errors import ConfigError, FastcapError, ImageError
 from fastcap.runtime.bundle import nearest
 from fastcap.runtime.images import IMAGE_SUFFIXES, MAX_BYTES, ImageSource
 
-__all__ = ["IMAGE_COLUMN", "PictureReader", "find_pictures", "inside_shard", "is_url"]
+__all__ = [
+    "IMAGE_COLUMN",
+    "NamedBytes",
+    "PictureReader",
+    "Table",
+    "Tar",
+    "find_pictures",
+    "inside_shard",
+    "is_url",
+    "matching",
+    "opened",
+    "reading",
+]
 
 IMAGE_COLUMN = "image"
 """The column of a parquet table that holds pictures, unless another is named: what Hugging Face's datasets write."""
@@ -61,6 +73,20 @@ def is_url(path: str) -> bool:
     return re.match(r"[a-z][a-z0-9+.-]+://", path) is not None
 
 
+def matching(pattern: str) -> list[str]:
+    """The files, here or behind a URL, that a glob pattern stands for, sorted; of any other path, itself.
+
+    Raises ConfigError for an unknown kind of URL, FastcapError for a missing package or a URL that cannot be listed.
+    """
+    if not glob.has_magic(pattern) or os.path.exists(pattern):
+        return [pattern]
+    if not is_url(pattern):
+        return sorted(filter(os.path.isfile, glob.glob(pattern, recursive=True)))
+    system, path = _file_system(pattern)
+    with _listing(pattern):
+        return sorted(system.unstrip_protocol(file) for file in system.glob(path) if not _is_hidden(file))
+
+
 def inside_shard(name: str) -> tuple[str, str] | None:
     """The file and the member or row of a picture that lies in a shard; None for any other picture."""
     found = re.match(r"(.+?\.(?:tar|parquet))#(.+)", name, re.DOTALL | re.IGNORECASE)
@@ -87,22 +113,22 @@ class PictureReader:
         """What `load_image` takes. Raises ImageError, also for a shard that is missing or damaged."""
         place = inside_shard(name)
         if place:
-            return _Named(self._read_inside(*place, name), name)
+            return NamedBytes(self._read_inside(*place, name), name)
         if is_url(name):
-            with _reading(name, name), _opened(name) as file:
-                return _Named(file.read(MAX_BYTES + 1), name)
+            with reading(name, name), opened(name) as file:
+                return NamedBytes(file.read(MAX_BYTES + 1), name)
         return name
 
     def _read_inside(self, path: str, inner: str, name: str) -> bytes:
-        with _reading(path, name):
+        with reading(path, name):
             if self._open is None or self._open[0] != path:
                 self.__exit__()
-                file = self._stack.enter_context(_opened(path))
+                file = self._stack.enter_context(opened(path))
                 self._open = path, _SHARDS[_ending(path)](path, file, self._column)
             return self._open[1].read(inner)
 
 
-class _Named(BytesIO):
+class NamedBytes(BytesIO):
     """The bytes of a picture, and the name that errors give it."""
 
     def __init__(self, data: bytes, name: str) -> None:
@@ -118,7 +144,7 @@ class _Shard(Protocol):
         """A picture's bytes, at most one more than MAX_BYTES. Raises LookupError if there is none."""
 
 
-class _Tar:
+class Tar:
     """A shard of WebDataset: a picture is a member, whatever lies beside it. Members are looked for in the order in
     which they lie there, so that reading them in that order goes through the file once."""
 
@@ -129,9 +155,12 @@ class _Tar:
         self._seen: dict[str, tarfile.TarInfo] = {}
 
     def names(self) -> Iterator[str]:
+        return filter(_is_picture, self.files())
+
+    def files(self) -> Iterator[str]:
+        """What `read` takes, for every file that was not seen."""
         while (member := self._next()) is not None:
-            if _is_picture(member.name):
-                yield member.name
+            yield member.name
 
     def read(self, name: str) -> bytes:
         while name not in self._seen and self._next():
@@ -152,7 +181,7 @@ class _Tar:
         return None
 
 
-class _Table:
+class Table:
     """A parquet table: a picture is a row."""
 
     def __init__(self, path: str, file: IO[bytes], image_column: str) -> None:
@@ -199,11 +228,28 @@ class _Table:
         while row not in self._rows:
             self._values = next(self._batches).column(0)
             self._rows = range(self._rows.stop, self._rows.stop + len(self._values))
-        value = self._values[row - self._rows.start].as_py()
+        return self.picture(self._values[row - self._rows.start].as_py())
+
+    def picture(self, value: Any) -> bytes:
+        """The bytes that a cell of the picture column holds; none for an empty cell."""
         return (value["bytes"] if value and self._in_struct else value) or b""
 
+    @property
+    def columns(self) -> list[str]:
+        """The names of all columns."""
+        return list(self._table.schema_arrow.names)
 
-_SHARDS: dict[str, type[_Tar] | type[_Table]] = {".tar": _Tar, ".parquet": _Table}
+    def rows(self, columns: list[str], start: int = 0) -> Iterator[dict[str, Any]]:
+        """The cells of some columns, row by row from row `start` on; groups of rows before it are not read."""
+        if start >= self._starts[-1]:
+            return
+        first = bisect_right(self._starts, start) - 1
+        groups = list(range(first, self._table.metadata.num_row_groups))
+        batches = self._table.iter_batches(_TABLE_BATCH, groups, columns, use_threads=False)
+        yield from islice((row for batch in batches for row in batch.to_pylist()), start - self._starts[first], None)
+
+
+_SHARDS: dict[str, type[Tar] | type[Table]] = {".tar": Tar, ".parquet": Table}
 
 
 def _of_folder(path: str, files: Iterator[str], recursive: bool) -> Iterator[Found]:
@@ -229,7 +275,7 @@ def _of_file(path: str, image_column: str) -> Iterator[Found]:
         return
     empty = True
     try:
-        with _reading(path, path), _opened(path) as file:
+        with reading(path, path), opened(path) as file:
             for inner in _SHARDS[_ending(path)](path, file, image_column).names():
                 yield f"{path}#{inner}", None
                 empty = False
@@ -240,23 +286,14 @@ def _of_file(path: str, image_column: str) -> Iterator[Found]:
 
 
 def _find_by_url(url: str, recursive: bool, image_column: str) -> Iterator[Found]:
-    try:
-        import fsspec
-    except ModuleNotFoundError:
-        raise FastcapError(f'{url}: URLs need fsspec: pip install "fastcap[ray]"') from None
-    try:
-        system, path = fsspec.core.url_to_fs(url)
-    except (ValueError, ImportError) as error:  # no such kind of URL, or none that is installed
-        raise ConfigError(f"{url}: {error}") from None
+    system, path = _file_system(url)
     is_folder = is_pattern = False
     files: list[str] = []
-    try:
+    with _listing(url):
         if is_folder := system.isdir(path):
             files = system.find(path, maxdepth=None if recursive else 1)
         elif is_pattern := glob.has_magic(path) and not system.exists(path):
             files = [file for file in system.glob(path) if system.isfile(file) and not _is_hidden(file)]
-    except Exception as error:  # every file system has its own
-        raise FastcapError(f"{url}: cannot be listed: {error or type(error).__name__}") from error
     urls = map(system.unstrip_protocol, files)
     if is_folder:
         yield from _of_folder(url, urls, recursive)
@@ -266,7 +303,28 @@ def _find_by_url(url: str, recursive: bool, image_column: str) -> Iterator[Found
         yield from _of_file(url, image_column)
 
 
-def _opened(path: str) -> IO[bytes]:
+def _file_system(url: str) -> tuple[Any, str]:
+    """The file system of a URL, and its path there."""
+    try:
+        import fsspec
+    except ModuleNotFoundError:
+        raise FastcapError(f'{url}: URLs need fsspec: pip install "fastcap[ray]"') from None
+    try:
+        system, path = fsspec.core.url_to_fs(url)
+    except (ValueError, ImportError) as error:  # no such kind of URL, or none that is installed
+        raise ConfigError(f"{url}: {error}") from None
+    return system, path
+
+
+@contextlib.contextmanager
+def _listing(url: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # every file system has its own
+        raise FastcapError(f"{url}: cannot be listed: {error or type(error).__name__}") from error
+
+
+def opened(path: str) -> IO[bytes]:
     """A file, here or behind a URL, to be read from anywhere in it."""
     if not is_url(path):
         return open(path, "rb")
@@ -277,7 +335,7 @@ def _opened(path: str) -> IO[bytes]:
 
 
 @contextlib.contextmanager
-def _reading(path: str, name: str) -> Iterator[None]:
+def reading(path: str, name: str) -> Iterator[None]:
     """Whatever is raised while a shard or a URL is read for a picture, as one line that names it."""
     try:
         yield

@@ -13,7 +13,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import save_file
@@ -34,6 +35,7 @@ from fastcap.config import LOSSES, ModelConfig, StageConfig, TrainConfig, from_m
 from fastcap.data.augment import augment
 from fastcap.data.batching import pad_tokens
 from fastcap.data.cache import ImageCache
+from fastcap.data.shards import Cursor, Shard, first_captions
 from fastcap.data.tokenizer import clean_caption, decode, encode, train_tokenizer
 from fastcap.errors import ConfigError, FastcapError, ModelFileError
 from fastcap.evaluation.cider import CiderD
@@ -61,12 +63,14 @@ from fastcap.training.interrupts import held_signals, uninterrupted
 from fastcap.training.sharding import gather, shard_blocks, shard_like, whole
 from fastcap.training.shares import Batch, unit
 from fastcap.training.step import TrainingStep
+from fastcap.training.streaming import StreamedPool, find_all_shards, read_first
 from fastcap.training.teachers import initialise_from_mobilenetv2, load_teacher
 from fastcap.training.tracking import TRACKERS, Throughput, Tracker, count_flops
 
 __all__ = ["Trainer", "train"]
 
 console = Console(stderr=True)
+TOKENIZER_CAPTIONS = 50_000  # of a stream: a vocabulary of some thousand entries changes little beyond
 STEP_RATE = 10.0  # of the learning rate: logarithms of steps are a hundred times larger than weights
 CONVOLUTIONS = tuple(f"backbone.{part}" for part in ("stem", "to_stride_16", "to_stride_32", "head"))
 
@@ -119,20 +123,23 @@ class Trainer:
         latest = self.latest_checkpoint()
         if latest is not None:
             self.check_recipe(latest, accept_changes)
-        parts = read_examples(config.data, "train")
+        streamed = config.data.streams("train")
+        shards = find_all_shards(config.data, "train") if streamed else []
+        parts = [] if streamed else read_examples(config.data, "train")
         beginning = load_checkpoint(config.init) if config.init and latest is None else None
-        self.tokenizer = beginning[1] if beginning else self.load_tokenizer(latest, parts)
+        self.tokenizer = beginning[1] if beginning else self.load_tokenizer(latest, parts, shards)
         # a small data set fills fewer entries than asked for; the model has as many as the tokenizer
         self.model_config = dataclasses.replace(config.model, vocab_size=self.tokenizer.get_vocab_size())
-        self.pool = CaptionPool.build(parts, self.tokenizer, config.model.max_length)
-        self.val_paths, self.val_scorer = self.validation_set()
+        self.stream = StreamedPool(config, shards, self.tokenizer, self.accelerator) if streamed else None
+        self.cursor: Cursor | None = None  # of the stream, where a stage goes on
+        self.pool = self.stream or CaptionPool.build(parts, self.tokenizer, config.model.max_length)
         self.images = ImageCache(Path(config.data.cache) / f"train-{config.model.image_size}", config.model.image_size)
-        self.val_images = ImageCache(Path(config.data.cache) / f"val-{config.model.image_size}", self.images.size)
         self.trackers: list[Tracker] = []
         self.held: list[int] = []  # signals that wait for the end of a step
         with self.accelerator.main_process_first():  # the others find what it keeps
-            self.images.build(self.pool.paths)
-            self.val_images.build(self.val_paths)
+            if not streamed:
+                self.images.build(self.pool.paths)
+            self.val_images, self.val_scorer = self.validation_set()
         self.model = self.new_model()
         if beginning is not None:
             self.check_architecture(beginning[0].config)
@@ -142,7 +149,7 @@ class Trainer:
         self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         self.updates = 0
         self.stage_index, self.step, self.best = 0, 0, -1.0
-        self.reward = cider_reward(self.pool, self.tokenizer)
+        self.reward = None if streamed else cider_reward(self.pool, self.tokenizer)
         self.features: FrozenFeatures | None = None
         self.siblings: SiblingPool | None = None
         self.moments: dict[str, Tensor] = {}
@@ -153,9 +160,12 @@ class Trainer:
             for place, teacher in enumerate(stage.teachers):  # what is wrong is said now, not after hours
                 load_teacher(teacher, config, self.tokenizer, f"stages.{index}.teachers.{place}")
         n_human = sum(len(captions.get("human", [])) for captions in self.pool.token_ids)
-        self.say(
+        found = (
             f"{len(self.pool.paths)} training images, {n_human} human captions "
-            f"({self.pool.skipped} longer than {config.model.max_length} tokens left out), "
+            f"({self.pool.skipped} longer than {config.model.max_length} tokens left out)"
+        )
+        self.say(
+            f"{f'{len(shards)} training shards' if streamed else found}, "
             f"{sum(p.numel() for p in self.model.parameters()) / 1e6:.2f} M parameters, device {self.device}, "
             f"processes {self.accelerator.num_processes}"
         )
@@ -169,30 +179,39 @@ class Trainer:
 
     # Data
 
-    def load_tokenizer(self, latest: Path | None, parts: Any) -> Tokenizer:
-        """The run's tokenizer: from its checkpoint, or learnt from all training captions and texts."""
+    def load_tokenizer(self, latest: Path | None, parts: Any, shards: Sequence[Shard]) -> Tokenizer:
+        """The run's tokenizer: from its checkpoint, or learnt from all training captions and texts; of shards, from the
+        texts alone, or the first captions where there are none."""
         if latest is not None:
             try:
                 return Tokenizer.from_file(str(latest / "tokenizer.json"))
             except Exception as error:  # tokenizers raises bare Exception
                 raise ModelFileError(f"{latest / 'tokenizer.json'} cannot be read: {error}") from error
         texts = [caption for _, examples in parts for example in examples for caption in example.captions]
-        texts += list(read_texts(self.config.data))
+        texts += list(read_texts(self.config.data)) or list(first_captions(shards, TOKENIZER_CAPTIONS))
         tokenizer = train_tokenizer(map(clean_caption, texts), self.config.model.vocab_size)
         marks = [tokenizer.token_to_id(token) for token in SPECIAL_TOKENS]
         assert marks == list(range(len(SPECIAL_TOKENS))), marks
         return tokenizer
 
-    def validation_set(self) -> tuple[list[Path], CiderD]:
-        """The first `val_limit` validation images, spread evenly, and a scorer that knows their references; notes the
-        token ids of these."""
-        examples = [example for _, part in read_examples(self.config.data, "val") for example in part]
-        limit = min(self.config.data.val_limit, len(examples))
-        chosen = [examples[i * len(examples) // limit] for i in range(limit)]
-        references = {str(i): [ptb_tokens(text) for text in e.captions] for i, e in enumerate(chosen)}
-        ids = [[encode(self.tokenizer, clean_caption(text)) for text in example.captions] for example in chosen]
+    def validation_set(self) -> tuple[ImageCache | NDArray[np.uint8], CiderD]:
+        """The first `val_limit` validation images, of files spread evenly, and a scorer that knows their references;
+        notes the token ids of these."""
+        images: ImageCache | NDArray[np.uint8]
+        if self.config.data.streams("val"):
+            samples, images = read_first(self.config.data, self.images.size)
+            captions = [sample.captions for sample in samples]
+        else:
+            examples = [example for _, part in read_examples(self.config.data, "val") for example in part]
+            limit = min(self.config.data.val_limit, len(examples))
+            chosen = [examples[i * len(examples) // limit] for i in range(limit)]
+            cache = ImageCache(Path(self.config.data.cache) / f"val-{self.images.size}", self.images.size)
+            images = cache.build([example.image for example in chosen])
+            captions = [example.captions for example in chosen]
+        references = {str(i): [ptb_tokens(text) for text in texts] for i, texts in enumerate(captions)}
+        ids = [[encode(self.tokenizer, clean_caption(text)) for text in texts] for texts in captions]
         self.val_token_ids = [[row[: self.config.model.max_length] for row in rows if row] for rows in ids]
-        return [example.image for example in chosen], CiderD(references)
+        return images, CiderD(references)
 
     def seed(self) -> int:
         """The seed of the current step."""
@@ -209,12 +228,7 @@ class Trainer:
         """
         generator = generator or torch.Generator().manual_seed(self.seed())
         rng = np.random.default_rng([self.config.seed, self.stage_index, self.step])
-        places = np.arange(self.step * stage.images, (self.step + 1) * stage.images)
-        indices = np.empty(stage.images, dtype=np.int64)
-        for epoch in np.unique(places // len(eligible)):
-            order = np.random.default_rng([self.config.seed, self.stage_index, 7, epoch]).permutation(eligible)
-            here = places // len(eligible) == epoch
-            indices[here] = order[places[here] % len(eligible)]
+        indices = self.indices(stage, eligible)
         progress, max_length = self.progress_of(stage), self.config.model.max_length
         words: list[np.ndarray] = []
         if self.siblings is not None:
@@ -254,14 +268,26 @@ class Trainer:
                 rngs = [np.random.default_rng([self.seed(), int(i)]) for i in batch.images]
                 batch.tensors[kind] = crop_anew(batch.tensors[kind], texts, rngs, stage.crop_scale)
         else:
-            pixels = []
+            pixels, images = [], self.stream.pixels if self.stream else self.images
             for index, own in zip(indices, self.owned(len(indices)), strict=True):
                 # another's image is not read: a pixel in its place draws the same numbers
-                image = self.images[int(index)] if own else np.zeros((1, 1, 3), np.uint8)
+                image = images[int(index)] if own else np.zeros((1, 1, 3), np.uint8)
                 changed = augment(image, self.pool.texts[index], rng)
                 pixels += [changed] if own else []
             batch.tensors["pixels"] = torch.from_numpy(np.stack(pixels))
         return batch
+
+    def indices(self, stage: StageConfig, eligible: np.ndarray) -> NDArray[np.int64]:
+        """What the current step draws from `eligible`, all of it once an epoch; or has read from the stream."""
+        if self.stream is not None and self.siblings is None:
+            return self.stream.advance(self.step, stage.images)
+        places = np.arange(self.step * stage.images, (self.step + 1) * stage.images)
+        indices = np.empty(stage.images, dtype=np.int64)
+        for epoch in np.unique(places // len(eligible)):
+            order = np.random.default_rng([self.config.seed, self.stage_index, 7, epoch]).permutation(eligible)
+            here = places // len(eligible) == epoch
+            indices[here] = order[places[here] % len(eligible)]
+        return indices
 
     def owned(self, n: int, rows: int = 1) -> np.ndarray:
         """Which of n images, or of n caption rows of which an image has several, are this process's: (n,), bool."""
@@ -281,6 +307,9 @@ class Trainer:
         if stage.inputs == "words":
             self.siblings = SiblingPool(self.config.data, self.tokenizer, self.config.model.max_length)
             return np.arange(len(self.siblings.groups))
+        if self.stream is not None:
+            self.stream.begin([self.config.seed, self.stage_index, 7], self.step, self.cursor or Cursor())
+            return np.arange(stage.images)
         if stage.freeze != "none":
             captioner = stage.freeze == "captioner"
             if captioner and not self.step:
@@ -348,7 +377,9 @@ class Trainer:
                     self.average = self.shipped()
                     fold_steps(self.model)
                     self.stage_index, self.step = self.stage_index + 1, 0
-                    self.moments, self.projections = {}, {}
+                    self.moments, self.projections, self.cursor = {}, {}, None
+                    if self.stream is not None:
+                        self.stream.cursors = {}
                     self.save()
         finally:
             for tracker in self.trackers:
@@ -449,6 +480,7 @@ class Trainer:
             tensors = {name: value.to(self.device) for name, value in part.tensors.items()}
 
             def reward(captions: Tensor, images: np.ndarray = part.images) -> Tensor:
+                assert self.reward is not None  # a stream has none
                 return self.reward(np.repeat(images, captions.shape[1] // len(images)).tolist(), captions)
 
             waiting = self.accelerator.no_sync(module) if index < parts - 1 else contextlib.nullcontext()
@@ -560,8 +592,8 @@ class Trainer:
         captions: dict[str, list[str]] = {}
         vectors = []
         with self.averaged_model(shipped) as model:
-            for start in range(0, len(self.val_paths), 50):
-                batch = range(start, min(start + 50, len(self.val_paths)))
+            for start in range(0, len(self.val_images), 50):
+                batch = range(start, min(start + 50, len(self.val_images)))
                 pixels = torch.from_numpy(self.val_images[list(batch)]).to(self.device)
                 image = model.encode(pixels)
                 vectors.append(model.alignment.embed_image(image))
@@ -656,6 +688,7 @@ class Trainer:
             "step": self.step,
             "updates": self.updates,
             "best": self.best,
+            "stream": self.stream.position(self.step) if self.stream else None,
             "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else None,
         }
         total = sum(stage.steps for stage in self.config.stages[: self.stage_index]) + self.step
@@ -676,6 +709,8 @@ class Trainer:
             position = json.loads((latest / "position.json").read_text(encoding="utf-8"))
             self.stage_index, self.step = position["stage"], position["step"]
             self.updates, self.best = position["updates"], position["best"]
+            if self.stream is not None and position["stream"]:
+                self.cursor = self.stream.cursor_at(position["stream"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelFileError(f"{latest / 'position.json'} cannot be read: {error}") from error
         state = load_tensors(latest / "training.safetensors")
