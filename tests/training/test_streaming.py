@@ -196,7 +196,7 @@ def test_a_picture_that_cannot_be_decoded_stops_the_run_or_is_left_out(streamed,
 def test_a_stream_without_anything_to_learn_from_is_an_error(streamed, toy_data):
     (toy_data / "words.txt").write_text("zebra zebra zebra zebra\n")
     config = streamed(text=("words.txt",))
-    trainer = Trainer(dataclasses.replace(config, model=dataclasses.replace(config.model, max_length=2)))
+    trainer = Trainer(dataclasses.replace(config, model=dataclasses.replace(config.model, max_length=3)))
     with pytest.raises(DataError, match="no usable sample in a whole epoch of 2 shards: 48 captions"):
         spoken(trainer, steps=1, images=4)
 

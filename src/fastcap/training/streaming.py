@@ -93,7 +93,7 @@ class StreamedPool(CaptionPool):
 
     def begin(self, seed: Sequence[int], step: int, cursor: Cursor) -> None:
         """Go to a place, which is where `step` begins; `seed` says in what order the stage reads."""
-        self.cursors = {step: cursor}
+        self.cursor, self.cursors = cursor, {step: cursor}
         self.used = cursor.epoch
         self.samples = stream(self.shards, seed, self.config.data.shuffle_buffer, cursor)
 

@@ -457,6 +457,8 @@ class Trainer:
             except KeyboardInterrupt:
                 self.save(optimizer)
                 raise
+        if self.stream is not None and self.siblings is None:
+            self.say(self.stream.summary())
         if self.sharded:
             self.average, weights = (gather(each, self.device) for each in (self.average, self.model.state_dict()))
             self.model = self.new_model()
