@@ -39,8 +39,12 @@ DIVIDED = (SHARED, dataclasses.replace(SHARED, name="all", steps=2, freeze="none
 
 def exact(config: TrainConfig, **settings: Any) -> TrainConfig:
     """A recipe without dropout, whose masks every share draws for itself."""
-    decoder = dataclasses.replace(config.model.decoder, dropout=0.0)
-    return dataclasses.replace(config, model=dataclasses.replace(config.model, decoder=decoder), **settings)
+    parts = {
+        name: dataclasses.replace(part, dropout=0.0)
+        for name, part in (("backbone", config.model.backbone), ("decoder", config.model.decoder))
+        if hasattr(part, "dropout")
+    }
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, **parts), **settings)
 
 
 def autoregressive(config: TrainConfig, **decoder: Any) -> TrainConfig:
