@@ -79,7 +79,12 @@ def test_4_bits_are_an_option_where_they_save_space_and_16_where_8_certainly_har
     assert options["b"][16].loss == 0
     tiny = Layer("tiny", "depthwise", ("tiny",), (1, 2, 3), 288, 32)  # the nodes that unpack it are larger than it is
     assert sorted(options_of({"a": tiny}, {"a": small})["a"]) == [8]
-    assert options_of({"a": layer}, {"a": {4: Change(-0.1, 0.1), 8: Change(-0.2, 0.1)}})["a"][8].loss == 0
+
+
+def test_a_gain_is_not_believed_and_a_loss_is_what_it_may_well_be():
+    layer = Layer("a", "product", ("a",), (1,), 100_000, 10)
+    options = options_of({"a": layer}, {"a": {4: Change(-0.1, 0.1), 8: Change(0.2, 0.01)}})["a"]
+    assert {bits: option.loss for bits, option in options.items()} == pytest.approx({4: 0.1, 8: 0.21, 16: 0.0})
 
 
 def test_the_layers_of_a_model_are_all_its_large_weights_once(wide_model):

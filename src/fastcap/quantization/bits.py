@@ -30,12 +30,14 @@ def options_of(
 ) -> dict[str, dict[int, Option]]:
     """The options of layers by name and bits.
 
-    4 bits are one where they are smaller than 8: what unpacks them takes bytes as well. 16 bits cost no loss, but time,
-    since they compute in fp32: they are one only for what 8 bits certainly harm.
+    The loss of an option is what it may well be, one standard error above what was measured: of a hundred layers some
+    seem to gain by chance, and a plan that believes them loses. 4 bits are an option where they are smaller than 8: what
+    unpacks them takes bytes as well. 16 bits cost no loss, but time, since they compute in fp32: they are one only for
+    what 8 bits certainly harm.
     """
     options = {}
     for name, changes in sensitivity.items():
-        losses = {bits: max(0.0, change.mean) for bits, change in changes.items()}
+        losses = {bits: max(0.0, change.mean) + change.error for bits, change in changes.items()}
         if changes[8].is_certain:
             losses[16] = 0.0
         sizes = {bits: layers[name].size(bits) for bits in losses}
