@@ -31,9 +31,9 @@ def options_of(
     """The options of layers by name and bits.
 
     The loss of an option is what it may well be, one standard error above what was measured: of a hundred layers some
-    seem to gain by chance, and a plan that believes them loses. 4 bits are an option where they are smaller than 8: what
-    unpacks them takes bytes as well. 16 bits cost no loss, but time, since they compute in fp32: they are one only for
-    what 8 bits certainly harm.
+    seem to gain by chance, and a plan that believes them loses. 4 bits are an option where they are smaller than 8:
+    what unpacks them takes bytes as well. 16 bits cost no loss, but time, since they compute in fp32: they are one only
+    for what 8 bits certainly harm.
     """
     options = {}
     for name, changes in sensitivity.items():
