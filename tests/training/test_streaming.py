@@ -231,11 +231,12 @@ def test_shards_and_files_do_not_mix_and_shards_have_no_split():
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_on_uneven_shards(streamed, samples, tmp_path):
+@pytest.mark.parametrize("sharding", ["no", "fsdp2"])
+def test_two_processes_train_as_one_on_uneven_shards(streamed, samples, tmp_path, sharding):
     """Nine samples and two, one of them bad: found by one process, left out by both."""
     settings = {"bad": {10: samples[10][0][:150]}, "on_bad_data": "skip"}
     stages = (dataclasses.replace(STREAMED, balance=0.0, steps=6),)
-    one, two = (exact(streamed(name, **settings), stages=stages) for name in ("one", "two"))
+    one, two = (exact(streamed(name, **settings), stages=stages, sharding=sharding) for name in ("one", "two"))
     train(one)
     process = started(two, tmp_path)
     output, _ = process.communicate(timeout=300)

@@ -308,7 +308,7 @@ class Trainer:
             self.siblings = SiblingPool(self.config.data, self.tokenizer, self.config.model.max_length)
             return np.arange(len(self.siblings.groups))
         if self.stream is not None:
-            self.stream.begin([self.config.seed, self.stage_index, 7], self.step, self.cursor or Cursor())
+            self.begin_stream()
             return np.arange(stage.images)
         if stage.freeze != "none":
             captioner = stage.freeze == "captioner"
@@ -330,6 +330,11 @@ class Trainer:
                     self.config.seed,
                 )
         return self.pool.with_sources(stage.sources)
+
+    def begin_stream(self) -> None:
+        """Let the stream, if there is one and the stage reads it, stand where the stage goes on."""
+        if self.stream is not None and self.siblings is None:
+            self.stream.begin([self.config.seed, self.stage_index, 7], self.step, self.cursor or Cursor())
 
     def distil(self, stage: StageConfig) -> Distillation:
         """What the stage's teachers say, and the projections onto their features: new, or as they were."""
@@ -401,8 +406,10 @@ class Trainer:
         module: nn.Module = step
         throughput: Throughput | None = None
         if self.sharded:
+            batch = self.batch(stage, eligible)  # by all processes, which a stream makes agree
             if self.accelerator.is_main_process:  # the last moment at which one process can compute alone
-                throughput = self.throughput(step, stage, self.batch(stage, eligible))
+                throughput = self.throughput(step, stage, batch)
+            self.begin_stream()
             shard_blocks(step, self.device)
             self.average = shard_like(self.average, self.model.state_dict())
             optimizer = self.build_optimizer(stage)
