@@ -114,7 +114,8 @@ class TrainingStep(nn.Module):
     def causal_reward(
         self, image: ImageTokens, state: Any, samples: int, reward: Any, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Self-critical loss of captions drawn from left to right, without dropout, as users would be told them."""
+        """Self-critical loss of captions drawn from left to right; they are drawn without dropout, as users are told
+        them."""
         training = self.model.training
         self.model.eval()
         seed = int(torch.randint(2**31, (), generator=generator))
