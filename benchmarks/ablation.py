@@ -4,7 +4,8 @@
 
 All are trained by configs/training/ablation.yaml: same data, steps, order of pictures and learning rate; only what is
 named differs. Each is measured on the whole of Flickr8k val. A run that is already in the JSON file is not repeated, so
-an interrupted ablation goes on where it stopped. `--draw` trains nothing and makes table and picture from the file.
+an interrupted ablation goes on where it stopped. `--draw` trains nothing and makes tables and pictures from the file.
+The autoregressive family has a table of its own: a captioner that writes from left to right, and what its losses add.
 """
 
 from __future__ import annotations
@@ -17,14 +18,18 @@ from statistics import mean, stdev
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from fastcap.checkpoint import load_checkpoint
 from fastcap.config import load_config
 from fastcap.data.cache import ImageCache
 from fastcap.data.tokenizer import decode
+from fastcap.decoder.rope_decoder import TokenExperts
 from fastcap.evaluation.cider import CiderD
 from fastcap.evaluation.machine import git_commit, machine_facts, now
 from fastcap.evaluation.ptb import ptb_tokens
+from fastcap.layers import ImageTokens
+from fastcap.model import CaptionModel
 from fastcap.tokens import PAD
 from fastcap.training.captions import read_examples
 from fastcap.training.trainer import train
@@ -68,6 +73,25 @@ VARIED = {  # sizes of the baseline, and where its convolutions come from
         "stages.1.teachers=[{kind: features, names: [teachers/mobilenetv2_imagenet.npz]}]",
     ],
 }
+INVERTED = "widths: [16, 24, 32, 64, 96, 160, 320], depths: [1, 2, 3, 4, 3, 3, 1]"
+LEFT_TO_RIGHT = [
+    f"model.backbone={{kind: resnet_vit, blocks: inverted, {INVERTED}, n_layers: 2, n_heads: 4, d_hidden: 256}}",
+    "model.decoder={kind: rope, n_layers: 2, n_heads: 4, d_hidden: 256}",
+    "stages.0.smoothing=0",
+    "stages.1.smoothing=0",
+]
+FINE = "model.decoder={kind: rope, n_layers: 2, n_heads: 4, d_hidden: 64, n_experts: 8, top_k: 2, n_shared: 2"
+AUTOREGRESSIVE = {  # the other family, and what its losses are worth
+    "left to right": LEFT_TO_RIGHT,
+    "label smoothing": [*LEFT_TO_RIGHT, "stages.0.smoothing=0.1", "stages.1.smoothing=0.1"],
+    "sigmoid contrast": [*LEFT_TO_RIGHT, "stages.1.contrastive=0.2", "stages.1.contrast=sigmoid"],
+    "scheduled forcing": [*LEFT_TO_RIGHT, "stages.1.forcing={schedule: linear, end: 0.5}"],
+    "experts, not balanced": [*LEFT_TO_RIGHT, f"{FINE}}}", "stages.0.balance=0", "stages.1.balance=0"],
+    "experts, routing loss": [*LEFT_TO_RIGHT, f"{FINE}}}"],
+    "experts, biases": [*LEFT_TO_RIGHT, f"{FINE}, balancing: bias}}", "stages.0.balance=0", "stages.1.balance=0"],
+}
+RECIPES = {**TRAINED, **VARIED, **AUTOREGRESSIVE}
+SEARCHED = {"greedy": 1, "beam of three": 3}  # the width of the beam
 DECODED = {  # passes, and whether lengths are predicted, three of them, and ranked
     "one pass, constant length": (1, False),
     "ICMR": (3, False),
@@ -83,8 +107,8 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=Path("data"), help="folder of the data sets (%(default)s)")
     parser.add_argument("--output", type=Path, default=Path("runs/ablation"), help="folder for runs (%(default)s)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="%(default)s")
-    names = [*TRAINED, *VARIED]
-    parser.add_argument("--only", nargs="+", choices=names, default=names, help="which trainings")
+    names = list(RECIPES)
+    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help="which trainings")
     parser.add_argument("--draw", action="store_true", help="train nothing")
     args = parser.parse_args()
     result = json.loads(RESULT.read_text()) if RESULT.is_file() else {"format": 1, "kind": "ablation", "runs": []}
@@ -103,15 +127,18 @@ def main() -> None:
 def trained(name: str, seed: int, root: Path, output: Path) -> dict[str, Any]:
     """Train one captioner and measure it in every way of decoding."""
     folder = output / f"{name.replace(' ', '_')}-{seed}"
-    overrides = [f"data.root={root}", f"output={folder}", f"seed={seed}", *(TRAINED | VARIED)[name]]
+    overrides = [f"data.root={root}", f"output={folder}", f"seed={seed}", *RECIPES[name]]
     config = load_config(RECIPE, overrides)
     train(config)
     last = max((folder / "checkpoints").glob("step-*"))
     rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     watched = {key: rows[-1][key] for key in rows[-1] if key.startswith(("image_to_text", "text_to_image"))}
     agreed = [row["agreement"] for row in rows if "agreement" in row][-5:]
+    ways = list(DECODED) if name == "baseline" else list(SEARCHED) if name in AUTOREGRESSIVE else ["ICMR + DLAG"]
+    cider, shares = measured(last, config, ways)
     found = {
-        "cider": measured(last, config, list(DECODED) if name == "baseline" else ["ICMR + DLAG"]),
+        "cider": cider,
+        **({"smallest_share": min(shares)} if shares else {}),
         **({"retrieval": watched} if watched else {}),
         **({"agreement": round(mean(agreed), 4)} if agreed else {}),
         "steps": sum(stage.steps for stage in config.stages),
@@ -124,27 +151,45 @@ def trained(name: str, seed: int, root: Path, output: Path) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def measured(checkpoint: Path, config: Any, ways: list[str]) -> dict[str, float]:
-    """CIDEr of some ways of decoding on the validation set."""
+def measured(checkpoint: Path, config: Any, ways: list[str]) -> tuple[dict[str, float], list[float]]:
+    """CIDEr of some ways of decoding on the validation set; of a decoder whose tokens choose experts, the share of the
+    choices that fell on each."""
     model, tokenizer = load_checkpoint(checkpoint)
     examples = [example for _, part in read_examples(config.data, "val") for example in part]
     images = ImageCache(Path(config.data.cache) / f"val-{config.model.image_size}", config.model.image_size)
     images.build([example.image for example in examples])
     scorer = CiderD({str(i): [ptb_tokens(text) for text in e.captions] for i, e in enumerate(examples)})
-    generation = config.model.generation
     captions: dict[str, dict[str, list[str]]] = {way: {} for way in ways}
+    loads: list[Tensor] = []
+    for module in model.modules():
+        if isinstance(module, TokenExperts):
+            module.register_forward_hook(
+                lambda experts, _, output: loads.append(
+                    output[1].chosen.flatten().bincount(minlength=len(experts.bias))
+                )
+            )
     for start in range(0, len(examples), 64):
         batch = list(range(start, min(start + 64, len(examples))))
         image = model.encode(torch.from_numpy(images[batch]))
         for way in ways:
-            passes, predicted = DECODED[way]
-            model.refiner.passes = passes
-            limits = [generation.min_length, config.model.max_length] if predicted else [CONSTANT_LENGTH] * 2
-            count = generation.candidates if predicted else 1
-            found = model.caption(image, torch.tensor(limits), torch.tensor([count]))
-            for index, ids in zip(batch, found.token_ids[:, 0].tolist(), strict=True):
-                captions[way][str(index)] = ptb_tokens(decode(tokenizer, [i for i in ids if i != PAD]))
-    return {way: round(100 * scorer.corpus(found)[0], 3) for way, found in captions.items()}
+            for index, ids in zip(batch, decoded(model, image, way), strict=True):
+                captions[way][str(index)] = ptb_tokens(decode(tokenizer, ids))
+    load = torch.stack(loads).sum(dim=0) if loads else torch.zeros(0)
+    shares = [round(share, 4) for share in (load / load.sum()).tolist()]
+    return {way: round(100 * scorer.corpus(found)[0], 3) for way, found in captions.items()}, shares
+
+
+def decoded(model: CaptionModel, image: ImageTokens, way: str) -> list[list[int]]:
+    """The best caption of each image, as tokens."""
+    if way in SEARCHED:
+        return [found[0].token_ids for found in model.search(image, SEARCHED[way])]
+    passes, predicted = DECODED[way]
+    model.refiner.passes = passes
+    generation = model.config.generation
+    limits = [generation.min_length, model.config.max_length] if predicted else [CONSTANT_LENGTH] * 2
+    count = generation.candidates if predicted else 1
+    found = model.caption(image, torch.tensor(limits), torch.tensor([count]))
+    return [[i for i in ids if i != PAD] for ids in found.token_ids[:, 0].tolist()]
 
 
 def summary(runs: list[dict[str, Any]]) -> dict[str, tuple[list[float], str]]:
