@@ -28,7 +28,7 @@ from fastcap.decoder.rope_decoder import TokenExperts
 from fastcap.evaluation.cider import CiderD
 from fastcap.evaluation.machine import git_commit, machine_facts, now
 from fastcap.evaluation.ptb import ptb_tokens
-from fastcap.layers import ImageTokens
+from fastcap.layers import ImageTokens, Routing
 from fastcap.model import CaptionModel
 from fastcap.tokens import PAD
 from fastcap.training.captions import read_examples
@@ -38,6 +38,7 @@ HERE = Path(__file__).resolve().parent
 RECIPE = HERE.parent / "configs/training/ablation.yaml"
 RESULT = HERE / "results/ablation.json"
 PICTURE = HERE.parent / "docs/ablation.png"
+FAMILY_PICTURE = HERE.parent / "docs/ablation_autoregressive.png"
 TABLE = HERE.parent / "docs/ablation.md"
 MAMBA = "model.backbone.mamba_depths=[1, 1]"
 EXPERTS = "model.decoder.n_experts=4"
@@ -121,7 +122,8 @@ def main() -> None:
                 RESULT.write_text(json.dumps(result, indent=1) + "\n")
                 print(json.dumps(run))
     TABLE.write_text(table(result["runs"]))
-    draw(result["runs"])
+    draw(summary(result["runs"]), PICTURE)
+    draw(searched(result["runs"]), FAMILY_PICTURE)
 
 
 def trained(name: str, seed: int, root: Path, output: Path) -> dict[str, Any]:
@@ -152,30 +154,30 @@ def trained(name: str, seed: int, root: Path, output: Path) -> dict[str, Any]:
 
 @torch.no_grad()
 def measured(checkpoint: Path, config: Any, ways: list[str]) -> tuple[dict[str, float], list[float]]:
-    """CIDEr of some ways of decoding on the validation set; of a decoder whose tokens choose experts, the share of the
-    choices that fell on each."""
+    """CIDEr of some ways of decoding on the validation set; of a decoder whose tokens choose experts, the share of a
+    layer's choices that fell on each, of all layers."""
     model, tokenizer = load_checkpoint(checkpoint)
     examples = [example for _, part in read_examples(config.data, "val") for example in part]
     images = ImageCache(Path(config.data.cache) / f"val-{config.model.image_size}", config.model.image_size)
     images.build([example.image for example in examples])
     scorer = CiderD({str(i): [ptb_tokens(text) for text in e.captions] for i, e in enumerate(examples)})
     captions: dict[str, dict[str, list[str]]] = {way: {} for way in ways}
-    loads: list[Tensor] = []
+    loads: dict[TokenExperts, Tensor] = {}
+
+    def count(experts: TokenExperts, _: Any, output: tuple[Tensor, Routing]) -> None:
+        loads[experts] += output[1].chosen.flatten().bincount(minlength=len(experts.bias))
+
     for module in model.modules():
         if isinstance(module, TokenExperts):
-            module.register_forward_hook(
-                lambda experts, _, output: loads.append(
-                    output[1].chosen.flatten().bincount(minlength=len(experts.bias))
-                )
-            )
+            loads[module] = torch.zeros_like(module.bias)
+            module.register_forward_hook(count)
     for start in range(0, len(examples), 64):
         batch = list(range(start, min(start + 64, len(examples))))
         image = model.encode(torch.from_numpy(images[batch]))
         for way in ways:
             for index, ids in zip(batch, decoded(model, image, way), strict=True):
                 captions[way][str(index)] = ptb_tokens(decode(tokenizer, ids))
-    load = torch.stack(loads).sum(dim=0) if loads else torch.zeros(0)
-    shares = [round(share, 4) for share in (load / load.sum()).tolist()]
+    shares = [round(share, 4) for load in loads.values() for share in (load / load.sum()).tolist()]
     return {way: round(100 * scorer.corpus(found)[0], 3) for way, found in captions.items()}, shares
 
 
@@ -192,27 +194,52 @@ def decoded(model: CaptionModel, image: ImageTokens, way: str) -> list[list[int]
     return [[i for i in ids if i != PAD] for ids in found.token_ids[:, 0].tolist()]
 
 
-def summary(runs: list[dict[str, Any]]) -> dict[str, tuple[list[float], str]]:
-    """CIDEr of every seed by technique, and what it is compared with."""
-    by_name = {name: [run for run in runs if run["trained"] == name] for name in [*TRAINED, *VARIED]}
+Rows = dict[str, tuple[list[float], str]]
+
+
+def summary(runs: list[dict[str, Any]]) -> Rows:
+    """CIDEr of every seed by technique, and the row that it is compared with, "" for none."""
+    by_name = {name: [run["cider"] for run in runs if run["trained"] == name] for name in [*TRAINED, *VARIED]}
     plain, full = "one pass, constant length", "ICMR + DLAG"
-    rows = {"baseline": ([run["cider"][plain] for run in by_name["baseline"]], plain)}
+    rows = {"baseline": ([cider[plain] for cider in by_name["baseline"]], "")}
     for way in ("ICMR", "DLAG", full):
-        rows[f"+ {way}"] = ([run["cider"][way] for run in by_name["baseline"]], way)
-    for name in by_name:
+        rows[f"+ {way}"] = ([cider[way] for cider in by_name["baseline"]], "baseline")
+    for name, found in by_name.items():
         if name != "baseline":
-            rows[f"+ {name}" if name in TRAINED and name != "all" else name] = (
-                [run["cider"][full] for run in by_name[name]],
-                full,
-            )
+            shown = f"+ {name}" if name in TRAINED and name != "all" else name
+            rows[shown] = ([cider[full] for cider in found], f"+ {full}")
     return {name: row for name, row in rows.items() if row[0]}
 
 
+def searched(runs: list[dict[str, Any]]) -> Rows:
+    """The same of the autoregressive family, decoded by beam search; experts are compared with others unbalanced."""
+    rows: Rows = {}
+    for name in AUTOREGRESSIVE:
+        found = [run["cider"]["beam of three"] for run in runs if run["trained"] == name]
+        balanced = name in ("experts, routing loss", "experts, biases")
+        against = "" if name == "left to right" else "experts, not balanced" if balanced else "left to right"
+        if found:
+            rows[name] = (found, against)
+    return rows
+
+
+def lines_of(rows: Rows) -> list[str]:
+    """A row each, of Markdown: means and spreads over seeds, differences from the same seeds of what it is compared
+    with."""
+    lines = ["| trained and decoded with | CIDEr, mean of seeds | spread | against |", "|---|---|---|---|"]
+    for name, (values, against) in rows.items():
+        spread = f"± {stdev(values):.2f} ({len(values)} seeds)" if len(values) > 1 else "1 seed"
+        differences = [value - other for value, other in zip(values, rows[against][0] if against else [], strict=False)]
+        by_seed = ", ".join(f"{difference:+.1f}" for difference in differences)
+        compared = f"{mean(differences):+.2f} on {against} (by seed: {by_seed})" if differences else ""
+        lines.append(f"| {name} | {mean(values):.2f} | {spread} | {compared} |")
+    return lines
+
+
 def table(runs: list[dict[str, Any]]) -> str:
-    """The summary as Markdown."""
-    rows = summary(runs)
-    plain, full = rows["baseline"][0], rows["+ ICMR + DLAG"][0]
-    missing = [name for name in [*TRAINED, *VARIED] if f"+ {name}" not in rows and name not in rows]
+    """The summaries as Markdown."""
+    rows, family = summary(runs), searched(runs)
+    missing = [name for name in RECIPES if not any(run["trained"] == name for run in runs)]
     seeds = min(len(values) for name, (values, _) in rows.items() if name not in VARIED)
     lines = [
         "# What each technique is worth",
@@ -226,27 +253,39 @@ def table(runs: list[dict[str, Any]]) -> str:
         "",
         "![bars of CIDEr](ablation.png)",
         "",
+        *lines_of(rows),
     ]
-    lines += ["| trained and decoded with | CIDEr, mean of seeds | spread | against |", "|---|---|---|---|"]
-    for name, (values, _) in rows.items():
-        against = plain if name.startswith(("baseline", "+ ICMR", "+ DLAG")) else full
-        spread = f"± {stdev(values):.2f} ({len(values)} seeds)" if len(values) > 1 else "1 seed"
-        reference = "baseline" if against == plain else "+ ICMR + DLAG"
-        by_seed = ", ".join(f"{value - other:+.1f}" for value, other in zip(values, against, strict=False))
-        difference = f"{mean(values) - mean(against):+.2f} on {reference} (by seed: {by_seed})"
-        difference = "" if name == "baseline" else difference
-        lines.append(f"| {name} | {mean(values):.2f} | {spread} | {difference} |")
+    if family:
+        lines += [
+            "",
+            "## The autoregressive family",
+            "",
+            "The same recipe with a ResNet and ViT encoder (MobileNetV2's blocks, ImageNet's weights) and a decoder",
+            "with rotary positions, both of two layers, without label smoothing; a beam of three. Experts: eight of a",
+            "width of 64, two a token, beside two shared ones; how even their use is tells the share of the least used",
+            "one of a layer.",
+            "",
+            "![bars of CIDEr](ablation_autoregressive.png)",
+            "",
+            *lines_of(family),
+            "",
+            "| experts | smallest share, by seed (even: 12.5 %) |",
+            "|---|---|",
+        ]
+        for name in family:
+            shares = [run["smallest_share"] for run in runs if run["trained"] == name and "smallest_share" in run]
+            if shares:
+                lines.append(f"| {name.removeprefix('experts, ')} | {', '.join(f'{share:.1%}' for share in shares)} |")
     return "\n".join(lines) + "\n"
 
 
-def draw(runs: list[dict[str, Any]]) -> None:
-    """The summary as a picture: a bar a row, a dot a seed."""
+def draw(rows: Rows, path: Path) -> None:
+    """A summary as a picture: a bar a row, a dot a seed."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    rows = summary(runs)
     figure, axes = pyplot.subplots(figsize=(7, 0.4 * len(rows) + 1), layout="constrained")
     for place, (values, _) in enumerate(rows.values()):
         axes.barh(place, mean(values), color="#88aadd")
@@ -254,7 +293,7 @@ def draw(runs: list[dict[str, Any]]) -> None:
     axes.set_yticks(range(len(rows)), list(rows))
     axes.invert_yaxis()
     axes.set_xlabel("CIDEr on Flickr8k val (dots: seeds)")
-    figure.savefig(PICTURE, dpi=120, metadata={"Software": None})
+    figure.savefig(path, dpi=120, metadata={"Software": None})
 
 
 if __name__ == "__main__":
