@@ -160,6 +160,40 @@ def test_a_real_signal_saves_exits_with_130_and_resumes(recipe, tmp_path):
     assert steps == list(range(1, len(steps) + 1))
 
 
+@pytest.mark.slow
+def test_kills_at_random_moments_cost_at_most_an_interval_each(recipe, tmp_path):
+    """Killed while it computes or saves, a run goes on from its last checkpoint and ends where an uninterrupted does."""
+    steps, every, kills = 60, 3, 8
+    settings = {"stages": (stage(steps=steps),), "checkpoint_every": every, "threads": 1}
+    whole, killed = recipe("whole", **settings), recipe("killed", **settings)
+    train(whole)
+    (tmp_path / "recipe.yaml").write_text(json.dumps(dataclasses.asdict(killed)))
+    command = [sys.executable, "-m", "fastcap", "train", "--config", str(tmp_path / "recipe.yaml")]
+    log, rng = Path(killed.output) / "log.jsonl", np.random.default_rng(0)
+    reached = 0
+    for _ in range(kills):
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        deadline, goal = time.time() + 60, reached + int(rng.integers(1, 6))
+        while time.time() < deadline and (not log.is_file() or last_step(log) < goal):
+            time.sleep(0.005)
+        time.sleep(rng.uniform(0, 0.1))
+        process.kill()
+        process.wait()
+        reached = max(int(name.removeprefix("step-")) for name in checkpoints(killed) if "." not in name)
+        assert last_step(log) - reached <= every
+        load_checkpoint(Path(killed.output) / "checkpoints" / f"step-{reached:07d}")
+    assert reached < steps
+    assert subprocess.run(command, capture_output=True).returncode == 0
+    expected, found = (tensors(config, f"step-{steps:07d}") for config in (whole, killed))
+    assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
+
+
+def last_step(log: Path) -> int:
+    """The last whole row's; a kill may have cut the row after it."""
+    rows = [row for row in log.read_text().split("\n")[:-1] if '"loss"' in row]
+    return json.loads(rows[-1])["step"] if rows else 0
+
+
 # Trouble
 
 
