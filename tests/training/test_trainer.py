@@ -162,7 +162,7 @@ def test_a_real_signal_saves_exits_with_130_and_resumes(recipe, tmp_path):
 
 @pytest.mark.slow
 def test_kills_at_random_moments_cost_at_most_an_interval_each(recipe, tmp_path):
-    """Killed while it computes or saves, a run goes on from its last checkpoint and ends where an uninterrupted does."""
+    """Killed while it computes or saves, a run goes on from its last checkpoint and ends where another one does."""
     steps, every, kills = 60, 3, 8
     settings = {"stages": (stage(steps=steps),), "checkpoint_every": every, "threads": 1}
     whole, killed = recipe("whole", **settings), recipe("killed", **settings)
