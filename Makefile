@@ -24,7 +24,7 @@ test: .venv/.stamp  ## run the tests but the slow ones
 test-slow: .venv/.stamp  ## run the slow tests
 	.venv/bin/pytest -m slow
 
-test-web: .venv/.stamp web/vendor/ort.wasm.min.mjs tests/web/vendor/axe.min.js  ## test the web page in Chromium, if that is installed
+test-web: .venv/.stamp web/vendor/ort.wasm.min.mjs tests/web/vendor/axe.min.js tests/web/vendor/node_modules  ## test the web page in Chromium and fastcap.js in Node, if installed
 	.venv/bin/pytest -rs tests/web
 
 lint: .venv/.stamp  ## check style and types
@@ -65,3 +65,7 @@ tests/web/vendor/axe.min.js:
 	@.venv/bin/pip install -qq torch==2.13.0
 	@.venv/bin/pip install -qq -e ".[dev]"
 	@touch $@
+
+# Without its install script, which would fetch CUDA.
+tests/web/vendor/node_modules:
+	@npm install --silent --no-save --ignore-scripts --prefix $(@D) onnxruntime-node@1.30.0 pngjs@7.0.0

@@ -2,6 +2,7 @@
 
     python benchmarks/web.py --images DIR                # writes benchmarks/results/web.json and docs/web_*.jpg
     python benchmarks/web.py --images DIR --count 5 --json - --screenshots none
+    python benchmarks/web.py                             # docs/web_*.jpg alone
 
 Headless Chromium visits `fastcap demo`. Each photo is enlarged to 640x480, as cameras and web sites have it. Besides
 wall times there is the processor time of the browser's processes, which other programs on the machine falsify less.
@@ -113,30 +114,35 @@ def plain_captioner(model: str) -> Captioner:
     return captioner
 
 
-def open_module(browser: Browser, address: str) -> Page:
-    """A page of the demo's origin that runs nothing but fastcap.js: `captioner` and `images` are global."""
+def open_module(browser: Browser, address: str, threads: int | None = None) -> Page:
+    """A page of the demo's origin that runs nothing but fastcap.js, with as many threads as the demo, or `threads`:
+    `captioner` and `images` are global."""
     page = browser.new_page(service_workers="block")
     page.set_default_timeout(120_000)
     page.goto(f"{address}style.css")
     page.evaluate(
-        """async () => {
+        """async (options) => {
             window.images = await import('/images.js');
-            window.captioner = await (await import('/fastcap.js')).load('model');
-        }"""
+            window.captioner = await (await import('/fastcap.js')).load('model', options);
+        }""",
+        {} if threads is None else {"threads": threads},
     )
     return page
 
 
 def caption_in_browser(page: Page, photo: bytes) -> dict[str, Any]:
-    """{text, milliseconds, sha256 of the pixels} of one photo."""
+    """{text, milliseconds, those of them until the network runs, sha256 of the pixels} of one photo."""
     return page.evaluate(
         """async (packed) => {
             const photo = new Blob([Uint8Array.from(atob(packed), (letter) => letter.charCodeAt(0))]);
             const [{ text, milliseconds }] = await captioner.caption(photo);
             const { width, height } = captioner.manifest.preprocessing;
-            const digest = await crypto.subtle.digest('SHA-256', await images.loadImage(photo, width, height));
+            const started = performance.now();
+            const pixels = await images.loadImage(photo, width, height);
+            const loading = performance.now() - started;
+            const digest = await crypto.subtle.digest('SHA-256', pixels);
             const sha256 = Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, '0')).join('');
-            return { text, milliseconds, sha256 };
+            return { text, milliseconds, loading, sha256 };
         }""",
         base64.b64encode(photo).decode(),
     )
@@ -158,15 +164,18 @@ def compare(page: Page, model: str, files: list[bytes]) -> dict[str, Any]:
     return {"photos": len(files), **counts, "differing": differing}
 
 
-def speed(page: Page, model: str, files: list[bytes]) -> dict[str, Any]:
-    """Milliseconds a caption from the JPEG file to the text, one thread, beside Python in the same minute."""
+def speed(page: Page, single: Page, model: str, files: list[bytes]) -> dict[str, Any]:
+    """Milliseconds a caption from the JPEG file to the text, with the threads of the demo, and with one in the page
+    `single` and in Python, in the same minute."""
     captioner = Captioner.open(model)
     for photo in files[:WARM_UP]:
         caption_in_browser(page, photo)
+        caption_in_browser(single, photo)
         captioner.caption(photo)
-    wall, native = [], []
+    found, alone, native = [], [], []
     for photo in files:
-        wall.append(caption_in_browser(page, photo)["milliseconds"])
+        found.append(caption_in_browser(page, photo))
+        alone.append(caption_in_browser(single, photo)["milliseconds"])
         native.append(captioner.caption(photo).milliseconds)
     packed = [base64.b64encode(photo).decode() for photo in files]
     started = processor_seconds()
@@ -178,10 +187,17 @@ def speed(page: Page, model: str, files: list[bytes]) -> dict[str, Any]:
         }""",
         packed,
     )
+    processor = 1000 * (processor_seconds() - started) / len(files)
+
+    def spread(milliseconds: list[float]) -> dict[str, float]:
+        return {f"p{rank}": round(float(np.percentile(milliseconds, rank)), 1) for rank in (50, 95)}
+
     return {
-        "caption_ms": {"p50": round(float(np.median(wall)), 1), "p95": round(float(np.percentile(wall, 95)), 1)},
-        "caption_processor_ms": round(1000 * (processor_seconds() - started) / len(files), 1),
-        "python_ms": {"p50": round(float(np.median(native)), 1), "p95": round(float(np.percentile(native, 95)), 1)},
+        "caption_ms": spread([each["milliseconds"] for each in found]),
+        "caption_loading_ms": spread([each["loading"] for each in found]),
+        "caption_processor_ms": round(processor, 1),
+        "caption_one_thread_ms": spread(alone),
+        "python_ms": spread(native),
     }
 
 
@@ -190,7 +206,7 @@ def measure(launch: Callable[[], Browser], address: str, model: str, files: list
     browser = launch()
     best = min(visits, key=lambda visit: visit["seconds"])
     page = open_module(browser, address)
-    timed = speed(page, model, files)
+    timed = speed(page, open_module(browser, address, threads=1), model, files)
     compared = compare(page, model, files)
     measured = {
         "first_caption_s": round(best["seconds"], 2),
@@ -270,8 +286,11 @@ def take_screenshots(browser: Browser, address: str, folder: Path) -> None:
         context.set_default_timeout(120_000)
         page = context.new_page()
         page.goto(address)
-        page.locator("#files").set_input_files(shown)
-        page.locator("#list > li[data-state=done]").nth(len(shown) - 1).wait_for()
+        for is_warm in (False, True):
+            page.locator("#files").set_input_files(shown)
+            page.locator("#list > li[data-state=done]").nth(len(shown) - 1).wait_for()
+            if not is_warm:
+                page.locator("#clear").click()
         if shown is not pictures:
             page.locator("summary").first.click()
             page.evaluate("document.querySelector('#list').scrollIntoView()")
@@ -283,7 +302,7 @@ def take_screenshots(browser: Browser, address: str, folder: Path) -> None:
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of photos")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="folder of photos; without it nothing is measured")
     parser.add_argument("--count", type=int, default=50, help="photos, at least 5 (%(default)s)")
     parser.add_argument("--model", default="fastcap-base", help="bundled model or model directory (%(default)s)")
     parser.add_argument("--browser", default=shutil.which("chromium"), metavar="FILE", help="Chromium (%(default)s)")
@@ -294,12 +313,16 @@ def main() -> None:
         parser.error(f"--count is {args.count}; at least {WARM_UP} are needed")
     if args.browser is None:
         parser.error("no chromium on the PATH; --browser names another")
-    files = photos(args.images, args.count)
+    if args.images is None and args.screenshots == "none":
+        parser.error("without --images and --screenshots there is nothing to do")
+    files = photos(args.images, args.count) if args.images else []
     with demo(args.model) as address, sync_playwright() as driver:
         launch = partial(driver.chromium.launch, executable_path=args.browser, args=["--no-sandbox"])
-        result = measure(launch, address, args.model, files)
+        result = measure(launch, address, args.model, files) if files else None
         if args.screenshots != "none":
             take_screenshots(launch(), address, Path(args.screenshots))
+    if result is None:
+        return
     text = json.dumps(result, indent=1)
     print(text)
     if args.json != "-":

@@ -1,8 +1,10 @@
-// fastcap in a browser: pictures in, captions out, nothing sent anywhere.
+// fastcap in a browser or in Node: pictures in, captions out, nothing sent anywhere.
 //
 //   import { load } from './fastcap.js';
 //   const captioner = await load('models/fastcap-base');
 //   const [caption] = await captioner.caption(blob);     // caption.text, caption.confidence
+//
+// Node decodes no pictures: there it is captioner.caption({ data, width, height }), the pixels as RGBA.
 //
 // What fastcap/runtime/captioner.py does, all but samples; the same pixels give the same captions.
 
@@ -32,24 +34,27 @@ export class ConfigError extends Error {
 }
 
 /**
- * Load a model directory below the address `folder`: `model.json`, `tokenizer.json`, and `model.onnx` or, of an
- * autoregressive model, `encode.onnx` and `step.onnx`.
+ * Load a model directory below the address `folder`, in Node also a path: `model.json`, `tokenizer.json`, and
+ * `model.onnx` or, of an autoregressive model, `encode.onnx` and `step.onnx`.
  *
  * `onProgress`: called with the share that has arrived, 0 to 1, of the model and of the runtime.
- * `threads`: for the network; more than 1 needs a cross-origin isolated page (COOP and COEP headers). One is the
- * default, since the network takes milliseconds.
+ * `threads`: for the network; more than 1 needs a cross-origin isolated page (COOP and COEP headers), where half of the
+ * cores is the default, two at least and four at most, or `onnxruntime-node`. With an `onnxruntime-web` of your own its
+ * `env.wasm.numThreads` counts.
  * `ort`: ONNX Runtime's API, `onnxruntime-web` or `onnxruntime-node`, for those who have it already; by default the one
- * in `vendor/` beside this file.
+ * in `vendor/` beside this file. In Node `onnxruntime-node` is several times as fast.
  *
  * Every file is compared with its size and sha256 in `model.json` before it is used. (Without https, from another
  * machine, browsers lend pages no sha256: there the size alone is compared.)
  *
- * Returns a Captioner. Throws ModelFileError, or TypeError where the network fails.
+ * Returns a Captioner. Throws ModelFileError, ConfigError for threads that cannot be had, or TypeError where the network
+ * fails.
  */
-export async function load(folder, { onProgress = () => {}, threads = 1, ort } = {}) {
+export async function load(folder, { onProgress = () => {}, threads = usualThreads(), ort } = {}) {
   const progress = new Progress(onProgress);
-  const base = new URL(`${folder}`.replace(/\/*$/, '/'), globalThis.location?.href);
-  const runtime = ort ?? loadRuntime(threads, progress);
+  const base = locate(`${folder}`.replace(/\/*$/, '/'));
+  const runtime = Promise.resolve(ort ?? loadRuntime(threads, progress));
+  runtime.catch(() => {}); // thrown where it is waited for; until then it must not end Node
   const manifest = JSON.parse(new TextDecoder().decode(await fetchBytes(new URL('model.json', base))));
   if (manifest.format !== FORMAT) {
     throw new ModelFileError(`${base}model.json: format is ${manifest.format}; expected ${FORMAT}`);
@@ -64,8 +69,8 @@ export async function load(folder, { onProgress = () => {}, threads = 1, ort } =
     fetched(['tokenizer.json', ...GRAPHS[manifest.kind]], progress),
     runtime,
   ]);
-  const opened = (graph, externalData) =>
-    api.InferenceSession.create(graph, { graphOptimizationLevel: 'all', logSeverityLevel: 4, externalData });
+  const settings = { graphOptimizationLevel: 'all', logSeverityLevel: 4, intraOpNumThreads: threads };
+  const opened = (graph, externalData) => api.InferenceSession.create(graph, { ...settings, externalData });
   const stepped = async ([encode, step], whole) =>
     new Stepper(api, await opened(encode, whole), await opened(step, whole));
   const tokenizer = new Tokenizer(JSON.parse(new TextDecoder().decode(vocabulary)));
@@ -111,7 +116,8 @@ export class Captioner {
   /**
    * Caption one picture, or an array of them; an array of captions comes back, in their order.
    *
-   * A picture is a Blob or File, or anything else that `createImageBitmap` takes.
+   * A picture is {data, width, height}, its upright pixels as RGBA, such as ImageData or what Node's decoders give; or,
+   * in a browser, a Blob or File or anything else that `createImageBitmap` takes.
    *
    * `length`: 'short', 'normal' or 'long', or a number of words: the caption with exactly that many is chosen, the most
    * confident if several, the nearest if none.
@@ -281,8 +287,17 @@ function checkWhole(name, value, low, high) {
   }
 }
 
+/** Half of the cores, which are often two to a real one, but two if there are; four at most: the graph is small. */
+function usualThreads() {
+  const cores = globalThis.crossOriginIsolated ? navigator.hardwareConcurrency : 1;
+  return Math.min(cores, 4, Math.max(2, Math.ceil(cores / 2)));
+}
+
 /** ONNX Runtime Web out of `vendor/`, WebAssembly with SIMD. Its file is kept gzipped; see fetch_runtime.py. */
 async function loadRuntime(threads, progress) {
+  if (threads > 1 && !globalThis.crossOriginIsolated) {
+    throw new ConfigError(`threads is ${threads}; more than 1 need a cross-origin isolated page, or onnxruntime-node`);
+  }
   const [ort, packed] = await Promise.all([
     import(new URL('ort.wasm.min.mjs', RUNTIME)),
     fetchBytes(new URL('ort-wasm-simd-threaded.wasm.gz', RUNTIME), progress),
@@ -293,6 +308,12 @@ async function loadRuntime(threads, progress) {
   ort.env.wasm.wasmPaths = RUNTIME.href;
   ort.env.wasm.numThreads = threads;
   return ort;
+}
+
+/** The address of a folder: relative to the page or, in Node, to the working directory. */
+function locate(folder) {
+  if (globalThis.location) return new URL(folder, location.href);
+  return /^(https?|file):/.test(folder) ? new URL(folder) : process.getBuiltinModule('node:url').pathToFileURL(folder);
 }
 
 /** A file of a model directory. Its address carries its hash, so that a cache never gives the file of another model. */
@@ -312,6 +333,7 @@ async function fetchFile(base, name, stated, progress) {
 }
 
 async function fetchBytes(url, progress = null, size = 0) {
+  if (url.protocol === 'file:' && globalThis.process) return readBytes(url, progress); // Node fetches no files
   const response = await fetch(url);
   if (!response.ok) throw new ModelFileError(`${url}: status ${response.status}`);
   progress?.expect(size || Number(response.headers.get('Content-Length')));
@@ -323,6 +345,17 @@ async function fetchBytes(url, progress = null, size = 0) {
     progress?.arrived(value.length);
   }
   return new Uint8Array(await new Blob(chunks).arrayBuffer());
+}
+
+async function readBytes(url, progress) {
+  try {
+    const bytes = new Uint8Array(await process.getBuiltinModule('node:fs/promises').readFile(url));
+    progress?.expect(bytes.length);
+    progress?.arrived(bytes.length);
+    return bytes;
+  } catch (error) {
+    throw new ModelFileError(`${url}: ${error.message}`);
+  }
 }
 
 /** Adds up what several downloads have brought. */

@@ -17,13 +17,20 @@ export class ImageError extends Error {
  * Read one picture and squash it to `width` x `height`, its aspect not kept.
  *
  * `source`: a Blob or File in any format that the browser decodes, or anything else that `createImageBitmap` takes
- * (canvas, video, ImageData, ImageBitmap, <img>). EXIF orientation is obeyed, transparency lies on white, an animation
- * gives its first frame, colour profiles are ignored as in Python.
+ * (canvas, video, ImageBitmap, <img>); or {data, width, height}, RGBA in a Uint8Array or Uint8ClampedArray, as ImageData
+ * is, which needs no browser. EXIF orientation is obeyed, transparency lies on white, an animation gives its first
+ * frame, colour profiles are ignored as in Python.
  *
  * Returns a Uint8Array (height * width * 3), RGB. Throws ImageError.
  */
 export async function loadImage(source, width, height) {
   const name = source.name ?? `<${source.constructor?.name ?? typeof source}>`;
+  if (source.data instanceof Uint8Array || source.data instanceof Uint8ClampedArray) {
+    return resize(onWhite(source, name), width, height);
+  }
+  if (!globalThis.createImageBitmap) {
+    throw new ImageError(`${name}: nothing here decodes pictures; give {data, width, height}, the pixels as RGBA`);
+  }
   let picture;
   try {
     picture = await decode(source, width, height);
@@ -99,6 +106,21 @@ function read({ frame, width, height, shrink }) {
     small.data.set(stripe.data, (4 * small.width * top) / shrink);
   }
   return small;
+}
+
+/** {data: RGBA, width, height} without its transparency. Throws ImageError where there are not as many bytes. */
+function onWhite({ data, width, height }, name) {
+  const isSize = [width, height].every((side) => Number.isInteger(side) && side > 0);
+  if (!isSize || data.length !== 4 * width * height) {
+    throw new ImageError(`${name}: ${data.length} bytes for ${width}x${height} pixels; expected 4 a pixel, RGBA`);
+  }
+  const opaque = new Uint8Array(data);
+  for (let at = 0; at < data.length; at += 4) {
+    const opacity = data[at + 3];
+    if (opacity === 255) continue;
+    for (let c = at; c < at + 3; c++) opaque[c] = Math.round((data[c] * opacity + 255 * (255 - opacity)) / 255);
+  }
+  return { data: opaque, width, height };
 }
 
 /** Means of `fx` x `fy` pixels, fewer at the right and lower edge; Pillow's `Image.reduce`. */

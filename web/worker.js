@@ -5,13 +5,11 @@
 
 import { load } from './fastcap.js';
 
-// Half of the cores, which are often two to a real one, and four at most: the graph is small.
-const threads = self.crossOriginIsolated ? Math.min(4, Math.ceil(navigator.hardwareConcurrency / 2)) : 1;
 let captioner;
 
 self.addEventListener('message', async ({ data }) => {
   if (data.load) {
-    captioner = load(data.load, { threads, onProgress: (progress) => self.postMessage({ progress }) });
+    captioner = load(data.load, { onProgress: (progress) => self.postMessage({ progress }) });
     try {
       const { manifest, decodes } = await captioner;
       const files = performance.getEntriesByType('resource').map((entry) => entry.name);
