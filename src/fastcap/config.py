@@ -432,8 +432,8 @@ class TrainConfig:
     decay of the weight average that is evaluated and kept.
     `accumulate`: micro-batches into which a process divides its share of a step, for batches that memory does not hold.
     `checkpointing`: blocks forget their activations and compute them again on the way back, which takes a third more
-    time and much less memory. `sharding`: fsdp2 divides weights, gradients, optimiser state and average among the
-    processes; no gives all of them to each. See docs/distributed.md.
+    time and much less memory. `sharding`: fsdp2 (of PyTorch) and zero3 (of DeepSpeed) divide weights, gradients,
+    optimiser state and average among the processes; no gives all of them to each. See docs/distributed.md.
     `views`: augmented views of an image whose frozen features are cached. Counts are in steps.
     `trackers`: where figures go: jsonl (log.jsonl, from which curves.png is drawn), tensorboard, wandb.
     """
@@ -446,7 +446,7 @@ class TrainConfig:
     threads: int = 0
     accumulate: int = 1
     checkpointing: bool = False
-    sharding: Literal["no", "fsdp2"] = "no"
+    sharding: Literal["no", "fsdp2", "zero3"] = "no"
     ema: float = 0.999
     views: int = 4
     log_every: int = 10
@@ -480,16 +480,22 @@ class TrainConfig:
 
     def check_sharding(self) -> None:
         """Refuse what sharded training cannot do."""
-        if self.precision == "fp16":
-            raise ConfigError("precision is 'fp16'; allowed: no or bf16, with sharding fsdp2, which scales no losses")
+        allowed = {"fsdp2": ("no", "bf16"), "zero3": ("no",)}[self.sharding]  # neither scales losses, as fp16 needs
+        if self.precision not in allowed:
+            raise ConfigError(
+                f"precision is {self.precision!r}; allowed: {' or '.join(allowed)}, with sharding {self.sharding}"
+            )
         if getattr(self.model.decoder, "balancing", "") == "bias":
-            raise ConfigError("balancing is 'bias'; allowed: loss, with sharding fsdp2, which keeps no common biases")
+            raise ConfigError(
+                f"balancing is 'bias'; allowed: loss, with sharding {self.sharding}, which keeps no common biases"
+            )
         for stage in self.stages:
             for name in ("reward", "causal_reward", "contrastive", "quantized"):
                 if getattr(stage, name):
                     raise ConfigError(
                         f"stage {stage.name}: {name} is {getattr(stage, name)}; allowed: none of reward, "
-                        "causal_reward, contrastive and quantized with sharding fsdp2; see docs/distributed.md"
+                        f"causal_reward, contrastive and quantized with sharding {self.sharding}; see "
+                        "docs/distributed.md"
                     )
 
     def fitted(self, stage: StageConfig) -> StageConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import math
 import shutil
@@ -25,6 +26,7 @@ from fastcap.errors import ConfigError
 from fastcap.training.shares import Batch, unit
 from fastcap.training.step import TrainingStep
 from fastcap.training.trainer import Trainer, train
+from fastcap.training.zero import import_deepspeed
 
 # Five images cannot be shared out evenly, and captions differ in length; what is not a mean is left out.
 SHARED = stage(
@@ -186,6 +188,8 @@ def test_a_tracker_that_is_not_known_or_not_installed_is_one_clear_error(recipe,
 def test_what_sharded_training_cannot_do_is_refused_before_it_begins(recipe, monkeypatch):
     with pytest.raises(ConfigError, match="precision is 'fp16'; allowed: no or bf16, with sharding fsdp2"):
         recipe(sharding="fsdp2", precision="fp16")
+    with pytest.raises(ConfigError, match="precision is 'bf16'; allowed: no, with sharding zero3"):
+        recipe(sharding="zero3", precision="bf16")
     with pytest.raises(ConfigError, match=r"pretrain: reward is 0.5; allowed: none of reward, causal_reward"):
         recipe(sharding="fsdp2", stages=(stage(reward=0.5),))
     with pytest.raises(ConfigError, match="balancing is 'bias'; allowed: loss, with sharding fsdp2"):
@@ -193,6 +197,22 @@ def test_what_sharded_training_cannot_do_is_refused_before_it_begins(recipe, mon
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     with pytest.raises(ConfigError, match=r"distributed_type FSDP or DEEPSPEED.*MULTI_GPU, with sharding fsdp2"):
         train(recipe())
+
+
+def test_zero3_leaves_alone_what_the_losses_of_a_stage_do_not_reach(recipe):
+    made = Trainer(recipe(stages=(stage(freeze="none", length=0.0),)))
+    (spec,) = made.config.stages
+    eligible = made.prepare_stage(spec)
+    made.freeze_unused(TrainingStep(made.model, made.distillation).train(), spec, made.batch(spec, eligible))
+    left = {name.split(".")[0] for name, weight in made.model.named_parameters() if not weight.requires_grad}
+    assert left == {"length_predictor", "alignment"}
+    assert all(weight.grad is None for weight in made.model.parameters())
+
+
+def test_zero3_without_deepspeed_is_one_clear_error(monkeypatch):
+    monkeypatch.setitem(sys.modules, "deepspeed", None)
+    with pytest.raises(ConfigError, match=r"sharding zero3 needs DeepSpeed; pip install 'fastcap\[deepspeed\]'"):
+        import_deepspeed(torch.device("cpu"))
 
 
 # Processes
@@ -264,6 +284,10 @@ def test_a_run_of_two_processes_stops_together_and_goes_on_as_one(recipe, tmp_pa
     assert_same_run(parted, whole)
 
 
+needs_deepspeed = pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="DeepSpeed is not installed")
+SHARDINGS = ("fsdp2", pytest.param("zero3", marks=needs_deepspeed))
+
+
 def rewind(config: TrainConfig, steps: int) -> None:
     """Leave of a run what it had written when it kept its checkpoint of so many steps."""
     output = Path(config.output)
@@ -274,16 +298,17 @@ def rewind(config: TrainConfig, steps: int) -> None:
     (output / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def finish(config: TrainConfig, folder: Path) -> None:
+def finish(config: TrainConfig, folder: Path, launcher: str = "torchrun") -> None:
     """Let two processes train to the end."""
-    process = started(config, folder)
+    process = started(config, folder, launcher)
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
 
 
 @pytest.mark.slow
-def test_two_processes_with_a_part_of_the_weights_each_train_as_one_and_one_goes_on(recipe, tmp_path):
-    settings = {"sharding": "fsdp2", "checkpoint_every": 3, "keep_last": 9}
+@pytest.mark.parametrize("sharding", SHARDINGS)
+def test_two_processes_with_a_part_of_the_weights_each_train_as_one_and_one_goes_on(recipe, tmp_path, sharding):
+    settings = {"sharding": sharding, "checkpoint_every": 3, "keep_last": 9}
     one, two = (exact(recipe(name, DIVIDED), **settings) for name in ("one", "two"))
     train(one)
     finish(two, tmp_path)
@@ -294,12 +319,13 @@ def test_two_processes_with_a_part_of_the_weights_each_train_as_one_and_one_goes
 
 
 @pytest.mark.slow
-def test_two_processes_with_a_part_each_go_on_from_one_in_micro_batches_with_checkpointing(recipe, tmp_path):
-    settings = {"sharding": "fsdp2", "checkpoint_every": 3, "keep_last": 9, "accumulate": 2, "checkpointing": True}
+@pytest.mark.parametrize("sharding", SHARDINGS)
+def test_two_processes_with_a_part_each_go_on_from_one_in_micro_batches_with_checkpointing(recipe, tmp_path, sharding):
+    settings = {"sharding": sharding, "checkpoint_every": 3, "keep_last": 9, "accumulate": 2, "checkpointing": True}
     stages = tuple(dataclasses.replace(each, consistency=0.0) for each in DIVIDED)
     one, two = (exact(autoregressive(recipe(name, stages)), **settings) for name in ("one", "two"))
     train(one)
     train(two)
     rewind(two, 3)
-    finish(two, tmp_path)
+    finish(two, tmp_path, "accelerate")
     assert_same_run(two, one)

@@ -18,7 +18,7 @@ import pytest
 import torch
 from pyarrow import parquet
 from safetensors.torch import load_file
-from test_distributed import assert_same_run, exact, started
+from test_distributed import SHARDINGS, assert_same_run, exact, started
 from toy_recipe import stage
 
 from fastcap.config import DataConfig, DatasetConfig, TeacherConfig, TrainConfig
@@ -231,7 +231,7 @@ def test_shards_and_files_do_not_mix_and_shards_have_no_split():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sharding", ["no", "fsdp2"])
+@pytest.mark.parametrize("sharding", ["no", *SHARDINGS])
 def test_two_processes_train_as_one_on_uneven_shards(streamed, samples, tmp_path, sharding):
     """Nine samples and two, one of them bad: found by one process, left out by both."""
     settings = {"bad": {10: samples[10][0][:150]}, "on_bad_data": "skip"}

@@ -60,12 +60,13 @@ from fastcap.training.curves import draw_curves
 from fastcap.training.distillation import Distillation, asks_itself
 from fastcap.training.features import FrozenFeatures, crop_anew
 from fastcap.training.interrupts import held_signals, uninterrupted
-from fastcap.training.sharding import gather, shard_blocks, shard_like, whole
+from fastcap.training.sharding import gather, local_parts, shard_blocks, shard_like, whole
 from fastcap.training.shares import Batch, unit
 from fastcap.training.step import TrainingStep
 from fastcap.training.streaming import StreamedPool, find_all_shards, read_first
 from fastcap.training.teachers import initialise_from_mobilenetv2, load_teacher
 from fastcap.training.tracking import TRACKERS, Throughput, Tracker, count_flops
+from fastcap.training.zero import ZeroOptimizer, import_deepspeed, shard_by_zero
 
 __all__ = ["Trainer", "train"]
 
@@ -105,7 +106,7 @@ class Trainer:
         if "true" in (os.environ.get(f"ACCELERATE_USE_{engine}") for engine in ("FSDP", "DEEPSPEED")):
             raise ConfigError(
                 "accelerate is told to divide the model itself (distributed_type FSDP or DEEPSPEED); allowed: "
-                "MULTI_GPU, with sharding fsdp2 in the recipe"
+                "MULTI_GPU, with sharding fsdp2 or zero3 in the recipe"
             )
         self.accelerator = Accelerator(
             cpu=not torch.accelerator.is_available(),  # not said, processes on CPUs would not find one another
@@ -116,7 +117,9 @@ class Trainer:
             ],
         )
         self.device = self.accelerator.device
-        self.sharded = config.sharding == "fsdp2" and self.accelerator.num_processes > 1
+        self.sharded = config.sharding != "no" and self.accelerator.num_processes > 1
+        if self.sharded and config.sharding == "zero3":
+            import_deepspeed(self.device)
         if self.sharded and debug_activations:
             raise ConfigError("--debug-activations watches whole layers; allowed: sharding no, or one process")
         torch.manual_seed(config.seed)
@@ -404,15 +407,20 @@ class Trainer:
         eligible = self.prepare_stage(stage)
         step = TrainingStep(self.model, self.distillation).train()
         module: nn.Module = step
+        optimizer: Any
         throughput: Throughput | None = None
         if self.sharded:
             batch = self.batch(stage, eligible)  # by all processes, which a stream makes agree
             if self.accelerator.is_main_process:  # the last moment at which one process can compute alone
                 throughput = self.throughput(step, stage, batch)
             self.begin_stream()
-            shard_blocks(step, self.device)
-            self.average = shard_like(self.average, self.model.state_dict())
-            optimizer = self.build_optimizer(stage)
+            if self.config.sharding == "zero3":
+                self.freeze_unused(step, stage, batch)
+                module, optimizer = shard_by_zero(step, self.build_optimizer(stage), self.device)
+            else:
+                shard_blocks(step, self.device)
+                optimizer = self.build_optimizer(stage)
+            self.average = shard_like(self.average, local_parts(self.model))
         else:
             module, optimizer = self.accelerator.prepare(step, self.build_optimizer(stage))
         self.monitor = ActivationMonitor(step) if self.debug_activations else None
@@ -431,7 +439,10 @@ class Trainer:
                     losses, stopping = self.summed(self.gradients(module, stage, batch, generator))
                     if self.monitor is not None:
                         self.monitor.note_gradients()
-                    norm = whole(self.accelerator.clip_grad_norm_(module.parameters(), stage.clip))
+                    if isinstance(optimizer, ZeroOptimizer):
+                        norm = optimizer.clip(stage.clip)
+                    else:
+                        norm = whole(self.accelerator.clip_grad_norm_(module.parameters(), stage.clip))
                     finite = math.isfinite(losses["loss"]) and (self.accelerator.scaler or torch.isfinite(norm))
                     if not finite:
                         self.stop_on_nonfinite(batch, losses)
@@ -467,7 +478,9 @@ class Trainer:
         if self.stream is not None and self.siblings is None:
             self.say(self.stream.summary())
         if self.sharded:
-            self.average, weights = (gather(each, self.device) for each in (self.average, self.model.state_dict()))
+            self.average, weights = (gather(each, self.device) for each in (self.average, local_parts(self.model)))
+            if isinstance(optimizer, ZeroOptimizer):
+                optimizer.close()
             self.model = self.new_model()
             self.model.load_state_dict(weights)
         self.accelerator.free_memory()  # a wrapper left over would go on watching the weights
@@ -549,6 +562,13 @@ class Trainer:
                 }
         return optimizer
 
+    def freeze_unused(self, step: TrainingStep, stage: StageConfig, batch: Batch) -> None:
+        """Train nothing that the stage's losses do not reach: DeepSpeed would take its gradient for 0, and decay it."""
+        self.gradients(step, stage, batch, torch.Generator().manual_seed(self.seed()))
+        for parameter in step.parameters():
+            parameter.requires_grad_(parameter.grad is not None)
+            parameter.grad = None
+
     def learn_steps(self, stage: StageConfig) -> None:
         """Let model and average compute with rounded weights from now on, unless they do already."""
         if stage.quantized and not learns_steps(self.model):
@@ -574,7 +594,7 @@ class Trainer:
         self.updates += 1
         decay = min(self.config.ema, (1 + self.updates) / (10 + self.updates))
         with torch.no_grad():
-            for name, value in self.model.state_dict().items():
+            for name, value in local_parts(self.model).items():
                 self.average[name].lerp_(value, 1 - decay)
 
     @contextlib.contextmanager
@@ -681,11 +701,12 @@ class Trainer:
     def save(self, optimizer: Any = None) -> None:
         """Write a checkpoint that resumes exactly, and delete all but the last `keep_last`. The main process's work, to
         which all bring their parts of what is sharded."""
-        state = {f"weights:{name}": value for name, value in self.model.state_dict().items()}
+        state = {f"weights:{name}": value for name, value in local_parts(self.model).items()}
         if optimizer is not None:
-            state |= {f"projections:{name}": value for name, value in self.distillation.state_dict().items()}
+            state |= {f"projections:{name}": value for name, value in local_parts(self.distillation).items()}
+            known = optimizer.state
             for name, parameter in self.trained():
-                for part, value in optimizer.state.get(parameter, {}).items():
+                for part, value in known.get(parameter, {}).items():
                     state[f"moments:{name}:{part}"] = value
         if learns_steps(self.model):
             state |= {f"average:{name}": value for name, value in self.average.items()}
