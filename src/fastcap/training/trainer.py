@@ -626,7 +626,7 @@ class Trainer:
                 pixels = torch.from_numpy(self.val_images[list(batch)]).to(self.device)
                 image = model.encode(pixels)
                 vectors.append(model.alignment.embed_image(image))
-                if self.model_config.parallel and (stage.masked or not stage.causal_reward):
+                if self.model_config.parallel and (stage.masked or stage.reward or not stage.causal_reward):
                     found = model.caption(image, limits, count).token_ids[:, 0].tolist()
                 else:
                     found = [hypotheses[0].token_ids for hypotheses in model.search(image, beams=1)]
