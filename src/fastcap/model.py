@@ -15,6 +15,7 @@ from fastcap.alignment.cmfa import Alignment
 from fastcap.backbone.resnet_vit import ResNetViTBackbone
 from fastcap.backbone.spatial_mamba import SpatialMambaBackbone
 from fastcap.config import ModelConfig
+from fastcap.decoder.caption_decoder import CaptionDecoder
 from fastcap.decoder.moe_decoder import ImageState, MoEDecoder
 from fastcap.decoder.rope_decoder import RopeDecoder, RopeState
 from fastcap.errors import ConfigError
@@ -189,7 +190,7 @@ class CaptionModel(nn.Module):
 class TorchStepper:
     """A decoder's causal reading as `fastcap.generation.autoregressive.Stepper`."""
 
-    def __init__(self, decoder: MoEDecoder | RopeDecoder) -> None:
+    def __init__(self, decoder: CaptionDecoder) -> None:
         self.decoder: Any = decoder
 
     def start(self, image_state: ImageState | RopeState, rows_per_image: int) -> Any:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from fastcap.decoder.attention import CROSS_ATTENTIONS, Memory
+from fastcap.decoder.caption_decoder import CaptionDecoder
 from fastcap.layers import Expert, FeedForward, ImageTokens, KeyValueCache, Routing, SelfAttention
 
 __all__ = ["ImageState", "MoEDecoder", "Router", "Routing"]
@@ -108,17 +109,14 @@ class DecoderLayer(nn.Module):
         return x.reshape(rows, length, width)
 
 
-class MoEDecoder(nn.Module):
+class MoEDecoder(CaptionDecoder):
     """Caption tokens and an image to logits over the vocabulary.
 
     Args:
-        vocab_size: V; input embedding and output matrix are one.
-        d_model: D, the width of the image tokens too.
+        vocab_size, d_model, max_length, dropout: see `CaptionDecoder`.
         n_layers, n_heads: layers, and heads of both attentions.
         d_hidden: width inside one expert.
         n_experts, top_k: experts of a layer, and how many of them serve an image.
-        max_length: most caption tokens, begin and end marks not counted.
-        dropout: of each residual branch, in training only.
         cross_attention: attention to the image, a name in `fastcap.decoder.attention.CROSS_ATTENTIONS`.
     """
 
@@ -135,26 +133,18 @@ class MoEDecoder(nn.Module):
         dropout: float = 0.1,
         cross_attention: str = "rala",
     ) -> None:
-        super().__init__()
-        self.d_model = d_model
-        self.max_length = max_length
-        self.embedding = nn.Embedding(vocab_size, d_model)
+        super().__init__(vocab_size, d_model, max_length, dropout)
         self.position = nn.Parameter(torch.zeros(max_length + 1, d_model))  # counted from the first token
         self.remaining = nn.Parameter(torch.zeros(max_length + 1, d_model))  # counted back from the last
         self.context = nn.Linear(d_model, d_model)
-        self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(
             DecoderLayer(d_model, n_heads, d_hidden, n_experts, top_k, dropout, cross_attention)
             for _ in range(n_layers)
         )
-        self.norm = nn.LayerNorm(d_model)
-        self.bias = nn.Parameter(torch.zeros(vocab_size))
-        nn.init.normal_(self.embedding.weight, std=0.02)
         nn.init.normal_(self.position, std=0.02)
         nn.init.normal_(self.remaining, std=0.02)
 
     def prepare(self, image: ImageTokens) -> ImageState:
-        """image (tokens (B, N, D), pooled (B, D)) -> the state that every later call reads."""
         prepared = [layer.prepare(image) for layer in cast(Iterable[DecoderLayer], self.layers)]
         return ImageState(
             self.context(image.pooled),
@@ -163,45 +153,21 @@ class MoEDecoder(nn.Module):
             [experts for _, _, experts in prepared],
         )
 
-    def logits(
-        self,
-        token_ids: Tensor,
-        image_state: ImageState,
-        *,
-        causal: bool,
-        lengths: Tensor | None = None,
-        cache: KeyValueCache | None = None,
-    ) -> Tensor:
-        """token_ids (R, T) -> logits (R, T, V).
-
-        Args:
-            causal: True reads left to right: row t predicts token t+1, and the input begins with the begin mark.
-                False reads all at once: row t predicts token t, whole captions without marks, some masked.
-            lengths: (R,) true lengths; needed when not causal, since positions past them are hidden and the
-                number of tokens that remain is an input.
-            cache: for causal stepping: holds the past, `token_ids` are then the new tokens only.
-        """
-        hidden = self.hidden(token_ids, image_state, causal=causal, lengths=lengths, cache=cache)
-        return self.project(hidden)
-
-    def project(self, hidden: Tensor) -> Tensor:
-        """Hidden (..., D) -> logits (..., V)."""
-        return hidden @ self.embedding.weight.t() + self.bias
-
     def hidden(
         self,
         token_ids: Tensor,
         image_state: ImageState,
         *,
-        causal: bool,
+        causal: bool = True,
         lengths: Tensor | None = None,
         cache: KeyValueCache | None = None,
     ) -> Tensor:
-        """As `logits`, before the output matrix: (R, T, D)."""
+        """See `CaptionDecoder.hidden`. Not causal, it reads all at once: row t predicts token t of whole captions
+        without marks, some tokens masked. That needs `lengths`: positions past them are hidden, and the number of
+        tokens that remain is an input."""
         rows, length = token_ids.shape
         start = cache.length if cache is not None else 0
-        # the output matrix is the embedding too: its scale serves the logits, this factor the input
-        x = self.embedding(token_ids) * self.d_model**0.5 + self.position[start : start + length]
+        x = self.embed(token_ids) + self.position[start : start + length]
         padding_mask = None
         if not causal:
             if lengths is None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fastcap.decoder.attention import KeysValues, SoftmaxAttention
+from fastcap.decoder.caption_decoder import CaptionDecoder
 from fastcap.layers import FeedForward, ImageTokens, KeyValueCache, Rotation, Routing, SelfAttention, rotation
 
 __all__ = ["RopeDecoder", "RopeState", "TokenExperts"]
@@ -144,17 +145,14 @@ class RopeLayer(nn.Module):
         return x + self.dropout(y), routing
 
 
-class RopeDecoder(nn.Module):
+class RopeDecoder(CaptionDecoder):
     """Caption tokens and an image to logits over the vocabulary, from left to right.
 
     Args:
-        vocab_size: V; input embedding and output matrix are one.
-        d_model: D, the width of the image tokens too.
+        vocab_size, d_model, max_length, dropout: see `CaptionDecoder`.
         n_layers, n_heads: layers, and heads of both attentions; a head's width is even, since positions turn pairs.
         d_hidden: width inside the feed-forward network, or inside one expert.
         n_experts, top_k, n_shared, balancing: see `TokenExperts`; n_experts 0 is one dense network.
-        max_length: most caption tokens, begin and end marks not counted.
-        dropout: of each residual branch, in training only.
     """
 
     def __init__(
@@ -171,49 +169,18 @@ class RopeDecoder(nn.Module):
         max_length: int = 24,
         dropout: float = 0.1,
     ) -> None:
-        super().__init__()
+        super().__init__(vocab_size, d_model, max_length, dropout)
         if d_model % (2 * n_heads):
             raise ValueError(f"d_model is {d_model}; allowed: multiples of {2 * n_heads}, twice the heads")
-        self.d_model = d_model
         self.d_head = d_model // n_heads
-        self.max_length = max_length
-        self.embedding = nn.Embedding(vocab_size, d_model)
-        self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(
             RopeLayer(d_model, n_heads, d_hidden, n_experts, top_k, n_shared, balancing, dropout)
             for _ in range(n_layers)
         )
-        self.norm = nn.LayerNorm(d_model)
-        self.bias = nn.Parameter(torch.zeros(vocab_size))
-        nn.init.normal_(self.embedding.weight, std=0.02)
 
     def prepare(self, image: ImageTokens) -> RopeState:
-        """image (tokens (B, N, D), pooled (B, D)) -> the state that every later call reads."""
         layers = cast(Iterable[RopeLayer], self.layers)
         return RopeState([layer.prepare(image) for layer in layers], [])
-
-    def logits(
-        self,
-        token_ids: Tensor,
-        image_state: RopeState,
-        *,
-        causal: bool = True,
-        lengths: Tensor | None = None,
-        cache: KeyValueCache | None = None,
-    ) -> Tensor:
-        """token_ids (R, T), the first of a row the begin mark -> logits (R, T, V), of which row t predicts token t+1.
-
-        Args:
-            causal: True; there is no other reading.
-            lengths: (R,) how many of a row's tokens are no padding; None for all. Padding, at the end of a row,
-                changes nothing but the statistics of routing, and those only where this is not told.
-            cache: for stepping: holds the past, `token_ids` are then the new tokens only.
-        """
-        return self.project(self.hidden(token_ids, image_state, causal=causal, lengths=lengths, cache=cache))
-
-    def project(self, hidden: Tensor) -> Tensor:
-        """Hidden (..., D) -> logits (..., V)."""
-        return hidden @ self.embedding.weight.t() + self.bias
 
     def hidden(
         self,
@@ -224,13 +191,14 @@ class RopeDecoder(nn.Module):
         lengths: Tensor | None = None,
         cache: KeyValueCache | None = None,
     ) -> Tensor:
-        """As `logits`, before the output matrix: (R, T, D)."""
+        """See `CaptionDecoder.hidden`; `causal` is True, there is no other reading. Padding changes nothing but the
+        statistics of routing, and those only where `lengths` are not told."""
         if not causal:
             raise ValueError("the RoPE decoder reads from left to right only; the parallel reading is MoEDecoder's")
         length, device = token_ids.shape[1], token_ids.device
         positions = rotation(cache.length if cache is not None else 0, length, self.d_head, device)
         real = None if lengths is None else torch.arange(length, device=device) < lengths[:, None]
-        x = self.dropout(self.embedding(token_ids) * self.d_model**0.5)
+        x = self.dropout(self.embed(token_ids))
         for index, layer in enumerate(self.layers):
             x, routing = layer(x, image_state.memories[index], positions, real, cache, index)
             if routing is not None and self.training and torch.is_grad_enabled():

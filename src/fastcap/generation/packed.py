@@ -168,7 +168,7 @@ class PackedDecoder:
         decoder, together = self.decoder, layout.together()
         placed = decoder.position[step] + decoder.remaining[lengths[row] - 1 - step] + state.context
         token_ids = kept.token_ids.masked_fill(masked, MASK)
-        embedded = decoder.embedding(token_ids) * decoder.d_model**0.5
+        embedded = decoder.embed(token_ids)
         hidden = self.hidden(embedded + placed, self.among(together), state)
         # only what is masked needs the vocabulary; position 0 is there so that nothing is never empty
         asked = torch.cat([masked.nonzero()[:, 0], torch.zeros_like(row[:1])])
@@ -209,7 +209,7 @@ class PackedDecoder:
         targets = padded[here].masked_fill(step == lengths[row], EOS)
         read = padded[(here - 1).clamp(min=0)].masked_fill(step == 0, BOS)
         seen = ended.together() & (step <= step[:, None])
-        x = decoder.embedding(read) * decoder.d_model**0.5 + decoder.position[step] + state.context
+        x = decoder.embed(read) + decoder.position[step] + state.context
         hidden = self.hidden(x, self.among(seen), state)
         logits = F.linear(hidden, decoder.embedding.weight, decoder.bias)
         log_p = logits.log_softmax(dim=-1).gather(1, targets[:, None])
@@ -227,7 +227,7 @@ class PackedDecoder:
             log-probabilities (R, V) of what comes next, and the cache with T + 1 tokens.
         """
         decoder, (attend, grown) = self.decoder, continued(cache, parents)
-        x = decoder.embedding(token_ids) * decoder.d_model**0.5 + decoder.position[cache.shape[3]] + state.context
+        x = decoder.embed(token_ids) + decoder.position[cache.shape[3]] + state.context
         hidden = self.hidden(x, attend, state)
         logits = F.linear(hidden, decoder.embedding.weight, decoder.bias)
         return logits.log_softmax(dim=-1), torch.stack(grown)
@@ -260,7 +260,7 @@ class PackedRopeDecoder:
         def turned(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
             return attend(rotate(queries, here), rotate(keys, here), values)
 
-        x = decoder.embedding(token_ids) * decoder.d_model**0.5
+        x = decoder.embed(token_ids)
         for layer, memory in zip(cast("Iterable[RopeLayer]", decoder.layers), memories, strict=True):
             x = with_self_attention(layer, x, turned)
             x = x + self.look(layer, layer.norm_cross(x), memory)

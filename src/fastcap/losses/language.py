@@ -14,10 +14,9 @@ from torch.nn import functional as F
 from fastcap.tokens import BOS, EOS, MASK, PAD
 
 if TYPE_CHECKING:
+    from fastcap.decoder.caption_decoder import CaptionDecoder
     from fastcap.decoder.moe_decoder import ImageState, MoEDecoder
-    from fastcap.decoder.rope_decoder import RopeDecoder, RopeState
-
-    Decoder = MoEDecoder | RopeDecoder
+    from fastcap.decoder.rope_decoder import RopeState
 
 __all__ = [
     "balance_loss",
@@ -30,7 +29,7 @@ __all__ = [
 ]
 
 
-def read_causally(decoder: Decoder, state: Any, token_ids: Tensor, lengths: Tensor | None = None) -> Tensor:
+def read_causally(decoder: CaptionDecoder, state: Any, token_ids: Tensor, lengths: Tensor | None = None) -> Tensor:
     """Hidden states (R, T + 1, D) of which the t-th predicts token t of token_ids (R, T), or the end mark.
 
     `lengths` (R,) of the captions keep padding out of the statistics of routing; nothing else depends on them.
@@ -45,7 +44,9 @@ def read_masked(decoder: MoEDecoder, state: ImageState, token_ids: Tensor, lengt
     return decoder.hidden(token_ids.masked_fill(masked, MASK), state, causal=False, lengths=lengths)
 
 
-def causal_loss(decoder: Decoder, hidden: Tensor, token_ids: Tensor, lengths: Tensor, smoothing: float) -> Tensor:
+def causal_loss(
+    decoder: CaptionDecoder, hidden: Tensor, token_ids: Tensor, lengths: Tensor, smoothing: float
+) -> Tensor:
     """Next-token cross-entropy of token_ids (R, T), padded, whose lengths are (R,); the end mark is a target too.
 
     `hidden` is what `read_causally` gives.

@@ -17,8 +17,8 @@ from fastcap.losses.language import read_causally
 from fastcap.tokens import EOS, MASK, PAD, SPECIAL_TOKENS
 
 if TYPE_CHECKING:
+    from fastcap.decoder.caption_decoder import CaptionDecoder
     from fastcap.decoder.moe_decoder import ImageState, MoEDecoder
-    from fastcap.losses.language import Decoder
 
 __all__ = ["causal_reward_loss", "reward_loss"]
 
@@ -60,7 +60,7 @@ def reward_loss(
 
 
 def causal_reward_loss(
-    decoder: Decoder,
+    decoder: CaptionDecoder,
     state: Any,
     token_ids: Tensor,
     lengths: Tensor,

@@ -31,7 +31,7 @@ from fastcap.training.features import FrozenFeatures
 from fastcap.training.teachers import BEAMS, Caption, Ensemble, ImageNetFeatures, Speaker, load_teacher
 
 if TYPE_CHECKING:
-    from fastcap.decoder.moe_decoder import MoEDecoder
+    from fastcap.decoder.caption_decoder import CaptionDecoder
 
 __all__ = ["Distillation", "asks_itself", "curriculum", "feature_loss", "logits_loss"]
 
@@ -268,7 +268,7 @@ class Distillation(nn.Module):
         """The terms of teachers of features, unweighted: of a batch with `targets`, and images seen as (B, D)."""
         return {name: feature_loss(self.projections[name](pooled), batch[f"{name}.target"]) for name in self.features}
 
-    def logits_losses(self, batch: dict[str, Tensor], decoder: MoEDecoder, hidden: Tensor) -> dict[str, Tensor]:
+    def logits_losses(self, batch: dict[str, Tensor], decoder: CaptionDecoder, hidden: Tensor) -> dict[str, Tensor]:
         """The terms of teachers of logits, unweighted; `hidden` (R, T + 1, D) is what `read_causally` gives.
 
         The parallel reading learns from them through the weights that it shares with the causal one alone: it sees the
