@@ -39,7 +39,7 @@ bench: .venv/.stamp  ## measure speed, memory and size beside the peers (benchma
 readme: .venv/.stamp  ## rewrite the README's tables from benchmarks/results
 	.venv/bin/python benchmarks/readme_table.py
 
-ablation: .venv/.stamp  ## measure what each technique is worth (docs/ablation.md; an hour or two)
+ablation: .venv/.stamp  ## measure what each technique is worth (docs/ablation.md; some hours)
 	.venv/bin/python benchmarks/ablation.py
 
 train: .venv/.stamp  ## train the bundled model's recipe
