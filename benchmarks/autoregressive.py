@@ -30,7 +30,7 @@ from fastcap.tokens import BOS, EOS, MASK, PAD, UNK
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "autoregressive.json"
-RECIPES = ("resnet_vit", "mamba_rope")
+RECIPES = ("resnet_vit", "mobilenet_vit", "mamba_rope")
 TOKENS = 12
 BEAMS = {"greedy": 1, "beam 3": 3}
 CALIBRATING = 4  # pictures; which ones does not change the time
