@@ -574,11 +574,11 @@ def test_four_pictures_are_learnt_by_heart_in_both_readings(four):
     assert [row["val_cider"] for row in rows if "val_cider" in row][-1] > 500
 
 
-@pytest.mark.parametrize("loss", ["reward", "causal_reward"])
-def test_the_reward_stage_raises_the_reward_of_what_is_sampled(four, loss):
+@pytest.mark.parametrize(("loss", "steps"), [("reward", 120), ("causal_reward", 240)])
+def test_the_reward_stage_raises_the_reward_of_what_is_sampled(four, loss, steps):
     first = dataclasses.replace(four.stages[0], steps=40)
     reward = StageConfig(
-        "reward", 120, 2e-3, images=4, captions=4, sources=("human",), causal=0, masked=0, length=0, warmup=1
+        "reward", steps, 2e-3, images=4, captions=4, sources=("human",), causal=0, masked=0, length=0, warmup=1
     )
     reward = dataclasses.replace(reward, **{loss: 1.0})
     config = dataclasses.replace(four, output=four.output + "-reward", stages=(first, reward), log_every=1)

@@ -69,14 +69,15 @@ class Statistics:
 
 
 def meteor(candidates: Mapping[str, Tokens], references: Mapping[str, Sequence[Tokens]]) -> float:
-    """METEOR of a whole set, in 0..1: for each caption the reference that suits it best, statistics summed.
+    """METEOR of a whole set, in 0..1: for each caption the reference that suits it best, statistics summed; which of
+    several that suit it equally does not depend on their order.
 
     `candidates` maps an image id to a caption's tokens, `references` the same id to its references' tokens.
     """
     total = Statistics()
     for image_id, candidate in candidates.items():
         each = (compare(candidate, reference) for reference in references[image_id])
-        total += max(each, key=lambda statistics: statistics.score)
+        total += max(each, key=lambda statistics: (statistics.score, astuple(statistics)))
     return total.score
 
 
