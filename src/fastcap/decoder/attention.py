@@ -27,7 +27,8 @@ __all__ = [
 
 def kernel(x: Tensor) -> Tensor:
     """κ(x) = elu(x) + 1, positive everywhere (Katharopoulos et al. 2020)."""
-    return F.elu(x) + 1
+    positive = F.relu(x)
+    return positive + (x - positive).exp()  # ONNX Runtime's own Elu takes three times as long
 
 
 class Memory(NamedTuple):

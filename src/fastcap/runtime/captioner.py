@@ -77,6 +77,7 @@ class Captioner:
         else:
             self._stepper  # noqa: B018 (a cached property that loads)
         self._tokenizer = bundle.tokenizer()
+        self._pieces: dict[int, str] = {}  # what each token spells, as far as it was asked for
         self._no_penalties = np.zeros(bundle.vocabulary.size, np.float32)
 
     @classmethod
@@ -304,6 +305,8 @@ class Captioner:
         """The different wordings of one picture, best first."""
         found: dict[str, _Decoded] = {}
         for each in decoded:
+            if plan.words is None and len(found) == plan.returned:
+                break  # nobody asks for the others
             text = decode(each.token_ids, self._tokenizer)
             if plan.neutral:
                 text = neutralise(text)  # what was spelt from smaller pieces than words
@@ -315,10 +318,14 @@ class Captioner:
         wordings = []
         for text in texts[: plan.returned]:
             token_ids, probability, token_probabilities = found[text]
-            pieces = [self._tokenizer.decode([token]) for token in token_ids]
-            tokens = tuple(map(Token, pieces, token_probabilities))
+            tokens = tuple(map(Token, map(self._piece, token_ids), token_probabilities))
             wordings.append(Candidate(text, self.bundle.calibration.confidence(probability), tokens))
         return wordings
+
+    def _piece(self, token: int) -> str:
+        if token not in self._pieces:
+            self._pieces[token] = self._tokenizer.decode([token])
+        return self._pieces[token]
 
     @functools.cached_property
     def _neutral_penalties(self) -> np.ndarray:
