@@ -33,7 +33,7 @@ __all__ = ["Layout", "Packed", "PackedDecoder", "PackedRopeDecoder"]
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # queries, keys and values (H, N, W) -> (H, N, W)
 # Added to the score of a position that may not be seen. Its share, 1.6e-28, is nothing that float32 can hold beside 1,
 # and stays so where scores differ by 40; those of the bundled model differ by 34 at most, and every export is compared
-# with the batched decoder, which masks with -inf. Exponentials below -87 make ONNX Runtime's softmax four times as slow.
+# with the batched decoder, which masks with -inf. Exponentials below -87 would make ONNX Runtime's softmax slow.
 HIDDEN = -64.0
 
 
