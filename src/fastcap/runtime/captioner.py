@@ -77,7 +77,6 @@ class Captioner:
         else:
             self._stepper  # noqa: B018 (a cached property that loads)
         self._tokenizer = bundle.tokenizer()
-        self._pieces: dict[int, str] = {}  # what each token spells, as far as it was asked for
         self._no_penalties = np.zeros(bundle.vocabulary.size, np.float32)
 
     @classmethod
@@ -321,6 +320,11 @@ class Captioner:
             tokens = tuple(map(Token, map(self._piece, token_ids), token_probabilities))
             wordings.append(Candidate(text, self.bundle.calibration.confidence(probability), tokens))
         return wordings
+
+    @functools.cached_property
+    def _pieces(self) -> dict[int, str]:
+        """What each token spells, as far as it was asked for."""
+        return {}
 
     def _piece(self, token: int) -> str:
         if token not in self._pieces:
