@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from serving import TOKEN, SlowUpload, picture
 
 from fastcap.cli import main
+from fastcap.serve.server import serve
 
 
 @pytest.mark.parametrize("chunked", [False, True])
@@ -120,6 +123,17 @@ def test_stopping_loses_nothing(start, pictures):
         assert [upload.finish()[0] for upload in uploads] == [200] * 4
     assert server.wait() == (0, "")
     assert time.perf_counter() - stopped < 10
+
+
+def test_an_answer_does_not_wait_for_an_acknowledgement(monkeypatch):
+    """Nagle's algorithm would hold back the body of every answer on a kept connection for 40 ms."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        monkeypatch.setattr("uvicorn.Server.run", lambda self, sockets: None)
+        serve(FastAPI(), listener)
+        with socket.create_connection(listener.getsockname()):
+            accepted, _ = listener.accept()
+            with accepted:
+                assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 from email.message import Message
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from visiting import WEB, Demo
 
 import fastcap.serve.page as page_module
 from fastcap.cli import main
+from fastcap.cli.demo import _Handler, _Server
 from fastcap.runtime.bundle import Bundle, find_model
 from fastcap.serve.page import PageError, WebPage
 
@@ -128,6 +132,22 @@ def test_the_command_answers(demo: Demo) -> None:
     assert get(demo.url + "nothing")[0] == 404
     assert get(demo.url, "POST")[0] == 501
     assert demo.process.poll() is None
+
+
+def test_a_file_does_not_wait_for_an_acknowledgement(installed: Path, bundle: Bundle) -> None:
+    """Nagle's algorithm would hold back each file of a kept connection for 40 ms, once its headers were sent."""
+    waits = []
+
+    class Watched(_Handler):
+        def end_headers(self) -> None:
+            waits.append(not self.connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            super().end_headers()
+
+    with _Server(("127.0.0.1", 0), partial(Watched, WebPage(bundle))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        assert get(f"http://127.0.0.1:{server.server_address[1]}/app.js")[0] == 200
+        server.shutdown()
+    assert waits == [False]
 
 
 def test_it_ends_well_on_ctrl_c() -> None:

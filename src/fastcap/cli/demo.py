@@ -70,6 +70,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "fastcap", ""
     timeout = 60  # seconds that a connection may idle
+    disable_nagle_algorithm = True  # a file does not wait until its headers are acknowledged
 
     def __init__(self, page: WebPage, *connection: Any) -> None:
         self._page = page
