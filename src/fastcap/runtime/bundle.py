@@ -219,6 +219,8 @@ class Bundle:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
+        # ONNX Runtime's arena has one lock: threads that share a session wait for it at every node.
+        options.enable_cpu_mem_arena = False
         # Idle threads that spin steal the core from whatever else the user runs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 4  # problems arrive as exceptions; do not print them as well
