@@ -67,14 +67,12 @@ def word_count(text: str) -> int:
 def _without_repeats(words: list[str]) -> list[str]:
     """Drop immediate repeats of one to three words: "a hat a hat" says no more than "a hat"."""
     kept: list[str] = []
+    keys: list[str] = []
     for word in words:
         kept.append(word)
+        keys.append(word.casefold().strip(",.;:") or word)
         for n in range(1, _LONGEST_REPEAT + 1):
-            if len(kept) >= 2 * n and _keys(kept[-n:]) == _keys(kept[-2 * n : -n]):
-                del kept[-2 * n : -n]  # the later copy stays, with the punctuation that ends it
+            if len(kept) >= 2 * n and keys[-n:] == keys[-2 * n : -n]:
+                del kept[-2 * n : -n], keys[-2 * n : -n]  # the later copy stays, with the punctuation that ends it
                 break
     return kept
-
-
-def _keys(words: list[str]) -> list[str]:
-    return [word.casefold().strip(",.;:") or word for word in words]
