@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import io
 import json
 import os
@@ -395,6 +396,25 @@ def test_a_bad_picture_has_no_sidecar_and_one_that_cannot_be_written_is_an_error
     assert sorted(path.name for path in tmp_path.iterdir()) == [long.name, "text.jpg"]
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_a_disk_without_room_for_a_sidecar_ends_the_run_and_a_later_one_writes_it(
+    caption, photos, tmp_path, monkeypatch, number
+):
+    out, told = tmp_path / "captions.jsonl", os.strerror(number)
+    with monkeypatch.context() as full:
+        full.setattr(Path, "write_text", lambda self, *_, **__: (self.touch(), _raise(OSError(number, told))))
+        status, err = caption(photos, "--out", out, "--sidecar", "txt")
+    assert (status, err) == (1, [f"fastcap: error: {photos}/a_blue.txt: {told}"])
+    assert rows_of(out) == []
+    assert not list(photos.glob("*.part"))
+    assert caption(photos, "--out", out, "--sidecar", "txt")[0] == 0
+    assert (photos / "a_blue.txt").read_text() == "A blue boat floats.\n"
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
 # The command line
 
 
@@ -404,6 +424,7 @@ def test_a_bad_picture_has_no_sidecar_and_one_that_cannot_be_written_is_an_error
         (["--workers", "2"], "--workers, --skip-existing and --overwrite need --out or --sidecar"),
         (["--skip-existing"], "need --out or --sidecar"),
         (["--overwrite"], "need --out or --sidecar"),
+        (["--out", "c.jsonl", "--overwrite"], "--overwrite replaces sidecars: it needs --sidecar"),
         (["--sidecar", "txt", "--overwrite", "--skip-existing"], "not allowed with"),
         (["--sidecar", "doc"], "invalid choice: 'doc'"),
         (["--out", "c.txt"], "c.txt: allowed endings are .jsonl, .csv, .parquet"),
@@ -427,6 +448,9 @@ def test_wrong_usage_says_so_and_writes_nothing(tiny_bundle, photos, tmp_path, m
 def test_a_missing_folder_and_a_missing_pyarrow_are_one_line(caption, photos, tmp_path, monkeypatch):
     out = tmp_path / "none" / "c.jsonl"
     assert caption(photos, "--out", out) == (1, [f"fastcap: error: {out}: its folder does not exist"])
+    (tmp_path / "d.csv").mkdir()
+    told = f"fastcap: error: {tmp_path / 'd.csv'}: a folder, not a file to write"
+    assert caption(photos, "--out", tmp_path / "d.csv") == (1, [told])
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     out = tmp_path / "c.parquet"
     assert caption(photos, "--out", out) == (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -17,6 +18,7 @@ from pyarrow import parquet
 from fastcap.cli import main
 from fastcap.errors import ConfigError, FastcapError, ImageError
 from fastcap.runtime.bulk import caption_files
+from fastcap.runtime.images import load_image
 from fastcap.runtime.sources import PictureReader, find_pictures, inside_shard
 
 COLOURS = {"red": "A red barn stands.", "lime": "A green hummingb.", "blue": "A blue boat floats."}
@@ -208,7 +210,7 @@ def test_urls_of_fsspec_stand_for_folders_patterns_shards_and_files(captioner, p
     assert [os.path.basename(name) for name in names(root, recursive=True)][-1] == "green.webp"
     assert names(f"{root}/*.jpg") == [f"{root}/b_red.jpg"]
     assert names(f"file://{shard}") == [f"file://{name}" for name in names(shard)]
-    with PictureReader() as reader:
+    with PictureReader(urls=True) as reader:
         for name in (f"{root}/b_red.jpg", f"file://{shard}#000.jpg", f"file://{table}#0"):
             assert captioner.caption(reader.read(name)).text == "A red barn stands."
         with pytest.raises(ImageError, match=r"none\.jpg: no such file"):
@@ -226,6 +228,33 @@ def test_a_missing_package_is_one_line(table, monkeypatch):
         names(table)
 
 
-def test_this_machine_alone_opens_no_url(tiny_bundle, capsys):
-    assert main(["caption", "file:///tmp/a.jpg", "--model", str(tiny_bundle)]) == 1
-    assert "no such file" in capsys.readouterr().err
+@pytest.mark.parametrize("place", ["", "#000.jpg"])
+def test_this_machine_alone_opens_no_url(tiny_bundle, shard, tmp_path, capsys, place):
+    url = f"file://{shard}{place}"
+    assert main(["caption", url, "--model", str(tiny_bundle)]) == 1
+    told = f"{url}: a URL; those are opened with --engine ray alone"
+    assert capsys.readouterr().err == f"fastcap: error: {told}\n"
+    assert [row["error"] for row in caption_files([url], model=tiny_bundle, workers=1)] == [told]
+
+
+def test_what_cannot_be_looked_into_is_told_and_the_rest_is_found(photos, monkeypatch):
+    (photos / "gone.jpg").symlink_to(photos / "nowhere.jpg")
+    (photos / "loop.jpg").symlink_to(photos / "loop.jpg")
+    os.mkfifo(photos / "pipe.jpg")
+    (photos / "locked").mkdir()
+    list_folder = os.scandir
+
+    def refuse(folder: str) -> object:
+        if os.path.basename(folder) == "locked":
+            raise PermissionError(errno.EACCES, "Permission denied", folder)
+        return list_folder(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    found = dict(find_pictures(str(photos), recursive=True))
+    locked = found.pop(str(photos / "locked"))
+    assert str(locked) == f"{photos / 'locked'}: cannot be listed: Permission denied"
+    relative = [os.path.relpath(name, photos) for name in found]
+    assert relative == ["a_blue.PNG", "b_red.jpg", "deeper/green.webp", "gone.jpg", "loop.jpg"]
+    for name, reason in (("gone.jpg", "no such file"), ("loop.jpg", "Too many levels of symbolic links")):
+        with pytest.raises(ImageError, match=reason):
+            load_image(str(photos / name))

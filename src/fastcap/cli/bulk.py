@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import os
 import sys
 import time
@@ -19,6 +20,7 @@ from fastcap.runtime.sidecar import SIDECARS, sidecar_path, write_sidecar
 __all__ = ["add_arguments", "progress_bar", "run", "wanted"]
 
 ENGINES = ("local", "ray")
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +60,8 @@ def wanted(args: argparse.Namespace) -> bool:
         if args.engine != "local":
             args.usage_error("--engine ray needs --out or --sidecar")
         return False
+    if args.overwrite and not args.sidecar:
+        args.usage_error("--overwrite replaces sidecars: it needs --sidecar; rows that are there stay")
     if args.json:
         args.usage_error("--json prints; with --out FILE.jsonl the rows are JSON, too")
     if args.threads != 1:
@@ -166,6 +170,8 @@ class _Job:
             try:
                 write_sidecar(row, self.sidecar)
             except OSError as error:
+                if error.errno in _FULL:  # no fault of this picture: the next run is to write it
+                    raise
                 row = {"image": row["image"], "error": f"{error.filename}: cannot be written: {error.strerror}"}
         if self.journal:
             self.journal.append(row)

@@ -21,7 +21,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastcap import errors
@@ -68,7 +67,8 @@ def caption_files(
     Raises ConfigError or ModelFileError, for `options` with the first row; FastcapError when workers cannot start.
     """
     count, folder = check_workers(workers), find_model(model)
-    return _rows(WorkerPool(count, folder, image_column, dict(options)), (os.fspath(image) for image in images))
+    pool = WorkerPool(count, folder, image_column, dict(options))
+    return _rows(pool, (os.fspath(image) for image in images))
 
 
 def _rows(pool: WorkerPool, images: Iterator[str]) -> Generator[Row, None, None]:
@@ -180,7 +180,7 @@ class _Worker:
         self.given: deque[str] = deque()
         self.alone = self.ready = False
         self._process = context.Process(target=_work, args=(tasks_end, rows_end, *settings), daemon=True)
-        with _interrupts_ignored():
+        with _interrupts_held():
             self._process.start()
         for end in (tasks_end, rows_end):
             end.close()  # ours was a copy: now the pipe ends when the worker does
@@ -212,25 +212,43 @@ class _Worker:
 
 
 @contextlib.contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Ctrl-C goes to every process of a terminal; what is started here is deaf to it from its first instruction."""
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C goes to every process of a terminal; what is started here is deaf to it from its first instruction, and we
+    hear of it afterwards."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    held: list[int] = []  # by any thread of ours, which the mask of this one does not keep from it
+    handler = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
+    try:
+        with _interrupts_blocked():
+            yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if held:
+        signal.raise_signal(signal.SIGINT)
+
+
+@contextlib.contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """A mask that children inherit; on Windows there is none, and no need."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _work(tasks: Connection, rows: Connection, model: Path, image_column: str, options: Mapping[str, Any]) -> None:
+def _work(tasks: Connection, rows: Connection, *settings: Any) -> None:
     """A worker's life: names in, rows out, until the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # again: Windows inherits no handlers
     warnings.filterwarnings("ignore", module=r"PIL\.")  # a damaged picture is a row, that is enough
     with contextlib.suppress(EOFError, ConnectionError):
         try:
-            worker = CaptionWorker(model, image_column, options)
+            worker = CaptionWorker(*settings)
             rows.send_bytes(json.dumps(_READY).encode())
             images = iter(lambda: json.loads(tasks.recv_bytes()), None)  # until the pipe ends, which raises
             for row in worker.rows(images, tasks.poll):
@@ -242,16 +260,19 @@ def _work(tasks: Connection, rows: Connection, model: Path, image_column: str, o
 class CaptionWorker:
     """What one worker does, in whatever process: one thread runs the network, another decodes the next picture.
 
-    `model`: name or directory. `image_column` and `options`: see `caption_files`. Raises ConfigError or ModelFileError.
+    `model`: name or directory. `image_column` and `options`: see `caption_files`. `urls`: whether pictures may be URLs.
+    Raises ConfigError or ModelFileError.
     """
 
-    def __init__(self, model: str | os.PathLike[str], image_column: str, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self, model: str | os.PathLike[str], image_column: str, options: Mapping[str, Any], urls: bool = False
+    ) -> None:
         import numpy as np
 
         from fastcap.runtime.captioner import Captioner
         from fastcap.runtime.sources import PictureReader
 
-        self._captioner, self._reader, self._options = Captioner.open(model), PictureReader(image_column), options
+        self._captioner, self._reader, self._options = Captioner.open(model), PictureReader(image_column, urls), options
         preprocessing = self._captioner.bundle.preprocessing
         self._size = (preprocessing.width, preprocessing.height)
         nothing = np.zeros((0, preprocessing.height, preprocessing.width, 3), np.uint8)

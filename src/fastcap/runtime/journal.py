@@ -120,13 +120,16 @@ class Journal:
 def check_output(path: Path) -> Path:
     """The journal that belongs to an output: a .jsonl file is its own, a table has `<table>.jsonl` beside it.
 
-    Raises ConfigError for another ending, FastcapError for a missing folder or, for .parquet, a missing pyarrow.
+    Raises ConfigError for another ending, FastcapError for a missing folder, a folder of that name or, for .parquet, a
+    missing pyarrow.
     """
     kind = path.suffix.lower()
     if kind not in (".jsonl", *TABLES):
         raise ConfigError(f"{path}: allowed endings are .jsonl, {', '.join(TABLES)}")
     if not path.absolute().parent.is_dir():
         raise FastcapError(f"{path}: its folder does not exist")
+    if path.is_dir():
+        raise FastcapError(f"{path}: a folder, not a file to write")
     if kind == ".parquet":
         try:
             import pyarrow  # noqa: F401

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable
@@ -50,8 +51,14 @@ def sidecar_path(image: str, kind: str) -> str:
 
 
 def write_sidecar(row: Row, kind: str) -> None:
-    """Write the sidecar of a captioned picture, whole or not at all; one that exists is replaced. Raises OSError."""
+    """Write the sidecar of a captioned picture, whole or not at all; one that exists is replaced. Raises OSError, which
+    names it."""
     path = sidecar_path(row["image"], kind)
     partial = Path(path + ".part")
-    partial.write_text(SIDECARS[kind](row), encoding="utf-8")
-    os.replace(partial, path)
+    try:
+        partial.write_text(SIDECARS[kind](row), encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise OSError(error.errno, error.strerror, path) from error

@@ -12,7 +12,7 @@ import os
 import re
 import tarfile
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from io import BytesIO
 from itertools import accumulate, islice
 from pathlib import Path
@@ -59,11 +59,9 @@ def find_pictures(path: str, *, recursive: bool = False, image_column: str = IMA
     if is_url(path):
         yield from _find_by_url(path, recursive, image_column)
     elif os.path.isdir(path):
-        inside = Path(path).glob("**/*" if recursive else "*")
-        yield from _of_folder(path, (str(file) for file in inside if file.is_file()), recursive)
+        yield from _of_folder(path, _inside(path, recursive), recursive)
     elif glob.has_magic(path) and not os.path.exists(path):
-        files = (file for file in glob.glob(path, recursive=True) if os.path.isfile(file))
-        yield from _of_pattern(path, files, image_column)
+        yield from _of_pattern(path, filter(_may_be_read, glob.glob(path, recursive=True)), image_column)
     else:
         yield from _of_file(path, image_column)
 
@@ -95,10 +93,13 @@ def inside_shard(name: str) -> tuple[str, str] | None:
 
 class PictureReader:
     """Pictures by the names that `find_pictures` gives, fastest in that order. Keeps the last shard open; for one
-    thread, and for `with`."""
+    thread, and for `with`.
 
-    def __init__(self, image_column: str = IMAGE_COLUMN) -> None:
-        self._column = image_column
+    `urls`: whether names may be URLs; nothing opens a connection unless it was told to.
+    """
+
+    def __init__(self, image_column: str = IMAGE_COLUMN, urls: bool = False) -> None:
+        self._column, self._urls = image_column, urls
         self._stack = contextlib.ExitStack()
         self._open: tuple[str, _Shard] | None = None
 
@@ -111,6 +112,8 @@ class PictureReader:
 
     def read(self, name: str) -> ImageSource:
         """What `load_image` takes. Raises ImageError, also for a shard that is missing or damaged."""
+        if is_url(name) and not self._urls:
+            raise ImageError(f"{name}: a URL; those are opened with --engine ray alone")
         place = inside_shard(name)
         if place:
             return NamedBytes(self._read_inside(*place, name), name)
@@ -252,9 +255,26 @@ class Table:
 _SHARDS: dict[str, type[Tar] | type[Table]] = {".tar": Tar, ".parquet": Table}
 
 
-def _of_folder(path: str, files: Iterator[str], recursive: bool) -> Iterator[Found]:
-    found = sorted(file for file in files if _is_picture(file))
-    yield from ((file, None) for file in found)
+def _inside(folder: str, recursive: bool) -> Iterator[Found]:
+    """What lies in a folder and may be a picture, and the folders that cannot be listed."""
+    failed: list[OSError] = []
+    for place, folders, names in os.walk(folder, onerror=failed.append):
+        files = (str(Path(place, name)) for name in names)
+        yield from ((file, None) for file in files if _may_be_read(file))
+        if not recursive:
+            folders.clear()
+    for error in failed:
+        yield error.filename, ImageError(f"{error.filename}: cannot be listed: {error.strerror}")
+
+
+def _may_be_read(path: str) -> bool:
+    """Files, and links that lead nowhere, so that they are told; no folders, and no pipes, which may never end."""
+    return os.path.isfile(path) or not os.path.exists(path)
+
+
+def _of_folder(path: str, inside: Iterable[Found], recursive: bool) -> Iterator[Found]:
+    found = sorted((name, problem) for name, problem in inside if problem or _is_picture(name))
+    yield from found
     if not found:
         deeper = "" if recursive else "; --recursive looks deeper"
         endings = " ".join(sorted(IMAGE_SUFFIXES))
@@ -296,7 +316,7 @@ def _find_by_url(url: str, recursive: bool, image_column: str) -> Iterator[Found
             files = [file for file in system.glob(path) if system.isfile(file) and not _is_hidden(file)]
     urls = map(system.unstrip_protocol, files)
     if is_folder:
-        yield from _of_folder(url, urls, recursive)
+        yield from _of_folder(url, ((file, None) for file in urls), recursive)
     elif is_pattern:
         yield from _of_pattern(url, urls, image_column)
     else:
