@@ -85,12 +85,18 @@ def test_arrays_of_every_allowed_kind_mean_the_same_grey(array):
     assert (load_image(array) == 128).all()
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "I", "F"])
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "I", "F"]
+)
 def test_every_image_mode_keeps_its_brightness(mode):
     assert (
         abs(
             load_image(
-                photo().convert("L").convert("RGBA").convert(mode) if mode == "PA" else photo().convert(mode)
+                photo().convert("LA").convert(mode)
+                if mode == "La"
+                else photo().convert("L").convert("RGBA").convert(mode)
+                if mode == "PA"
+                else photo().convert(mode)
             ).mean()
             - np.asarray(photo().convert("L")).mean()
         )
@@ -102,6 +108,13 @@ def test_sixteen_bit_pictures_keep_their_brightness():
     deep = Image.fromarray(np.full((20, 30), 128 * 257, np.uint16))
     for kind in ("PNG", "TIFF"):
         assert (load_image(encode(deep, kind)) == 128).all()
+
+
+def test_of_sixteen_bits_the_nearest_eight_are_kept():
+    deep = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    expected = np.round(deep / 257).astype(np.uint8)  # no sixteen bits lie between two
+    for source in (deep, encode(Image.fromarray(deep), "PNG")):
+        np.testing.assert_array_equal(load_image(source, (256, 256))[..., 0], expected)
 
 
 def test_cmyk_jpeg_has_its_colours_back():

@@ -80,6 +80,9 @@ PICTURES = {
     "large png": lambda photo: encoded(photo.resize((1511, 1007)), "PNG", compress_level=1),
     "wide png": lambda photo: encoded(photo.resize((5000, 100)), "PNG"),
     "tiny png": lambda photo: encoded(photo.resize((3, 2)), "PNG"),
+    "png of 16 bits": lambda photo: encoded(
+        Image.fromarray(np.asarray(photo.convert("L"), np.uint16) * 256 + 131), "PNG"
+    ),
     "webp": lambda photo: encoded(photo, "WEBP"),
     "gif": lambda photo: encoded(photo.convert("P"), "GIF"),
     "bmp": lambda photo: encoded(photo, "BMP"),

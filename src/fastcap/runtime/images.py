@@ -244,14 +244,21 @@ def _decoding_errors(name: str, kind: str | None) -> Iterator[None]:
 def _plain(image: Image.Image) -> Image.Image:
     """The same picture as L, RGB or RGBA: the modes that resize well."""
     if image.mode.startswith("I;16"):
-        return Image.fromarray((np.array(image) // 257).astype(np.uint8))
+        return Image.fromarray(_from_16_bits(np.array(image)))
     if image.mode in ("I", "F"):
         return Image.fromarray(_deep_to_bytes(np.array(image)))
+    if image.mode == "La":
+        image = image.convert("LA")  # the one mode with transparency that has no way to RGBA
     if image.has_transparency_data:
         return image.convert("RGBA")
     if image.mode in ("L", "RGB"):
         return image
     return image.convert("L" if image.mode == "1" else "RGB")
+
+
+def _from_16_bits(pixels: np.ndarray) -> np.ndarray:
+    """uint16 as the nearest uint8, with the arithmetic of libpng, so that browsers see the same."""
+    return ((pixels.astype(np.uint32) * 255 + 32895) >> 16).astype(np.uint8)
 
 
 def _deep_to_bytes(pixels: np.ndarray) -> np.ndarray:
@@ -268,7 +275,7 @@ def _from_array(array: np.ndarray, name: str) -> Image.Image:
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)) or 0 in array.shape:
         raise ImageError(f"{name}: shape {array.shape}; expected (H,W), (H,W,1), (H,W,3) or (H,W,4)")
     if array.dtype == np.uint16:
-        array = (array // 257).astype(np.uint8)
+        array = _from_16_bits(array)
     elif array.dtype.kind == "f":
         low, high = float(array.min()), float(array.max())
         if not (low >= 0 and high <= 1):  # NaN fails both comparisons
