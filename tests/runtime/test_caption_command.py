@@ -81,6 +81,21 @@ def test_a_dash_reads_stdin(caption, photos, monkeypatch):
 # What is printed
 
 
+@pytest.mark.parametrize(
+    ("stream", "told"),
+    [
+        ("stdin", "-: standard input is closed"),
+        ("stdout", "standard output is closed; --out writes captions to a file"),
+    ],
+)
+def test_a_closed_stream_is_one_clear_line(tiny_bundle, photos, stream, told):
+    line = [sys.executable, "-m", "fastcap", "caption", "-" if stream == "stdin" else photos, "--model", tiny_bundle]
+    process = subprocess.run(
+        line, stderr=subprocess.PIPE, text=True, preexec_fn=lambda: os.close(("stdin", "stdout").index(stream))
+    )
+    assert (process.returncode, process.stderr) == (1, f"fastcap: error: {told}\n")
+
+
 def test_json_prints_one_object_a_line(caption, photos):
     status, out, err = caption(photos, "--json")
     rows = [json.loads(line) for line in out]
@@ -177,6 +192,7 @@ def test_damaged_pictures_add_no_warnings_of_other_libraries(tiny_bundle, photos
         ),
         (["--length", "99"], "a number of words from 4 to 24"),
         (["--length", "-3"], "a number of words from 4 to 24"),
+        (["--length", "+-3"], "allowed are short, normal, long or a number of words"),
         (["--candidates", "9"], "allowed are whole numbers from 1 to 8"),
         (["--candidates", "x"], "invalid int value: 'x'"),
         (["--threads", "0"], "allowed are whole numbers from 1 to 64"),

@@ -11,6 +11,7 @@ import urllib.request
 from email.message import Message
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from visiting import WEB, Demo
@@ -131,6 +132,9 @@ def test_the_command_answers(demo: Demo) -> None:
     assert get(demo.url, If_None_Match=headers["ETag"])[0] == 304
     assert get(demo.url + "nothing")[0] == 404
     assert get(demo.url, "POST")[0] == 501
+    with socket.create_connection(("127.0.0.1", urlsplit(demo.url).port)) as connection:
+        connection.sendall(b"GET http://[ HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 400")
     assert demo.process.poll() is None
 
 

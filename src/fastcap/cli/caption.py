@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastcap.cli import bulk
 from fastcap.cli.options import add_decode, decode_options, open_captioner
-from fastcap.errors import ConfigError, ImageError
+from fastcap.errors import ConfigError, FastcapError, ImageError
 from fastcap.runtime.rows import caption_row
 from fastcap.runtime.sampling import Sampling
 
@@ -75,6 +76,8 @@ def run(args: argparse.Namespace) -> int:
         args.usage_error(str(error))
     if is_bulk:
         return bulk.run(args, items, _made_with(captioner.bundle, options), options)
+    if sys.stdout is None:
+        raise FastcapError("standard output is closed; --out writes captions to a file")
     show = _show_json if args.json else _show_text
     failures = 0
     with PictureReader(args.image_column) as reader, _progress(len(items)) as advance:
@@ -87,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _length(text: str) -> str | int:
-    return int(text) if text.lstrip("+-").isdecimal() else text
+    return int(text) if re.fullmatch(r"[+-]?\d+", text) else text
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
@@ -106,6 +109,8 @@ def _made_with(bundle: Bundle, options: dict[str, Any]) -> str:
 
 def _caption(captioner: Captioner, reader: PictureReader, image: str, options: dict[str, Any]) -> Caption | ImageError:
     try:
+        if image == _STDIN and sys.stdin is None:
+            raise ImageError("-: standard input is closed")
         source = sys.stdin.buffer if image == _STDIN else reader.read(image)
         return captioner.caption(source, **options)
     except ImageError as error:

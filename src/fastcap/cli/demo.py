@@ -49,10 +49,10 @@ def run(args: argparse.Namespace) -> int:
         args.usage_error(str(error))
     with _Server((_HOST, args.port), partial(_Handler, WebPage(bundle))) as server:
         address = f"http://{_HOST}:{server.server_address[1]}/"
-        print(f"{bundle.name} on {address}", flush=True)
-        if args.open:
-            webbrowser.open(address)
         with contextlib.suppress(KeyboardInterrupt):
+            print(f"{bundle.name} on {address}", flush=True)
+            if args.open:
+                webbrowser.open(address)
             server.serve_forever()
     return 0
 
@@ -77,7 +77,11 @@ class _Handler(BaseHTTPRequestHandler):
         super().__init__(*connection)
 
     def do_GET(self) -> None:
-        url = urlsplit(self.path)
+        try:
+            url = urlsplit(self.path)
+        except ValueError:
+            self.send_error(400)
+            return
         status, headers, file = self._page.answer(url.path.lstrip("/"), url.query, self.headers.get("If-None-Match"))
         self.send_response(status)
         for name, value in headers.items():
