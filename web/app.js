@@ -70,14 +70,17 @@ function fail(message) {
 
 /** Said in writing and, by screen readers, aloud. */
 function tell(message) {
-  status.textContent = message;
+  status.textContent = message.trim();
 }
 
 // --- pictures in ---------------------------------------------------------------------------------------------------
 
+let refused = ''; // said again with the captions, which come too soon for it to be read before
+
 function add(files) {
-  const pictures = [...files].filter((file) => file.type.startsWith('image/') || !file.type);
-  if (files.length && !pictures.length) tell('That is no picture.');
+  const isPicture = ({ type }) => type.startsWith('image/') || !type;
+  const pictures = [...files].filter(isPicture);
+  refused = noPictures([...files].filter((file) => !isPicture(file)).map(({ name }) => name));
   for (const image of pictures) {
     made += 1;
     const item = { name: image.name || `picture-${made}.png`, image, alt: null, edited: false, request: null };
@@ -87,7 +90,18 @@ function add(files) {
     if (manifest) request(item);
   }
   find('#results').hidden = !items.length;
-  if (pictures.length && manifest) tell(`Reading ${pictures.length} picture${pictures.length === 1 ? '' : 's'}…`);
+  const reading = `Reading ${pictures.length} picture${pictures.length === 1 ? '' : 's'}…`;
+  if (pictures.length && manifest) tell(`${refused} ${reading}`);
+  else if (refused) tell(refused);
+}
+
+/** One sentence about files that are no pictures, however many; an empty one about none. */
+function noPictures(names) {
+  if (!names.length) return '';
+  if (names.length === 1) return `${names[0]} is no picture.`;
+  const more = names.length - 2;
+  const listed = more > 1 ? [...names.slice(0, 2), `${more} others`] : names;
+  return `${listed.slice(0, -1).join(', ')} and ${listed.at(-1)} are no pictures.`;
 }
 
 find('#files').addEventListener('change', ({ target }) => {
@@ -145,18 +159,27 @@ function options() {
 
 let requests = 0;
 
-/** Ask for a caption; an answer to an older question is then no longer waited for. */
+/** Ask for a caption, no longer for the one that was asked for before. */
 function request(item) {
+  cancel(item);
   requests += 1;
   item.request = requests;
   item.card.dataset.state = 'waiting';
   worker.postMessage({ id: item.request, image: item.image, options: options() });
 }
 
+/** No longer wait for a caption; one that is under way comes all the same, and is ignored. */
+function cancel(item) {
+  if (item.request !== null) worker.postMessage({ cancel: item.request });
+  item.request = null;
+}
+
 form.addEventListener('submit', (event) => event.preventDefault());
 form.addEventListener('change', () => {
   find('#words').hidden = fields.length.value !== 'words';
-  if (manifest && form.reportValidity()) items.filter((item) => !item.edited).forEach(request);
+  if (!manifest || !form.reportValidity()) return;
+  refused = '';
+  items.filter((item) => !item.edited).forEach(request);
 });
 
 function show(item, { caption, error }) {
@@ -181,8 +204,9 @@ function show(item, { caption, error }) {
 function announce() {
   keepOnce();
   const done = items.filter((item) => item.alt !== null);
-  if (items.length === 1 && done.length) tell(done[0].alt);
-  else tell(`${done.length} of ${items.length} pictures have a caption.`);
+  const count = `${done.length} of ${items.length} pictures have a caption.`;
+  tell(`${refused} ${items.length === 1 && done.length ? done[0].alt : count}`);
+  refused = '';
 }
 
 function write(item, wording) {
@@ -224,6 +248,7 @@ function makeCard(item) {
 
 function remove(gone) {
   for (const item of gone) {
+    cancel(item);
     URL.revokeObjectURL(find('.picture', item.card).src);
     item.card.remove();
     items.splice(items.indexOf(item), 1);

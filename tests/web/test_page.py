@@ -161,6 +161,59 @@ def test_a_file_that_is_no_picture_says_so_and_the_rest_goes_on(visit: Visit) ->
     visit.faults.clear()  # the preview of the broken file
 
 
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["notes.pdf"], "notes.pdf is no picture."),
+        (["notes.pdf", "b.pdf"], "notes.pdf and b.pdf are no pictures."),
+        (["notes.pdf", "b.pdf", "c.pdf"], "notes.pdf, b.pdf and c.pdf are no pictures."),
+        (["notes.pdf", "b.pdf", "c.pdf", "d.pdf"], "notes.pdf, b.pdf and 2 others are no pictures."),
+    ],
+)
+def test_files_of_other_kinds_are_named_beside_pictures_and_alone(names: list[str], said: str, visit: Visit) -> None:
+    others = [{"name": name, "mimeType": "application/pdf", "buffer": b"%PDF-1.7"} for name in names]
+    picture = {"name": "ok.jpg", "mimeType": "image/jpeg", "buffer": sample_photo(320, 240, seed=1)}
+    status = visit.page.get_by_role("status")
+    visit.page.locator("#files").set_input_files([*others, picture])
+    (caption,) = visit.captions(1)
+    assert status.inner_text() == f"{said} {caption}"
+    assert visit.page.locator("h3").all_inner_texts() == ["ok.jpg"]
+    visit.page.locator("#files").set_input_files(others)
+    assert status.inner_text() == said
+
+
+def test_pictures_that_nobody_waits_for_any_more_are_not_captioned(visit: Visit) -> None:
+    worker = next(worker for worker in visit.page.workers if worker.url.endswith("/worker.js"))
+    worker.evaluate(
+        """() => {
+            const post = self.postMessage.bind(self);
+            self.answered = [];
+            self.postMessage = (message) => {
+                self.answered.push(message.id);
+                post(message);
+            };
+        }"""
+    )
+    visit.page.evaluate(
+        """(bytes) => {
+            const data = new DataTransfer();
+            for (let id = 1; id <= 20; id += 1) {
+                data.items.add(new File([Uint8Array.from(bytes)], `${id}.jpg`, { type: 'image/jpeg' }));
+            }
+            document.querySelector('#drop').dispatchEvent(new DragEvent('drop', { dataTransfer: data, bubbles: true }));
+            [...document.querySelectorAll('#list .remove')].slice(1, -2).forEach((button) => button.click());
+            document.querySelector('[name=neutral]').click(); // 1, 19 and 20 are asked for anew, as 21 to 23
+        }""",
+        list(sample_photo(320, 240, seed=1)),
+    )
+    visit.captions(3)
+    assert visit.page.locator("h3").all_inner_texts() == ["1.jpg", "19.jpg", "20.jpg"]
+    answered = worker.evaluate("self.answered")
+    assert answered[-3:] == [21, 22, 23]
+    assert len(answered) <= 3 + 1  # and the one that was under way
+    visit.faults.clear()  # the previews that were removed before they had loaded
+
+
 def test_the_keyboard_alone_suffices(visit: Visit) -> None:
     page = visit.page
     visit.add("a.jpg")
