@@ -95,6 +95,9 @@ def test_case_and_the_full_stop_do_not_matter(captioner, pictures):
         (["a dog", ""], "'' has 0 tokens; allowed: 1 to 12"),
         (["  . "], "has 0 tokens"),
         (["a red ball lies on the grass " * 9], "tokens; allowed: 1 to 12"),
+        (["a dog", b"a cat"], "got a text of type bytes; needed: str"),
+        (["a dog", None], "got a text of type NoneType; needed: str"),
+        (["\udcff dog"], r"the text '\\udcff dog' holds half a character; allowed: what UTF-8 can encode"),
     ],
 )
 def test_texts_that_cannot_be_compared_are_one_clear_error(captioner, pictures, texts, words):
@@ -123,5 +126,22 @@ def test_the_command_prints_a_score_a_text(folder, pictures, tmp_path, capsys):
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["text"] for row in rows] == TEXTS
     assert all(0 <= row["score"] <= 1 for row in rows)
-    assert main(["score", str(tmp_path / "a.png"), "", "--model", str(folder)]) == 1
-    assert "'' has 0 tokens" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([""], "'' has 0 tokens; allowed: 1 to 12"),
+        (["\udcff dog"], r"the text '\udcff dog' holds half a character; allowed: what UTF-8 can encode"),
+        (["a dog", "--model", "nothing"], "unknown model 'nothing'"),
+    ],
+)
+def test_a_command_line_that_cannot_be_scored_is_wrong_usage(folder, pictures, tmp_path, capsys, arguments, told):
+    from PIL import Image
+
+    Image.fromarray(pictures[0]).save(tmp_path / "a.png")
+    with pytest.raises(SystemExit) as stop:
+        main(["score", "--model", str(folder), str(tmp_path / "a.png"), *arguments])
+    shown = capsys.readouterr()
+    assert (stop.value.code, shown.out) == (2, "")
+    assert told in shown.err.splitlines()[-1]

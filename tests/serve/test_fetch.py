@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from fastcap.errors import ConfigError
 from fastcap.serve import fetch
 from fastcap.serve.fetch import Fetcher, FetchError, is_public
 
@@ -127,10 +128,40 @@ def test_only_http_to_listed_hosts(resolve, url, told):
     assert asked == []
 
 
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("Images.Example.org", "https://images.example.org/a"),
+        ("xn--gd-fka.example:8080", "http://xn--gd-fka.example:8080/a"),
+        ("docker_host", "http://docker_host:80/a"),
+        ("8.8.8.8:65535", "http://8.8.8.8:65535/a"),
+        ("[2606:4700::1111]", "https://[2606:4700::1111]/a"),
+        ("[2606:4700::1111]:8080", "http://[2606:4700::1111]:8080/a"),
+    ],
+)
+def test_a_host_is_listed_as_addresses_name_it(host, url):
+    assert Fetcher([host])._target(url).authority == host.lower()
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("http://x.org/", "x.org/", "x.org/a", "user@x.org", "gööd.example", "a b", ""),
+        *("x.org:", "x.org:0", "x.org:65536", "x.org:http", "2606:4700::1111", "[x.org]", "*"),
+    ],
+)
+def test_a_host_of_another_form_cannot_be_listed(host):
+    with pytest.raises(ConfigError) as error:
+        Fetcher(["x.org", host])
+    assert str(error.value) == (
+        f"{host!r} to fetch from; allowed are HOST and HOST:PORT in ASCII, an IPv6 address in brackets"
+    )
+
+
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "2130706433", "0x7f.1", "[::1]", "[::ffff:127.0.0.1]"])
 def test_a_listed_host_at_a_private_address_is_refused_all_the_same(site, host):
     port = site.server_address[1]
-    listed = f"{host.strip('[]')}:{port}"
+    listed = f"{host}:{port}"
     with pytest.raises(FetchError, match=r"allowed are public addresses|cannot be fetched"):
         get(f"http://{host}:{port}/picture", listed)
     assert site.asked == []

@@ -145,13 +145,20 @@ def test_an_answer_does_not_wait_for_an_acknowledgement(monkeypatch):
         (["--host", "203.0.113.1"], "annot assign requested address", 1),
         (["--token-file", "/nonexistent/token"], "/nonexistent/token: No such file or directory", 1),
         (["--token-file", "WEAK"], "allowed are 16 or more", 1),
+        (["--token-file", "NO_UTF8"], "allowed are 16 or more", 1),
+        (["--fetch-from", "http://x.org/"], "'http://x.org/' to fetch from; allowed are HOST and HOST:PORT", 2),
+        (["--origin", "nonsense"], "'nonsense' is not an origin; allowed are SCHEME://HOST and SCHEME://HOST:PORT", 2),
+        (["--origin", "https://a.org/"], "'https://a.org/' is not an origin", 2),
+        (["--origin", "a b://c"], "'a b://c' is not an origin", 2),
     ],
 )
-def test_a_wrong_start_is_one_clear_line(options, told, status, tmp_path, capsys):
+def test_a_wrong_start_is_one_clear_line(options, told, status, tiny_bundle, tmp_path, capsys):
     (tmp_path / "weak").write_text("short\n", encoding="utf-8")
-    options = [str(tmp_path / "weak") if option == "WEAK" else option for option in options]
+    (tmp_path / "no_utf8").write_bytes(b"\xff" * 20)
+    files = {"WEAK": str(tmp_path / "weak"), "NO_UTF8": str(tmp_path / "no_utf8")}
+    options = [files.get(option, option) for option in options]
     try:
-        assert main(["serve", "--port", "0", *options]) == status
+        assert main(["serve", "--port", "0", "--model", str(tiny_bundle), *options]) == status
     except SystemExit as stop:
         assert stop.code == status
     shown = capsys.readouterr()

@@ -29,10 +29,21 @@ def test_the_description_has_examples_ranges_and_every_route(client):
     options = {option["name"]: option["schema"] for option in caption["parameters"]}
     assert (options["candidates"]["minimum"], options["candidates"]["maximum"]) == (1, 8)
     assert options["url"]["maxItems"] == 0
-    assert {"200", "400", "413", "422", "503", "504"} <= set(caption["responses"])
+    assert {"200", "400", "401", "413", "422", "503", "504"} <= set(caption["responses"])
     form = caption["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert form["properties"]["image"]["maxItems"] == 4
     assert description["components"]["schemas"]["Captioned"]["properties"]["caption"]["examples"]
+
+
+def test_the_description_says_who_asks_for_a_token(client, strict_client):
+    def asks(client: httpx.Client) -> tuple[object, list[bool]]:
+        description = client.get("/openapi.json").json()
+        operations = [operation for path in description["paths"].values() for operation in path.values()]
+        schemes = description["components"].get("securitySchemes")
+        return schemes, ["security" in each and "401" in each["responses"] for each in operations]
+
+    assert asks(client) == (None, [False] * 6)
+    assert asks(strict_client) == ({"HTTPBearer": {"type": "http", "scheme": "bearer"}}, [True] * 6)
 
 
 def test_schemathesis_finds_nothing(server, tmp_path):

@@ -6,6 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
+from fastcap.errors import ConfigError
+
 __all__ = ["add_arguments", "run"]
 
 
@@ -15,13 +17,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("texts", nargs="+", metavar="TEXT", help="text to compare with the picture")
     parser.add_argument("--model", default="fastcap-base", metavar="NAME_OR_DIR", help="%(default)s")
     parser.add_argument("--json", action="store_true", help="print one JSON object a text")
+    parser.set_defaults(usage_error=parser.error)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print a score, 0 to 1, for each text, in the order given."""
     from fastcap.runtime.captioner import Captioner
 
-    scores = Captioner.open(args.model).score(args.image, args.texts)
+    try:
+        scores = Captioner.open(args.model).score(args.image, args.texts)
+    except ConfigError as error:
+        args.usage_error(str(error))
     for text, score in zip(args.texts, scores, strict=True):
         row = json.dumps({"text": text, "score": round(score, 4)}, ensure_ascii=False)
         print(row if args.json else f"{score:.3f}  {text}")

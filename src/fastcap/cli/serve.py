@@ -77,15 +77,18 @@ def run(args: argparse.Namespace) -> int:
         page = WebPage(captioner.bundle)
     except PageError as error:
         lack = str(error)
-    app = create_app(
-        captioner,
-        limits,
-        threads=args.threads,
-        token=token,
-        fetch_from=args.fetch_from,
-        origins=args.origin,
-        page=page,
-    )
+    try:
+        app = create_app(
+            captioner,
+            limits,
+            threads=args.threads,
+            token=token,
+            fetch_from=args.fetch_from,
+            origins=args.origin,
+            page=page,
+        )
+    except ConfigError as error:
+        args.usage_error(str(error))
     family = socket.AF_INET6 if ":" in args.host else socket.AF_INET
     with socket.create_server((args.host, args.port), family=family, backlog=_BACKLOG) as listener:
         host = f"[{args.host}]" if ":" in args.host else args.host
@@ -98,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _token(args: argparse.Namespace) -> str | None:
     """The token, never on the command line, where every user of the machine could read it."""
-    token = args.token_file.read_text("utf-8").strip() if args.token_file else os.environ.get(_TOKEN)
+    token = args.token_file.read_text("utf-8", "replace").strip() if args.token_file else os.environ.get(_TOKEN)
     if token is not None and not (token.isascii() and token.isprintable() and len(token) >= 16 and " " not in token):
         raise ConfigError("the token is too short or holds unusual letters; allowed are 16 or more of ASCII, no spaces")
     return token

@@ -35,13 +35,16 @@ class Scorer:
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """R texts -> unit vectors (R, A) float32.
 
-        Raises ConfigError for no texts or too many, and for one that is empty or longer than the longest caption.
+        Raises ConfigError for no texts or too many, and for one that is no text of Unicode, empty or longer than the
+        longest caption.
         """
         from fastcap.data.tokenizer import clean_caption, encode
 
         if isinstance(texts, str) or not 1 <= len(texts) <= MAX_TEXTS:
             found = "one text" if isinstance(texts, str) else f"{len(texts)} texts"
             raise ConfigError(f"got {found}; needed: a list of 1 to {MAX_TEXTS} texts")
+        for text in texts:
+            _check_text(text)
         token_ids = [encode(self._tokenizer, clean_caption(text)) for text in texts]
         for text, ids in zip(texts, token_ids, strict=True):
             if not 1 <= len(ids) <= self._longest:
@@ -64,3 +67,12 @@ class Scorer:
                 f"{self._path}: gives {vectors.dtype} {vectors.shape}; expected {count} finite vectors"
             )
         return vectors
+
+
+def _check_text(text: object) -> None:
+    if not isinstance(text, str):
+        raise ConfigError(f"got a text of type {type(text).__name__}; needed: str")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"the text {text[:60]!r} holds half a character; allowed: what UTF-8 can encode") from None

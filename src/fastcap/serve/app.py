@@ -4,6 +4,7 @@
 # that is served, known only when the application is made.
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
@@ -11,8 +12,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.security import HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -27,7 +29,7 @@ from fastcap.runtime.images import load_image
 from fastcap.runtime.rows import caption_row
 from fastcap.runtime.sampling import RANGES, Sampling
 from fastcap.serve.body import Picture, has_body, read_form, read_pictures
-from fastcap.serve.fetch import Fetcher, FetchError
+from fastcap.serve.fetch import Fetcher, FetchError, is_authority
 from fastcap.serve.gate import Gate, problem
 from fastcap.serve.limits import MAX_TEXTS, Limits
 from fastcap.serve.metrics import Metrics
@@ -67,6 +69,8 @@ def create_app(
     `fetch_from`: hosts that pictures may be fetched from (see `Fetcher`); none turns fetching off.
     `origins`: web origins whose pages may read the answers (CORS).
     `page`: the web page, to be found below `/demo/`; it captions in the browser, with the model that it is given.
+
+    Raises ConfigError for a host or an origin of another form.
     """
     bundle = captioner.bundle
     decoding, size = bundle.decoding, (bundle.preprocessing.width, bundle.preprocessing.height)
@@ -150,6 +154,8 @@ def create_app(
         yield
         workers.close()
 
+    # Told to OpenAPI alone; it is the Gate that asks.
+    guard: dict[str, Any] = {"dependencies": [Depends(HTTPBearer(auto_error=False))], "responses": {401: PROBLEMS[401]}}
     app = FastAPI(
         title="fastcap",
         version=fastcap.__version__,
@@ -157,13 +163,17 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,  # their pages load scripts from another host
         redoc_url=None,
+        **({} if token is None else guard),
     )
     app.state.draining = False
     _answer_errors_in_json(app, allowed)
     app.add_middleware(Gate, limits=limits, metrics=metrics, token=token)
     if origins:
         app.add_middleware(
-            CORSMiddleware, allow_origins=list(origins), allow_methods=["GET", "POST"], allow_headers=["Authorization"]
+            CORSMiddleware,
+            allow_origins=[*map(_origin, origins)],
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization"],
         )
 
     @app.post(
@@ -232,6 +242,15 @@ def create_app(
     if page is not None:
         _show(page, app)
     return app
+
+
+def _origin(text: str) -> str:
+    """An origin as browsers send it, or ConfigError."""
+    origin = text.lower()
+    scheme, _, authority = origin.partition("://")
+    if not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme) or not is_authority(authority):
+        raise ConfigError(f"{text!r} is not an origin; allowed are SCHEME://HOST and SCHEME://HOST:PORT, in ASCII")
+    return origin
 
 
 def _show(page: WebPage, app: FastAPI) -> None:

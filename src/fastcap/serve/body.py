@@ -27,6 +27,24 @@ def has_body(request: Request) -> bool:
     return request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
 
 
+class _FormParser(MultiPartParser):
+    """Starlette's parser, which alone would drop an unfinished part without a word."""
+
+    ended = False
+
+    def on_end(self) -> None:
+        self.ended = True
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        try:
+            super().on_part_data(data, start, end)
+        except MultiPartException:
+            raise MultiPartException(
+                f"a part without filename= has more than {MAX_TEXT_BYTES} bytes; allowed are texts of at most "
+                f"{MAX_TEXT_BYTES} bytes, and files with filename="
+            ) from None
+
+
 async def read_pictures(request: Request, limits: Limits) -> list[Picture]:
     """The files of a form, or the body itself, whatever its type is said to be: its bytes say what it is."""
     if _is_form(request):
@@ -46,7 +64,7 @@ async def read_form(request: Request, limits: Limits) -> tuple[list[Picture], li
     if not _is_form(request):
         kind = request.headers.get("content-type")
         raise HTTPException(422, f"a body of type {kind!r}; allowed is multipart/form-data")
-    parser = MultiPartParser(
+    parser = _FormParser(
         request.headers,
         request.stream(),
         max_files=limits.images,
@@ -59,6 +77,10 @@ async def read_form(request: Request, limits: Limits) -> tuple[list[Picture], li
         form = await parser.parse()
     except MultiPartException as error:
         raise HTTPException(400, error.message) from None
+    except UnicodeError:  # Starlette expects UnicodeDecodeError alone, and some codecs raise no more than this
+        raise HTTPException(400, "a form that is not in the charset that it states; allowed is UTF-8") from None
+    if not parser.ended:
+        raise HTTPException(400, "the form is cut short; allowed is one that ends with its boundary and '--'")
     for name, part in form.multi_items():
         if name == "image" and isinstance(part, UploadFile):
             pictures.append(Picture(await part.read(), part.filename or name))
@@ -67,10 +89,10 @@ async def read_form(request: Request, limits: Limits) -> tuple[list[Picture], li
         else:
             kind = "text" if isinstance(part, str) else "file"
             raise HTTPException(
-                422, f"a {kind} {name!r}; allowed are files named 'image', and for scores texts named 'text'"
+                422, f"a {kind} {name!r}; allowed are files named 'image', with filename=, and for scores texts 'text'"
             )
     return pictures, texts
 
 
 def _is_form(request: Request) -> bool:
-    return request.headers.get("content-type", "").startswith("multipart/form-data")
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower() == "multipart/form-data"

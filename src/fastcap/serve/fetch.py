@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 import socket
 import ssl
 from collections.abc import Collection
@@ -17,12 +18,13 @@ from urllib.parse import urlsplit
 
 import h11
 
-from fastcap.errors import FastcapError
+from fastcap.errors import ConfigError, FastcapError
 
-__all__ = ["FetchError", "Fetcher", "is_public"]
+__all__ = ["FetchError", "Fetcher", "is_authority", "is_public"]
 
 _PORTS = {"http": 80, "https": 443}
 _GLOBAL_V6 = ipaddress.ip_network("2000::/3")  # unicast; leaves out mapped, translated (NAT64) and local addresses
+_AUTHORITY = re.compile(r"(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::([1-9][0-9]{0,4}))?")
 _CHUNK = 2**16
 
 
@@ -36,14 +38,28 @@ class _Target(NamedTuple):
     port: int
     path: str
 
+    @property
+    def authority(self) -> str:
+        """As URLs say it: an IPv6 address in brackets, the port unless it is the usual one."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+
 
 class Fetcher:
-    """Fetches from `hosts` alone: "example.org" at its scheme's usual port, "example.org:8080" at that one.
+    """Fetches from `hosts` alone: "example.org" at its scheme's usual port, "example.org:8080" at that one; an IPv6
+    address stands in brackets.
 
     `seconds`: the whole time, from resolving the name to the last byte.
+
+    Raises ConfigError for a host of another form.
     """
 
     def __init__(self, hosts: Collection[str], seconds: float = 5.0) -> None:
+        for host in hosts:
+            if not is_authority(host):
+                raise ConfigError(
+                    f"{host!r} to fetch from; allowed are HOST and HOST:PORT in ASCII, an IPv6 address in brackets"
+                )
         self.hosts = frozenset(host.lower() for host in hosts)
         self.seconds = seconds
 
@@ -70,11 +86,18 @@ class Fetcher:
             raise FetchError(f"{url!r}: not an address; allowed are http:// and https:// with a host, in plain ASCII")
         if parts.username is not None or parts.password is not None:
             raise FetchError(f"{url!r}: holds a user name; allowed are addresses without one")
-        usual = _PORTS[scheme]
-        authority = host if port in (None, usual) else f"{host}:{port}"
-        if authority not in self.hosts:
-            raise FetchError(f"{url!r}: {authority} is not on the list; allowed are {', '.join(sorted(self.hosts))}")
-        return _Target(scheme, host, port or usual, (parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        target = _Target(scheme, host, _PORTS[scheme] if port is None else port, path)
+        if target.authority not in self.hosts:
+            allowed = ", ".join(sorted(self.hosts))
+            raise FetchError(f"{url!r}: {target.authority} is not on the list; allowed are {allowed}")
+        return target
+
+
+def is_authority(text: str) -> bool:
+    """Whether it is HOST or HOST:PORT in ASCII, an IPv6 address in brackets."""
+    found = _AUTHORITY.fullmatch(text.lower())
+    return found is not None and int(found[1] or 0) < 2**16
 
 
 def is_public(address: str) -> bool:
@@ -111,9 +134,7 @@ async def _exchange(
 ) -> bytes:
     """One GET over an open connection."""
     connection = h11.Connection(h11.CLIENT)
-    host = f"[{target.host}]" if ":" in target.host else target.host
-    port = "" if target.port == _PORTS[target.scheme] else f":{target.port}"
-    headers = [("Host", host + port), ("Accept", "image/*"), ("User-Agent", "fastcap"), ("Connection", "close")]
+    headers = [("Host", target.authority), ("Accept", "image/*"), ("User-Agent", "fastcap"), ("Connection", "close")]
     request = connection.send(h11.Request(method="GET", target=target.path, headers=headers))
     writer.write((request or b"") + (connection.send(h11.EndOfMessage()) or b""))
     body = bytearray()

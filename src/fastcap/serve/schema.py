@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from fastcap.runtime.images import FORMATS
-from fastcap.serve.limits import MAX_TEXTS
+from fastcap.serve.limits import MAX_TEXT_BYTES, MAX_TEXTS
 
 __all__ = [
     "PROBLEMS",
@@ -129,7 +129,7 @@ def caption_body(max_images: int, required: bool) -> dict[str, Any]:
 
 def score_body() -> dict[str, Any]:
     """The body of `/v1/score`: a form of a picture and texts."""
-    text = {"type": "string", "examples": ["A dog runs."]}
+    text = {"type": "string", "description": f"at most {MAX_TEXT_BYTES} bytes", "examples": ["A dog runs."]}
     texts = {"type": "array", "items": text, "minItems": 1, "maxItems": MAX_TEXTS}
     return {"requestBody": {"required": True, "content": _form(image=_BINARY, text=texts)}}
 
@@ -142,7 +142,8 @@ def _form(**parts: dict[str, Any]) -> dict[str, Any]:
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": description}
     for status, description in {
-        400: "The form is malformed, or holds too many parts.",
+        400: "The form is malformed, cut short, or holds too many parts.",
+        401: "The token, if the server asks for one, is missing or wrong.",
         413: "The body is too large.",
         422: "An option is out of its range, or no picture could be read.",
         503: "Too many pictures wait already; `Retry-After` gives the seconds after which to try again.",
