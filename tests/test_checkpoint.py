@@ -119,6 +119,32 @@ def test_a_config_that_cannot_be_is_one_clear_error(saved, change, message):
         load_checkpoint(saved)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"d_model": 2**20}, "does not fit config.json: .*size mismatch"),
+        ({"vocab_size": 2**62}, "does not fit config.json: "),
+        ({"max_length": 2**70}, "does not fit config.json: "),
+        ({"decoder": {"n_layers": 2**31}}, "expected at least one for each of the 2147483657 layers"),
+        ({"decoder": {"kind": []}}, "config.json cannot be read: "),
+    ],
+)
+def test_a_config_that_asks_for_more_than_there_is_takes_no_memory(saved, change, message):
+    config = json.loads((saved / "config.json").read_text())
+    for key, value in change.items():
+        config[key] = config[key] | value if isinstance(value, dict) else value
+    (saved / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelFileError, match=message):
+        load_checkpoint(saved)
+
+
+def test_weights_that_are_no_fractions_are_refused(saved, tiny_model, tokenizer):
+    weights = {name: value.long() for name, value in tiny_model.state_dict().items()}
+    save_checkpoint(saved, tiny_model.config, weights, tokenizer)
+    with pytest.raises(ModelFileError, match=r"does not fit config\.json: .*floating point"):
+        load_checkpoint(saved)
+
+
 def test_a_folder_that_is_no_checkpoint_says_what_is_missing(tmp_path):
     with pytest.raises(ModelFileError, match=r"is not a checkpoint directory: config\.json is missing"):
         load_checkpoint(tmp_path)

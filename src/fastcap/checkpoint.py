@@ -13,12 +13,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from fastcap.config import ModelConfig, from_mapping
+from fastcap.config import ModelConfig, ResNetViTConfig, from_mapping
 from fastcap.errors import ConfigError, ModelFileError
 from fastcap.model import CaptionModel
 
@@ -92,7 +93,7 @@ def load_checkpoint(directory: Path | str) -> tuple[CaptionModel, Tokenizer]:
             raise ModelFileError(f"{directory} is not a checkpoint directory: {name} is missing")
     try:
         config = from_mapping(ModelConfig, json.loads((directory / CONFIG).read_text(encoding="utf-8")))
-    except (ConfigError, ValueError) as error:
+    except (ConfigError, ValueError, TypeError, ArithmeticError, RecursionError) as error:  # a list as a name, 1e999
         raise ModelFileError(f"{directory / CONFIG} cannot be read: {error}") from error
     try:
         tokenizer = Tokenizer.from_file(str(directory / TOKENIZER))
@@ -102,10 +103,24 @@ def load_checkpoint(directory: Path | str) -> tuple[CaptionModel, Tokenizer]:
         raise ModelFileError(
             f"{directory / TOKENIZER} holds {tokenizer.get_vocab_size()} tokens, {CONFIG} allows {config.vocab_size}"
         )
-    model = CaptionModel(config)
     weights = load_tensors(directory / WEIGHTS)
+    if (layers := layer_count(config)) > len(weights):
+        raise ModelFileError(
+            f"{directory / WEIGHTS} does not fit {CONFIG}: {len(weights)} tensors; expected at least one for each of "
+            f"the {layers} layers"
+        )
     try:
+        with torch.device("meta"):  # shapes alone: what a config asks for takes memory once the weights are as large
+            CaptionModel(config).load_state_dict(weights, assign=True)
+        model = CaptionModel(config)
         model.load_state_dict(weights)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:  # what PyTorch says of sizes that cannot be
         raise ModelFileError(f"{directory / WEIGHTS} does not fit {CONFIG}: {' '.join(str(error).split())}") from error
     return model.eval(), tokenizer
+
+
+def layer_count(config: ModelConfig) -> int:
+    """Layers of the network that are built one by one; each has tensors of its own."""
+    backbone = config.backbone
+    own = backbone.n_layers if isinstance(backbone, ResNetViTConfig) else sum(backbone.mamba_depths)
+    return sum(backbone.depths) + own + config.decoder.n_layers

@@ -1,4 +1,4 @@
-"""Hostile input, made and tried in a process of its own: `python fuzz.py images|models COUNT SEED MODEL`.
+"""Hostile input, made and tried in a process of its own: `python fuzz.py images|models|checkpoints COUNT SEED FOLDER`.
 
 The process may take MEMORY_CAP bytes of address space, and opening a socket ends it. It prints how many inputs were
 accepted and how many were refused by a FastcapError; anything else ends it, after it has named the input on stderr.
@@ -7,6 +7,7 @@ accepted and how many were refused by a FastcapError; anything else ends it, aft
 from __future__ import annotations
 
 import faulthandler
+import hashlib
 import io
 import json
 import os
@@ -16,12 +17,11 @@ import struct
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tiny_bundle import sign
 
 from fastcap.errors import FastcapError
 from fastcap.runtime.captioner import Captioner
@@ -62,12 +62,12 @@ def pictures() -> list[bytes]:
     return files
 
 
-def mutated(data: bytes, others: list[bytes], chance: random.Random) -> bytes:
+def mutated(data: bytes, others: list[bytes], chance: random.Random, head: int = 96) -> bytes:
     """One to four changes of the kinds that break parsers."""
     changed = bytearray(data)
     for _ in range(chance.randint(1, 4)):
-        # Half of the changes hit the first bytes, where sizes and offsets are.
-        at = chance.randrange(min(len(changed), 96) if chance.random() < 0.5 else len(changed)) if changed else 0
+        # Half of the changes hit the first `head` bytes, where sizes and offsets are.
+        at = chance.randrange(min(len(changed), head) if chance.random() < 0.5 else len(changed)) if changed else 0
         size = chance.choice((1, 2, 4, 16, 64))
         match chance.randrange(7):
             case 0:
@@ -128,10 +128,40 @@ def hostile_value(chance: random.Random) -> object:
     )
 
 
-def hostile_models(model: Path, count: int, chance: random.Random) -> Iterator[bool]:
-    """Files changed and signed anew, so that only their readers stand in the way; manifests; folders."""
+def sign(folder: Path, values: dict) -> None:
+    """Write `model.json` with the sizes and hashes of the files as they are now."""
+    for name in values["files"]:
+        data = (folder / name).read_bytes()
+        values["files"][name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    (folder / "model.json").write_text(json.dumps(values))
+
+
+def every_answer(folder: Path) -> None:
+    """All that a model directory can be asked, so that each of its graphs is read; the first error is raised last."""
     picture = np.full((8, 8, 3), 200, np.uint8)
-    original = {path.name: path.read_bytes() for path in model.iterdir()}
+    captioner = Captioner.open(folder)
+    errors: list[FastcapError] = []
+    for decode in (*captioner.bundle.decodes, "score"):
+        try:
+            if decode != "score":
+                caption = captioner.caption(picture, decode=decode)
+                assert 0 <= caption.confidence <= 1, caption
+            elif captioner.bundle.alignment is not None:
+                (score,) = captioner.score(picture, ["a red ball"])
+                assert 0 <= score <= 1, score
+        except FastcapError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
+
+
+def hostile_folders(
+    source: Path, manifest: str, use: Callable[[Path], object], count: int, chance: random.Random
+) -> Iterator[bool]:
+    """Files changed, and signed anew where the manifest has hashes, so that only their readers stand in the way;
+    manifests; folders."""
+    original = {path.name: path.read_bytes() for path in sorted(source.iterdir())}
+    signed = "files" in json.loads(original[manifest])
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "model"
         for _ in range(count):
@@ -139,13 +169,16 @@ def hostile_models(model: Path, count: int, chance: random.Random) -> Iterator[b
             folder.mkdir()
             for name, data in original.items():
                 (folder / name).write_bytes(data)
-            values = json.loads(original["model.json"])
-            name = chance.choice(("model.onnx", "tokenizer.json", "model.json"))
+            values = json.loads(original[manifest])
+            name = chance.choice([*original])
             path = folder / name
+            # Nodes and names of a graph, and the header of safetensors, come before the weights.
+            head = chance.choice((96, 2**13))
             match chance.randrange(6):
-                case 0 | 1 if name != "model.json":
-                    path.write_bytes(mutated(original[name], list(original.values()), chance))
-                    sign(folder, values)
+                case 0 | 1 if name != manifest:
+                    path.write_bytes(mutated(original[name], list(original.values()), chance, head))
+                    if signed:
+                        sign(folder, values)
                 case 0 | 1 | 2:
                     table = values
                     while True:
@@ -154,23 +187,33 @@ def hostile_models(model: Path, count: int, chance: random.Random) -> Iterator[b
                             break
                         table = table[key]
                     table[chance.choice((key, "extra"))] = hostile_value(chance)
-                    (folder / "model.json").write_text(json.dumps(values))
+                    (folder / manifest).write_text(json.dumps(values))
                 case 3:
-                    path.write_bytes(mutated(original[name], list(original.values()), chance))
+                    path.write_bytes(mutated(original[name], list(original.values()), chance, head))
                 case 4:
                     path.unlink()
                     chance.choice((path.mkdir, lambda path=path: path.symlink_to("/dev/zero"), lambda: None))()
                 case 5:
                     path.write_bytes(chance.choice([b"", b"{}", b"[]", b"\0" * 5000, *original.values()]))
-                    if name != "model.json":
+                    if signed and name != manifest:
                         sign(folder, values)
             try:
-                Captioner.open(folder).caption(picture)
+                use(folder)
             except FastcapError as error:
                 assert "\n" not in str(error)
                 yield False
             else:
                 yield True
+
+
+def hostile_models(model: Path, count: int, chance: random.Random) -> Iterator[bool]:
+    return hostile_folders(model, "model.json", every_answer, count, chance)
+
+
+def hostile_checkpoints(checkpoint: Path, count: int, chance: random.Random) -> Iterator[bool]:
+    from fastcap.checkpoint import load_checkpoint
+
+    return hostile_folders(checkpoint, "config.json", load_checkpoint, count, chance)
 
 
 def refuse_sockets(event: str, arguments: tuple) -> None:
@@ -180,7 +223,7 @@ def refuse_sockets(event: str, arguments: tuple) -> None:
 
 
 def main() -> None:
-    what, count, seed, model = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
+    what, count, seed, folder = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
     faulthandler.enable()
     warnings.simplefilter("ignore")
     sys.addaudithook(refuse_sockets)
@@ -188,7 +231,8 @@ def main() -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_CAP, MEMORY_CAP))
-    outcomes = {"images": hostile_pictures, "models": hostile_models}[what](model, count, random.Random(seed))
+    kinds = {"images": hostile_pictures, "models": hostile_models, "checkpoints": hostile_checkpoints}
+    outcomes = kinds[what](folder, count, random.Random(seed))
     accepted = done = 0
     try:
         for good in outcomes:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -218,20 +221,83 @@ def test_a_graph_whose_names_are_not_unicode_is_named(own_bundle):
     assert "model.onnx: not a valid ONNX model" in message(own_bundle)
 
 
-def test_a_graph_cannot_read_other_files_of_the_machine(own_bundle):
-    """External weights are the one way in which an ONNX file names another file."""
-    secret = own_bundle.parent / "secret.bin"
-    secret.write_bytes(bytes(3 * MAX_LENGTH * 8))
-    model = onnx.load(str(own_bundle / "model.onnx"))
+def keep_rows_in(folder: Path, location: str) -> None:
+    """Let the tiny graph read its captions out of another file: external weights are the one way in which an ONNX file
+    names another file."""
+    model = onnx.load(str(folder / "model.onnx"))
     rows = next(tensor for tensor in model.graph.initializer if tensor.name == "rows")
+    path = folder / location
+    path.parent.mkdir(exist_ok=True)
+    if not path.exists():
+        path.write_bytes(rows.raw_data)
     rows.ClearField("raw_data")
     rows.data_location = TensorProto.EXTERNAL
-    for key, text in (("location", "../secret.bin"), ("offset", "0"), ("length", str(3 * MAX_LENGTH * 8))):
+    for key, text in (("location", location), ("offset", "0"), ("length", str(3 * MAX_LENGTH * 8))):
         entry = rows.external_data.add()
         entry.key, entry.value = key, text
-    (own_bundle / "model.onnx").write_bytes(model.SerializeToString())
-    sign(own_bundle, values_of(own_bundle))
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    sign(folder, values_of(folder))
+
+
+def test_a_graph_cannot_read_other_files_of_the_machine(own_bundle):
+    keep_rows_in(own_bundle, "../secret.bin")
     assert "model.onnx: not a valid ONNX model" in message(own_bundle)
+
+
+@pytest.mark.parametrize(
+    ("location", "named"),
+    [
+        ("extra.bin", "extra.bin"),
+        ("sub/extra.bin", "sub"),
+        ("./.hidden", ".hidden"),
+        ("größe.bin", "größe.bin"),
+        ("model.json", "model.json"),
+    ],
+)
+def test_a_graph_cannot_read_what_the_manifest_does_not_list(own_bundle, location, named):
+    """Whoever changed such a file would change the captions, and no hash would tell."""
+    keep_rows_in(own_bundle, location)
+    assert message(own_bundle) == (
+        f"model directory {own_bundle} is damaged: model.onnx: may read {named!r}; allowed are the files that "
+        "model.json lists, so move that elsewhere"
+    )
+
+
+def test_a_name_is_found_in_any_spelling_and_where_blocks_meet(own_bundle):
+    """Some file systems tell no capitals from small letters; a graph is read in blocks of a MiB."""
+    keep_rows_in(own_bundle, "extra.bin")
+    (own_bundle / "extra.bin").rename(own_bundle / "EXTRA.BIN")
+    assert "may read 'EXTRA.BIN'" in message(own_bundle)
+    data = (own_bundle / "model.onnx").read_bytes()
+    padding = 2**20 - data.index(b"extra.bin") - 5
+    field = b"\x82\x08" + bytes([(padding - 5) & 0x7F | 0x80, (padding - 5) >> 7 & 0x7F | 0x80, padding - 5 >> 14])
+    (own_bundle / "model.onnx").write_bytes(field + bytes(padding - 5) + data)  # a field that no reader knows
+    sign(own_bundle, values_of(own_bundle))
+    assert "may read 'EXTRA.BIN'" in message(own_bundle)
+
+
+def test_a_graph_may_keep_weights_in_a_file_that_is_listed(own_bundle):
+    """As `encode.onnx` and `step.onnx` keep theirs in `model.onnx`."""
+    values = values_of(own_bundle)
+    values["files"]["rows.onnx"] = {}
+    (own_bundle / "model.json").write_text(json.dumps(values))
+    keep_rows_in(own_bundle, "rows.onnx")
+    signed = (own_bundle / "rows.onnx").read_bytes()
+    values = values_of(own_bundle)
+    values["files"]["rows.onnx"] = {"bytes": len(signed), "sha256": hashlib.sha256(signed).hexdigest()}
+    (own_bundle / "model.json").write_text(json.dumps(values))
+    Bundle.open(own_bundle).session()
+    (own_bundle / "rows.onnx").write_bytes(signed[::-1])
+    assert "rows.onnx: its content has changed" in message(own_bundle)
+
+
+def test_files_that_no_graph_names_may_lie_there(own_bundle):
+    """Finder, git and the hub leave such, and people write notes."""
+    for name in (".DS_Store", ".gitattributes", "README.md", "LICENSE"):
+        (own_bundle / name).touch()
+    for name in (".git", ".cache", "__pycache__"):
+        (own_bundle / name).mkdir()
+    Bundle.open(own_bundle).session()
 
 
 JSON_VALUES = st.recursive(
@@ -340,3 +406,17 @@ def test_an_unknown_name_is_told_the_nearest_and_all_known(installed):
 def test_a_missing_model_folder_says_so(installed, tmp_path):
     with pytest.raises(ModelFileError, match="no such folder; expected a model directory"):
         find_model(tmp_path / "none")
+
+
+@pytest.mark.parametrize("path", ["a/" + "x" * 5000, Path("x" * 300), "a/\0"])
+def test_a_path_that_cannot_be_is_no_folder(path):
+    for find in (find_model, Bundle.open):
+        with pytest.raises(ModelFileError, match="no such folder"):
+            find(path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every name is Unicode")
+def test_a_folder_whose_name_is_not_utf_8_says_so(tiny_bundle, tmp_path):
+    folder = shutil.copytree(tiny_bundle, tmp_path / os.fsdecode(b"m\xff"))
+    with pytest.raises(ModelFileError, match=r"m\\udcff': not UTF-8; expected a path that is"):
+        Bundle.open(find_model(folder))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -11,6 +12,35 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def exported(tiny_config, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Model directories by kind, as export writes them, and the checkpoints that they come from."""
+    torch = pytest.importorskip("torch", reason='needs pip install "fastcap[train]"')
+    pytest.importorskip("onnx", reason='needs pip install "fastcap[export]"')
+    from fastcap.checkpoint import save_checkpoint
+    from fastcap.cli.quantise import assembled_graph, exported_parts
+    from fastcap.config import ResNetViTConfig, RopeDecoderConfig
+    from fastcap.data.tokenizer import train_tokenizer
+    from fastcap.export.bundle import write_bundle
+    from fastcap.model import CaptionModel
+
+    resnet = ResNetViTConfig(widths=(8, 8, 12, 16), depths=(1, 1, 1, 1), n_layers=1, n_heads=4, d_hidden=48)
+    rope = RopeDecoderConfig(n_layers=2, n_heads=4, d_hidden=64)
+    tokenizer = train_tokenizer(["a red ball lies on the grass", "two dogs run along a beach"] * 3, 270)
+    found = {}
+    for kind, parts in (("parallel", {}), ("autoregressive", {"backbone": resnet, "decoder": rope})):
+        folder = tmp_path_factory.mktemp(kind)
+        torch.manual_seed(0)
+        model = CaptionModel(dataclasses.replace(tiny_config, vocab_size=tokenizer.get_vocab_size(), **parts)).eval()
+        graph = assembled_graph(exported_parts(model, folder), folder / "graphs", model)
+        found[kind] = folder / "bundle"
+        settings = {"name": kind, "description": "", "quality": {}, "speed": {}}
+        write_bundle(found[kind], graph.parent, tokenizer, model.config, **settings)
+        found[f"{kind} checkpoint"] = folder / "checkpoint"
+        save_checkpoint(folder / "checkpoint", model.config, model.state_dict(), tokenizer)
+    return found
 
 
 def fuzz(what: str, count: int, seed: int, model: Path, tmp_path: Path) -> dict[str, int]:
@@ -30,9 +60,24 @@ def test_changed_picture_files(tiny_bundle, tmp_path, count):
     assert min(outcome.values()) > count / 20  # neither all harmless nor all hopeless
 
 
-@pytest.mark.parametrize("count", [300, pytest.param(5_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [200, pytest.param(2_000, marks=pytest.mark.slow)])
 def test_changed_model_directories(tiny_bundle, tmp_path, count):
     outcome = fuzz("models", count, count, tiny_bundle, tmp_path)
+    assert min(outcome.values()) > count / 50
+
+
+@pytest.mark.parametrize("kind", ["parallel", "autoregressive"])
+@pytest.mark.parametrize("count", [60, pytest.param(2_000, marks=pytest.mark.slow)])
+def test_changed_directories_of_every_graph(exported, tmp_path, kind, count):
+    """In each way of decoding, and with scores."""
+    outcome = fuzz("models", count, count, exported[kind], tmp_path)
+    assert min(outcome.values()) > count / 50
+
+
+@pytest.mark.parametrize("kind", ["parallel", "autoregressive"])
+@pytest.mark.parametrize("count", [60, pytest.param(2_000, marks=pytest.mark.slow)])
+def test_changed_checkpoints(exported, tmp_path, kind, count):
+    outcome = fuzz("checkpoints", count, count, exported[f"{kind} checkpoint"], tmp_path)
     assert min(outcome.values()) > count / 50
 
 

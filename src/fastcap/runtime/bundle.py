@@ -3,7 +3,9 @@
 A parallel model is `model.onnx`, and more graphs if they are there; an autoregressive one is `encode.onnx` and
 `step.onnx`. `text.onnx` is there for scores.
 
-Nothing in a model directory is executed, and no file is used before its size and sha256 match the manifest.
+Nothing in a model directory is executed, and no file is used before its size and sha256 match the manifest. A graph
+may keep weights in other files of its directory: it is refused where it names one that the manifest does not list, or
+the manifest itself, so that all it says comes from bytes that were checked. Files that no graph names do no harm there.
 """
 
 from __future__ import annotations
@@ -50,6 +52,8 @@ _CAUSAL_FILES = ("encode.onnx", "step.onnx")
 _GRAPHS = {"parallel": ("model.onnx",), "autoregressive": _CAUSAL_FILES}  # that a kind of model must have
 _TEXT_FILE = "text.onnx"
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.(onnx|json)")
+_MANIFEST = "model.json"
+_LONGEST_NAME = 255  # bytes of a file's name, on every common file system
 _SPECIAL_TOKENS = ("pad", "bos", "eos", "mask", "unk")
 _INPUTS = {
     "images": "tensor(uint8)",
@@ -292,14 +296,10 @@ def find_model(name_or_dir: str | os.PathLike[str]) -> Path:
     known = available_models()
     if text in known:
         return _MODELS / text
-    path = Path(text)
-    if text and path.is_dir():
-        return path
+    if os.path.isdir(text):
+        return Path(text)
     if isinstance(name_or_dir, os.PathLike) or "/" in text or os.sep in text:
-        raise ModelFileError(
-            f"{text}: {'not a folder' if path.exists() else 'no such folder'}; "
-            "expected a model directory that holds model.json"
-        )
+        raise ModelFileError(f"{_not_a_folder(text)}; expected a model directory that holds model.json")
     raise ConfigError(f"unknown model {text!r}{nearest(text, known)}; bundled are: {', '.join(known) or 'none'}")
 
 
@@ -319,9 +319,15 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / "model.json"
-    if not folder.is_dir():
-        raise ModelFileError(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}")
+    path = folder / _MANIFEST
+    if not os.path.isdir(folder):
+        raise ModelFileError(_not_a_folder(folder))
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise ModelFileError(
+            f"{str(folder)!r}: not UTF-8; expected a path that is, or ONNX Runtime opens none"
+        ) from None
     try:
         with path.open("rb") as file:
             data = file.read(MAX_MANIFEST_BYTES + 1)
@@ -338,6 +344,11 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ModelFileError(f"{path}: holds {_shown(values)}; expected a JSON object")
     return values
+
+
+def _not_a_folder(path: str | os.PathLike[str]) -> str:
+    """What to say of it. Where a name is too long, the tests of os.path are False; Path's raise an OSError."""
+    return f"{path}: {'not a folder' if os.path.exists(path) else 'no such folder'}"
 
 
 def _preprocessing(fields: _Fields) -> Preprocessing:
@@ -392,13 +403,22 @@ def _calibration(fields: _Fields) -> Calibration:
 
 def _verify_files(folder: Path, fields: _Fields, graphs: tuple[str, ...]) -> dict[str, int]:
     """Compare every file with the manifest, of which `graphs` must be there; returns their sizes in bytes. All problems
-    in one message."""
+    in one message.
+
+    A graph reads another file by its name alone, which then stands in the graph's bytes as it is: what lies in the
+    directory and is not listed must not be named there. That asks for no parser of graphs, which an attacker could
+    lead to another reading than ONNX Runtime's, and leaves .DS_Store and README.md alone.
+    """
     causal = _CAUSAL_FILES if any(name in fields.values for name in _CAUSAL_FILES) else ()
     for name in (*graphs, "tokenizer.json", *causal, *fields.values):
         if not _FILE_NAME.fullmatch(name):
             fields.fail(name, name, "a plain file name that ends in .onnx or .json, without any folder")
         if name not in fields.values:
             fields.fail(name, None, "its bytes and sha256")
+    try:
+        unlisted = {*os.listdir(folder), _MANIFEST} - fields.values.keys()
+    except OSError as error:
+        raise ModelFileError(f"{folder}: cannot be read: {error.strerror}") from None
     sizes, problems = {}, []
     for name in list(fields.values):
         entry = fields.section(name)
@@ -406,17 +426,22 @@ def _verify_files(folder: Path, fields: _Fields, graphs: tuple[str, ...]) -> dic
         digest = entry.text("sha256")
         entry.done()
         sizes[name] = size
-        if problem := _file_problem(folder / name, size, digest):
+        if problem := _file_problem(folder / name, size, digest, unlisted if name.endswith(".onnx") else ()):
             problems.append(f"{name}: {problem}")
     if problems:
         raise ModelFileError(f"model directory {folder} is damaged: {'; '.join(problems)}")
     return sizes
 
 
-def _file_problem(path: Path, size: int, digest: str) -> str | None:
-    if not path.is_file():
-        return "not a file" if path.exists() else "missing"
+def _file_problem(path: Path, size: int, digest: str, unlisted: Iterable[str]) -> str | None:
+    """What is wrong with a file, in which no name of `unlisted` may stand."""
+    # Some file systems take small letters for capitals, and spell an accented letter in two ways: refuse either.
+    names = {name: name.lower().encode() if name.isascii() else b"" for name in unlisted}
+    named: set[str] = set()
+    tail = b""
     try:
+        if not path.is_file():
+            return "not a file" if path.exists() else "missing"
         found = path.stat().st_size
         if found != size:
             return f"{found} bytes, expected {size}"
@@ -424,10 +449,15 @@ def _file_problem(path: Path, size: int, digest: str) -> str | None:
         with path.open("rb") as file:
             while block := file.read(2**20):
                 sha256.update(block)
+                text = tail + block.lower()
+                named.update(name for name, spelt in names.items() if spelt in text)
+                tail = text[-_LONGEST_NAME:]
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     if sha256.hexdigest() != digest:
         return f"its content has changed: sha256 {sha256.hexdigest()[:12]}…, expected {digest[:12]}…"
+    if named:
+        return f"may read {min(named)!r}; allowed are the files that {_MANIFEST} lists, so move that elsewhere"
     return None
 
 
