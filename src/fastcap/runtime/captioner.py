@@ -188,8 +188,8 @@ class Captioner:
         longest caption. The image side is blind to the texts; the order of scores is that of their cosines. The graph
         that embeds texts is loaded when it is first asked for.
 
-        Raises ImageError for a bad picture, ConfigError for texts that are none, empty or too long, or a model
-        directory without an alignment.
+        Raises ImageError for a bad picture, ConfigError for texts that are none, empty, too long or not Unicode, or a
+        model directory without an alignment.
         """
         return self._scorer.scores(self.embed_images([image])[0], texts)
 
