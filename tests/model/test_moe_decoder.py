@@ -273,7 +273,8 @@ def test_every_weight_that_captions_is_trained(tiny_model):
     )
     loss.backward()
     idle = [name for name, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()]
-    assert idle == []
+    # Softmax takes no notice of what is added to all: the gradient of that bias is what rounding leaves, or 0.
+    assert set(idle) <= {"alignment.question.bias"}
 
 
 def test_self_attention_needs_heads_that_divide_the_width():
