@@ -168,6 +168,13 @@ function request(item) {
   worker.postMessage({ id: item.request, image: item.image, options: options() });
 }
 
+/** What somebody wrote or chose stays, also when an answer is still under way. */
+function keep(item) {
+  cancel(item);
+  item.edited = true;
+  item.card.dataset.state = 'done';
+}
+
 /** No longer wait for a caption; one that is under way comes all the same, and is ignored. */
 function cancel(item) {
   if (item.request !== null) worker.postMessage({ cancel: item.request });
@@ -221,7 +228,7 @@ function wordingButton(item, wording) {
   button.textContent = `${wording.text} (${percent(wording.confidence)})`;
   button.addEventListener('click', () => {
     write(item, wording);
-    item.edited = true;
+    keep(item);
     find('textarea', item.card).focus();
   });
   const entry = document.createElement('li');
@@ -238,7 +245,7 @@ function makeCard(item) {
   text.setAttribute('aria-label', `Alt text of ${item.name}`);
   text.addEventListener('input', () => {
     item.alt = text.value;
-    item.edited = true;
+    keep(item);
   });
   find('.copy-text', card).addEventListener('click', ({ target }) => copy(item.alt, target));
   find('.copy-html', card).addEventListener('click', ({ target }) => copy(formats.html([item]), target));

@@ -129,6 +129,20 @@ def test_options_write_captions_anew_but_not_what_somebody_edited(visit: Visit) 
     assert visit.captions(2)[0] == text
 
 
+def test_what_somebody_writes_while_a_caption_is_asked_for_anew_stays(visit: Visit) -> None:
+    visit.add("a.jpg", "b.jpg")
+    visit.page.evaluate(
+        """() => {
+            document.querySelector('[name=neutral]').click(); // the worker has heard of both when the words come
+            const text = document.querySelectorAll('#list textarea')[1];
+            text.value = 'Mine.';
+            text.dispatchEvent(new Event('input'));
+        }"""
+    )
+    visit.add("c.jpg")  # its caption comes after theirs
+    assert visit.captions(3)[1] == "Mine."
+
+
 def test_pictures_can_be_dropped_pasted_and_taken(visit: Visit) -> None:
     page = visit.page
     data = list(sample_photo(320, 240, seed=1))
