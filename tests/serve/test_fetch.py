@@ -143,6 +143,13 @@ def test_a_host_is_listed_as_addresses_name_it(host, url):
     assert Fetcher([host])._target(url).authority == host.lower()
 
 
+def test_a_host_listed_with_a_usual_port_is_reached_at_that_port_alone():
+    fetcher = Fetcher(["x.org:443"])
+    assert fetcher._target("https://x.org/a") == fetcher._target("https://x.org:443/a")
+    with pytest.raises(FetchError, match=r"x\.org is not on the list; allowed are x\.org:443"):
+        fetcher._target("http://x.org/a")
+
+
 @pytest.mark.parametrize(
     "host",
     [

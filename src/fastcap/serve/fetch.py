@@ -41,8 +41,12 @@ class _Target(NamedTuple):
     @property
     def authority(self) -> str:
         """As URLs say it: an IPv6 address in brackets, the port unless it is the usual one."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+        return self.with_port.rpartition(":")[0] if self.port == _PORTS[self.scheme] else self.with_port
+
+    @property
+    def with_port(self) -> str:
+        """The same, with any port."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 class Fetcher:
@@ -88,7 +92,7 @@ class Fetcher:
             raise FetchError(f"{url!r}: holds a user name; allowed are addresses without one")
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         target = _Target(scheme, host, _PORTS[scheme] if port is None else port, path)
-        if target.authority not in self.hosts:
+        if self.hosts.isdisjoint((target.authority, target.with_port)):
             allowed = ", ".join(sorted(self.hosts))
             raise FetchError(f"{url!r}: {target.authority} is not on the list; allowed are {allowed}")
         return target
