@@ -246,7 +246,7 @@ def _interrupts_blocked() -> Iterator[None]:
 
 def _work(tasks: Connection, rows: Connection, *settings: Any) -> None:
     """A worker's life: names in, rows out, until the parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # again: Windows inherits no handlers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # again: Windows inherits no mask
     warnings.filterwarnings("ignore", module=r"PIL\.")  # a damaged picture is a row, that is enough
     with contextlib.suppress(EOFError, ConnectionError):
         try:
