@@ -104,7 +104,7 @@ def load_checkpoint(directory: Path | str) -> tuple[CaptionModel, Tokenizer]:
             f"{directory / TOKENIZER} holds {tokenizer.get_vocab_size()} tokens, {CONFIG} allows {config.vocab_size}"
         )
     weights = load_tensors(directory / WEIGHTS)
-    if (layers := layer_count(config)) > len(weights):
+    if (layers := _layer_count(config)) > len(weights):
         raise ModelFileError(
             f"{directory / WEIGHTS} does not fit {CONFIG}: {len(weights)} tensors; expected at least one for each of "
             f"the {layers} layers"
@@ -119,7 +119,7 @@ def load_checkpoint(directory: Path | str) -> tuple[CaptionModel, Tokenizer]:
     return model.eval(), tokenizer
 
 
-def layer_count(config: ModelConfig) -> int:
+def _layer_count(config: ModelConfig) -> int:
     """Layers of the network that are built one by one; each has tensors of its own."""
     backbone = config.backbone
     own = backbone.n_layers if isinstance(backbone, ResNetViTConfig) else sum(backbone.mamba_depths)
