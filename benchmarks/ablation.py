@@ -30,9 +30,9 @@ from fastcap.evaluation.machine import git_commit, machine_facts, now
 from fastcap.evaluation.ptb import ptb_tokens
 from fastcap.layers import ImageTokens, Routing
 from fastcap.model import CaptionModel
-from fastcap.tokens import PAD
-from fastcap.training.captions import read_examples
+from fastcap.training.pools import read_examples
 from fastcap.training.trainer import train
+from fastcap.vocabulary import PAD
 
 HERE = Path(__file__).resolve().parent
 RECIPE = HERE.parent / "configs/training/ablation.yaml"

@@ -26,7 +26,7 @@ from fastcap.config import load_config
 from fastcap.evaluation.machine import git_commit, machine_facts, now
 from fastcap.generation.autoregressive import beam_search
 from fastcap.model import CaptionModel, TorchStepper
-from fastcap.tokens import BOS, EOS, MASK, PAD, UNK
+from fastcap.vocabulary import BOS, EOS, MASK, PAD, UNK
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "autoregressive.json"

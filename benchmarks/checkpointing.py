@@ -20,7 +20,7 @@ from fastcap.config import load_config
 from fastcap.evaluation.machine import git_commit, machine_facts, now
 from fastcap.losses.language import causal_loss, mask_tokens, masked_loss, read_causally, read_masked
 from fastcap.model import CaptionModel
-from fastcap.training.checkpointing import checkpoint_blocks
+from fastcap.training.recompute import checkpoint_blocks
 
 
 class PeakMemory(TorchDispatchMode):

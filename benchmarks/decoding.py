@@ -27,13 +27,13 @@ from fastcap.config import ModelConfig
 from fastcap.errors import FastcapError
 from fastcap.evaluation.machine import git_commit, machine_facts, now
 from fastcap.export.causal import assemble_causal
-from fastcap.export.graph import assemble, export_parts, open_graph
+from fastcap.export.parallel import assemble, export_parts, open_graph
 from fastcap.generation.autoregressive import beam_search
 from fastcap.model import CaptionModel
 from fastcap.quantization.post_training import quantize_products
 from fastcap.runtime.bundle import DECODES, Bundle, find_model
 from fastcap.runtime.stepper import OnnxStepper
-from fastcap.tokens import BOS, EOS, MASK, PAD, UNK
+from fastcap.vocabulary import BOS, EOS, MASK, PAD, UNK
 
 ROOT = Path(__file__).parents[1]
 RESULTS, PICTURE = ROOT / "benchmarks" / "results" / "decoding.json", ROOT / "docs" / "decoding.png"

@@ -32,10 +32,10 @@ from fastcap.cli.quantise import (
 )
 from fastcap.data.readers import load_dataset
 from fastcap.evaluation.machine import git_commit, machine_facts, now
-from fastcap.export.graph import export_parts
+from fastcap.export.parallel import export_parts
 from fastcap.quantization.bits import choose_bits, draw_report, options_of, report_rows, total
+from fastcap.quantization.scales import BITS, tensor_bits
 from fastcap.quantization.sensitivity import batches_of, measure_sensitivity
-from fastcap.quantization.steps import BITS, tensor_bits
 
 RESULTS = Path(__file__).parent / "results"
 

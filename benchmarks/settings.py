@@ -26,7 +26,7 @@ from fastcap.evaluation.machine import git_commit, machine_facts
 from fastcap.evaluation.ptb import ptb_tokens
 from fastcap.layers import ImageTokens
 from fastcap.runtime.images import load_image
-from fastcap.tokens import PAD
+from fastcap.vocabulary import PAD
 
 RESULT = Path(__file__).resolve().parent / "results/settings.json"
 CHUNK = 50  # pictures

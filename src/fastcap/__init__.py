@@ -20,7 +20,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 if TYPE_CHECKING:
     from fastcap.runtime.captioner import Caption, Captioner
     from fastcap.runtime.gallery import show
-    from fastcap.runtime.sampling import Sampling
+    from fastcap.runtime.options import Sampling
 
     __version__: str
 
@@ -66,7 +66,7 @@ def __getattr__(name: str) -> Any:
 
         return getattr(captioner, name)
     if name == "Sampling":
-        from fastcap.runtime.sampling import Sampling
+        from fastcap.runtime.options import Sampling
 
         return Sampling
     if name == "show":
@@ -76,7 +76,7 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         from importlib.metadata import version
 
-        return version("fastcap")
+        return version("enhanced-fastcap")
     raise AttributeError(f"module 'fastcap' has no attribute {name!r}")
 
 

@@ -13,11 +13,12 @@ import torch
 
 from fastcap.checkpoint import load_checkpoint
 from fastcap.errors import ConfigError
-from fastcap.export.bundle import named_lengths
+from fastcap.export.writer import named_lengths
 from fastcap.model import CaptionModel, TorchStepper
 from fastcap.runtime.bundle import MAX_THREADS, Bundle, Calibration, Decoding, Preprocessing, Vocabulary
-from fastcap.runtime.captioner import Captioner, _Decoded, _Plan
-from fastcap.tokens import BOS, EOS, MASK, PAD, UNK
+from fastcap.runtime.captioner import Captioner, _Decoded
+from fastcap.runtime.options import Plan
+from fastcap.vocabulary import BOS, EOS, MASK, PAD, UNK
 
 __all__ = ["EagerCaptioner"]
 
@@ -87,7 +88,7 @@ class EagerCaptioner(Captioner):
         self._no_penalties = np.zeros(config.vocab_size, np.float32)
 
     @torch.no_grad()
-    def _refined(self, picture: np.ndarray, plan: _Plan) -> list[_Decoded]:
+    def _refined(self, picture: np.ndarray, plan: Plan) -> list[_Decoded]:
         penalties = self._neutral_penalties if plan.neutral else self._no_penalties
         asked = torch.tensor([plan.low, plan.high]), torch.tensor([plan.decoded]), torch.from_numpy(penalties)
         rows = zip(*(part[0].tolist() for part in self.model(torch.from_numpy(picture), *asked)), strict=True)

@@ -56,7 +56,7 @@ def test_the_json_has_every_stage_for_one_and_two_threads(result: dict, photo: P
 def test_the_json_says_where_it_comes_from(result: dict, tiny_model: Path, photo: Path) -> None:
     assert result["command"] == f"fastcap bench --model {tiny_model} --repeats 3 --image {photo}"
     assert result["machine"]["cores"] >= 1
-    assert result["machine"]["versions"].keys() >= {"fastcap", "numpy", "onnxruntime", "pillow"}
+    assert result["machine"]["versions"].keys() >= {"enhanced-fastcap", "numpy", "onnxruntime", "pillow"}
     assert result["seed"] == 0
 
 

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 from fastcap.data import clean_caption, decode, encode, load_dataset, train_tokenizer
 from fastcap.errors import ConfigError, DataError
-from fastcap.tokens import SPECIAL_TOKENS
+from fastcap.vocabulary import SPECIAL_TOKENS
 
 CORPUS = [
     "a dog runs through the snow",

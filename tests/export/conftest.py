@@ -13,7 +13,7 @@ import torch
 from fastcap.config import ModelConfig
 from fastcap.data.tokenizer import train_tokenizer
 from fastcap.export.causal import assemble_causal, assemble_text
-from fastcap.export.graph import Parts, assemble, export_parts
+from fastcap.export.parallel import Parts, assemble, export_parts
 from fastcap.model import CaptionModel
 from fastcap.quantization.post_training import quantize_convolutions, quantize_products
 

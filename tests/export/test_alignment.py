@@ -14,9 +14,9 @@ import torch
 from fastcap.cli import main
 from fastcap.data.tokenizer import clean_caption, encode
 from fastcap.errors import ConfigError, ModelFileError
-from fastcap.export.bundle import write_bundle
 from fastcap.export.causal import assemble_text
-from fastcap.export.graph import assemble
+from fastcap.export.parallel import assemble
+from fastcap.export.writer import write_bundle
 from fastcap.runtime.bundle import Bundle
 from fastcap.runtime.captioner import Captioner
 

@@ -20,17 +20,17 @@ from fastcap.cli.quantise import assembled_graph, exported_parts, quantised_grap
 from fastcap.config import ModelConfig, ResNetViTConfig, RopeDecoderConfig
 from fastcap.errors import ConfigError, FastcapError, ModelFileError
 from fastcap.evaluation.speed import STAGES, measure_stages
-from fastcap.export.bundle import write_bundle
 from fastcap.export.causal import compare_steps
-from fastcap.export.graph import compare, open_graph
+from fastcap.export.parallel import compare, open_graph
 from fastcap.export.weights import restore, unheld
+from fastcap.export.writer import write_bundle
 from fastcap.generation.autoregressive import sample
 from fastcap.model import CaptionModel
+from fastcap.quantization.scales import quantised_layers
 from fastcap.quantization.sensitivity import Batch, measure_sensitivity
-from fastcap.quantization.steps import quantised_layers
 from fastcap.runtime.bundle import Bundle
 from fastcap.runtime.captioner import Captioner
-from fastcap.runtime.sampling import Sampling
+from fastcap.runtime.options import Sampling
 from fastcap.serve.page import PageError, WebPage
 
 RESNET = ResNetViTConfig(widths=(8, 8, 12, 16), depths=(1, 1, 1, 1), n_layers=1, n_heads=4, d_hidden=48)

@@ -14,8 +14,8 @@ from fastcap.cli import main
 from fastcap.cli.quantise import parse_size
 from fastcap.errors import ConfigError
 from fastcap.quantization.bits import UNIT, Option, choose_bits, options_of, total, write_report
+from fastcap.quantization.scales import Layer, quantised_layers
 from fastcap.quantization.sensitivity import Change
-from fastcap.quantization.steps import Layer, quantised_layers
 
 Options = dict[str, dict[int, Option]]
 

@@ -14,7 +14,7 @@ import torch
 
 from fastcap.errors import FastcapError
 from fastcap.export.causal import SHARED, assemble_causal, compare_steps
-from fastcap.export.graph import assemble, open_graph
+from fastcap.export.parallel import assemble, open_graph
 from fastcap.runtime.stepper import OnnxStepper
 
 NAMES = ("encode.onnx", "step.onnx")
@@ -104,7 +104,7 @@ print(fastcap.load_model(sys.argv[1]).caption(np.zeros((64, 64, 3), np.uint8), d
 
 
 def test_left_to_right_needs_no_torch(model, graph, tokenizer, tmp_path):
-    from fastcap.export.bundle import write_bundle
+    from fastcap.export.writer import write_bundle
 
     write_bundle(tmp_path / "m", graph.parent, tokenizer, model.config, name="m", description="", quality={}, speed={})
     done = subprocess.run([sys.executable, "-c", CAPTION, tmp_path / "m"], capture_output=True, text=True)

@@ -13,12 +13,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fastcap.cli import main
 from fastcap.errors import ConfigError, ModelFileError
-from fastcap.export.bundle import write_bundle
+from fastcap.export.writer import write_bundle
 from fastcap.generation.autoregressive import beam_search, sample
 from fastcap.model import TorchStepper
 from fastcap.runtime.bundle import DECODES
 from fastcap.runtime.captioner import Captioner
-from fastcap.runtime.sampling import RANGES, Sampling
+from fastcap.runtime.options import RANGES, Sampling
 from fastcap.runtime.text import word_count
 
 

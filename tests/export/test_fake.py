@@ -12,10 +12,10 @@ from onnx import numpy_helper
 from torch import nn
 
 from fastcap.errors import ConfigError
-from fastcap.export.graph import export_parts
+from fastcap.export.parallel import export_parts
 from fastcap.quantization import post_training
 from fastcap.quantization.fake import LearnedStep, fold_steps, folded_state, learn_steps, rounded, rounded_once
-from fastcap.quantization.steps import Layer, channel_steps, largest_integer, quantised_layers, read_bits, tensor_bits
+from fastcap.quantization.scales import Layer, channel_steps, largest_integer, quantised_layers, read_bits, tensor_bits
 
 FEEDS = {"length_range": np.array([2, 12]), "candidates": np.array([2]), "penalties": np.zeros(300, np.float32)}
 CONVOLUTION = Layer("c", "convolution", ("c.weight",), (1, 2, 3), 0, 0)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from fastcap.errors import FastcapError
-from fastcap.export.graph import (
+from fastcap.export.parallel import (
     CARRIED,
     IMAGE_VECTORS,
     INPUTS,

@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from fastcap.errors import ConfigError
-from fastcap.export.graph import OUTPUTS, assemble, open_graph
+from fastcap.export.parallel import OUTPUTS, assemble, open_graph
 from fastcap.quantization.post_training import quantize_convolutions, to_integers
 
 NO_PENALTIES = np.zeros(300, np.float32)

@@ -16,11 +16,11 @@ from rich.console import Console
 from fastcap.cli.export import graph_feeds
 from fastcap.cli.quantise import bits_under_size, directory_size, quantised_graph
 from fastcap.errors import ConfigError
-from fastcap.export.bundle import write_bundle
-from fastcap.export.graph import export_parts, open_graph
+from fastcap.export.parallel import export_parts, open_graph
+from fastcap.export.writer import write_bundle
 from fastcap.quantization.fake import rounded
+from fastcap.quantization.scales import quantised_layers, tensor_bits
 from fastcap.quantization.sensitivity import batches_of, input_means, loss, measure_sensitivity, rounded_layer
-from fastcap.quantization.steps import quantised_layers, tensor_bits
 
 CAPTIONS = ["a red ball lies on the grass", "two dogs run along a beach", "a man sits in a wooden boat"]
 

@@ -11,12 +11,12 @@ import torch
 from fastcap.checkpoint import load_checkpoint
 from fastcap.cli import main
 from fastcap.errors import ModelFileError
-from fastcap.export.bundle import write_bundle
 from fastcap.export.causal import assemble_causal, assemble_text
-from fastcap.export.graph import assemble, export_parts
+from fastcap.export.parallel import assemble, export_parts
 from fastcap.export.weights import restore, unheld
+from fastcap.export.writer import write_bundle
 from fastcap.quantization.post_training import pack, quantize_products, to_integers
-from fastcap.quantization.steps import largest_integer
+from fastcap.quantization.scales import largest_integer
 
 
 def written(folder, parts, model, tokenizer):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from fastcap.export.bundle import write_bundle
+from fastcap.export.writer import write_bundle
 from fastcap.runtime.bundle import Bundle
 from fastcap.runtime.captioner import Captioner
 

@@ -15,7 +15,7 @@ from fastcap.decoder.moe_decoder import ImageState
 from fastcap.generation.icmr import ICMRDecoder
 from fastcap.layers import ImageTokens
 from fastcap.model import CaptionModel
-from fastcap.tokens import BOS, EOS, MASK, PAD
+from fastcap.vocabulary import BOS, EOS, MASK, PAD
 
 VOCABULARY, FORBIDDEN = 24, (0, 1, 2, 3, 4)
 

@@ -10,11 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fastcap.export.packed import Layout, Packed, PackedDecoder
 from fastcap.generation.icmr import ICMRDecoder
-from fastcap.generation.packed import Layout, Packed, PackedDecoder
 from fastcap.layers import ImageTokens
 from fastcap.model import CaptionModel, TorchStepper
-from fastcap.tokens import MASK, PAD
+from fastcap.vocabulary import MASK, PAD
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from fastcap.layers import FeedForward, ImageTokens, KeyValueCache
 from fastcap.losses.forcing import forced_tokens
 from fastcap.losses.language import balance_loss, causal_loss, read_causally
 from fastcap.model import CaptionModel
-from fastcap.tokens import BOS, PAD, SPECIAL_TOKENS
+from fastcap.vocabulary import BOS, PAD, SPECIAL_TOKENS
 
 N_MARKS = len(SPECIAL_TOKENS)
 

@@ -26,10 +26,10 @@ from pyarrow import parquet
 
 from fastcap.cli import main
 from fastcap.errors import ConfigError, DataError, FastcapError, ImageError
-from fastcap.runtime.bulk import caption_files, check_workers
-from fastcap.runtime.journal import Journal
+from fastcap.runtime.bulk.journal import Journal
+from fastcap.runtime.bulk.pool import caption_files, check_workers
+from fastcap.runtime.bulk.sidecar import sidecar_path
 from fastcap.runtime.rows import caption_row
-from fastcap.runtime.sidecar import sidecar_path
 
 COLOURS = ("red", "lime", "blue")
 

@@ -24,7 +24,7 @@ from pyarrow import parquet
 
 from fastcap.cli import main
 from fastcap.errors import ConfigError, FastcapError
-from fastcap.runtime.cluster import caption_on_cluster, check_address
+from fastcap.runtime.bulk.cluster import caption_on_cluster, check_address
 
 needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason='no Ray here: pip install "fastcap[ray]"'

@@ -23,7 +23,7 @@ def exported(tiny_config, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     from fastcap.cli.quantise import assembled_graph, exported_parts
     from fastcap.config import ResNetViTConfig, RopeDecoderConfig
     from fastcap.data.tokenizer import train_tokenizer
-    from fastcap.export.bundle import write_bundle
+    from fastcap.export.writer import write_bundle
     from fastcap.model import CaptionModel
 
     resnet = ResNetViTConfig(widths=(8, 8, 12, 16), depths=(1, 1, 1, 1), n_layers=1, n_heads=4, d_hidden=48)

@@ -17,7 +17,7 @@ from pyarrow import parquet
 
 from fastcap.cli import main
 from fastcap.errors import ConfigError, FastcapError, ImageError
-from fastcap.runtime.bulk import caption_files
+from fastcap.runtime.bulk.pool import caption_files
 from fastcap.runtime.images import load_image
 from fastcap.runtime.sources import PictureReader, find_pictures, inside_shard
 

@@ -14,7 +14,7 @@ from fastcap.data.readers import Example, Examples
 from fastcap.data.tokenizer import encode, train_tokenizer
 from fastcap.errors import ConfigError, DataError
 from fastcap.evaluation.cider import CiderD
-from fastcap.training.captions import CaptionPool, SiblingPool, cider_reward, read_texts
+from fastcap.training.pools import CaptionPool, SiblingPool, cider_reward, read_texts
 
 TEXTS = ["a red ball", "the red ball lies there", "a dog runs", "a dog runs over the grass", "two cats"]
 

@@ -19,11 +19,12 @@ from fastcap.cli import main
 from fastcap.config import TeacherConfig, load_config
 from fastcap.errors import ConfigError, ModelFileError
 from fastcap.losses.language import read_causally
-from fastcap.tokens import BOS
-from fastcap.training import distillation, teachers, trainer
+from fastcap.training import distillation, trainer
 from fastcap.training.distillation import curriculum, feature_loss, logits_loss
-from fastcap.training.teachers import Ensemble
+from fastcap.training.teachers import choose as teachers
+from fastcap.training.teachers.choose import Ensemble
 from fastcap.training.trainer import Trainer, train
+from fastcap.vocabulary import BOS
 
 
 @pytest.fixture(autouse=True)

@@ -23,8 +23,8 @@ from toy_recipe import stage
 
 from fastcap.config import ForcingConfig, ResNetViTConfig, RopeDecoderConfig, TrainConfig
 from fastcap.errors import ConfigError
-from fastcap.training.shares import Batch, unit
-from fastcap.training.step import TrainingStep
+from fastcap.training.batch import Batch, unit
+from fastcap.training.objective import TrainingStep
 from fastcap.training.trainer import Trainer, train
 from fastcap.training.zero import import_deepspeed
 

@@ -15,7 +15,7 @@ from fastcap.config import StageConfig
 from fastcap.errors import ConfigError
 from fastcap.model import CaptionModel
 from fastcap.quantization.fake import rounded
-from fastcap.quantization.steps import quantised_layers
+from fastcap.quantization.scales import quantised_layers
 from fastcap.training import trainer
 from fastcap.training.trainer import Trainer, train
 

@@ -25,8 +25,8 @@ from fastcap.config import DataConfig, DatasetConfig, TeacherConfig, TrainConfig
 from fastcap.data.shards import Cursor
 from fastcap.data.tokenizer import decode
 from fastcap.errors import ConfigError, DataError
-from fastcap.tokens import PAD
 from fastcap.training.trainer import Trainer, train
+from fastcap.vocabulary import PAD
 
 STREAMED = stage(freeze="none", steps=4)
 

@@ -18,8 +18,7 @@ from fastcap.data.tokenizer import decode, encode, train_tokenizer
 from fastcap.errors import ConfigError, DataError, FastcapError, ModelFileError
 from fastcap.generation.autoregressive import greedy_search
 from fastcap.model import CaptionModel, TorchStepper
-from fastcap.tokens import BOS, EOS, MASK, PAD
-from fastcap.training.teachers import (
+from fastcap.training.teachers.choose import (
     BEAMS,
     Ensemble,
     HuggingFaceCaptioner,
@@ -28,6 +27,7 @@ from fastcap.training.teachers import (
     load_teacher,
 )
 from fastcap.training.trainer import Trainer
+from fastcap.vocabulary import BOS, EOS, MASK, PAD
 
 
 @pytest.fixture

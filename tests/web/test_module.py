@@ -202,7 +202,7 @@ def test_an_option_out_of_range_says_what_is_allowed(options: dict, message: str
 
 def test_a_damaged_model_is_refused(module: Module, demo) -> None:
     page = module._page
-    damaged = b"\0" * (WEB.parent / "src/fastcap/models/fastcap-base/tokenizer.json").stat().st_size
+    damaged = b"\0" * (WEB.parent / "src/fastcap/bundled/fastcap-base/tokenizer.json").stat().st_size
     page.route("**/tokenizer.json*", lambda route: route.fulfill(body=damaged))
     refused = module.error("await fastcap.load('model')")
     page.unroute_all()

@@ -24,7 +24,7 @@ from fastcap.runtime.images import load_image
 
 PACKAGES = Path(__file__).parent / "vendor" / "node_modules"
 OLDEST = (20, 16)  # web/package.json: the first with process.getBuiltinModule
-MODEL = WEB.parent / "src" / "fastcap" / "models" / "fastcap-base"
+MODEL = WEB.parent / "src" / "fastcap" / "bundled" / "fastcap-base"
 SCRIPT = """
 import { readFileSync } from 'node:fs';
 import { load } from '%(module)s';

@@ -31,7 +31,7 @@ def folders(tiny_config, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     from fastcap.cli.quantise import assembled_graph, exported_parts
     from fastcap.config import ResNetViTConfig, RopeDecoderConfig
     from fastcap.data.tokenizer import train_tokenizer
-    from fastcap.export.bundle import write_bundle
+    from fastcap.export.writer import write_bundle
     from fastcap.model import CaptionModel
 
     texts = ["a red ball lies on the grass", "two dogs run along a beach", "a man sits in a wooden boat"] * 3

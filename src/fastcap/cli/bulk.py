@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from fastcap.errors import ConfigError, ImageError
-from fastcap.runtime.journal import TABLES, Journal, check_output
+from fastcap.runtime.bulk.journal import TABLES, Journal, check_output
+from fastcap.runtime.bulk.sidecar import SIDECARS, sidecar_path, write_sidecar
 from fastcap.runtime.rows import Row, caption_row
-from fastcap.runtime.sidecar import SIDECARS, sidecar_path, write_sidecar
 
 __all__ = ["add_arguments", "progress_bar", "run", "wanted"]
 
@@ -68,8 +68,8 @@ def wanted(args: argparse.Namespace) -> bool:
         args.usage_error("--threads: a bulk job has one thread a worker; use --workers")
     if "-" in args.paths:
         args.usage_error("-: a bulk job takes files and folders only")
-    from fastcap.runtime.bulk import check_workers
-    from fastcap.runtime.cluster import check_address
+    from fastcap.runtime.bulk.cluster import check_address
+    from fastcap.runtime.bulk.pool import check_workers
 
     try:
         check_workers(args.workers)
@@ -121,8 +121,8 @@ def run(
 
 def _captioned(images: list[str], args: argparse.Namespace, options: Mapping[str, Any]) -> Generator[Row, None, None]:
     """A row for each picture, from the engine that was asked for."""
-    from fastcap.runtime.bulk import caption_files
-    from fastcap.runtime.cluster import caption_on_cluster
+    from fastcap.runtime.bulk.cluster import caption_on_cluster
+    from fastcap.runtime.bulk.pool import caption_files
 
     settings = {"model": args.model, "workers": args.workers, "image_column": args.image_column, **options}
     if args.engine == "ray":

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from fastcap.cli import bulk
 from fastcap.cli.options import add_decode, decode_options, open_captioner
 from fastcap.errors import ConfigError, FastcapError, ImageError
+from fastcap.runtime.options import Sampling
 from fastcap.runtime.rows import caption_row
-from fastcap.runtime.sampling import Sampling
 
 if TYPE_CHECKING:
     from fastcap.runtime.bundle import Bundle

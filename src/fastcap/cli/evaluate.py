@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         captioner = open_captioner(args.model, args.threads)
         decoding = decode_options(args)
-        captioner.check_options(args.length, args.candidates, **decoding)
+        captioner.check_options(length=args.length, candidates=args.candidates, **decoding)
         name, root, split = _source(args)
         examples: list[Example] = load_dataset(name, root, split)[: args.limit]
     except ConfigError as error:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fastcap.data.readers import Example
     from fastcap.evaluation.evaluate import Evaluation
     from fastcap.export.causal import StepAgreement
-    from fastcap.export.graph import Agreement
+    from fastcap.export.parallel import Agreement
     from fastcap.model import CaptionModel
     from fastcap.runtime.stepper import OnnxStepper
 
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
 
     from fastcap.checkpoint import load_checkpoint
     from fastcap.data.readers import load_dataset
-    from fastcap.quantization.steps import quantised_layers, read_bits, tensor_bits
+    from fastcap.quantization.scales import quantised_layers, read_bits, tensor_bits
 
     if not 1 <= args.calibration <= 5000:
         args.usage_error(f"--calibration is {args.calibration}; allowed: 1 to 5000")
@@ -118,7 +118,7 @@ def check_equal(model: CaptionModel, fp32: Path, pictures: np.ndarray, console: 
         FastcapError: too few captions are equal.
     """
     from fastcap.export.causal import compare_steps
-    from fastcap.export.graph import compare, open_graph
+    from fastcap.export.parallel import compare, open_graph
 
     found: list[tuple[str, Agreement | StepAgreement]] = []
     if model.config.parallel:
@@ -144,7 +144,7 @@ def check_equal(model: CaptionModel, fp32: Path, pictures: np.ndarray, console: 
 
 def open_stepper(folder: Path) -> OnnxStepper:
     """The two graphs that decode from left to right."""
-    from fastcap.export.graph import open_graph
+    from fastcap.export.parallel import open_graph
     from fastcap.runtime.stepper import OnnxStepper
 
     return OnnxStepper(folder, *(open_graph(folder / name) for name in ("encode.onnx", "step.onnx")))
@@ -222,7 +222,7 @@ def measure(
     from rich.progress import track
 
     from fastcap.evaluation.evaluate import evaluate_model
-    from fastcap.export.bundle import write_bundle
+    from fastcap.export.writer import write_bundle
     from fastcap.runtime.captioner import Captioner
 
     name, directory = graph.parent.name, graph.parent / "measured"
@@ -236,7 +236,7 @@ def measure(
 
 def network_milliseconds(graph: Path, picture: np.ndarray, feeds: dict[str, np.ndarray], repeats: int = 30) -> float:
     """Median time of one picture through a graph on one thread."""
-    from fastcap.export.graph import open_graph
+    from fastcap.export.parallel import open_graph
 
     session = open_graph(graph)
     return median_milliseconds(lambda: session.run(None, {"images": picture, **feeds}), repeats)
@@ -309,8 +309,8 @@ def write(
 ) -> None:
     """Write the model directory with what was measured."""
     from fastcap.evaluation.calibration import fit_calibration
-    from fastcap.export.bundle import write_bundle
     from fastcap.export.weights import unheld
+    from fastcap.export.writer import write_bundle
 
     metrics = {name: round(evaluation.metrics[name], 2) for name in ("cider", "bleu_4", "meteor", "rouge_l")}
     confidences, supports = evaluation.calibration()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastcap.errors import ConfigError, ModelFileError
-from fastcap.runtime.sampling import RANGES, Sampling
+from fastcap.runtime.options import RANGES, Sampling
 
 if TYPE_CHECKING:
     from fastcap.runtime.captioner import Captioner

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from fastcap.export.autoregressive import AutoregressiveParts
-    from fastcap.export.graph import Parts
+    from fastcap.export.parallel import Parts
     from fastcap.model import CaptionModel
-    from fastcap.quantization.steps import Layer
+    from fastcap.quantization.scales import Layer
 
 __all__ = [
     "add_arguments",
@@ -69,7 +69,7 @@ def parse_size(text: str) -> int:
 def exported_parts(model: CaptionModel, folder: Path) -> Parts | AutoregressiveParts:
     """Write the parts that the decoder's kind asks for as fp32 ONNX."""
     from fastcap.export.autoregressive import export_autoregressive
-    from fastcap.export.graph import export_parts
+    from fastcap.export.parallel import export_parts
 
     return export_parts(model, folder) if model.config.parallel else export_autoregressive(model, folder)
 
@@ -79,7 +79,7 @@ def assembled_graph(parts: Parts | AutoregressiveParts, folder: Path, model: Cap
     the captions, `model.onnx` or `step.onnx`."""
     from fastcap.export.autoregressive import AutoregressiveParts, assemble_autoregressive
     from fastcap.export.causal import assemble_causal, assemble_text
-    from fastcap.export.graph import assemble
+    from fastcap.export.parallel import assemble
 
     folder.mkdir()
     if isinstance(parts, AutoregressiveParts):
@@ -116,7 +116,7 @@ def exported_layers(parts: Parts | AutoregressiveParts, model: CaptionModel) -> 
     """The quantised layers that the parts hold."""
     import onnx
 
-    from fastcap.quantization.steps import quantised_layers
+    from fastcap.quantization.scales import quantised_layers
 
     held = {tensor.name for part in vars(parts).values() for tensor in onnx.load(str(part)).graph.initializer}
     return {name: layer for name, layer in quantised_layers(model).items() if held.issuperset(layer.tensors)}
@@ -130,7 +130,7 @@ def size_at_8_bits(
     feeds: dict[str, np.ndarray],
 ) -> int:
     """Bytes of the model directory with 8 bits in every layer, which do not depend on what calibrates it."""
-    from fastcap.export.bundle import write_bundle
+    from fastcap.export.writer import write_bundle
 
     with tempfile.TemporaryDirectory() as aside:
         graph = quantised_graph(parts, Path(aside) / "int8", model, pictures[:1], feeds, {}, corrected=False)

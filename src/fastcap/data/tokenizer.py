@@ -15,7 +15,7 @@ from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 
 from fastcap.errors import ConfigError, DataError
-from fastcap.tokens import SPECIAL_TOKENS
+from fastcap.vocabulary import SPECIAL_TOKENS
 
 __all__ = ["clean_caption", "decode", "encode", "train_tokenizer"]
 

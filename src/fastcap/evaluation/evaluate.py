@@ -13,7 +13,7 @@ from fastcap.evaluation.calibration import calibration_error, support
 from fastcap.evaluation.machine import git_commit, machine_facts, now
 from fastcap.evaluation.metrics import UNITS, score_captions
 from fastcap.runtime.neutral import gendered_words, neutralise
-from fastcap.runtime.sampling import Sampling
+from fastcap.runtime.options import Sampling
 
 if TYPE_CHECKING:
     from fastcap.runtime.captioner import Caption, Captioner

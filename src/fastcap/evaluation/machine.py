@@ -12,7 +12,7 @@ from typing import Any
 
 __all__ = ["git_commit", "machine_facts", "now"]
 
-PACKAGES = ("fastcap", "numpy", "pillow", "onnxruntime", "tokenizers", "torch", "transformers")
+PACKAGES = ("enhanced-fastcap", "numpy", "pillow", "onnxruntime", "tokenizers", "torch", "transformers")
 CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "asimd", "asimddp")
 """Instruction sets that decide how fast int8 runs: x86 on the left, Arm on the right."""
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from fastcap.decoder.attention import KeysValues
 from fastcap.export.causal import assemble_text, write_graph
-from fastcap.export.graph import IMAGE_VECTORS, STEP, STEPPED, export_text, merge_equal, trace
-from fastcap.generation.packed import PackedRopeDecoder
+from fastcap.export.packed import PackedRopeDecoder
+from fastcap.export.parallel import IMAGE_VECTORS, STEP, STEPPED, export_text, merge_equal, trace
 from fastcap.model import CaptionModel
 
 __all__ = ["AutoregressiveParts", "assemble_autoregressive", "export_autoregressive"]
@@ -59,7 +59,7 @@ class Step(nn.Module):
 @torch.no_grad()
 def export_autoregressive(model: CaptionModel, folder: Path) -> AutoregressiveParts:
     """Write the parts of a model with a RoPE decoder as fp32 ONNX; how many rows and tokens there are stays variable,
-    as in `fastcap.export.graph.export_parts`."""
+    as in `fastcap.export.parallel.export_parts`."""
     parts = AutoregressiveParts(*(folder / f"{field.name}.onnx" for field in fields(AutoregressiveParts)))
     model.eval()
     config = model.config

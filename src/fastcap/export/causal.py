@@ -20,12 +20,12 @@ import torch
 from onnx.external_data_helper import set_external_data
 
 from fastcap.errors import FastcapError
-from fastcap.export.graph import STEP, STEPPED, Parts, as_model, hoist, merge_equal, rename, shorten_names
+from fastcap.export.parallel import STEP, STEPPED, Parts, as_model, hoist, merge_equal, rename, shorten_names
 from fastcap.export.weights import note_weights
 from fastcap.generation.autoregressive import Stepper, beam_search
 from fastcap.model import CaptionModel, TorchStepper
 from fastcap.runtime.stepper import OnnxStepper
-from fastcap.tokens import BOS, EOS, MASK, PAD, UNK
+from fastcap.vocabulary import BOS, EOS, MASK, PAD, UNK
 
 if TYPE_CHECKING:
     from fastcap.export.autoregressive import AutoregressiveParts

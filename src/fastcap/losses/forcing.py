@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from fastcap.losses.language import read_causally
-from fastcap.tokens import SPECIAL_TOKENS
+from fastcap.vocabulary import SPECIAL_TOKENS
 
 __all__ = ["SCHEDULES", "forced_tokens", "forcing_probability"]
 

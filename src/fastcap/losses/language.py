@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fastcap.tokens import BOS, EOS, MASK, PAD
+from fastcap.vocabulary import BOS, EOS, MASK, PAD
 
 if TYPE_CHECKING:
     from fastcap.decoder.caption_decoder import CaptionDecoder

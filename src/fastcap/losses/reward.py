@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fastcap.losses.language import read_causally
-from fastcap.tokens import EOS, MASK, PAD, SPECIAL_TOKENS
+from fastcap.vocabulary import EOS, MASK, PAD, SPECIAL_TOKENS
 
 if TYPE_CHECKING:
     from fastcap.decoder.caption_decoder import CaptionDecoder

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastcap.errors import ConfigError
+from fastcap.quantization.scales import BITS, Layer
 from fastcap.quantization.sensitivity import Change
-from fastcap.quantization.steps import BITS, Layer
 
 __all__ = ["Option", "choose_bits", "draw_report", "options_of", "report_rows", "total", "write_report"]
 

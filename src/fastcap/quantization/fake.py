@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from fastcap.quantization.steps import Layer, channel_steps, check_bits, largest_integer, quantised_layers
+from fastcap.quantization.scales import Layer, channel_steps, check_bits, largest_integer, quantised_layers
 
 __all__ = [
     "LearnedStep",

@@ -34,7 +34,7 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from fastcap.errors import ConfigError
-from fastcap.quantization.steps import LARGE, channel_steps, largest_integer
+from fastcap.quantization.scales import LARGE, channel_steps, largest_integer
 
 __all__ = ["pack", "quantize", "quantize_convolutions", "quantize_products"]
 

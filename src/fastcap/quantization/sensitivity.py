@@ -20,8 +20,8 @@ from fastcap.layers import ImageTokens
 from fastcap.losses.language import causal_loss, length_loss, mask_tokens, masked_loss, read_causally, read_masked
 from fastcap.model import CaptionModel
 from fastcap.quantization.fake import rounded
-from fastcap.quantization.steps import Layer
-from fastcap.tokens import PAD
+from fastcap.quantization.scales import Layer
+from fastcap.vocabulary import PAD
 
 __all__ = ["Batch", "Change", "batches_of", "measure_sensitivity"]
 

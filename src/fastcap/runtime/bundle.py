@@ -47,7 +47,7 @@ MAX_MANIFEST_BYTES = 2**20
 MAX_FILE_BYTES = 512 * 2**20
 MAX_THREADS = 64
 
-_MODELS = Path(__file__).resolve().parent.parent / "models"
+_MODELS = Path(__file__).resolve().parent.parent / "bundled"
 _CAUSAL_FILES = ("encode.onnx", "step.onnx")
 _GRAPHS = {"parallel": ("model.onnx",), "autoregressive": _CAUSAL_FILES}  # that a kind of model must have
 _TEXT_FILE = "text.onnx"

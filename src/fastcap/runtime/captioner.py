@@ -8,27 +8,29 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
 from fastcap.errors import ConfigError, ModelFileError
 from fastcap.generation.autoregressive import beam_search, sample
-from fastcap.runtime.bundle import DECODES, Bundle, find_model, nearest, running
+from fastcap.runtime.bundle import Bundle, find_model, running
 from fastcap.runtime.images import ImageSource, load_image
 from fastcap.runtime.neutral import neutral_penalties, neutralise
-from fastcap.runtime.sampling import Sampling
+from fastcap.runtime.options import Options, Plan
 from fastcap.runtime.scorer import Scorer
 from fastcap.runtime.stepper import OnnxStepper
 from fastcap.runtime.text import decode, word_count
 
-__all__ = ["Candidate", "Caption", "Captioner", "Token"]
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
-MAX_BEAMS = 8
+    from fastcap.runtime.options import Keywords
+
+__all__ = ["Candidate", "Caption", "Captioner", "Token"]
 
 _OUTPUTS = ["token_ids", "lengths", "confidences", "token_confidences"]
 _BATCH = 8  # pictures loaded before they are captioned; more only cost memory
-_WORD_SPREAD = 4  # a word is one token or a few: captions of n words have about n to n + 4 tokens
 
 
 class Token(NamedTuple):
@@ -86,60 +88,25 @@ class Captioner:
 
     @overload
     def caption(
-        self,
-        images: list[Any] | tuple[Any, ...],
-        *,
-        length: str | int = ...,
-        candidates: int = ...,
-        neutral: bool = ...,
-        decode: str | None = ...,
-        beams: int = ...,
-        sampling: Sampling | None = ...,
+        self, images: list[Any] | tuple[Any, ...], options: Options | None = ..., **keywords: Unpack[Keywords]
     ) -> list[Caption]: ...
 
     @overload
-    def caption(
-        self,
-        images: ImageSource,
-        *,
-        length: str | int = ...,
-        candidates: int = ...,
-        neutral: bool = ...,
-        decode: str | None = ...,
-        beams: int = ...,
-        sampling: Sampling | None = ...,
-    ) -> Caption: ...
+    def caption(self, images: ImageSource, options: Options | None = ..., **keywords: Unpack[Keywords]) -> Caption: ...
 
     def caption(
         self,
         images: ImageSource | list[Any] | tuple[Any, ...],
-        *,
-        length: str | int = "normal",
-        candidates: int = 1,
-        neutral: bool = False,
-        decode: str | None = None,
-        beams: int = 3,
-        sampling: Sampling | None = None,
+        options: Options | None = None,
+        **keywords: Unpack[Keywords],
     ) -> Caption | list[Caption]:
         """Caption one picture, or a list or tuple of them (a list comes back, in order).
 
         A picture is a path, bytes, a binary file object, a PIL image or an array; see `load_image`.
 
-        `length`: "short", "normal" or "long", or a number of words. The network counts in tokens, so for a
-        number the lengths from that many tokens upwards are decoded, and the caption with exactly that many
-        words is chosen, the most confident if several; if none has, the nearest.
-        `candidates`: how many different wordings to return at most; fewer when wordings coincide or when
-        the length leaves no more. The model's default number is decoded in any case, and the best wins.
-        `neutral`: say nothing of anybody's gender; see `fastcap.runtime.neutral`. `tokens` are those that the
-        decoder chose, also where a gendered word that it spelt from pieces was replaced in `text`.
-        `decode`: "parallel", all tokens at once in a few passes, or from left to right with the same network, "greedy"
-        or "beam" search, or "sample", drawn at random; the two graphs that this takes are loaded when it is first asked
-        for. None is "parallel" where the model can, else "beam": an autoregressive model has no other graphs. Greedy
-        search finds one caption; of a sample, `candidates` are drawn. For a number of words each length in tokens is
-        searched or drawn on its own, all side by side.
-        `beams`: hypotheses that beam search keeps, 1 to 8; at least as many as `candidates`.
-        `sampling`: temperature, seed and the like of "sample", and of nothing else; None for those of `Sampling()`. The
-        same seed gives the same captions.
+        `options`, or its fields as keywords (`length="short"`): see `Options`. The two graphs that decode from left to
+        right are loaded when they are first asked for. Greedy search finds one caption; of a sample, `candidates` are
+        drawn. For a number of words each length in tokens is searched or drawn on its own, all side by side.
 
         The confidence of left-to-right decoding is calibrated like that of parallel decoding, which it was fitted for
         where the model can: there the mean probability of a caption's tokens in both readings, here that of the causal
@@ -149,7 +116,7 @@ class Captioner:
         Raises ImageError for a bad picture, ConfigError for an option out of range, or a way of decoding that the model
         directory has no graphs for.
         """
-        plan = self._plan(length, candidates, neutral, decode, beams, sampling)
+        plan = Options.of(options, keywords).plan(self.bundle)
         if not isinstance(images, (list, tuple)):
             return self._caption_batch([images], plan)[0]
         captions: list[Caption] = []
@@ -158,21 +125,13 @@ class Captioner:
         return captions
 
     def caption_pixels(
-        self,
-        pixels: np.ndarray,
-        *,
-        length: str | int = "normal",
-        candidates: int = 1,
-        neutral: bool = False,
-        decode: str | None = None,
-        beams: int = 3,
-        sampling: Sampling | None = None,
+        self, pixels: np.ndarray, options: Options | None = None, **keywords: Unpack[Keywords]
     ) -> list[Caption]:
         """Caption pictures that are already at the model's size: uint8 RGB (B,H,W,3), as `load_image` gives.
 
         Options are those of `caption`. Raises ConfigError for one out of range, or an array that does not fit.
         """
-        plan = self._plan(length, candidates, neutral, decode, beams, sampling)
+        plan = Options.of(options, keywords).plan(self.bundle)
         size = self.bundle.preprocessing
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != (size.height, size.width, 3):
             raise ConfigError(
@@ -223,23 +182,16 @@ class Captioner:
     def _scorer(self) -> Scorer:
         return Scorer(self.bundle, self._threads)
 
-    def check_options(
-        self,
-        length: str | int = "normal",
-        candidates: int = 1,
-        decode: str | None = None,
-        beams: int = 3,
-        sampling: Sampling | None = None,
-    ) -> None:
+    def check_options(self, options: Options | None = None, **keywords: Unpack[Keywords]) -> None:
         """Raise the ConfigError that `caption` would raise for these options, without a picture."""
-        self._plan(length, candidates, decode=decode, beams=beams, sampling=sampling)
+        Options.of(options, keywords).plan(self.bundle)
 
-    def _caption_batch(self, sources: Sequence[ImageSource], plan: _Plan) -> list[Caption]:
+    def _caption_batch(self, sources: Sequence[ImageSource], plan: Plan) -> list[Caption]:
         started = time.perf_counter()
         size = (self.bundle.preprocessing.width, self.bundle.preprocessing.height)
         return self._run(np.stack([load_image(source, size) for source in sources]), plan, started)
 
-    def _run(self, pixels: np.ndarray, plan: _Plan, started: float) -> list[Caption]:
+    def _run(self, pixels: np.ndarray, plan: Plan, started: float) -> list[Caption]:
         """One picture at a time: an int8 graph takes the scale of its activations from all that it sees at once, so
         in a batch a caption would depend on its neighbours; and on a CPU a batch is hardly faster."""
         decoded = self._refined if plan.decode == "parallel" else self._searched
@@ -249,7 +201,7 @@ class Captioner:
             Caption(best[0].text, best[0].confidence, best[0].tokens, tuple(best), milliseconds) for best in wordings
         ]
 
-    def _refined(self, picture: np.ndarray, plan: _Plan) -> list[_Decoded]:
+    def _refined(self, picture: np.ndarray, plan: Plan) -> list[_Decoded]:
         """What the graph says of one picture (1,H,W,3), best first."""
         feed = {
             "images": picture,
@@ -264,7 +216,7 @@ class Captioner:
         rows = zip(*(output[0].tolist() for output in outputs), strict=True)
         return [_Decoded(ids[:length], p, each[:length]) for ids, length, p, each in rows]
 
-    def _searched(self, picture: np.ndarray, plan: _Plan) -> list[_Decoded]:
+    def _searched(self, picture: np.ndarray, plan: Plan) -> list[_Decoded]:
         """What is found or drawn from left to right of one picture (1,H,W,3), best first."""
         marks = self.bundle.vocabulary
         barred = np.flatnonzero(self._neutral_penalties).tolist() if plan.neutral else []
@@ -290,7 +242,7 @@ class Captioner:
             for token_ids, _, log_p in best
         ]
 
-    def _check_outputs(self, path: Path, outputs: list[np.ndarray], plan: _Plan) -> None:
+    def _check_outputs(self, path: Path, outputs: list[np.ndarray], plan: Plan) -> None:
         """A graph of the right signature can still return nonsense; say so before it is read."""
         token_ids, size = outputs[0], self.bundle.vocabulary.size
         shapes = [output.shape for output in outputs]
@@ -300,7 +252,7 @@ class Captioner:
         if ((token_ids < 0) | (token_ids >= size)).any():
             raise ModelFileError(f"{path}: token ids outside 0 to {size - 1}")
 
-    def _candidates(self, plan: _Plan, decoded: list[_Decoded]) -> list[Candidate]:
+    def _candidates(self, plan: Plan, decoded: list[_Decoded]) -> list[Candidate]:
         """The different wordings of one picture, best first."""
         found: dict[str, _Decoded] = {}
         for each in decoded:
@@ -339,61 +291,6 @@ class Captioner:
     def _stepper(self) -> OnnxStepper:
         return OnnxStepper.open(self.bundle, self._threads)
 
-    def _plan(
-        self,
-        length: str | int,
-        candidates: int,
-        neutral: bool = False,
-        decode: str | None = None,
-        beams: int = 3,
-        sampling: Sampling | None = None,
-    ) -> _Plan:
-        limits = self.bundle.decoding
-        if type(candidates) is not int or not 1 <= candidates <= limits.max_candidates:
-            raise ConfigError(
-                f"candidates is {candidates!r}; allowed are whole numbers from 1 to {limits.max_candidates}"
-            )
-        decode = decode if decode is not None else self.bundle.decodes[0]
-        if decode not in DECODES:
-            raise ConfigError(f"decode is {decode!r}{nearest(str(decode), DECODES)}; allowed are {', '.join(DECODES)}")
-        if type(beams) is not int or not 1 <= beams <= MAX_BEAMS:
-            raise ConfigError(f"beams is {beams!r}; allowed are whole numbers from 1 to {MAX_BEAMS}")
-        if decode == "parallel" and self.bundle.kind != "parallel":
-            raise ConfigError(
-                f"decode is 'parallel'; model {self.bundle.name!r} writes from left to right: allowed are "
-                f"{', '.join(self.bundle.decodes)}"
-            )
-        if decode != "parallel" and not self.bundle.causal:
-            raise ConfigError(
-                f"decode is {decode!r}; model {self.bundle.name!r} has no encode.onnx and step.onnx, which that takes: "
-                "allowed is parallel"
-            )
-        if decode == "greedy" and candidates > 1:
-            raise ConfigError(f"candidates is {candidates}; greedy search finds 1, beam search up to {MAX_BEAMS}")
-        if sampling is not None and decode != "sample":
-            raise ConfigError(f"decode is {decode!r}; {', '.join(asdict(sampling))} go with 'sample' alone")
-        words = None
-        if isinstance(length, str):
-            if length not in limits.lengths:
-                raise ConfigError(
-                    f"length is {length!r}{nearest(length, limits.lengths)}; "
-                    f"allowed are {', '.join(limits.lengths)} or a number of words"
-                )
-            low, high = limits.lengths[length]
-            decoded = max(candidates, limits.default_candidates)
-        else:
-            if type(length) is not int or not limits.min_length <= length <= limits.max_length:
-                raise ConfigError(
-                    f"length is {length!r}; allowed are {', '.join(limits.lengths)} "
-                    f"or a number of words from {limits.min_length} to {limits.max_length}"
-                )
-            words = low = length
-            decoded = min(max(candidates, _WORD_SPREAD + 1), limits.max_candidates)
-            high = min(low + decoded - 1, limits.max_length)
-        beams = 1 if decode == "greedy" else max(beams, candidates)
-        drawn = sampling or Sampling() if decode == "sample" else None
-        return _Plan(low, high, min(decoded, high - low + 1), candidates, words, neutral, decode, beams, drawn)
-
 
 class _Decoded(NamedTuple):
     """A caption of T tokens, its probability and theirs (T,)."""
@@ -401,17 +298,3 @@ class _Decoded(NamedTuple):
     token_ids: list[int]
     probability: float
     token_probabilities: list[float]
-
-
-class _Plan(NamedTuple):
-    """What to ask of the graph: lengths `low` to `high` in tokens, `decoded` of them; what to give back."""
-
-    low: int
-    high: int
-    decoded: int
-    returned: int
-    words: int | None
-    neutral: bool
-    decode: str
-    beams: int
-    sampling: Sampling | None

@@ -24,10 +24,10 @@ from starlette.responses import FileResponse, RedirectResponse
 import fastcap
 from fastcap.errors import ConfigError, FastcapError, ImageError
 from fastcap.runtime.bundle import nearest
-from fastcap.runtime.captioner import MAX_BEAMS, Captioner
+from fastcap.runtime.captioner import Captioner
 from fastcap.runtime.images import load_image
+from fastcap.runtime.options import MAX_BEAMS, RANGES, Sampling
 from fastcap.runtime.rows import caption_row
-from fastcap.runtime.sampling import RANGES, Sampling
 from fastcap.serve.body import Picture, has_body, read_form, read_pictures
 from fastcap.serve.fetch import Fetcher, FetchError, is_authority
 from fastcap.serve.gate import Gate, problem

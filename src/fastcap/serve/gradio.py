@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI, Request, Response
 
 from fastcap.errors import FastcapError, ImageError
-from fastcap.runtime.captioner import MAX_BEAMS, Captioner
+from fastcap.runtime.captioner import Captioner
 from fastcap.runtime.images import load_image
+from fastcap.runtime.options import MAX_BEAMS
 from fastcap.runtime.rows import caption_row
 from fastcap.serve.body import Picture
 from fastcap.serve.limits import MAX_TEXT_BYTES, MAX_TEXTS, Limits

@@ -25,10 +25,10 @@ from torch.nn import functional as F
 from fastcap.config import StageConfig, TeacherConfig, TrainConfig
 from fastcap.data.batching import pad_tokens
 from fastcap.data.cache import ImageCache, build_array
-from fastcap.tokens import PAD
-from fastcap.training.captions import CaptionPool
 from fastcap.training.features import FrozenFeatures
-from fastcap.training.teachers import BEAMS, Caption, Ensemble, ImageNetFeatures, Speaker, load_teacher
+from fastcap.training.pools import CaptionPool
+from fastcap.training.teachers.choose import BEAMS, Caption, Ensemble, ImageNetFeatures, Speaker, load_teacher
+from fastcap.vocabulary import PAD
 
 if TYPE_CHECKING:
     from fastcap.decoder.caption_decoder import CaptionDecoder

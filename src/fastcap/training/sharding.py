@@ -16,7 +16,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from fastcap.training.checkpointing import BLOCKS
+from fastcap.training.recompute import BLOCKS
 
 __all__ = ["FlatPart", "gather", "local_parts", "part_of", "shard_blocks", "shard_like", "undivided", "whole"]
 

@@ -22,7 +22,7 @@ from fastcap.data.tokenizer import clean_caption, encode
 from fastcap.errors import DataError, FastcapError, ImageError
 from fastcap.runtime.images import load_image
 from fastcap.runtime.sources import NamedBytes, is_url
-from fastcap.training.captions import CaptionPool
+from fastcap.training.pools import CaptionPool
 
 __all__ = ["StreamedPool", "find_all_shards", "read_first"]
 

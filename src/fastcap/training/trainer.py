@@ -44,10 +44,15 @@ from fastcap.losses.forcing import forcing_probability
 from fastcap.losses.language import mask_tokens
 from fastcap.model import CaptionModel
 from fastcap.quantization.fake import fold_steps, folded_state, learn_steps, learns_steps, plain_name, rounded_once
-from fastcap.quantization.steps import quantised_layers, read_bits
-from fastcap.tokens import PAD, SPECIAL_TOKENS
+from fastcap.quantization.scales import quantised_layers, read_bits
 from fastcap.training.activations import ActivationMonitor
-from fastcap.training.captions import (
+from fastcap.training.batch import Batch, unit
+from fastcap.training.curves import draw_curves
+from fastcap.training.distillation import Distillation, asks_itself
+from fastcap.training.features import FrozenFeatures, crop_anew
+from fastcap.training.interrupts import held_signals, uninterrupted
+from fastcap.training.objective import TrainingStep
+from fastcap.training.pools import (
     CaptionPool,
     SiblingPool,
     cider_reward,
@@ -55,18 +60,13 @@ from fastcap.training.captions import (
     read_examples,
     read_texts,
 )
-from fastcap.training.checkpointing import checkpoint_blocks
-from fastcap.training.curves import draw_curves
-from fastcap.training.distillation import Distillation, asks_itself
-from fastcap.training.features import FrozenFeatures, crop_anew
-from fastcap.training.interrupts import held_signals, uninterrupted
+from fastcap.training.recompute import checkpoint_blocks
 from fastcap.training.sharding import gather, local_parts, shard_blocks, shard_like, whole
-from fastcap.training.shares import Batch, unit
-from fastcap.training.step import TrainingStep
 from fastcap.training.streaming import StreamedPool, find_all_shards, read_first
-from fastcap.training.teachers import initialise_from_mobilenetv2, load_teacher
+from fastcap.training.teachers.choose import initialise_from_mobilenetv2, load_teacher
 from fastcap.training.tracking import TRACKERS, Throughput, Tracker, count_flops
 from fastcap.training.zero import ZeroOptimizer, import_deepspeed, shard_by_zero
+from fastcap.vocabulary import PAD, SPECIAL_TOKENS
 
 __all__ = ["Trainer", "train"]
 

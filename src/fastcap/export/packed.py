@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from fastcap.decoder.attention import KeysValues, RankAugmentedLinearAttention, kernel
 from fastcap.decoder.rope_decoder import TokenExperts
 from fastcap.layers import Expert, rotate, rotation
-from fastcap.tokens import BOS, EOS, MASK, PAD
+from fastcap.vocabulary import BOS, EOS, MASK, PAD
 
 if TYPE_CHECKING:
     from fastcap.decoder.moe_decoder import DecoderLayer, ImageState, MoEDecoder

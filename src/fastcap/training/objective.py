@@ -16,8 +16,8 @@ from fastcap.losses.language import balance_loss, causal_loss, length_loss, mask
 from fastcap.losses.reward import causal_reward_loss, reward_loss
 from fastcap.losses.scr import agreement, consistency_loss
 from fastcap.model import CaptionModel
-from fastcap.tokens import PAD
 from fastcap.training.distillation import Distillation
+from fastcap.vocabulary import PAD
 
 __all__ = ["TrainingStep"]
 

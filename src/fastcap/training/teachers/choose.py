@@ -33,7 +33,7 @@ from fastcap.generation.autoregressive import beam_search
 from fastcap.layers import ImageTokens
 from fastcap.losses.language import read_causally
 from fastcap.model import CaptionModel, TorchStepper
-from fastcap.tokens import BOS, EOS, MASK, PAD
+from fastcap.vocabulary import BOS, EOS, MASK, PAD
 
 if TYPE_CHECKING:
     from fastcap.decoder.moe_decoder import ImageState

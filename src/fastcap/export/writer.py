@@ -14,7 +14,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from fastcap.config import ModelConfig
-from fastcap.tokens import BOS, EOS, MASK, PAD, UNK
+from fastcap.vocabulary import BOS, EOS, MASK, PAD, UNK
 
 __all__ = ["named_lengths", "write_bundle"]
 

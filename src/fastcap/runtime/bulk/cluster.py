@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from fastcap.errors import ConfigError, FastcapError
-from fastcap.runtime.bulk import CaptionWorker, WorkerPool, check_workers
+from fastcap.runtime.bulk.pool import CaptionWorker, WorkerPool, check_workers
 from fastcap.runtime.bundle import available_models
 from fastcap.runtime.rows import Row
 

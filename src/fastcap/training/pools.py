@@ -19,7 +19,7 @@ from fastcap.data.readers import Examples, load_dataset
 from fastcap.data.tokenizer import clean_caption, decode, encode
 from fastcap.errors import ConfigError, DataError
 from fastcap.evaluation.cider import CiderD
-from fastcap.tokens import EOS, PAD, SPECIAL_TOKENS
+from fastcap.vocabulary import EOS, PAD, SPECIAL_TOKENS
 
 __all__ = ["CaptionPool", "SiblingPool", "cider_reward", "read_examples", "read_texts"]
 

@@ -23,7 +23,7 @@ from fastcap.generation.autoregressive import Hypothesis, beam_search, sample
 from fastcap.generation.dlag import LengthPredictor
 from fastcap.generation.icmr import ICMRDecoder, Refined
 from fastcap.layers import ImageTokens, KeyValueCache
-from fastcap.tokens import BOS, EOS, MASK, PAD, SPECIAL_TOKENS, UNK
+from fastcap.vocabulary import BOS, EOS, MASK, PAD, SPECIAL_TOKENS, UNK
 
 __all__ = ["BACKBONES", "DECODERS", "CaptionModel", "Captions", "TorchStepper"]
 

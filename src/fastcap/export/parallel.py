@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from fastcap.decoder.attention import Memory, RankAugmentedLinearAttention
 from fastcap.decoder.moe_decoder import DecoderLayer, ImageState, Routing
 from fastcap.errors import FastcapError
+from fastcap.export.packed import Layout, Packed, PackedDecoder
 from fastcap.export.weights import note_weights
-from fastcap.generation.packed import Layout, Packed, PackedDecoder
 from fastcap.model import CaptionModel, Captions
-from fastcap.tokens import MASK
+from fastcap.vocabulary import MASK
 
 __all__ = [
     "INPUTS",

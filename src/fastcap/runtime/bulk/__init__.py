@@ -1,0 +1,1 @@
+"""Many pictures: worker processes, journals that resume, captions beside the files, clusters."""

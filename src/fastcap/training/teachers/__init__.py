@@ -1,0 +1,1 @@
+"""Those who know more than the model that learns: their features, next tokens and captions."""
