@@ -206,3 +206,8 @@ def test_a_configuration_never_changes_and_survives_being_written():
     assert from_mapping(TrainConfig, dataclasses.asdict(config)) == config
     assert from_mapping(ModelConfig, dataclasses.asdict(config.model)) == config.model
     assert isinstance(from_mapping(DataConfig, {"text": ["a.txt"]}).text, tuple)
+
+
+@pytest.mark.parametrize(("decoder", "kind"), [("moe", "parallel"), ("rope", "autoregressive")])
+def test_the_decoder_decides_the_family(decoder, kind):
+    assert from_mapping(ModelConfig, {"decoder": {"kind": decoder}}).kind == kind

@@ -155,6 +155,7 @@ class RopeDecoderConfig:
 # The parts of a model by `kind`; the first is meant where a configuration says none.
 BACKBONES = {"spatial_mamba": BackboneConfig, "resnet_vit": ResNetViTConfig}
 DECODERS = {"moe": DecoderConfig, "rope": RopeDecoderConfig}
+FAMILIES = {"moe": "parallel", "rope": "autoregressive"}  # by the decoder's kind
 
 
 @dataclass(frozen=True)
@@ -219,9 +220,14 @@ class ModelConfig:
             )
 
     @property
+    def kind(self) -> str:
+        """The model's family, "parallel" or "autoregressive": the key of every table of families."""
+        return FAMILIES[self.decoder.kind]
+
+    @property
     def parallel(self) -> bool:
         """Whether captions can be decoded all at once, by length prediction and refinement."""
-        return self.decoder.kind == "moe"
+        return self.kind == "parallel"
 
 
 @dataclass(frozen=True)
