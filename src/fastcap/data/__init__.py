@@ -5,7 +5,8 @@ from __future__ import annotations
 from fastcap.data.augment import AugmentSettings, augment, is_crop_safe, is_mirror_safe
 from fastcap.data.batching import bucket_batches, pad_tokens
 from fastcap.data.cache import ImageCache
-from fastcap.data.readers import READERS, BadRow, Example, Examples, load_dataset
+from fastcap.data.formats import READERS
+from fastcap.data.readers import BadRow, Example, Examples, load_dataset
 from fastcap.data.tokenizer import clean_caption, decode, encode, train_tokenizer
 
 __all__ = [
