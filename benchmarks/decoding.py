@@ -31,7 +31,8 @@ from fastcap.export.parallel import assemble, export_parts, open_graph
 from fastcap.generation.autoregressive import beam_search
 from fastcap.model import CaptionModel
 from fastcap.quantization.post_training import quantize_products
-from fastcap.runtime.bundle import DECODES, Bundle, find_model
+from fastcap.runtime.bundle import Bundle, find_model
+from fastcap.runtime.contract import DECODES
 from fastcap.runtime.stepper import OnnxStepper
 from fastcap.vocabulary import BOS, EOS, MASK, PAD, UNK
 

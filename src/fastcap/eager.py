@@ -13,10 +13,10 @@ import torch
 
 from fastcap.checkpoint import load_checkpoint
 from fastcap.errors import ConfigError
-from fastcap.export.writer import named_lengths
 from fastcap.model import CaptionModel, TorchStepper
-from fastcap.runtime.bundle import MAX_THREADS, Bundle, Calibration, Decoding, Preprocessing, Vocabulary
+from fastcap.runtime.bundle import MAX_THREADS, Bundle, Vocabulary
 from fastcap.runtime.captioner import Captioner, _Decoded
+from fastcap.runtime.contract import KINDS, Calibration, Decoding, Preprocessing, named_lengths
 from fastcap.runtime.options import Plan
 from fastcap.vocabulary import BOS, EOS, MASK, PAD, UNK
 
@@ -28,9 +28,9 @@ class CheckpointBundle(Bundle):
     """What a captioner asks of a model directory, said of a checkpoint directory."""
 
     @property
-    def causal(self) -> bool:
-        """Always: every decoder reads from left to right."""
-        return True
+    def decodes(self) -> tuple[str, ...]:
+        """All ways of its kind: every decoder reads from left to right."""
+        return KINDS[self.kind].decodes
 
 
 class EagerStepper(TorchStepper):
@@ -68,7 +68,7 @@ class EagerCaptioner(Captioner):
             kind="parallel" if config.parallel else "autoregressive",
             description="",
             licence="",
-            preprocessing=Preprocessing(config.image_size, config.image_size, "squash", "bilinear"),
+            preprocessing=Preprocessing(config.image_size, config.image_size),
             vocabulary=Vocabulary(config.vocab_size, PAD, BOS, EOS, MASK, UNK),
             decoding=Decoding(
                 passes=config.generation.passes,
@@ -78,7 +78,7 @@ class EagerCaptioner(Captioner):
                 default_candidates=config.generation.candidates,
                 lengths=named_lengths(low, high),
             ),
-            calibration=Calibration(1.0, 0.0),
+            calibration=Calibration(),
             alignment=None,
             files={name: (folder / name).stat().st_size for name in ("model.safetensors", "tokenizer.json")},
             quality={},

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["ConfigError", "DataError", "FastcapError", "ImageError", "ModelFileError"]
+from collections.abc import Iterable
+
+__all__ = ["ConfigError", "DataError", "FastcapError", "ImageError", "ModelFileError", "nearest"]
 
 
 class FastcapError(Exception):
@@ -23,3 +25,11 @@ class ConfigError(FastcapError):
 
 class DataError(FastcapError):
     """A data set is missing a file or holds a bad row; the message names the file and the row."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """ " (did you mean 'x'?)" for the closest of `known`, or "" when none is close; for the text of an error."""
+    import difflib  # only once somebody has misspelt a name: `import fastcap` stays light
+
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

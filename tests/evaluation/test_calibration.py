@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastcap.evaluation.calibration import calibration_error, fit_calibration, reliability, support
-from fastcap.runtime.bundle import Calibration
+from fastcap.runtime.contract import Calibration
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ from fastcap.errors import ConfigError, ModelFileError
 from fastcap.export.writer import write_bundle
 from fastcap.generation.autoregressive import beam_search, sample
 from fastcap.model import TorchStepper
-from fastcap.runtime.bundle import DECODES
 from fastcap.runtime.captioner import Captioner
+from fastcap.runtime.contract import DECODES
 from fastcap.runtime.options import RANGES, Sampling
 from fastcap.runtime.text import word_count
 

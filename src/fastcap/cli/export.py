@@ -267,7 +267,7 @@ def median_milliseconds(action: Callable[[], object], repeats: int) -> float:
 def fitted_error(confidences: list[float], supports: list[float], fit: int, test: int) -> float:
     """Calibration error on every second picture, fitted to the others; `fit` and `test` are 0 or 1."""
     from fastcap.evaluation.calibration import calibration_error, fit_calibration
-    from fastcap.runtime.bundle import Calibration
+    from fastcap.runtime.contract import Calibration
 
     fitted = Calibration(*fit_calibration(confidences[fit::2], supports[fit::2]))
     return calibration_error([fitted.confidence(p) for p in confidences[test::2]], supports[test::2])

@@ -14,20 +14,10 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from fastcap.config import ModelConfig
+from fastcap.runtime.contract import named_lengths
 from fastcap.vocabulary import BOS, EOS, MASK, PAD, UNK
 
-__all__ = ["named_lengths", "write_bundle"]
-
-SHORT, LONG = 9, 13  # tokens: at most this many is short, at least this many is long
-
-
-def named_lengths(low: int, high: int) -> dict[str, tuple[int, int]]:
-    """What "short", "normal" and "long" mean in tokens, for captions of `low` to `high` of them."""
-    return {
-        "short": (low, max(low, min(SHORT, high))),
-        "normal": (low, high),
-        "long": (min(LONG, high), high),
-    }
+__all__ = ["write_bundle"]
 
 
 def write_bundle(

@@ -11,10 +11,8 @@ the manifest itself, so that all it says comes from bytes that were checked. Fil
 from __future__ import annotations
 
 import contextlib
-import difflib
 import hashlib
 import json
-import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,62 +20,43 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastcap.errors import ConfigError, ModelFileError
+from fastcap.errors import ConfigError, ModelFileError, nearest
+from fastcap.runtime.contract import (
+    FORMAT,
+    IMAGE_VECTORS,
+    KINDS,
+    LEFT_TO_RIGHT,
+    MANIFEST,
+    MODEL,
+    TEXT,
+    TOKENIZER,
+    Alignment,
+    Calibration,
+    Decoding,
+    Preprocessing,
+    decodes,
+)
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
     from tokenizers import Tokenizer
 
 __all__ = [
-    "DECODES",
     "Bundle",
-    "Calibration",
-    "Decoding",
-    "Preprocessing",
     "Vocabulary",
     "available_models",
     "find_model",
-    "nearest",
     "running",
 ]
 
-FORMAT = 2
-DECODES = ("parallel", "greedy", "beam", "sample")
 MAX_MANIFEST_BYTES = 2**20
 MAX_FILE_BYTES = 512 * 2**20
 MAX_THREADS = 64
 
 _MODELS = Path(__file__).resolve().parent.parent / "bundled"
-_CAUSAL_FILES = ("encode.onnx", "step.onnx")
-_GRAPHS = {"parallel": ("model.onnx",), "autoregressive": _CAUSAL_FILES}  # that a kind of model must have
-_TEXT_FILE = "text.onnx"
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.(onnx|json)")
-_MANIFEST = "model.json"
 _LONGEST_NAME = 255  # bytes of a file's name, on every common file system
 _SPECIAL_TOKENS = ("pad", "bos", "eos", "mask", "unk")
-_INPUTS = {
-    "images": "tensor(uint8)",
-    "length_range": "tensor(int64)",
-    "candidates": "tensor(int64)",
-    "penalties": "tensor(float)",
-}
-_VECTORS = {"image_vectors": "tensor(float)"}
-_OUTPUTS = {
-    "token_ids": "tensor(int64)",
-    "lengths": "tensor(int64)",
-    "confidences": "tensor(float)",
-    "token_confidences": "tensor(float)",
-}
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """What happens to a picture before the graph sees it. `width`, `height` in pixels."""
-
-    width: int
-    height: int
-    resize: str
-    resample: str
 
 
 @dataclass(frozen=True)
@@ -90,45 +69,6 @@ class Vocabulary:
     eos_id: int
     mask_id: int
     unk_id: int
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """Limits of the decoder. Lengths in tokens; `lengths` maps a name to (smallest, largest)."""
-
-    passes: int
-    min_length: int
-    max_length: int
-    max_candidates: int
-    default_candidates: int
-    lengths: Mapping[str, tuple[int, int]]
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """How a caption's probability becomes its confidence: `sigmoid(scale * logit(p) + offset)`, fitted so that the
-    confidence is the share of the caption's content words that people use as well."""
-
-    scale: float
-    offset: float
-
-    def confidence(self, probability: float) -> float:
-        """From 0 to 1, in the order of the probabilities."""
-        p = min(max(probability, 1e-6), 1 - 1e-6)
-        return 1 / (1 + math.exp(-min(max(self.scale * math.log(p / (1 - p)) + self.offset, -30), 30)))
-
-
-@dataclass(frozen=True)
-class Alignment:
-    """How the cosine of a picture and a text becomes a score: `sigmoid(scale * cosine + offset)`, fitted so that the
-    score is the probability that the text was written of this picture rather than of another one."""
-
-    scale: float
-    offset: float
-
-    def score(self, cosine: float) -> float:
-        """From 0 to 1, in the order of the cosines."""
-        return 1 / (1 + math.exp(-min(max(self.scale * cosine + self.offset, -30), 30)))
 
 
 @dataclass(frozen=True)
@@ -159,11 +99,11 @@ class Bundle:
         Raises ModelFileError that names every file at fault and what was expected of it.
         """
         folder = Path(folder)
-        fields = _Fields(folder / "model.json", "", _read_manifest(folder))
+        fields = _Fields(folder / MANIFEST, "", _read_manifest(folder))
         version = fields.take("format")
         if type(version) is not int or version != FORMAT:
             fields.fail("format", version, f"{FORMAT}, the format this version of fastcap reads")
-        kind = fields.choice("kind", tuple(_GRAPHS))
+        kind = fields.choice("kind", tuple(KINDS))
         bundle = cls(
             folder=folder,
             kind=kind,
@@ -175,15 +115,15 @@ class Bundle:
             decoding=_decoding(fields.section("decoding")),
             calibration=_calibration(fields.section("calibration")),
             alignment=_alignment(fields.section("alignment")) if "alignment" in fields.values else None,
-            files=_verify_files(folder, fields.section("files"), _GRAPHS[kind]),
+            files=_verify_files(folder, fields.section("files"), KINDS[kind].graphs),
             quality=fields.table("quality"),
             speed=fields.table("speed"),
         )
         for key in ("architecture", "unheld"):  # what `fastcap checkpoint` needs, and nobody here
             fields.table(key)
         fields.done()
-        if (bundle.alignment is None) != (_TEXT_FILE not in bundle.files):
-            fields.fail("alignment", fields.values.get("alignment"), f"both it and the file {_TEXT_FILE}, or neither")
+        if (bundle.alignment is None) != (TEXT.file not in bundle.files):
+            fields.fail("alignment", fields.values.get("alignment"), f"both it and the file {TEXT.file}, or neither")
         return bundle
 
     @property
@@ -192,16 +132,9 @@ class Bundle:
         return sum(self.files.values())
 
     @property
-    def causal(self) -> bool:
-        """Whether it can decode from left to right: `fastcap.runtime.stepper` opens what that takes."""
-        return _CAUSAL_FILES[0] in self.files
-
-    @property
     def decodes(self) -> tuple[str, ...]:
         """How it can decode; the first is what it does where nobody asks for another."""
-        if self.kind == "autoregressive":
-            return "beam", "greedy", "sample"
-        return DECODES if self.causal else DECODES[:1]
+        return decodes(self.kind, self.files)
 
     def session(self, threads: int = 1) -> InferenceSession:
         """The captioner's graph, ready to run on the CPU with `threads` threads (1 to 64).
@@ -209,9 +142,9 @@ class Bundle:
         Raises ConfigError for the number of threads, ModelFileError when `model.onnx` is no valid graph or
         its inputs and outputs are not those of a captioner.
         """
-        session = self.open_graph("model.onnx", threads)
-        self._check_graph(self.folder / "model.onnx", session)
-        self.check_pictures("model.onnx", session)
+        session = self.open_graph(MODEL.file, threads)
+        self._check_graph(self.folder / MODEL.file, session)
+        self.check_pictures(MODEL.file, session)
         return session
 
     def open_graph(self, name: str, threads: int = 1) -> InferenceSession:
@@ -246,7 +179,7 @@ class Bundle:
         """The tokenizer. Raises ModelFileError when it disagrees with the vocabulary in `model.json`."""
         from tokenizers import Tokenizer
 
-        path = self.folder / "tokenizer.json"
+        path = self.folder / TOKENIZER
         try:
             tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises bare Exception
@@ -261,11 +194,13 @@ class Bundle:
         return tokenizer
 
     def _check_graph(self, path: Path, session: InferenceSession) -> None:
-        for role, nodes, expected in (
-            ("inputs", session.get_inputs(), _INPUTS),
-            ("outputs", session.get_outputs(), _OUTPUTS | _VECTORS if self.alignment else _OUTPUTS),
+        vectors = IMAGE_VECTORS if self.alignment else {}
+        for role, nodes, tensors in (
+            ("inputs", session.get_inputs(), MODEL.inputs),
+            ("outputs", session.get_outputs(), MODEL.outputs | vectors),
         ):
-            found = {node.name: node.type for node in nodes if self.alignment or node.name not in _VECTORS}
+            found = {node.name: node.type for node in nodes if self.alignment or node.name not in IMAGE_VECTORS}
+            expected = {name: tensor.type for name, tensor in tensors.items()}
             if found != expected:
                 raise ModelFileError(f"{path}: {role} are {found}; expected {expected}")
 
@@ -312,14 +247,8 @@ def running(path: Path) -> Iterator[None]:
         raise ModelFileError(f"{path}: failed while running ({_first_line(error)})") from error
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """ ", did you mean 'x'?" for the closest of `known`, or "" when none is close."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
-
-
 def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / _MANIFEST
+    path = folder / MANIFEST
     if not os.path.isdir(folder):
         raise ModelFileError(_not_a_folder(folder))
     try:
@@ -409,14 +338,14 @@ def _verify_files(folder: Path, fields: _Fields, graphs: tuple[str, ...]) -> dic
     directory and is not listed must not be named there. That asks for no parser of graphs, which an attacker could
     lead to another reading than ONNX Runtime's, and leaves .DS_Store and README.md alone.
     """
-    causal = _CAUSAL_FILES if any(name in fields.values for name in _CAUSAL_FILES) else ()
-    for name in (*graphs, "tokenizer.json", *causal, *fields.values):
+    causal = LEFT_TO_RIGHT if any(name in fields.values for name in LEFT_TO_RIGHT) else ()
+    for name in (*graphs, TOKENIZER, *causal, *fields.values):
         if not _FILE_NAME.fullmatch(name):
             fields.fail(name, name, "a plain file name that ends in .onnx or .json, without any folder")
         if name not in fields.values:
             fields.fail(name, None, "its bytes and sha256")
     try:
-        unlisted = {*os.listdir(folder), _MANIFEST} - fields.values.keys()
+        unlisted = {*os.listdir(folder), MANIFEST} - fields.values.keys()
     except OSError as error:
         raise ModelFileError(f"{folder}: cannot be read: {error.strerror}") from None
     sizes, problems = {}, []
@@ -457,7 +386,7 @@ def _file_problem(path: Path, size: int, digest: str, unlisted: Iterable[str]) -
     if sha256.hexdigest() != digest:
         return f"its content has changed: sha256 {sha256.hexdigest()[:12]}…, expected {digest[:12]}…"
     if named:
-        return f"may read {min(named)!r}; allowed are the files that {_MANIFEST} lists, so move that elsewhere"
+        return f"may read {min(named)!r}; allowed are the files that {MANIFEST} lists, so move that elsewhere"
     return None
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fastcap.errors import ConfigError
-from fastcap.runtime.bundle import DECODES, nearest
+from fastcap.errors import ConfigError, nearest
+from fastcap.runtime.contract import DECODES
 
 if TYPE_CHECKING:
     from typing import TypedDict

@@ -18,8 +18,7 @@ from itertools import accumulate, islice
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from fastcap.errors import ConfigError, FastcapError, ImageError
-from fastcap.runtime.bundle import nearest
+from fastcap.errors import ConfigError, FastcapError, ImageError, nearest
 from fastcap.runtime.images import IMAGE_SUFFIXES, MAX_BYTES, ImageSource
 
 __all__ = [

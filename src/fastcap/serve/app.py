@@ -22,8 +22,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import FileResponse, RedirectResponse
 
 import fastcap
-from fastcap.errors import ConfigError, FastcapError, ImageError
-from fastcap.runtime.bundle import nearest
+from fastcap.errors import ConfigError, FastcapError, ImageError, nearest
 from fastcap.runtime.captioner import Captioner
 from fastcap.runtime.images import load_image
 from fastcap.runtime.options import MAX_BEAMS, RANGES, Sampling
