@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 from pathlib import Path
 
@@ -23,6 +24,21 @@ def write(tmp_path):
         return tmp_path / name
 
     return written
+
+
+def test_every_setting_has_a_line_below_it_that_says_what_it_is():
+    settings = 0
+    for file in (CONFIGS.parent / "src" / "fastcap" / "config").glob("*.py"):
+        classes = [node for node in ast.parse(file.read_text("utf-8")).body if isinstance(node, ast.ClassDef)]
+        for body in (node.body for node in classes):
+            for field, below in zip(body, [*body[1:], None], strict=True):
+                if not isinstance(field, ast.AnnAssign) or "ClassVar" in ast.unparse(field):
+                    continue
+                if (name := ast.unparse(field.target)) == "kind" and field.value:  # which part it is
+                    continue
+                settings += 1
+                assert isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant), f"{file.name}: {name}"
+    assert settings > 90
 
 
 RECIPES = [path for path in sorted(CONFIGS.glob("*/*.yaml")) if path.parent.name != "distributed"]  # accelerate's own

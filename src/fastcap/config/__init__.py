@@ -1,51 +1,20 @@
-"""Settings as frozen dataclasses, read strictly from YAML."""
+"""Settings as frozen dataclasses, read strictly from YAML. `TrainConfig` is a whole recipe."""
 
-from fastcap.config.recipe import (
-    BACKBONES,
-    DECODERS,
-    LOSSES,
-    PARALLEL_LOSSES,
-    SOURCES,
-    STREAMS,
-    TEACHERS,
-    TRACKERS,
+from fastcap.config.data import DataConfig, DatasetConfig
+from fastcap.config.model import (
     BackboneConfig,
-    DataConfig,
-    DatasetConfig,
     DecoderConfig,
-    ForcingConfig,
     GenerationConfig,
     ModelConfig,
     ResNetViTConfig,
     RopeDecoderConfig,
-    StageConfig,
-    TeacherConfig,
-    TrainConfig,
-    from_mapping,
-    load_config,
 )
+from fastcap.config.reading import from_mapping
+from fastcap.config.recipe import TrainConfig, load_config
+from fastcap.config.stage import LOSSES, SOURCES, ForcingConfig, StageConfig, TeacherConfig
 
 __all__ = [
-    "BACKBONES",
-    "DECODERS",
-    "LOSSES",
-    "PARALLEL_LOSSES",
-    "SOURCES",
-    "STREAMS",
-    "TEACHERS",
-    "TRACKERS",
-    "BackboneConfig",
-    "DataConfig",
-    "DatasetConfig",
-    "DecoderConfig",
-    "ForcingConfig",
-    "GenerationConfig",
-    "ModelConfig",
-    "ResNetViTConfig",
-    "RopeDecoderConfig",
-    "StageConfig",
-    "TeacherConfig",
-    "TrainConfig",
-    "from_mapping",
-    "load_config",
-]
+    "LOSSES", "SOURCES", "BackboneConfig", "DataConfig", "DatasetConfig", "DecoderConfig", "ForcingConfig",
+    "GenerationConfig", "ModelConfig", "ResNetViTConfig", "RopeDecoderConfig", "StageConfig", "TeacherConfig",
+    "TrainConfig", "from_mapping", "load_config",
+]  # fmt: skip

@@ -27,7 +27,7 @@ from fastcap.vocabulary import BOS, EOS, MASK, PAD, SPECIAL_TOKENS, UNK
 
 __all__ = ["BACKBONES", "DECODERS", "CaptionModel", "Captions", "TorchStepper"]
 
-# By `kind`; their settings are `fastcap.config.BACKBONES` and `DECODERS`.
+# By the `kind` of their settings, which are in `fastcap.config.model`.
 BACKBONES: dict[str, Any] = {"spatial_mamba": SpatialMambaBackbone, "resnet_vit": ResNetViTBackbone}
 DECODERS: dict[str, Any] = {"moe": MoEDecoder, "rope": RopeDecoder}
 

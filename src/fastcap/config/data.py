@@ -1,0 +1,75 @@
+"""Settings of the data: what to train and validate on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from fastcap.config.reading import check_positive, check_ranges
+from fastcap.errors import ConfigError
+
+__all__ = ["STREAMS", "DataConfig", "DatasetConfig"]
+
+STREAMS = ("webdataset", "parquet")  # data sets that are read as they are needed; all others are files, read at once
+
+
+@dataclass(frozen=True)
+class DatasetConfig:
+    """One source of captioned images; see `fastcap.data.readers.load_dataset`."""
+
+    name: str
+    """Its format; webdataset and parquet are shards (see `fastcap.data.shards`), all others files."""
+    root: str
+    """Its folder below `data.root`; for shards a pattern of their paths, also as an fsspec URL."""
+    split: str = "train"
+    """Which of its splits; the one that most recipes name. Shards are named by `root` alone."""
+
+    def __post_init__(self) -> None:
+        if self.name in STREAMS and self.split != "train":
+            raise ConfigError(f"split is {self.split!r}; allowed: none, since {self.name} names its shards by root")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What to train and validate on."""
+
+    root: str = "data"
+    """Folder that holds the data sets, from the working directory."""
+    train: tuple[DatasetConfig, ...] = (
+        DatasetConfig("flickr8k", "flickr8k"),
+        DatasetConfig("coco", "coco"),
+        DatasetConfig("coco_machine", "coco"),
+    )
+    """Data sets to train on; those of the bundled model."""
+    val: tuple[DatasetConfig, ...] = (DatasetConfig("flickr8k", "flickr8k", "val"),)
+    """Data sets to validate on; that of the bundled model."""
+    text: tuple[str, ...] = ()
+    """Further caption files (.txt or .txt.gz, a caption a line) for the tokenizer, below `root`."""
+    siblings: str = ""
+    """Caption file for stages that learn from words, below `root`: every five lines in a row describe one image."""
+    teacher: str = ""
+    """MobileNetV2 weights (.npz) that initialise the convolutions, below `root`; empty for random ones."""
+    cache: str = "cache"
+    """Folder for decoded pixels, features and teachers' captions, from the working directory."""
+    val_limit: int = 300
+    """Images validated on while training; on 300 CIDEr is known to about a point, and a validation stays short."""
+    on_bad_data: Literal["raise", "skip", "quarantine"] = "raise"
+    """What happens to a row that cannot be used; raise, since a silent gap would look like a finished run."""
+    shuffle_buffer: int = 1000
+    """Samples of shards that are shuffled among themselves, and held in memory as files; 1,000 are about 0.1 GB."""
+
+    def __post_init__(self) -> None:
+        check_positive(self, "val_limit", "shuffle_buffer")
+        check_ranges(
+            self, train=(bool(self.train), "at least one data set"), val=(bool(self.val), "at least one data set")
+        )
+        for part in ("train", "val"):
+            names = [dataset.name for dataset in getattr(self, part)]
+            if any(name in STREAMS for name in names) and not self.streams(part):
+                raise ConfigError(
+                    f"{part} has {', '.join(names)}; allowed: either all of {', '.join(STREAMS)}, or none of them"
+                )
+
+    def streams(self, part: str) -> bool:
+        """Whether `train` or `val` is read from shards as it is needed."""
+        return all(dataset.name in STREAMS for dataset in getattr(self, part))

@@ -1,0 +1,78 @@
+"""Rules across the parts of a recipe: what a model's family, streamed data and sharding allow of a stage."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from fastcap.config.data import STREAMS, DataConfig
+from fastcap.config.model import ModelConfig
+from fastcap.config.stage import StageConfig
+from fastcap.errors import ConfigError
+
+__all__ = ["check_sharding", "fit_stage"]
+
+# By the model's kind: weights of losses that a stage leaves unset, and what a stage may not set, with the reason.
+WEIGHTS = {"parallel": {"masked": 1.0, "length": 0.1}, "autoregressive": {"masked": 0.0, "length": 0.0}}
+_NO_READING = "0, since a {decoder} decoder has no parallel reading"
+REFUSED: dict[str, dict[str, str]] = {
+    "parallel": {},
+    "autoregressive": {
+        **dict.fromkeys(("masked", "consistency", "length", "reward"), _NO_READING),
+        "quantized": "false, since a {decoder} decoder is not trained with rounded weights",
+    },
+}
+PRECISIONS = {"fsdp2": ("no", "bf16"), "zero3": ("no",)}  # by sharding: neither scales losses, as fp16 needs
+UNSHARDED = ("reward", "causal_reward", "contrastive", "quantized")  # settings of a stage that sharding does not allow
+
+
+def fit_stage(stage: StageConfig, model: ModelConfig, data: DataConfig) -> StageConfig:
+    """A stage with the weights that it leaves unset as the model needs them.
+
+    Raises:
+        ConfigError: a setting that does not go with the model or the data.
+    """
+    if data.streams("train") and stage.inputs == "images":
+        check_stream(stage)
+    for name, allowed in REFUSED[model.kind].items():
+        if value := getattr(stage, name):
+            allowed = allowed.format(decoder=model.decoder.kind)
+            raise ConfigError(f"stage {stage.name}: {name} is {value}; allowed: {allowed}")
+    unset: Any = {name: weight for name, weight in WEIGHTS[model.kind].items() if getattr(stage, name) is None}
+    return dataclasses.replace(stage, **unset)
+
+
+def check_stream(stage: StageConfig) -> None:
+    """Refuse whatever keeps something of every picture: shards are read as they are needed."""
+    refused = {
+        f"freeze {stage.freeze}": stage.freeze != "none",
+        "teachers": bool(stage.teachers),
+        f"sources {', '.join(stage.sources)}": "human" not in stage.sources or "distilled" in stage.sources,
+        f"reward {stage.reward}": stage.reward > 0,
+        f"causal_reward {stage.causal_reward}": stage.causal_reward > 0,
+    }
+    if any(refused.values()):
+        raise ConfigError(
+            f"stage {stage.name}: {'; '.join(name for name, holds in refused.items() if holds)}; allowed, where "
+            f"data.train is {' or '.join(STREAMS)}: freeze none, no teachers, sources with human and without "
+            "distilled, reward and causal_reward 0, since all else keeps something of every picture"
+        )
+
+
+def check_sharding(sharding: str, precision: str, model: ModelConfig, stages: Sequence[StageConfig]) -> None:
+    """Refuse what training with sharded weights cannot do."""
+    if sharding == "no":
+        return
+    if precision not in PRECISIONS[sharding]:
+        allowed = " or ".join(PRECISIONS[sharding])
+        raise ConfigError(f"precision is {precision!r}; allowed: {allowed}, with sharding {sharding}")
+    if getattr(model.decoder, "balancing", "") == "bias":
+        raise ConfigError(f"balancing is 'bias'; allowed: loss, with sharding {sharding}, which keeps no common biases")
+    for stage in stages:
+        for name in UNSHARDED:
+            if value := getattr(stage, name):
+                raise ConfigError(
+                    f"stage {stage.name}: {name} is {value}; allowed: none of reward, causal_reward, contrastive and "
+                    f"quantized with sharding {sharding}; see docs/distributed.md"
+                )

@@ -1,0 +1,244 @@
+"""Settings of a model: its parts, how it decodes, and what all parts share."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from fastcap.config.reading import check_positive, check_ranges
+from fastcap.errors import ConfigError
+
+__all__ = [
+    "BackboneConfig",
+    "DecoderConfig",
+    "GenerationConfig",
+    "ModelConfig",
+    "ResNetViTConfig",
+    "RopeDecoderConfig",
+]
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """See `fastcap.backbone.spatial_mamba.SpatialMambaBackbone`."""
+
+    stem_width: int = 32
+    """Channels of the first convolution; MobileNetV2's, so that ImageNet weights fit."""
+    widths: tuple[int, ...] = (16, 24, 32, 64, 96, 160, 320)
+    """Channels of the seven convolutional stages; MobileNetV2's."""
+    depths: tuple[int, ...] = (1, 2, 3, 4, 3, 3, 1)
+    """Blocks of the seven convolutional stages; MobileNetV2's."""
+    expansion: int = 6
+    """Factor by which a block widens its channels; MobileNetV2's."""
+    head_width: int = 1280
+    """Channels of the last 1x1 convolution, before the projection to `d_model`; MobileNetV2's."""
+    mamba_depths: tuple[int, ...] = (2, 2)
+    """Spatial-Mamba blocks at stride 16 and at stride 32; as in the bundled model."""
+    n_heads: int = 8
+    """Groups of channels that share one decay in a scan; as in the bundled model."""
+    scan: Literal["state_fusion", "cross_scan"] = "state_fusion"
+    """One raster scan with fused states, or four directions; one scan takes 13 ms in place of 17."""
+    kind: Literal["spatial_mamba"] = "spatial_mamba"
+
+    def __post_init__(self) -> None:
+        check_positive(self, "stem_width", "expansion", "head_width", "n_heads")
+        check_ranges(
+            self,
+            widths=(len(self.widths) == 7 and min(self.widths) >= 1, "seven numbers, each 1 or more"),
+            depths=(len(self.depths) == 7 and min(self.depths) >= 1, "seven numbers, each 1 or more"),
+            mamba_depths=(len(self.mamba_depths) == 2 and min(self.mamba_depths) >= 0, "two numbers, 0 or more"),
+        )
+        if self.widths[4] % self.n_heads:
+            raise ConfigError(
+                f"backbone.widths.4 is {self.widths[4]}; allowed: multiples of backbone.n_heads, {self.n_heads}"
+            )
+
+    @property
+    def divisor(self) -> int:
+        """What `d_model` must be a multiple of: the heads of the scans at stride 32."""
+        return self.n_heads
+
+
+@dataclass(frozen=True)
+class ResNetViTConfig:
+    """See `fastcap.backbone.resnet_vit.ResNetViTBackbone`."""
+
+    blocks: Literal["basic", "inverted"] = "basic"
+    """ResNet's blocks, or MobileNetV2's inverted residuals, which ImageNet weights can initialise."""
+    widths: tuple[int, ...] = (64, 128, 256, 512)
+    """Channels of the convolutional stages, four basic or seven inverted; ResNet-18's."""
+    depths: tuple[int, ...] = (2, 2, 2, 2)
+    """Blocks of the same stages; ResNet-18's."""
+    n_layers: int = 4
+    """Transformer layers over the image tokens; not tuned."""
+    n_heads: int = 8
+    """Heads of their attention; 32 numbers each at the default `d_model`."""
+    d_hidden: int = 1024
+    """Width inside their feed-forward networks; four times the default `d_model`, as is usual."""
+    dropout: float = 0.1
+    """Share of each residual branch that is dropped in training; the transformer's usual value."""
+    kind: Literal["resnet_vit"] = "resnet_vit"
+
+    def __post_init__(self) -> None:
+        check_positive(self, "n_heads", "d_hidden")
+        count, name = {"basic": (4, "four"), "inverted": (7, "seven")}[self.blocks]
+        check_ranges(
+            self,
+            widths=(len(self.widths) == count and min(self.widths) >= 1, f"{name} numbers, each 1 or more"),
+            depths=(len(self.depths) == count and min(self.depths) >= 1, f"{name} numbers, each 1 or more"),
+            n_layers=(self.n_layers >= 0, "0 or more"),
+            dropout=(0 <= self.dropout < 1, "at least 0, below 1"),
+        )
+
+    @property
+    def divisor(self) -> int:
+        """What `d_model` must be a multiple of: the heads, and four numbers (sine and cosine of row and column)."""
+        return math.lcm(self.n_heads, 4)
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """See `fastcap.decoder.moe_decoder.MoEDecoder`."""
+
+    family: ClassVar[str] = "parallel"  # `ModelConfig.kind`
+    predicts_length: ClassVar[bool] = True  # before the words, so that several lengths can be decoded and ranked
+
+    n_layers: int = 3
+    """Decoder layers; as in the bundled model."""
+    n_heads: int = 4
+    """Heads of both attentions; 64 numbers each at the default `d_model`."""
+    d_hidden: int = 512
+    """Width inside one expert; as in the bundled model."""
+    n_experts: int = 4
+    """Experts of a layer, in place of one feed-forward network; as in the bundled model."""
+    top_k: int = 1
+    """Experts that serve an image; one, so that more experts cost no time."""
+    dropout: float = 0.1
+    """Share of each residual branch that is dropped in training; the transformer's usual value."""
+    cross_attention: Literal["rala", "linear"] = "rala"
+    """Attention to the image: of full rank (RALA), as in the bundled model, or plain linear; see docs/ablation.md."""
+    kind: Literal["moe"] = "moe"
+
+    def __post_init__(self) -> None:
+        check_positive(self, "n_layers", "n_heads", "d_hidden", "n_experts")
+        check_ranges(
+            self,
+            top_k=(1 <= self.top_k <= self.n_experts, f"1 to {self.n_experts} (n_experts)"),
+            dropout=(0 <= self.dropout < 1, "at least 0, below 1"),
+        )
+
+    @property
+    def divisor(self) -> int:
+        """What `d_model` must be a multiple of: the heads."""
+        return self.n_heads
+
+
+@dataclass(frozen=True)
+class RopeDecoderConfig:
+    """See `fastcap.decoder.rope_decoder.RopeDecoder`."""
+
+    family: ClassVar[str] = "autoregressive"
+    predicts_length: ClassVar[bool] = False
+
+    n_layers: int = 4
+    """Decoder layers; not tuned."""
+    n_heads: int = 4
+    """Heads of both attentions; 64 numbers each at the default `d_model`."""
+    d_hidden: int = 1024
+    """Width inside the feed-forward network, or inside one expert; four times the default `d_model`, as is usual."""
+    n_experts: int = 0
+    """Experts of a layer, chosen by the token; 0 is one dense network, which did as well (docs/ablation.md)."""
+    top_k: int = 2
+    """Experts that serve a token, where there are any; DeepSeekMoE's several small ones."""
+    n_shared: int = 1
+    """Experts beside them that serve every token."""
+    balancing: Literal["loss", "bias"] = "loss"
+    """Whether the loss `balance` evens out their use, or biases without a gradient; the loss goes with everything."""
+    dropout: float = 0.1
+    """Share of each residual branch that is dropped in training; the transformer's usual value."""
+    kind: Literal["rope"] = "rope"
+
+    def __post_init__(self) -> None:
+        check_positive(self, "n_layers", "n_heads", "d_hidden", "top_k")
+        check_ranges(
+            self,
+            n_experts=(self.n_experts >= 0, "0 (one dense network) or more"),
+            top_k=(self.top_k <= self.n_experts or not self.n_experts, f"1 to {self.n_experts} (n_experts)"),
+            n_shared=(self.n_shared >= 0, "0 or more"),
+            dropout=(0 <= self.dropout < 1, "at least 0, below 1"),
+        )
+
+    @property
+    def divisor(self) -> int:
+        """What `d_model` must be a multiple of: twice the heads, since rotary positions turn pairs of numbers."""
+        return 2 * self.n_heads
+
+
+@dataclass(frozen=True)
+class GenerationConfig:
+    """How captions are decoded; a model that writes from left to right reads `min_length` alone."""
+
+    passes: int = 3
+    """Refinement passes; a fourth adds 0.4 CIDEr, which its time is not worth (docs/log.md)."""
+    min_length: int = 5
+    """Fewest tokens of a caption that nobody asked to be shorter; 9 tokens cost 2 CIDEr (docs/log.md)."""
+    candidates: int = 3
+    """Lengths that are decoded together and ranked; a fourth adds 0.2 CIDEr (docs/log.md)."""
+    length_weight: float = 0.0
+    """Weight of a length's log-probability in that order, where the mean log-probability of the tokens counts 1."""
+    causal_weight: float = 1.0
+    """Weight of the causal reading's mean log-probability; 1, as much as the parallel one's. 0 leaves it out."""
+    alignment_weight: float = 0.0
+    """Weight of the cosine of picture and caption; 0, since an alignment has to be trained first."""
+
+    def __post_init__(self) -> None:
+        check_positive(self, "passes", "min_length", "candidates")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A model's whole architecture. Every backbone goes with every decoder; the decoder decides the family."""
+
+    image_size: int = 224
+    """Side of the squared picture in pixels, a multiple of 32; ImageNet's."""
+    d_model: int = 256
+    """Width of image tokens and caption tokens; as in the bundled model."""
+    d_space: int = 128
+    """Numbers in the vector of a picture or text; 128 tell thousands of pictures apart."""
+    vocab_size: int = 4096
+    """Tokens of the vocabulary, marks included; more would cost time in every pass, fewer spell words in pieces."""
+    max_length: int = 20
+    """Most tokens of a caption, its end mark not counted; longer ones are left out of training."""
+    backbone: BackboneConfig | ResNetViTConfig = field(default_factory=BackboneConfig)
+    """From pixels to image tokens; `kind` is spatial_mamba or resnet_vit."""
+    decoder: DecoderConfig | RopeDecoderConfig = field(default_factory=DecoderConfig)
+    """From image tokens to words; `kind` is moe (all at once, and from left to right) or rope (from left to right)."""
+    generation: GenerationConfig = field(default_factory=GenerationConfig)
+    """How captions are decoded where nobody says otherwise."""
+
+    def __post_init__(self) -> None:
+        divisor = math.lcm(self.backbone.divisor, self.decoder.divisor)
+        n_lengths = self.max_length - self.generation.min_length + 1
+        check_positive(self, "max_length", "vocab_size", "d_space")
+        check_ranges(
+            self,
+            image_size=(self.image_size > 0 and self.image_size % 32 == 0, "multiples of 32"),
+            d_model=(self.d_model > 0 and self.d_model % divisor == 0, f"multiples of {divisor}, the numbers of heads"),
+            max_length=(n_lengths >= 1, f"{self.generation.min_length} (generation.min_length) or more"),
+        )
+        if self.decoder.predicts_length and self.generation.candidates > n_lengths:
+            raise ConfigError(
+                f"generation.candidates is {self.generation.candidates}; allowed: 1 to {n_lengths}, the number of "
+                "lengths from generation.min_length to max_length"
+            )
+
+    @property
+    def kind(self) -> str:
+        """The model's family, "parallel" or "autoregressive": the key of every table of families."""
+        return self.decoder.family
+
+    @property
+    def parallel(self) -> bool:
+        """Whether captions can be decoded all at once, by length prediction and refinement."""
+        return self.kind == "parallel"
