@@ -38,7 +38,7 @@ def fit_stage(stage: StageConfig, model: ModelConfig, data: DataConfig) -> Stage
     for name, allowed in REFUSED[model.kind].items():
         if value := getattr(stage, name):
             allowed = allowed.format(decoder=model.decoder.kind)
-            raise ConfigError(f"stage {stage.name}: {name} is {value}; allowed: {allowed}")
+            raise ConfigError(f"stage {stage.name}: {name} is {str(value).lower()}; allowed: {allowed}")
     unset: Any = {name: weight for name, weight in WEIGHTS[model.kind].items() if getattr(stage, name) is None}
     return dataclasses.replace(stage, **unset)
 
@@ -73,6 +73,6 @@ def check_sharding(sharding: str, precision: str, model: ModelConfig, stages: Se
         for name in UNSHARDED:
             if value := getattr(stage, name):
                 raise ConfigError(
-                    f"stage {stage.name}: {name} is {value}; allowed: none of reward, causal_reward, contrastive and "
-                    f"quantized with sharding {sharding}; see docs/distributed.md"
+                    f"stage {stage.name}: {name} is {str(value).lower()}; allowed: none of reward, causal_reward, "
+                    f"contrastive and quantized with sharding {sharding}; see docs/distributed.md"
                 )
