@@ -22,6 +22,7 @@ from torch import Tensor
 from fastcap.config import ModelConfig, ResNetViTConfig, from_mapping
 from fastcap.errors import ConfigError, ModelFileError
 from fastcap.model import CaptionModel
+from fastcap.vocabulary import Marks
 
 __all__ = ["load_checkpoint", "load_tensors", "save_checkpoint"]
 
@@ -92,7 +93,8 @@ def load_checkpoint(directory: Path | str) -> tuple[CaptionModel, Tokenizer]:
         if not (directory / name).is_file():
             raise ModelFileError(f"{directory} is not a checkpoint directory: {name} is missing")
     try:
-        config = from_mapping(ModelConfig, json.loads((directory / CONFIG).read_text(encoding="utf-8")))
+        settings = json.loads((directory / CONFIG).read_text(encoding="utf-8"))
+        config = from_mapping(ModelConfig, settings)
     except (ConfigError, ValueError, TypeError, ArithmeticError, RecursionError) as error:  # a list as a name, 1e999
         raise ModelFileError(f"{directory / CONFIG} cannot be read: {error}") from error
     try:
@@ -103,6 +105,12 @@ def load_checkpoint(directory: Path | str) -> tuple[CaptionModel, Tokenizer]:
         raise ModelFileError(
             f"{directory / TOKENIZER} holds {tokenizer.get_vocab_size()} tokens, {CONFIG} allows {config.vocab_size}"
         )
+    try:
+        if "marks" not in settings:  # written by fastcap 0.1.0, whose tokenizers name their marks
+            config = dataclasses.replace(config, marks=Marks.of(tokenizer))
+        config.vocabulary  # noqa: B018 (checks the ids)
+    except ConfigError as error:
+        raise ModelFileError(f"{directory / TOKENIZER} does not fit {CONFIG}: {error}") from error
     weights = load_tensors(directory / WEIGHTS)
     if (layers := _layer_count(config)) > len(weights):
         raise ModelFileError(

@@ -14,11 +14,10 @@ import torch
 from fastcap.checkpoint import load_checkpoint
 from fastcap.errors import ConfigError
 from fastcap.model import CaptionModel, TorchStepper
-from fastcap.runtime.bundle import MAX_THREADS, Bundle, Vocabulary
+from fastcap.runtime.bundle import MAX_THREADS, Bundle
 from fastcap.runtime.captioner import Captioner, _Decoded
 from fastcap.runtime.contract import KINDS, Calibration, Decoding, Preprocessing, named_lengths
 from fastcap.runtime.options import Plan
-from fastcap.vocabulary import BOS, EOS, MASK, PAD, UNK
 
 __all__ = ["EagerCaptioner"]
 
@@ -69,7 +68,7 @@ class EagerCaptioner(Captioner):
             description="",
             licence="",
             preprocessing=Preprocessing(config.image_size, config.image_size),
-            vocabulary=Vocabulary(config.vocab_size, PAD, BOS, EOS, MASK, UNK),
+            vocabulary=config.vocabulary,
             decoding=Decoding(
                 passes=config.generation.passes,
                 min_length=1,

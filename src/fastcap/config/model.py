@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 from fastcap.config.reading import check_positive, check_ranges
 from fastcap.errors import ConfigError
+from fastcap.vocabulary import Marks, Vocabulary
 
 __all__ = [
     "BackboneConfig",
@@ -216,6 +217,8 @@ class ModelConfig:
     """From image tokens to words; `kind` is moe (all at once, and from left to right) or rope (from left to right)."""
     generation: GenerationConfig = field(default_factory=GenerationConfig)
     """How captions are decoded where nobody says otherwise."""
+    marks: Marks = field(default_factory=Marks)
+    """Ids of the tokens that are no text; a run takes them from its tokenizer, and these are the ones we train."""
 
     def __post_init__(self) -> None:
         divisor = math.lcm(self.backbone.divisor, self.decoder.divisor)
@@ -232,6 +235,11 @@ class ModelConfig:
                 f"generation.candidates is {self.generation.candidates}; allowed: 1 to {n_lengths}, the number of "
                 "lengths from generation.min_length to max_length"
             )
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The marks, and the number of tokens."""
+        return Vocabulary(size=self.vocab_size, **vars(self.marks))
 
     @property
     def kind(self) -> str:

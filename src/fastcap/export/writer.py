@@ -15,7 +15,6 @@ from tokenizers import Tokenizer
 
 from fastcap.config import ModelConfig
 from fastcap.runtime.contract import named_lengths
-from fastcap.vocabulary import BOS, EOS, MASK, PAD, UNK
 
 __all__ = ["write_bundle"]
 
@@ -67,14 +66,7 @@ def write_bundle(
             "resize": "squash",
             "resample": "bilinear",
         },
-        "vocabulary": {
-            "size": config.vocab_size,
-            "pad_id": PAD,
-            "bos_id": BOS,
-            "eos_id": EOS,
-            "mask_id": MASK,
-            "unk_id": UNK,
-        },
+        "vocabulary": {"size": config.vocab_size, **vars(config.marks)},
         "decoding": {
             "passes": config.generation.passes,
             "min_length": 1,

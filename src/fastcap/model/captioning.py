@@ -55,6 +55,7 @@ class CaptionModel(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        self.vocabulary = config.vocabulary
         backbone, decoder = (
             {name: value for name, value in vars(part).items() if name != "kind"}
             for part in (config.backbone, config.decoder)

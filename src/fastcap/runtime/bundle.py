@@ -36,6 +36,7 @@ from fastcap.runtime.contract import (
     Preprocessing,
     decodes,
 )
+from fastcap.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Bundle",
-    "Vocabulary",
     "available_models",
     "find_model",
     "running",
@@ -57,18 +57,6 @@ _MODELS = Path(__file__).resolve().parent.parent / "bundled"
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.(onnx|json)")
 _LONGEST_NAME = 255  # bytes of a file's name, on every common file system
 _SPECIAL_TOKENS = ("pad", "bos", "eos", "mask", "unk")
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """Number of tokens, and the ids of the special ones."""
-
-    size: int
-    pad_id: int
-    bos_id: int
-    eos_id: int
-    mask_id: int
-    unk_id: int
 
 
 @dataclass(frozen=True)
@@ -189,7 +177,7 @@ class Bundle:
             raise ModelFileError(f"{path}: {size} tokens; model.json states {self.vocabulary.size}")
         for token in _SPECIAL_TOKENS:
             found, expected = tokenizer.token_to_id(f"<{token}>"), getattr(self.vocabulary, f"{token}_id")
-            if found != expected:
+            if found != expected and expected is not None:
                 raise ModelFileError(f"{path}: id of <{token}> is {found}; model.json states {expected}")
         return tokenizer
 
@@ -293,11 +281,13 @@ def _preprocessing(fields: _Fields) -> Preprocessing:
 
 def _vocabulary(fields: _Fields) -> Vocabulary:
     size = fields.integer("size", len(_SPECIAL_TOKENS) + 1, 2**20)
-    ids = {f"{token}_id": fields.integer(f"{token}_id", 0, size - 1) for token in _SPECIAL_TOKENS}
+    keys = [f"{token}_id" for token in _SPECIAL_TOKENS]
+    absent = {key: fields.take(key) for key in ("mask_id", "unk_id") if fields.values.get(key, 0) is None}
+    ids = {key: fields.integer(key, 0, size - 1) for key in keys if key not in absent}
     if len(set(ids.values())) < len(ids):
         fields.fail("*_id", sorted(ids.values()), "five different ids")
     fields.done()
-    return Vocabulary(size=size, **ids)
+    return Vocabulary(size=size, **ids, **absent)
 
 
 def _decoding(fields: _Fields) -> Decoding:

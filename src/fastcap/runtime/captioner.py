@@ -226,7 +226,7 @@ class Captioner:
             "max_length": lengths or plan.high,
             "bos_id": marks.bos_id,
             "eos_id": marks.eos_id,
-            "forbidden": [marks.pad_id, marks.bos_id, marks.mask_id, marks.unk_id, *barred],
+            "forbidden": [*marks.barred_in_search, *barred],
         }
         start = self._stepper, self._stepper.encode(picture), len(lengths) if lengths else 1
         if plan.sampling is None:

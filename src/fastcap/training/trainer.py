@@ -66,7 +66,7 @@ from fastcap.training.streaming import StreamedPool, find_all_shards, read_first
 from fastcap.training.teachers.choose import initialise_from_mobilenetv2, load_teacher
 from fastcap.training.tracking import TRACKERS, Throughput, Tracker, count_flops
 from fastcap.training.zero import ZeroOptimizer, import_deepspeed, shard_by_zero
-from fastcap.vocabulary import PAD, SPECIAL_TOKENS
+from fastcap.vocabulary import PAD, Marks
 
 __all__ = ["Trainer", "train"]
 
@@ -132,7 +132,8 @@ class Trainer:
         beginning = load_checkpoint(config.init) if config.init and latest is None else None
         self.tokenizer = beginning[1] if beginning else self.load_tokenizer(latest, parts, shards)
         # a small data set fills fewer entries than asked for; the model has as many as the tokenizer
-        self.model_config = dataclasses.replace(config.model, vocab_size=self.tokenizer.get_vocab_size())
+        marks = beginning[0].config.marks if beginning else Marks.of(self.tokenizer)
+        self.model_config = dataclasses.replace(config.model, vocab_size=self.tokenizer.get_vocab_size(), marks=marks)
         self.stream = StreamedPool(config, shards, self.tokenizer, self.accelerator) if streamed else None
         self.cursor: Cursor | None = None  # of the stream, where a stage goes on
         self.pool = self.stream or CaptionPool.build(parts, self.tokenizer, config.model.max_length)
@@ -192,10 +193,7 @@ class Trainer:
                 raise ModelFileError(f"{latest / 'tokenizer.json'} cannot be read: {error}") from error
         texts = [caption for _, examples in parts for example in examples for caption in example.captions]
         texts += list(read_texts(self.config.data)) or list(first_captions(shards, TOKENIZER_CAPTIONS))
-        tokenizer = train_tokenizer(map(clean_caption, texts), self.config.model.vocab_size)
-        marks = [tokenizer.token_to_id(token) for token in SPECIAL_TOKENS]
-        assert marks == list(range(len(SPECIAL_TOKENS))), marks
-        return tokenizer
+        return train_tokenizer(map(clean_caption, texts), self.config.model.vocab_size)
 
     def validation_set(self) -> tuple[ImageCache | NDArray[np.uint8], CiderD]:
         """The first `val_limit` validation images, of files spread evenly, and a scorer that knows their references;
