@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import pytest
 from _pytest.mark import ParameterSet
 
 import fastcap
+from fastcap import errors
 from fastcap.cli import VERBS, _parser
+from fastcap.errors import needs
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -114,13 +117,43 @@ def test_every_configuration_named_in_a_command_exists(command: list[str]) -> No
             assert (ROOT / word).is_file()
 
 
+def test_nothing_installs_the_package_by_a_name_that_is_not_ours() -> None:
+    """On the public index `fastcap` is another project; ours comes from a clone or a wheel."""
+    done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip("not a git checkout")
+    for name in done.stdout.decode().split("\0"):
+        try:
+            text = (ROOT / name).read_text("utf-8") if (ROOT / name).is_file() else ""
+        except UnicodeDecodeError:
+            continue
+        assert not re.search(r"(?<!enhanced-)\bfastcap\[\w", text), f"{name}: extras of another project's package"
+        for command in re.findall(r"\b(?:pipx?3?|uv) (?:pip )?(?:install|add)((?: [^\s`;&|#]+)+)", text):
+            for word in command.split():
+                assert not re.fullmatch(r"(enhanced[-_])?fastcap([\[=<>~!].*)?", word.strip("\"'")), (
+                    f"{name}: {command}"
+                )
+
+
+def test_what_is_missing_is_installed_from_the_clone_or_from_the_wheel(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(ROOT)
+    assert needs("torch", "train") == 'needs torch: pip install -e ".[train]"'
+    monkeypatch.chdir(tmp_path)
+    assert needs("torch", "train") == f'needs torch: pip install -e "{ROOT}[train]"'
+    monkeypatch.setattr(errors, "__file__", str(tmp_path / "site-packages" / "fastcap" / "errors.py"))
+    wheel = f"enhanced_fastcap-{fastcap.__version__}-py3-none-any.whl"
+    assert needs("torch", "train") == f'needs torch: pip install "{wheel}[train]"'
+
+
 def test_every_extra_that_is_named_exists() -> None:
     listed = (ROOT / "pyproject.toml").read_text("utf-8").partition("[project.optional-dependencies]")[2]
     extras = set(re.findall(r"^(\w+) = \[", listed.partition("\n[")[0], re.MULTILINE))
     named = {
         extra.strip()
         for page in PAGES
-        for group in re.findall(r"(?:fastcap|\.)\[([\w, ]+)\]", page.read_text("utf-8"))
+        for group in re.findall(r"(?:\.\[|\.whl\[|the extra `)([\w, ]+)", page.read_text("utf-8"))
         for extra in group.split(",")
     }
     assert named

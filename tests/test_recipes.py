@@ -94,7 +94,7 @@ def test_a_hook_suggests_a_text_or_nothing(kitchen, captioner):
 
 
 def test_a_hook_asks_the_server(kitchen, captioner):
-    pytest.importorskip("fastapi", reason='needs pip install "fastcap[serve]"')
+    pytest.importorskip("fastapi", reason="needs the extra `serve`")
     sys.path.insert(0, str(ROOT / "tests" / "serve"))
     from serving import Server
 

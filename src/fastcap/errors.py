@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["ConfigError", "DataError", "FastcapError", "ImageError", "ModelFileError", "nearest"]
+__all__ = ["ConfigError", "DataError", "FastcapError", "ImageError", "ModelFileError", "nearest", "needs"]
 
 
 class FastcapError(Exception):
@@ -20,7 +20,7 @@ class ModelFileError(FastcapError):
 
 
 class ConfigError(FastcapError):
-    """A setting is unknown, of the wrong type or out of its range."""
+    """A setting is unknown, of the wrong type or out of its range; the CLI exits with 2."""
 
 
 class DataError(FastcapError):
@@ -33,3 +33,18 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
     close = difflib.get_close_matches(name, list(known), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def needs(package: str, extra: str) -> str:
+    """'needs PACKAGE: pip install ...' for the text of an error: a clone is installed in place, all else by its wheel.
+
+    Never by name: on the public index that is another project's.
+    """
+    from pathlib import Path
+
+    import fastcap
+
+    clone = Path(__file__).parents[2]
+    if (clone / "pyproject.toml").is_file():
+        return f'needs {package}: pip install -e "{"." if clone == Path.cwd() else clone}[{extra}]"'
+    return f'needs {package}: pip install "enhanced_fastcap-{fastcap.__version__}-py3-none-any.whl[{extra}]"'

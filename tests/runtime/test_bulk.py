@@ -25,7 +25,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from fastcap.cli import main
-from fastcap.errors import ConfigError, DataError, FastcapError, ImageError
+from fastcap.errors import ConfigError, DataError, FastcapError, ImageError, needs
 from fastcap.runtime.bulk.journal import Journal
 from fastcap.runtime.bulk.pool import caption_files, check_workers
 from fastcap.runtime.bulk.sidecar import sidecar_path
@@ -455,7 +455,7 @@ def test_a_missing_folder_and_a_missing_pyarrow_are_one_line(caption, photos, tm
     out = tmp_path / "c.parquet"
     assert caption(photos, "--out", out) == (
         1,
-        [f'fastcap: error: {out}: .parquet needs pyarrow: pip install "fastcap[bulk]"'],
+        [f"fastcap: error: {out}: .parquet {needs('pyarrow', 'bulk')}"],
     )
     assert not list(tmp_path.glob("c.*"))
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 from fastcap import cli
 from fastcap.cli import VERBS, main
+from fastcap.errors import needs
 from fastcap.runtime import bundle as bundle_module
 
 
@@ -276,7 +277,7 @@ def test_a_missing_extra_is_named_with_the_command_that_installs_it(monkeypatch,
         cli.importlib, "import_module", lambda _: (_ for _ in ()).throw(ModuleNotFoundError(name="torch"))
     )
     assert main(["train"]) == 1
-    assert capsys.readouterr().err == ("fastcap: error: 'fastcap train' needs torch: pip install \"fastcap[train]\"\n")
+    assert capsys.readouterr().err == f"fastcap: error: 'fastcap train' {needs('torch', 'train')}\n"
 
 
 # fastcap models

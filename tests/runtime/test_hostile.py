@@ -17,8 +17,8 @@ HERE = Path(__file__).parent
 @pytest.fixture(scope="session")
 def exported(tiny_config, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Model directories by kind, as export writes them, and the checkpoints that they come from."""
-    torch = pytest.importorskip("torch", reason='needs pip install "fastcap[train]"')
-    pytest.importorskip("onnx", reason='needs pip install "fastcap[export]"')
+    torch = pytest.importorskip("torch", reason="needs the extra `train`")
+    pytest.importorskip("onnx", reason="needs the extra `export`")
     from fastcap.checkpoint import save_checkpoint
     from fastcap.cli.quantise import assembled_graph, exported_parts
     from fastcap.config import ResNetViTConfig, RopeDecoderConfig

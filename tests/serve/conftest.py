@@ -14,7 +14,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-pytest.importorskip("fastapi", reason='needs pip install "fastcap[serve]"')
+pytest.importorskip("fastapi", reason="needs the extra `serve`")
 httpx = pytest.importorskip("httpx")
 
 from serving import TOKEN, Server, picture  # noqa: E402

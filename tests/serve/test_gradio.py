@@ -15,10 +15,11 @@ import pytest
 from serving import picture
 
 from fastcap.cli import main
+from fastcap.errors import needs
 from fastcap.runtime.captioner import Captioner
 
 needs_gradio = pytest.mark.skipif(
-    importlib.util.find_spec("gradio") is None, reason='no Gradio here: pip install "fastcap[gradio]"'
+    importlib.util.find_spec("gradio") is None, reason="no Gradio here: the extra `gradio`"
 )
 
 USUAL = {"length": "normal", "candidates": 1, "neutral": False, "decode": "parallel", "beams": 3}
@@ -166,4 +167,4 @@ def test_wrong_usage_and_a_missing_extra_are_one_line(tiny_bundle, capsys, monke
     monkeypatch.delitem(sys.modules, "fastcap.serve.gradio", raising=False)
     monkeypatch.setenv("GRADIO_TEMP_DIR", "")
     assert main(["gradio", "--model", str(tiny_bundle)]) == 1
-    assert capsys.readouterr().err == "fastcap: error: 'fastcap gradio' needs gradio: pip install \"fastcap[gradio]\"\n"
+    assert capsys.readouterr().err == f"fastcap: error: 'fastcap gradio' {needs('gradio', 'gradio')}\n"

@@ -163,7 +163,7 @@ def test_it_ends_well_on_ctrl_c() -> None:
 
 
 def test_the_server_has_the_page_as_well(installed: Path, bundle: Bundle) -> None:
-    pytest.importorskip("fastapi", reason='needs pip install "fastcap[serve]"')
+    pytest.importorskip("fastapi", reason="needs the extra `serve`")
     from fastapi.testclient import TestClient
 
     from fastcap.runtime.captioner import Captioner

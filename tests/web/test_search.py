@@ -27,7 +27,7 @@ SEARCHES = [
 @pytest.fixture(scope="session")
 def folders(tiny_config, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Model directories of random weights, one of each kind."""
-    torch = pytest.importorskip("torch", reason='needs pip install "fastcap[train]"')
+    torch = pytest.importorskip("torch", reason="needs the extra `train`")
     from fastcap.cli.quantise import assembled_graph, exported_parts
     from fastcap.config import ResNetViTConfig, RopeDecoderConfig
     from fastcap.data.tokenizer import train_tokenizer

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 import fastcap
-from fastcap.errors import FastcapError
+from fastcap.errors import FastcapError, needs
 
 __all__ = ["VERBS", "main"]
 
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         root = (error.name or "").partition(".")[0]
         if root == "fastcap" or verb not in _EXTRAS:
             raise
-        return _fail(f"'fastcap {verb}' needs {root}: pip install \"fastcap[{_EXTRAS[verb]}]\"")
+        return _fail(f"'fastcap {verb}' {needs(root, _EXTRAS[verb])}")
     except BrokenPipeError:
         # The reader has gone (`| head`). Keep the interpreter from failing on its own last flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

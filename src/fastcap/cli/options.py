@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastcap.errors import ConfigError, ModelFileError
+from fastcap.errors import ConfigError, ModelFileError, needs
 from fastcap.runtime.options import RANGES, Sampling
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def open_captioner(model: str, threads: int = 1) -> Captioner:
 
         return Captioner.open(model, threads=threads)
     if importlib.util.find_spec("torch") is None:
-        raise ModelFileError(f"{model} is a checkpoint directory, which needs PyTorch: pip install 'fastcap[train]'")
+        raise ModelFileError(f"{model} is a checkpoint directory, which {needs('torch', 'train')}")
     from fastcap.eager import EagerCaptioner
 
     return EagerCaptioner(model, threads)

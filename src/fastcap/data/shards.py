@@ -19,7 +19,7 @@ from typing import IO, Any
 import numpy as np
 
 from fastcap.data.readers import MAX_BAD_SHARE, BadRow, OnBadData, caption_problem, printable
-from fastcap.errors import ConfigError, DataError, FastcapError, ImageError
+from fastcap.errors import ConfigError, DataError, FastcapError, ImageError, needs
 from fastcap.runtime.images import IMAGE_SUFFIXES
 from fastcap.runtime.sources import IMAGE_COLUMN, Table, Tar, is_url, matching, opened, reading
 
@@ -96,7 +96,7 @@ def find_shards(kind: str, root: str) -> list[Shard]:
     try:
         from braceexpand import braceexpand
     except ModuleNotFoundError:
-        raise FastcapError(f'{root}: reading shards needs braceexpand: pip install "fastcap[stream]"') from None
+        raise FastcapError(f"{root}: reading shards {needs('braceexpand', 'stream')}") from None
     try:
         paths = [path for pattern in braceexpand(root) for path in matching(pattern)]
     except ValueError as error:  # braces that do not match

@@ -18,7 +18,7 @@ from itertools import accumulate, islice
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from fastcap.errors import ConfigError, FastcapError, ImageError, nearest
+from fastcap.errors import ConfigError, FastcapError, ImageError, nearest, needs
 from fastcap.runtime.images import IMAGE_SUFFIXES, MAX_BYTES, ImageSource
 
 __all__ = [
@@ -191,7 +191,7 @@ class Table:
             import pyarrow as pa
             from pyarrow import parquet
         except ModuleNotFoundError:
-            raise FastcapError(f'{path}: .parquet needs pyarrow: pip install "fastcap[bulk]"') from None
+            raise FastcapError(f"{path}: .parquet {needs('pyarrow', 'bulk')}") from None
         self._table = parquet.ParquetFile(file)
         self._column = image_column
         schema = self._table.schema_arrow
@@ -327,7 +327,7 @@ def _file_system(url: str) -> tuple[Any, str]:
     try:
         import fsspec
     except ModuleNotFoundError:
-        raise FastcapError(f'{url}: URLs need fsspec: pip install "fastcap[ray]"') from None
+        raise FastcapError(f"{url}: a URL {needs('fsspec', 'ray')}") from None
     try:
         system, path = fsspec.core.url_to_fs(url)
     except (ValueError, ImportError) as error:  # no such kind of URL, or none that is installed

@@ -14,7 +14,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.tensorboard import SummaryWriter
 
-from fastcap.errors import ConfigError
+from fastcap.errors import ConfigError, needs
 
 __all__ = ["TRACKERS", "Throughput", "Tracker", "count_flops"]
 
@@ -71,7 +71,7 @@ class WeightsAndBiases:
         try:
             import wandb
         except ModuleNotFoundError as error:
-            raise ConfigError("the tracker wandb is not installed; pip install 'fastcap[wandb]'") from error
+            raise ConfigError(f"the tracker wandb {needs('wandb', 'wandb')}") from error
         self.run = wandb.init(project="fastcap", name=settings["name"], config=dict(settings), dir=str(output))
 
     def log(self, stage: str, step: int, values: Mapping[str, float]) -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed import all_reduce
 
-from fastcap.errors import ConfigError
+from fastcap.errors import ConfigError, needs
 from fastcap.training.sharding import FlatPart, part_of, undivided
 
 __all__ = ["ZeroOptimizer", "import_deepspeed", "shard_by_zero"]
@@ -35,7 +35,7 @@ def import_deepspeed(device: torch.device) -> Any:
     try:
         import deepspeed
     except ModuleNotFoundError as error:
-        raise ConfigError("sharding zero3 needs DeepSpeed; pip install 'fastcap[deepspeed]'") from error
+        raise ConfigError(f"sharding zero3 {needs('DeepSpeed', 'deepspeed')}") from error
     deepspeed.ops.__compatible_ops__ = {}  # else a compiler builds what inference on CPUs would use
     warnings.filterwarnings("ignore", "`torch.distributed.*_tensor` is deprecated", FutureWarning)  # at every message
     return deepspeed

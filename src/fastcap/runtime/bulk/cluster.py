@@ -16,7 +16,7 @@ from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from fastcap.errors import ConfigError, FastcapError
+from fastcap.errors import ConfigError, FastcapError, needs
 from fastcap.runtime.bulk.pool import CaptionWorker, WorkerPool, check_workers
 from fastcap.runtime.bundle import available_models
 from fastcap.runtime.rows import Row
@@ -40,7 +40,7 @@ def caption_on_cluster(
     """Caption pictures by actors of Ray; one row for each, in the order in which blocks of 16 are finished.
 
     `images`, `image_column`, `options`: as in `caption_files`, which gives the same rows. Every node of the cluster
-    needs `fastcap[ray]` and finds pictures and model under the same names; pictures may be URLs for fsspec.
+    needs the extra `ray` and finds pictures and model under the same names; pictures may be URLs for fsspec.
     `address`: `HOST:PORT` of a cluster, or "auto" for the one that runs here; by default that of RAY_ADDRESS, and if
     there is none a cluster that is started on this machine, reachable from it alone, and stopped at the end. A
     connection that the caller has made already is used, and kept.
@@ -114,7 +114,7 @@ def _connected(address: str | None, workers: int | None) -> Iterator[Any]:
         import ray
         import ray.data
     except ModuleNotFoundError as error:
-        raise FastcapError(f'the engine ray needs {error.name}: pip install "fastcap[ray]"') from None
+        raise FastcapError(f"the engine ray {needs(error.name or 'ray', 'ray')}") from None
     if ray.is_initialized():
         yield ray
         return

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from itertools import count, islice
 from pathlib import Path
 
-from fastcap.errors import ConfigError, DataError, FastcapError
+from fastcap.errors import ConfigError, DataError, FastcapError, needs
 from fastcap.runtime.rows import Row
 
 __all__ = ["TABLES", "Journal", "check_output"]
@@ -134,7 +134,7 @@ def check_output(path: Path) -> Path:
         try:
             import pyarrow  # noqa: F401
         except ModuleNotFoundError:
-            raise FastcapError(f'{path}: .parquet needs pyarrow: pip install "fastcap[bulk]"') from None
+            raise FastcapError(f"{path}: .parquet {needs('pyarrow', 'bulk')}") from None
     return path if kind == ".jsonl" else path.with_name(path.name + ".jsonl")
 
 

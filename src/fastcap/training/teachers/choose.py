@@ -28,7 +28,7 @@ from fastcap.config import SOURCES, TeacherConfig, TrainConfig
 from fastcap.data.batching import pad_tokens
 from fastcap.data.cache import ImageCache
 from fastcap.data.tokenizer import clean_caption, encode
-from fastcap.errors import DataError, FastcapError, ModelFileError
+from fastcap.errors import DataError, FastcapError, ModelFileError, needs
 from fastcap.generation.autoregressive import beam_search
 from fastcap.layers import ImageTokens
 from fastcap.losses.language import read_causally
@@ -198,7 +198,7 @@ class HuggingFaceCaptioner(nn.Module):
         try:
             from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
         except ImportError as error:
-            raise ModelFileError(f"teacher {name} needs transformers: pip install 'fastcap[distill]'") from error
+            raise ModelFileError(f"teacher {name} {needs('transformers', 'distill')}") from error
         where, _, revision = name.partition("@") if not Path(name).is_dir() else (name, "", "")
         settings = {"revision": revision} if revision else {}
         try:
