@@ -21,10 +21,10 @@ def run(args: argparse.Namespace) -> int:
     from fastcap.runtime.lint import lint
 
     if hasattr(sys.stdin, "reconfigure"):
-        sys.stdin.reconfigure(encoding="utf-8", errors="replace")
+        sys.stdin.reconfigure(encoding="utf-8-sig", errors="replace")
     flagged = 0
     for text in args.texts:
-        for line in (line.rstrip("\n") for line in sys.stdin) if text == "-" else (text,):
+        for line in (line.rstrip("\r\n") for line in sys.stdin) if text == "-" else (text,):
             findings = lint(line, neutral=args.neutral)
             flagged += bool(findings)
             if args.json:
