@@ -32,6 +32,7 @@ from fastcap.runtime.bundle import Bundle
 from fastcap.runtime.captioner import Captioner
 from fastcap.runtime.options import Sampling
 from fastcap.serve.page import PageError, WebPage
+from invariants import assert_exported_equals_eager
 
 RESNET = ResNetViTConfig(widths=(8, 8, 12, 16), depths=(1, 1, 1, 1), n_layers=1, n_heads=4, d_hidden=48)
 DENSE = RopeDecoderConfig(n_layers=2, n_heads=4, d_hidden=256)
@@ -161,8 +162,8 @@ def test_length_candidates_and_neutral_wording_are_obeyed(captioner, pictures, t
 @torch.no_grad()
 def test_texts_are_scored_as_the_model_does(dense, captioner, pictures):
     images = captioner.embed_images(list(pictures[:3]))
-    expected = dense.alignment.embed_image(dense.encode(torch.from_numpy(pictures[:3]))).numpy()
-    assert np.allclose(images, expected, atol=1e-5)
+    expected = dense.alignment.embed_image(dense.encode(torch.from_numpy(pictures[:3])))
+    assert_exported_equals_eager({"image_vectors": images}, {"image_vectors": expected}, atol=1e-5)
     cosines = captioner.embed_texts(TEXTS) @ images[0]
     assert captioner.score(pictures[0], TEXTS) == pytest.approx(list(map(captioner.bundle.alignment.score, cosines)))
 

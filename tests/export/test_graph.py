@@ -23,6 +23,7 @@ from fastcap.export.parallel import (
     open_graph,
     shorten_names,
 )
+from invariants import assert_exported_equals_eager
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +50,7 @@ def test_the_graph_captions_as_the_model_does(model, session, pictures, limits, 
         pixels = picture[None]
         expected = model(torch.from_numpy(pixels), torch.tensor(limits), torch.tensor([count]))
         found = captions(session, pixels, limits, count)
-        assert np.array_equal(found["token_ids"], expected.token_ids.numpy())
-        assert np.array_equal(found["lengths"], expected.lengths.numpy())
-        np.testing.assert_allclose(found["confidences"], expected.confidences.numpy(), atol=1e-4)
-        np.testing.assert_allclose(found["token_confidences"], expected.token_confidences.numpy(), atol=1e-4)
+        assert_exported_equals_eager(found, expected._asdict())
 
 
 @torch.no_grad()

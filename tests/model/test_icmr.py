@@ -16,6 +16,7 @@ from fastcap.generation.icmr import ICMRDecoder
 from fastcap.layers import ImageTokens
 from fastcap.model import CaptionModel
 from fastcap.vocabulary import BOS, EOS, MASK, PAD
+from invariants import assert_batch_equals_single
 
 VOCABULARY, FORBIDDEN = 24, (0, 1, 2, 3, 4)
 
@@ -194,10 +195,14 @@ def test_rows_decoded_together_are_as_decoded_alone(encoded):
     model, state = encoded
     lengths = torch.randint(1, 13, (50,), generator=torch.Generator().manual_seed(2))
     together = model.refiner(model.decoder, state, lengths, 12)
-    for row in (0, 17, 49):
+
+    def alone(row: int) -> list[int]:
         length = int(lengths[row])
-        alone = model.refiner(model.decoder, of_image(state, row), lengths[row : row + 1], length)
-        assert together.token_ids[row, :length].tolist() == alone.token_ids[0].tolist()
+        return model.refiner(model.decoder, of_image(state, row), lengths[row : row + 1], length).token_ids[0].tolist()
+
+    assert_batch_equals_single(
+        [ids[:length].tolist() for ids, length in zip(together.token_ids, lengths.tolist(), strict=True)], alone
+    )
 
 
 # The whole model
@@ -256,8 +261,10 @@ def test_a_heavy_alignment_alone_decides_the_order(tiny_config, weight):
 def test_a_picture_is_captioned_alike_alone_and_in_a_batch(tiny_model):
     pixels = torch.randint(0, 256, (5, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     limits, count = torch.tensor([2, 12]), torch.tensor([3])
-    together = tiny_model(pixels, limits, count)
-    for index in range(5):
-        alone = tiny_model(pixels[index : index + 1], limits, count)
-        width = alone.token_ids.shape[2]
-        assert alone.token_ids[0].tolist() == together.token_ids[index, :, :width].tolist()
+
+    def captions(index: slice) -> list[list[list[int]]]:
+        found = tiny_model(pixels[index], limits, count)
+        rows = zip(found.token_ids.tolist(), found.lengths.tolist(), strict=True)
+        return [[ids[:length] for ids, length in zip(*row, strict=True)] for row in rows]
+
+    assert_batch_equals_single(captions(slice(5)), lambda index: captions(slice(index, index + 1))[0])

@@ -19,6 +19,7 @@ from fastcap.losses.language import (
     read_causally,
     read_masked,
 )
+from invariants import assert_batch_equals_single, assert_cached_equals_full, assert_causal, assert_padding_blind
 
 N_IMAGES, LENGTH, VOCABULARY = 3, 7, 300
 
@@ -149,16 +150,8 @@ def test_balance_is_e_times_the_sum_of_shares_times_mean_probabilities():
 # One network, two readings
 
 
-@torch.no_grad()
 def test_causal_a_token_changes_nothing_before_it(decoder, image, token_ids):
-    state = decoder.prepare(image)
-    before = decoder.logits(token_ids, state, causal=True)
-    for position in range(LENGTH):
-        changed = token_ids.clone()
-        changed[:, position] = (changed[:, position] + 1) % VOCABULARY
-        difference = (decoder.logits(changed, state, causal=True) - before).abs().amax(dim=(0, 2))
-        assert (difference[:position] == 0).all()
-        assert (difference[position:] > 0).all()
+    assert_causal(decoder, decoder.prepare(image), token_ids, exact=True)
 
 
 @torch.no_grad()
@@ -170,13 +163,8 @@ def test_parallel_a_token_changes_everything(decoder, image, token_ids):
     assert ((decoder.logits(changed, state, causal=False, lengths=lengths) - before).abs().amax(dim=2) > 0).all()
 
 
-@pytest.mark.parametrize("pieces", [[1] * LENGTH, [3, 1, 3], [LENGTH]])
-@torch.no_grad()
-def test_stepping_with_a_cache_equals_reading_at_once(decoder, image, token_ids, pieces):
-    state, cache = decoder.prepare(image), KeyValueCache(2)
-    parts = [decoder.logits(part, state, causal=True, cache=cache) for part in token_ids.split(pieces, dim=1)]
-    assert cache.length == LENGTH
-    torch.testing.assert_close(torch.cat(parts, dim=1), decoder.logits(token_ids, state, causal=True))
+def test_stepping_with_a_cache_equals_reading_at_once(decoder, image, token_ids):
+    assert_cached_equals_full(decoder, decoder.prepare(image), token_ids)
 
 
 @torch.no_grad()
@@ -190,25 +178,15 @@ def test_a_reordered_cache_goes_on_from_other_pasts(decoder, image, token_ids):
     torch.testing.assert_close(last[:, 0], decoder.logits(joined, state, causal=True)[:, -1])
 
 
-@torch.no_grad()
-def test_causal_padding_behind_a_caption_changes_nothing_in_it(decoder, image, token_ids):
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("lengths", [[7, 3, 5], [7, 7, 7]])
+def test_what_stands_past_the_length_changes_nothing(decoder, image, token_ids, causal, lengths):
     state = decoder.prepare(image)
-    padded = torch.cat([token_ids, torch.zeros(N_IMAGES, 4, dtype=torch.long)], dim=1)
-    torch.testing.assert_close(
-        decoder.logits(padded, state, causal=True)[:, :LENGTH], decoder.logits(token_ids, state, causal=True)
-    )
 
+    def read(ids: Tensor, lengths: Tensor) -> Tensor:
+        return decoder.logits(ids, state, causal=causal, lengths=None if causal else lengths)
 
-@torch.no_grad()
-def test_parallel_what_stands_past_the_length_changes_nothing(decoder, image, token_ids):
-    state, lengths = decoder.prepare(image), torch.tensor([7, 3, 5])
-    before = decoder.logits(token_ids, state, causal=False, lengths=lengths)
-    inside = torch.arange(LENGTH) < lengths[:, None]
-    changed = torch.where(inside, token_ids, 299)
-    wider = torch.cat([changed, torch.full((N_IMAGES, 5), 17)], dim=1)
-    for other in (changed, wider):
-        after = decoder.logits(other, state, causal=False, lengths=lengths)[:, :LENGTH]
-        torch.testing.assert_close(after[inside], before[inside])
+    assert_padding_blind(read, token_ids, torch.tensor(lengths))
 
 
 @torch.no_grad()
@@ -233,12 +211,14 @@ def test_many_captions_of_many_images_are_read_as_each_alone(decoder, image, cau
     rows = torch.randint(5, VOCABULARY, (N_IMAGES * 4, LENGTH), generator=torch.Generator().manual_seed(4))
     lengths = torch.randint(1, LENGTH + 1, (len(rows),), generator=torch.Generator().manual_seed(5))
     together = decoder.logits(rows, decoder.prepare(image), causal=causal, lengths=lengths)
-    for row in range(len(rows)):
+
+    def alone(row: int) -> Tensor:
         index = slice(row // 4, row // 4 + 1)
         state = decoder.prepare(ImageTokens(image.tokens[index], image.pooled[index]))
-        length = int(lengths[row])
-        alone = decoder.logits(rows[row : row + 1], state, causal=causal, lengths=lengths[row : row + 1])
-        torch.testing.assert_close(together[row, :length], alone[0, :length])
+        own = lengths[row : row + 1]
+        return decoder.logits(rows[row : row + 1], state, causal=causal, lengths=own)[0, : int(own)]
+
+    assert_batch_equals_single([row[:length] for row, length in zip(together, lengths, strict=True)], alone)
 
 
 def test_the_image_is_prepared_once_for_both_readings_and_all_passes(decoder, image, token_ids, monkeypatch):

@@ -20,6 +20,7 @@ from fastcap.losses.forcing import forced_tokens
 from fastcap.losses.language import balance_loss, causal_loss, read_causally
 from fastcap.model import CaptionModel
 from fastcap.vocabulary import BOS, PAD, SPECIAL_TOKENS
+from invariants import assert_batch_equals_single, assert_cached_equals_full, assert_causal, assert_padding_blind
 
 N_MARKS = len(SPECIAL_TOKENS)
 
@@ -100,17 +101,33 @@ def decoder(request):
     return small_model(**request.param).decoder.double()
 
 
-@torch.no_grad()
+def state_of(decoder):
+    with torch.no_grad():
+        return decoder.prepare(ImageTokens(*(part.double() for part in random_image())))
+
+
 def test_3_changing_a_token_never_changes_what_stands_before_it(decoder):
-    state = decoder.prepare(ImageTokens(*(part.double() for part in random_image())))
     token_ids = torch.cat([torch.full((2, 1), BOS), random_captions(torch.tensor([7, 7]))], dim=1)
-    expected = decoder.logits(token_ids, state)
-    for place in range(1, 8):
-        changed = token_ids.clone()
-        changed[:, place] = 17
-        found = decoder.logits(changed, state)
-        torch.testing.assert_close(found[:, :place], expected[:, :place])
-        assert not torch.allclose(found[:, place:], expected[:, place:])
+    assert_causal(decoder, state_of(decoder), token_ids)
+
+
+def test_3_no_logits_of_a_caption_see_its_padding(decoder):
+    state, lengths = state_of(decoder), torch.tensor([7, 3, 5, 1])
+    assert_padding_blind(
+        lambda ids, lengths: decoder.logits(ids, state, lengths=lengths), random_captions(lengths), lengths
+    )
+
+
+@torch.no_grad()
+def test_3_captions_of_several_images_are_read_as_each_alone(decoder):
+    image, token_ids = random_image(), random_captions(torch.full((4,), 7))
+    together = decoder.logits(token_ids, state_of(decoder))
+
+    def alone(row: int) -> Tensor:
+        own = ImageTokens(*(part[row // 2 : row // 2 + 1].double() for part in image))
+        return decoder.logits(token_ids[row : row + 1], decoder.prepare(own))[0]
+
+    assert_batch_equals_single(together, alone)
 
 
 def test_3_changing_padding_changes_nothing():
@@ -132,16 +149,9 @@ def test_3_changing_padding_changes_nothing():
         torch.testing.assert_close(outcome, outcomes[0])
 
 
-@torch.no_grad()
 def test_3_stepping_with_a_cache_is_reading_at_once(decoder):
-    state = decoder.prepare(ImageTokens(*(part.double() for part in random_image())))
     token_ids = torch.cat([torch.full((4, 1), BOS), random_captions(torch.full((4,), 9))], dim=1)
-    expected = decoder.logits(token_ids, state)
-    for steps in ([1] * 10, [4, 1, 5]):
-        cache, found = KeyValueCache(len(decoder.layers)), []
-        for part in token_ids.split(steps, dim=1):
-            found.append(decoder.logits(part, state, cache=cache))
-        torch.testing.assert_close(torch.cat(found, dim=1), expected)
+    assert_cached_equals_full(decoder, state_of(decoder), token_ids)
 
 
 # 4. Teacher forcing
@@ -165,8 +175,7 @@ def test_4_forcing_always_is_teacher_forcing_bit_for_bit():
 def test_4_forcing_never_is_free_running(decoder):
     """With as many passes as tokens, what the reader is given is what it says word by word, and so is what it says to
     that; with fewer, as many words are its own as there were passes."""
-    state = decoder.prepare(ImageTokens(*(part.double() for part in random_image())))
-    lengths = torch.full((2,), 6)
+    state, lengths = state_of(decoder), torch.full((2,), 6)
     true_ids, cache, said, logits = random_captions(lengths), KeyValueCache(2), [torch.full((2,), BOS)], []
     for _ in range(7):
         logits.append(decoder.logits(said[-1][:, None], state, cache=cache)[:, -1])
