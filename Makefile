@@ -43,7 +43,7 @@ ablation: .venv/.stamp  ## measure what each technique is worth (docs/ablation.m
 	.venv/bin/python benchmarks/ablation.py
 
 train: .venv/.stamp  ## train the bundled model's recipe
-	.venv/bin/fastcap train --config configs/training/pretrain.yaml
+	.venv/bin/fastcap train --config pretrain
 
 web/vendor/ort.wasm.min.mjs: web/fetch_runtime.py
 	@$(PYTHON) web/fetch_runtime.py

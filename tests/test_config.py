@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fastcap.config import DataConfig, ModelConfig, TrainConfig, from_mapping, load_config
+from fastcap.cli import main
+from fastcap.config import DataConfig, ModelConfig, TrainConfig, from_mapping, load_config, recipes
 from fastcap.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -177,6 +178,66 @@ def test_an_override_that_fits_nowhere_is_refused(write, override, message):
     path = write("seed: 3\nstages:\n  - {name: a, steps: 3, learning_rate: 0.1}\n")
     with pytest.raises(ConfigError, match=message):
         load_config(path, [override])
+
+
+def test_a_recipe_of_the_package_is_named_without_folder_and_ending(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_config("finetune") == load_config(CONFIGS / "training" / "finetune.yaml")
+    assert load_config("finetune", ["seed=7"]).seed == 7
+    assert set(recipes()) == {path.stem for path in CONFIGS.glob("training/*.yaml")}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "fintune",
+            r"^no recipe 'fintune' \(did you mean 'finetune'\?\); known: ablation, .*, or the path of a YAML file$",
+        ),
+        ("zzz", "^no recipe 'zzz'; known: ablation, "),
+        ("", "^no recipe ''; known: "),
+        ("finetune.yaml", r"^no configuration file finetune\.yaml$"),
+        ("./finetune", "^no configuration file finetune$"),
+        (Path("finetune"), "^no configuration file finetune$"),
+    ],
+)
+def test_an_unknown_recipe_is_refused(name, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=message):
+        load_config(name)
+
+
+def test_the_command_lists_its_recipes_with_a_short_line_each(capsys):
+    assert main(["train", "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(recipes())
+    for line in lines:
+        assert line[15] == " " != line[16]
+        assert line.endswith(".") and len(line) <= 110
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--config", "fintune"],
+        ["--config", "gone.yaml"],
+        ["--config", "bad.yaml"],
+        ["--config", "recipe.yaml", "seed"],
+        ["--config", "recipe.yaml", "seed=many"],
+        ["--config", "recipe.yaml", "seed=[1"],
+        ["--config", "recipe.yaml", "seed=2024-13-01"],
+        ["--config", "recipe.yaml", "sed=1"],
+        ["--config", "recipe.yaml", "model.backbone.kind=[1]"],
+        ["--config", "recipe.yaml", "stages.0.steps=0"],
+    ],
+)
+def test_a_setting_that_is_unknown_or_malformed_is_wrong_usage_told_in_one_line(arguments, write, monkeypatch, capsys):
+    monkeypatch.chdir(write("a: [", "bad.yaml").parent)
+    write("seed: 3\nstages:\n  - {name: a, steps: 3, learning_rate: 0.1}\n")
+    assert main(["train", *arguments]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("fastcap: error: ") and shown.err.count("\n") == 1
 
 
 def test_included_files_come_first_and_are_overridden_key_by_key(write):

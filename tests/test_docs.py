@@ -15,6 +15,7 @@ from _pytest.mark import ParameterSet
 import fastcap
 from fastcap import errors
 from fastcap.cli import VERBS, _parser
+from fastcap.config import recipes
 from fastcap.errors import needs
 
 ROOT = Path(__file__).parents[1]
@@ -110,11 +111,13 @@ def test_every_script_exists(command: list[str]) -> None:
     assert (ROOT / script).is_file()
 
 
-@pytest.mark.parametrize("command", of_program(COMMANDS + MENTIONS, "fastcap", "python"))
+@pytest.mark.parametrize("command", of_program(COMMANDS + MENTIONS, "fastcap", "python", "torchrun", "accelerate"))
 def test_every_configuration_named_in_a_command_exists(command: list[str]) -> None:
     for word in command:
         if word.startswith("configs/"):
             assert (ROOT / word).is_file()
+    if "--config" in command and "/" not in (recipe := command[command.index("--config") + 1]):
+        assert recipe in recipes()
 
 
 def test_nothing_installs_the_package_by_a_name_that_is_not_ours() -> None:

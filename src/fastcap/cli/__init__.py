@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 import fastcap
-from fastcap.errors import FastcapError, needs
+from fastcap.errors import ConfigError, FastcapError, needs
 
 __all__ = ["VERBS", "main"]
 
@@ -49,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
         return status
+    except ConfigError as error:
+        return _fail(str(error), status=2)
     except FastcapError as error:
         return _fail(str(error))
     except ModuleNotFoundError as error:
@@ -88,6 +90,6 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def _fail(message: str) -> int:
+def _fail(message: str, status: int = 1) -> int:
     print(f"fastcap: error: {message}", file=sys.stderr)
-    return 1
+    return status

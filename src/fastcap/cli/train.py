@@ -8,8 +8,10 @@ __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Flags of the verb."""
-    parser.add_argument("--config", required=True, metavar="FILE", help="recipe, a YAML file (see configs/)")
+    """Declare the options of the verb."""
+    recipe = parser.add_mutually_exclusive_group(required=True)
+    recipe.add_argument("--config", metavar="NAME|FILE", help="recipe: a name that --list shows, or a YAML file")
+    recipe.add_argument("--list", action="store_true", help="list the recipes that come with fastcap")
     parser.add_argument(
         "--accept-changes",
         action="store_true",
@@ -18,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--debug-activations",
         action="store_true",
-        help="note statistics, dead units and gradient norms of every layer, and name the first tensor that is not "
+        help="log statistics, dead units and gradient norms of every layer, and name the first tensor that is not "
         "finite; a few times slower",
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace those of the recipe")
@@ -28,11 +30,17 @@ def run(args: argparse.Namespace) -> int:
     """Train; running the same command again resumes. A request to terminate saves the state, as Ctrl-C does."""
     import signal
 
-    from fastcap.config import load_config
+    from fastcap.config import load_config, recipes
+
+    if args.list:
+        for name, path in recipes().items():
+            comment, _, _ = path.read_text(encoding="utf-8").partition("\n")
+            print(f"{name:16}{comment.lstrip('# ')}")
+        return 0
+    config = load_config(args.config, args.overrides)
     from fastcap.training.trainer import train
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    config = load_config(args.config, args.overrides)
     best = train(config, accept_changes=args.accept_changes, debug_activations=args.debug_activations)
     print(best)
     return 0

@@ -10,11 +10,12 @@ from fastcap.config.model import (
     RopeDecoderConfig,
 )
 from fastcap.config.reading import from_mapping
-from fastcap.config.recipe import TrainConfig, load_config
+from fastcap.config.recipe import TrainConfig, load_config, recipes
 from fastcap.config.stage import LOSSES, SOURCES, ForcingConfig, StageConfig, TeacherConfig
 
 __all__ = [
     "LOSSES", "SOURCES", "BackboneConfig", "DataConfig", "DatasetConfig", "DecoderConfig", "ForcingConfig",
     "GenerationConfig", "ModelConfig", "ResNetViTConfig", "RopeDecoderConfig", "StageConfig", "TeacherConfig",
     "TrainConfig", "from_mapping", "load_config",
+    "recipes",
 ]  # fmt: skip

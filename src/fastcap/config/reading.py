@@ -135,7 +135,7 @@ def read_yaml(path: Path, including: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise ConfigError(f"no configuration file {path}")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or a 13th month
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path} holds {type(content).__name__}; a mapping is needed")
@@ -171,7 +171,7 @@ def override(mapping: dict[str, Any], text: str) -> None:
         raise ConfigError(f"override {text!r} is not of the form key=value")
     try:
         value = yaml.safe_load(written)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"override {text!r}: the value is not YAML") from error
     *parents, last = key.split(".")
     target: Any = mapping

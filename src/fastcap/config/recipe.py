@@ -12,11 +12,13 @@ from fastcap.config.fit import check_sharding, fit_stage
 from fastcap.config.model import ModelConfig
 from fastcap.config.reading import check_positive, check_ranges, from_mapping, override, read_yaml
 from fastcap.config.stage import StageConfig
-from fastcap.errors import ConfigError
+from fastcap.errors import ConfigError, nearest
 
-__all__ = ["TRACKERS", "TrainConfig", "load_config"]
+__all__ = ["TRACKERS", "TrainConfig", "load_config", "recipes"]
 
 TRACKERS = ("jsonl", "tensorboard", "wandb")
+_PACKAGE = Path(__file__).resolve().parents[1]
+_FOLDERS = (_PACKAGE / "configs", _PACKAGE.parents[1] / "configs")  # installed; in a clone
 
 
 @dataclass(frozen=True)
@@ -84,15 +86,31 @@ class TrainConfig:
             raise ConfigError("a stage has inputs words, but data.siblings names no caption file")
 
 
-def load_config(path: Path | str, overrides: Sequence[str] = ()) -> TrainConfig:
+def recipes() -> dict[str, Path]:
+    """The recipes that come with the package, by name."""
+    folder = next(filter(Path.is_dir, _FOLDERS), _FOLDERS[0])
+    return {path.stem: path for path in sorted(folder.glob("training/*.yaml"))}
+
+
+def load_config(recipe: Path | str, overrides: Sequence[str] = ()) -> TrainConfig:
     """A recipe from a YAML file and `key=value` overrides.
 
-    Overrides use dots and list positions (`model.d_model=128`, `stages.0.steps=10`); values are YAML.
+    `recipe`: a path; or, as a string without a folder and an ending, one of `recipes()`. Overrides use dots and list
+    positions (`model.d_model=128`, `stages.0.steps=10`); values are YAML.
 
     Raises:
-        ConfigError: a file that is missing or not YAML, an override without `=`, an unknown key, a wrong type.
+        ConfigError: an unknown recipe, a file that is missing or not YAML, an override without `=`, an unknown key, a
+            wrong type.
     """
-    mapping = read_yaml(Path(path))
+    path = Path(recipe)
+    if recipe == path.name and not path.suffix:
+        known = recipes()
+        if recipe not in known:
+            raise ConfigError(
+                f"no recipe {recipe!r}{nearest(recipe, known)}; known: {', '.join(known)}, or the path of a YAML file"
+            )
+        path = known[recipe]
+    mapping = read_yaml(path)
     for text in overrides:
         override(mapping, text)
     return from_mapping(TrainConfig, mapping)
