@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from fastcap.backbone.resnet_vit import ResNetViTBackbone
 from fastcap.backbone.spatial_mamba import SpatialMambaBackbone, SpatialMambaBlock
-from fastcap.config import ModelConfig
+from fastcap.config import BackboneConfig, ModelConfig, keywords
 from fastcap.errors import DataError
 from fastcap.scan import selective_scan_reference
 from fastcap.training.teachers.choose import convolutions, initialise_from_mobilenetv2
@@ -26,6 +26,7 @@ TINY = {
     "head_width": 32,
     "mamba_depths": (1, 1),
     "n_heads": 4,
+    "scan": "state_fusion",
 }
 
 
@@ -50,7 +51,7 @@ def scan(request) -> str:
 @pytest.fixture
 def backbone(scan) -> SpatialMambaBackbone:
     torch.manual_seed(0)
-    return SpatialMambaBackbone(**TINY, scan=scan).eval()
+    return SpatialMambaBackbone(**{**TINY, "scan": scan}).eval()
 
 
 @pytest.mark.parametrize("size", [(32, 32), (64, 64), (96, 160), (224, 224)])
@@ -64,7 +65,7 @@ def test_any_multiple_of_32_becomes_one_token_for_each_32_pixels(backbone, size)
 
 def test_one_changed_pixel_reaches_every_token(scan):
     """Double precision and seven tokens a side: the convolutions alone reach but a few tokens around."""
-    backbone = randomised(SpatialMambaBackbone(**TINY, scan=scan))
+    backbone = randomised(SpatialMambaBackbone(**{**TINY, "scan": scan}))
     images = torch.randint(0, 256, (1, 3, 224, 224), generator=torch.Generator().manual_seed(0)).double()
     changed = images.clone()
     changed[0, :, 112, 112] = 255 - changed[0, :, 112, 112]
@@ -240,13 +241,17 @@ def teacher(data_root):
 def resnet_vit() -> ResNetViTBackbone:
     """Of ImageNet's convolutions, and small beyond them."""
     mobilenetv2 = ModelConfig().backbone
-    return ResNetViTBackbone(32, "inverted", mobilenetv2.widths, mobilenetv2.depths, 1, 4, 32)
+    return ResNetViTBackbone(32, "inverted", mobilenetv2.widths, mobilenetv2.depths, 1, 4, 32, 0.1)
 
 
 @pytest.mark.parametrize("family", ["spatial_mamba", "resnet_vit"])
 @torch.no_grad()
 def test_the_convolutional_stages_reproduce_the_teacher_and_see_a_dog(teacher, data_root, family):
-    backbone = (SpatialMambaBackbone(mamba_depths=(1, 1)) if family == "spatial_mamba" else resnet_vit()).eval()
+    backbone = (
+        SpatialMambaBackbone(256, **keywords(BackboneConfig(mamba_depths=(1, 1))))
+        if family == "spatial_mamba"
+        else resnet_vit()
+    ).eval()
     initialise_from_mobilenetv2(backbone, teacher)
     tensors = dict(np.load(teacher))
     lines = (data_root / "flickr8k" / "captions.txt").read_text("utf-8").splitlines()

@@ -10,7 +10,15 @@ from small_model import small_config
 
 from fastcap.backbone.resnet_vit import ResNetViTBackbone, grid_positions
 from fastcap.backbone.spatial_mamba import SpatialMambaBackbone
-from fastcap.config import BackboneConfig, DecoderConfig, GenerationConfig, ModelConfig, RopeDecoderConfig
+from fastcap.config import (
+    BackboneConfig,
+    DecoderConfig,
+    GenerationConfig,
+    ModelConfig,
+    ResNetViTConfig,
+    RopeDecoderConfig,
+    keywords,
+)
 from fastcap.decoder.attention import CROSS_ATTENTIONS, SoftmaxAttention
 from fastcap.decoder.rope_decoder import RopeDecoder, TokenExperts
 from fastcap.layers import rotate, rotation
@@ -22,7 +30,9 @@ SIZES = {"basic": ((8, 8, 12, 16), (1, 2, 1, 1)), "inverted": ((8, 8, 12, 12, 16
 @pytest.fixture(scope="module", params=SIZES)
 def backbone(request):
     torch.manual_seed(0)
-    return ResNetViTBackbone(32, request.param, *SIZES[request.param], n_layers=1, n_heads=4, d_hidden=48).eval()
+    return ResNetViTBackbone(
+        32, request.param, *SIZES[request.param], n_layers=1, n_heads=4, d_hidden=48, dropout=0.1
+    ).eval()
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (96, 32), (33, 70), (20, 20)])
@@ -112,13 +122,13 @@ def test_bias_balancing_evens_out_the_experts_without_a_gradient():
 
 def test_parts_refuse_what_cannot_be():
     with pytest.raises(ValueError, match="d_model is 36; allowed: multiples of 8"):
-        RopeDecoder(300, d_model=36, n_heads=4)
+        RopeDecoder(300, d_model=36, max_length=12, **keywords(RopeDecoderConfig(n_heads=4)))
     with pytest.raises(ValueError, match=r"top_k is 3; allowed: 1\.\.2"):
-        TokenExperts(8, 4, n_experts=2, top_k=3, n_shared=1)
+        TokenExperts(8, 4, n_experts=2, top_k=3, n_shared=1, balancing="loss")
     with pytest.raises(ValueError, match="d_model is 6; allowed: multiples of 4"):
-        ResNetViTBackbone(6)
+        ResNetViTBackbone(6, **keywords(ResNetViTConfig()))
     with pytest.raises(ValueError, match="blocks is 'mobile'; allowed: basic, inverted"):
-        ResNetViTBackbone(8, "mobile")
+        ResNetViTBackbone(8, **{**keywords(ResNetViTConfig()), "blocks": "mobile"})
     decoder = CaptionModel(small_config()).decoder
     with pytest.raises(ValueError, match="left to right only"):
         decoder.logits(torch.zeros(1, 1, dtype=torch.long), None, causal=False)

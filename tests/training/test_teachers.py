@@ -13,7 +13,7 @@ import torch
 
 from fastcap.backbone.spatial_mamba import SpatialMambaBackbone
 from fastcap.checkpoint import save_checkpoint
-from fastcap.config import TeacherConfig
+from fastcap.config import BackboneConfig, TeacherConfig, keywords
 from fastcap.data.tokenizer import decode, encode, train_tokenizer
 from fastcap.errors import ConfigError, DataError, FastcapError, ModelFileError
 from fastcap.generation.autoregressive import greedy_search
@@ -181,7 +181,7 @@ def write_mobilenet(path: Path, **settings) -> Path:
     torch.manual_seed(0)
     tensors = {
         f"{name}.{part}": getattr(module, part).detach().numpy()
-        for name, module in convolutions(SpatialMambaBackbone(**settings)).items()
+        for name, module in convolutions(SpatialMambaBackbone(256, **keywords(BackboneConfig(**settings)))).items()
         for part in ("weight", "bias")
     }
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -192,7 +192,7 @@ def write_mobilenet(path: Path, **settings) -> Path:
 @torch.no_grad()
 def test_features_are_the_mean_over_the_picture_of_the_last_convolution(tmp_path):
     path = write_mobilenet(tmp_path / "teacher.npz")
-    teacher, backbone = ImageNetFeatures(path, "x"), SpatialMambaBackbone()
+    teacher, backbone = ImageNetFeatures(path, "x"), SpatialMambaBackbone(256, **keywords(BackboneConfig()))
     for name, module in convolutions(backbone).items():
         tensors = np.load(path)
         module.weight.copy_(torch.from_numpy(tensors[f"{name}.weight"]))

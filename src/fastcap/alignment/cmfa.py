@@ -21,21 +21,21 @@ class TextEncoder(nn.Module):
 
     Args:
         d_model: width of the embedded tokens; the table is the decoder's, which has seen more text than any image has.
-        d_text: width; half the captioner's, since the text need only be recognised.
         d_space: A.
-        n_layers, n_heads: layers and heads.
         max_length: most tokens.
+        d_text: width; half the captioner's, since the text need only be recognised.
+        n_layers, n_heads: layers and heads.
         dropout: of embedded tokens and of each residual branch, in training only.
     """
 
     def __init__(
         self,
         d_model: int,
+        d_space: int,
+        max_length: int,
         d_text: int = 128,
-        d_space: int = 128,
         n_layers: int = 2,
         n_heads: int = 4,
-        max_length: int = 24,
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
@@ -77,9 +77,9 @@ class Alignment(nn.Module):
         dropout: of what is seen of an image, and in the text encoder.
     """
 
-    def __init__(self, d_model: int, d_space: int = 128, max_length: int = 24, dropout: float = 0.1) -> None:
+    def __init__(self, d_model: int, d_space: int, max_length: int, dropout: float = 0.1) -> None:
         super().__init__()
-        self.text = TextEncoder(d_model, d_space=d_space, max_length=max_length, dropout=dropout)
+        self.text = TextEncoder(d_model, d_space, max_length, dropout=dropout)
         self.question = nn.Linear(d_model, 1)
         self.image = nn.Sequential(
             nn.Dropout(dropout), nn.Linear(3 * d_model, d_model), nn.ReLU(), nn.Linear(d_model, d_space)

@@ -111,8 +111,8 @@ class ResNetViTBackbone(Backbone):
     Args:
         d_model: width of the image tokens, a multiple of 4 since positions are told by four kinds of numbers.
         blocks: "basic", ResNet's, or "inverted", MobileNetV2's.
-        widths, depths: channels and blocks of the convolutional stages: four basic ones, at strides 4, 8, 16 and 32, of
-            which the defaults are ResNet-18's, or seven inverted ones.
+        widths, depths: channels and blocks of the convolutional stages: four basic ones, at strides 4, 8, 16 and 32, or
+            seven inverted ones.
         n_layers, n_heads, d_hidden: transformer layers, heads of their attention, width inside their networks.
         dropout: of each residual branch of the transformer, in training only.
     """
@@ -121,14 +121,14 @@ class ResNetViTBackbone(Backbone):
 
     def __init__(
         self,
-        d_model: int = 256,
-        blocks: str = "basic",
-        widths: Sequence[int] = (64, 128, 256, 512),
-        depths: Sequence[int] = (2, 2, 2, 2),
-        n_layers: int = 4,
-        n_heads: int = 8,
-        d_hidden: int = 1024,
-        dropout: float = 0.1,
+        d_model: int,
+        blocks: str,
+        widths: Sequence[int],
+        depths: Sequence[int],
+        n_layers: int,
+        n_heads: int,
+        d_hidden: int,
+        dropout: float,
     ) -> None:
         super().__init__()
         if d_model % 4:

@@ -40,7 +40,7 @@ class SpatialMambaBlock(nn.Module):
 
     DILATIONS = (1, 3, 5)
 
-    def __init__(self, d_model: int, n_heads: int, scan: str = "state_fusion") -> None:
+    def __init__(self, d_model: int, n_heads: int, scan: str) -> None:
         super().__init__()
         if scan not in ("state_fusion", "cross_scan"):
             raise ValueError(f"scan is {scan!r}; allowed: 'state_fusion', 'cross_scan'")
@@ -130,8 +130,7 @@ class SpatialMambaBackbone(Backbone):
     Args:
         d_model: width of the image tokens.
         stem_width: channels of the first convolution.
-        widths, depths: channels and blocks of the seven convolutional stages; the defaults are MobileNetV2's, so
-            that an ImageNet network can teach or initialise them.
+        widths, depths: channels and blocks of the seven convolutional stages.
         expansion: widening inside a block; the first stage does not widen.
         head_width: channels after the last 1x1 convolution, from which the tokens are projected.
         mamba_depths: Spatial-Mamba blocks at 14x14 and at 7x7.
@@ -143,15 +142,15 @@ class SpatialMambaBackbone(Backbone):
 
     def __init__(
         self,
-        d_model: int = 256,
-        stem_width: int = 32,
-        widths: Sequence[int] = (16, 24, 32, 64, 96, 160, 320),
-        depths: Sequence[int] = (1, 2, 3, 4, 3, 3, 1),
-        expansion: int = 6,
-        head_width: int = 1280,
-        mamba_depths: Sequence[int] = (2, 2),
-        n_heads: int = 8,
-        scan: str = "state_fusion",
+        d_model: int,
+        stem_width: int,
+        widths: Sequence[int],
+        depths: Sequence[int],
+        expansion: int,
+        head_width: int,
+        mamba_depths: Sequence[int],
+        n_heads: int,
+        scan: str,
     ) -> None:
         super().__init__()
         self.d_model = d_model

@@ -8,6 +8,7 @@ from fastcap.config.model import (
     ModelConfig,
     ResNetViTConfig,
     RopeDecoderConfig,
+    keywords,
 )
 from fastcap.config.reading import from_mapping
 from fastcap.config.recipe import TrainConfig, load_config, recipes
@@ -16,6 +17,6 @@ from fastcap.config.stage import LOSSES, SOURCES, ForcingConfig, StageConfig, Te
 __all__ = [
     "LOSSES", "SOURCES", "BackboneConfig", "DataConfig", "DatasetConfig", "DecoderConfig", "ForcingConfig",
     "GenerationConfig", "ModelConfig", "ResNetViTConfig", "RopeDecoderConfig", "StageConfig", "TeacherConfig",
-    "TrainConfig", "from_mapping", "load_config",
+    "TrainConfig", "from_mapping", "keywords", "load_config",
     "recipes",
 ]  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from fastcap.config.reading import check_positive, check_ranges
 from fastcap.errors import ConfigError
@@ -17,7 +17,13 @@ __all__ = [
     "ModelConfig",
     "ResNetViTConfig",
     "RopeDecoderConfig",
+    "keywords",
 ]
+
+
+def keywords(part: Any) -> dict[str, Any]:
+    """A part's settings as keyword arguments of its module: all but its `kind`."""
+    return {name: value for name, value in vars(part).items() if name != "kind"}
 
 
 @dataclass(frozen=True)

@@ -123,15 +123,15 @@ class MoEDecoder(CaptionDecoder):
     def __init__(
         self,
         vocab_size: int,
-        d_model: int = 256,
-        n_layers: int = 3,
-        n_heads: int = 4,
-        d_hidden: int = 512,
-        n_experts: int = 4,
-        top_k: int = 1,
-        max_length: int = 24,
-        dropout: float = 0.1,
-        cross_attention: str = "rala",
+        d_model: int,
+        n_layers: int,
+        n_heads: int,
+        d_hidden: int,
+        n_experts: int,
+        top_k: int,
+        max_length: int,
+        dropout: float,
+        cross_attention: str,
     ) -> None:
         super().__init__(vocab_size, d_model, max_length, dropout)
         self.position = nn.Parameter(torch.zeros(max_length + 1, d_model))  # counted from the first token

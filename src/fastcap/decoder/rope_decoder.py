@@ -47,9 +47,7 @@ class TokenExperts(nn.Module):
 
     bias: Tensor
 
-    def __init__(
-        self, d_model: int, d_hidden: int, n_experts: int, top_k: int, n_shared: int, balancing: str = "loss"
-    ) -> None:
+    def __init__(self, d_model: int, d_hidden: int, n_experts: int, top_k: int, n_shared: int, balancing: str) -> None:
         super().__init__()
         if not 1 <= top_k <= n_experts:
             raise ValueError(f"top_k is {top_k}; allowed: 1..{n_experts} (n_experts)")
@@ -158,16 +156,16 @@ class RopeDecoder(CaptionDecoder):
     def __init__(
         self,
         vocab_size: int,
-        d_model: int = 256,
-        n_layers: int = 4,
-        n_heads: int = 4,
-        d_hidden: int = 1024,
-        n_experts: int = 0,
-        top_k: int = 2,
-        n_shared: int = 1,
-        balancing: str = "loss",
-        max_length: int = 24,
-        dropout: float = 0.1,
+        d_model: int,
+        n_layers: int,
+        n_heads: int,
+        d_hidden: int,
+        n_experts: int,
+        top_k: int,
+        n_shared: int,
+        balancing: str,
+        max_length: int,
+        dropout: float,
     ) -> None:
         super().__init__(vocab_size, d_model, max_length, dropout)
         if d_model % (2 * n_heads):

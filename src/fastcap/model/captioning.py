@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fastcap.alignment.cmfa import Alignment
 from fastcap.backbone.resnet_vit import ResNetViTBackbone
 from fastcap.backbone.spatial_mamba import SpatialMambaBackbone
-from fastcap.config import ModelConfig
+from fastcap.config import ModelConfig, keywords
 from fastcap.decoder.caption_decoder import CaptionDecoder
 from fastcap.decoder.moe_decoder import ImageState, MoEDecoder
 from fastcap.decoder.rope_decoder import RopeDecoder, RopeState
@@ -56,13 +56,9 @@ class CaptionModel(nn.Module):
         super().__init__()
         self.config = config
         self.vocabulary = config.vocabulary
-        backbone, decoder = (
-            {name: value for name, value in vars(part).items() if name != "kind"}
-            for part in (config.backbone, config.decoder)
-        )
-        self.backbone = BACKBONES[config.backbone.kind](d_model=config.d_model, **backbone)
+        self.backbone = BACKBONES[config.backbone.kind](config.d_model, **keywords(config.backbone))
         self.decoder = DECODERS[config.decoder.kind](
-            config.vocab_size, d_model=config.d_model, max_length=config.max_length, **decoder
+            config.vocab_size, config.d_model, max_length=config.max_length, **keywords(config.decoder)
         )
         if config.parallel:
             self.length_predictor = LengthPredictor(config.d_model, config.max_length)

@@ -24,7 +24,7 @@ from fastcap.backbone.mobilenetv2 import ConvBlock, InvertedResidual
 from fastcap.backbone.resnet_vit import ResNetViTBackbone
 from fastcap.backbone.spatial_mamba import SpatialMambaBackbone
 from fastcap.checkpoint import load_checkpoint
-from fastcap.config import SOURCES, TeacherConfig, TrainConfig
+from fastcap.config import SOURCES, BackboneConfig, ModelConfig, TeacherConfig, TrainConfig, keywords
 from fastcap.data.batching import pad_tokens
 from fastcap.data.cache import ImageCache
 from fastcap.data.tokenizer import clean_caption, encode
@@ -239,7 +239,7 @@ class ImageNetFeatures(nn.Module):
 
     def __init__(self, path: Path, setting: str) -> None:
         super().__init__()
-        backbone = SpatialMambaBackbone()
+        backbone = SpatialMambaBackbone(ModelConfig.d_model, **keywords(BackboneConfig()))  # MobileNetV2's sizes
         initialise_from_mobilenetv2(backbone, path, setting)
         self.to_stride_16 = nn.ModuleList([backbone.stem, backbone.to_stride_16])  # what `convolve` uses
         self.convolve = backbone.convolve
