@@ -141,6 +141,6 @@ def test_a_cache_file_of_another_shape_is_refused(tmp_path: Path, paths: list[Pa
 
 def test_real_pictures_of_the_models_size_are_kept_as_they_are(data_root: Path, tmp_path: Path) -> None:
     examples = load_dataset("flickr8k", data_root / "flickr8k", "val")[:8]
-    built = ImageCache(tmp_path).build([example.image for example in examples], progress=False)
+    built = ImageCache(tmp_path, 224).build([example.image for example in examples], progress=False)
     for n, example in enumerate(examples):
         np.testing.assert_array_equal(built[n], np.asarray(Image.open(example.image).convert("RGB")))

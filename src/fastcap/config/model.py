@@ -214,7 +214,7 @@ class ModelConfig:
     d_space: int = 128
     """Numbers in the vector of a picture or text; 128 tell thousands of pictures apart."""
     vocab_size: int = 4096
-    """Tokens of the vocabulary, marks included; more would cost time in every pass, fewer spell words in pieces."""
+    """Tokens of the vocabulary, marks included; more would weigh in the file, and shorten captions little."""
     max_length: int = 20
     """Most tokens of a caption, its end mark not counted; longer ones are left out of training."""
     backbone: BackboneConfig | ResNetViTConfig = field(default_factory=BackboneConfig)

@@ -39,10 +39,10 @@ class ImageCache:
 
     Args:
         folder: made if needed. Room for `N * size * size * 3` bytes: 1.1 GB for Flickr8k.
-        size: side of the pictures in pixels (default 224, what the models see).
+        size: side of the pictures in pixels.
     """
 
-    def __init__(self, folder: str | Path, size: int = 224) -> None:
+    def __init__(self, folder: str | Path, size: int) -> None:
         self.folder = Path(folder)
         self.size = size
         self._keys: list[list[Any]] = []

@@ -20,13 +20,12 @@ from fastcap.vocabulary import SPECIAL_TOKENS
 __all__ = ["clean_caption", "decode", "encode", "train_tokenizer"]
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int = 4096) -> Tokenizer:
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     """Learn a byte-level BPE from captions; the same texts in the same order give the same tokenizer.
 
     Args:
         texts: captions, best after `clean_caption`.
-        vocab_size: entries, the 5 special tokens and 256 bytes included (default 4096: embeddings weigh much
-            in a small model's file, and captions get little shorter beyond it). Small corpora fill fewer.
+        vocab_size: entries, the 5 special tokens and 256 bytes included. Small corpora fill fewer.
 
     Returns:
         A `tokenizers.Tokenizer`; `tokenizer.save("tokenizer.json")` writes the file that the runtime reads.
