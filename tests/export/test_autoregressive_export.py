@@ -239,7 +239,7 @@ def test_the_server_draws_by_a_seed(captioner, pictures, tmp_path):
                 "decode is 'beam'; temperature, top_k, top_p, seed, no_repeat go with 'sample' alone",
             ),
             ("decode=sample&temperature=0", "temperature is '0'; allowed are numbers from 0.01 to 100.0"),
-            ("decode=sample&top_k=x", "top_k is 'x'; allowed are numbers from 0 to 1048576"),
+            ("decode=sample&top_k=x", "top_k is 'x'; allowed are whole numbers from 0 to 1048576"),
         ):
             refused = client.post(f"/v1/caption?{query}", content=path.read_bytes())
             assert (refused.status_code, refused.json()["error"]) == (422, told)

@@ -18,7 +18,7 @@ from fastcap.generation.autoregressive import beam_search, sample
 from fastcap.model import TorchStepper
 from fastcap.runtime.captioner import Captioner
 from fastcap.runtime.contract import DECODES
-from fastcap.runtime.options import RANGES, Sampling
+from fastcap.runtime.options import Sampling, settings
 from fastcap.runtime.text import word_count
 
 
@@ -255,7 +255,7 @@ def test_a_setting_out_of_range_names_what_is_allowed(name, bad, allowed):
         with pytest.raises(ConfigError) as caught:
             Sampling(**{name: value})
         assert str(caught.value) == f"{name} is {value!r}; allowed are {allowed}"
-    for value in RANGES[name]:
+    for value in settings(Sampling)[name].between:
         Sampling(**{name: value})
 
 

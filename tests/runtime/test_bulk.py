@@ -461,7 +461,7 @@ def test_a_missing_folder_and_a_missing_pyarrow_are_one_line(caption, photos, tm
 
 
 def test_the_bar_shows_the_rate(monkeypatch):
-    from fastcap.cli.bulk import progress_bar
+    from fastcap.cli.progress import progress_bar
 
     stream = io.StringIO()
     monkeypatch.setattr(stream, "isatty", lambda: True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastcap.errors import ConfigError, FastcapError
+from fastcap.cli.options import add_model, add_number, check_folder, write_json
+from fastcap.errors import ConfigError
 from fastcap.runtime.bundle import Bundle, find_model
 
 if TYPE_CHECKING:
@@ -30,43 +30,26 @@ PEERS_NOTE = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
-    parser.add_argument(
-        "--model",
-        default="fastcap-base",
-        metavar="NAME|DIR",
-        help="bundled model or model directory (%(default)s)",
-    )
+    add_model(parser)
     parser.add_argument(
         "--peers", action="store_true", help="time other captioners' architectures in the same run (minutes)"
     )
     parser.add_argument("--image", type=Path, metavar="PATH", help="measure this photo instead of the two made ones")
-    parser.add_argument(
-        "--repeats",
-        type=_repeats,
-        default=50,
-        metavar="N",
-        help="times that a photo is captioned, 1 to 10000 (%(default)s)",
-    )
+    add_number(parser, "--repeats", 1, 10_000, 50, "times that a photo is captioned")
     parser.add_argument("--json", metavar="FILE", help="write the figures to this file; - prints them")
     parser.set_defaults(usage_error=parser.error)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print; raises ImageError or ModelFileError before anything is timed."""
-    if args.json and args.json != "-" and not Path(args.json).resolve().parent.is_dir():
-        raise FastcapError(f"{args.json}: its folder does not exist; --json takes a file in an existing folder")
+    check_folder("--json", args.json)
     try:
         find_model(args.model)
     except ConfigError as error:
         args.usage_error(str(error))
     result = measure(args.model, args.image, args.repeats, args.peers)
-    text = json.dumps(result, indent=1, ensure_ascii=False)
-    if args.json == "-":
-        print(text)
-        return 0
-    _show(result)
-    if args.json:
-        Path(args.json).write_text(text + "\n", encoding="utf-8")
+    if not write_json(args.json, result):
+        _show(result)
     return 0
 
 
@@ -123,12 +106,6 @@ def _command(model: str, image: Path | None, repeats: int, peers: bool) -> str:
 def _size(bundle: Bundle) -> dict[str, Any]:
     files = {path.name: path.stat().st_size for path in sorted(bundle.folder.iterdir()) if path.is_file()}
     return {"name": bundle.name, "files": files, "bytes": sum(files.values())}
-
-
-def _repeats(text: str) -> int:
-    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= 10_000:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 10000")
-    return int(text)
 
 
 def _show(result: dict[str, Any]) -> None:

@@ -8,16 +8,21 @@ import errno
 import os
 import sys
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from fastcap.cli.progress import progress_bar
 from fastcap.errors import ConfigError, ImageError
 from fastcap.runtime.bulk.journal import TABLES, Journal, check_output
 from fastcap.runtime.bulk.sidecar import SIDECARS, sidecar_path, write_sidecar
+from fastcap.runtime.options import Options
 from fastcap.runtime.rows import Row, caption_row
 
-__all__ = ["add_arguments", "progress_bar", "run", "wanted"]
+if TYPE_CHECKING:
+    from fastcap.runtime.bundle import Bundle
+
+__all__ = ["add_arguments", "run", "wanted"]
 
 ENGINES = ("local", "ray")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -82,14 +87,11 @@ def wanted(args: argparse.Namespace) -> bool:
 
 
 def run(
-    args: argparse.Namespace,
-    items: Iterable[tuple[str, ImageError | None]],
-    made_with: str,
-    options: Mapping[str, Any],
+    args: argparse.Namespace, items: Iterable[tuple[str, ImageError | None]], bundle: Bundle, options: Options
 ) -> int:
     """Caption what is not done yet; returns 1 if any picture failed, now or in an earlier run.
 
-    `items`: pictures, or what was named in their place and why there are none. `made_with`: model and options as text.
+    `items`: pictures, or arguments that name none, each with the reason.
     """
     from fastcap.runtime.sources import inside_shard, is_url
 
@@ -97,6 +99,8 @@ def run(
     for image in pictures if args.sidecar else ():
         if inside_shard(image) or is_url(image):
             args.usage_error(f"--sidecar: {image} does not lie in a folder; allowed is --out alone")
+    # The identity of the job: an output that was begun with another model or other options is not continued.
+    made_with = " ".join([bundle.name, *(f"{name}={value}" for name, value in options.changed(bundle).items())])
     with contextlib.ExitStack() as stack:
         journal = stack.enter_context(Journal(check_output(args.out), made_with)) if args.out else None
         job = _Job(args, journal)
@@ -119,15 +123,15 @@ def run(
     return 1 if job.failed else 0
 
 
-def _captioned(images: list[str], args: argparse.Namespace, options: Mapping[str, Any]) -> Generator[Row, None, None]:
+def _captioned(images: list[str], args: argparse.Namespace, options: Options) -> Generator[Row, None, None]:
     """A row for each picture, from the engine that was asked for."""
     from fastcap.runtime.bulk.cluster import caption_on_cluster
     from fastcap.runtime.bulk.pool import caption_files
 
-    settings = {"model": args.model, "workers": args.workers, "image_column": args.image_column, **options}
+    settings: dict[str, Any] = {"model": args.model, "workers": args.workers, "image_column": args.image_column}
     if args.engine == "ray":
-        return caption_on_cluster(images, address=args.ray_address, **settings)
-    return caption_files(images, **settings)
+        return caption_on_cluster(images, options, address=args.ray_address, **settings)
+    return caption_files(images, options, **settings)
 
 
 class _Job:
@@ -189,22 +193,3 @@ class _Job:
 
     def _has_sidecar(self, image: str) -> bool:
         return self.sidecar is not None and not self.overwrite and os.path.lexists(sidecar_path(image, self.sidecar))
-
-
-@contextlib.contextmanager
-def progress_bar(total: int, completed: int = 0) -> Iterator[Callable[[], object]]:
-    """A bar with rate and remaining time on stderr, if that is a terminal; yields what advances it."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TimeRemainingColumn
-    from rich.text import Text
-
-    class Rate(ProgressColumn):
-        def render(self, task: Task) -> Text:
-            speed = task.finished_speed or task.speed
-            return Text("" if speed is None else f"{speed:.1f}/s")
-
-    columns = BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn()
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, redirect_stdout=False, disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task("", total=total, completed=completed)
-        yield lambda: progress.advance(task)

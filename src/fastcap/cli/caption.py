@@ -5,21 +5,19 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fastcap.cli import bulk
-from fastcap.cli.options import add_decode, decode_options, open_captioner
+from fastcap.cli.options import add_model, add_options, open_captioner, options_of
+from fastcap.cli.progress import progress_bar
 from fastcap.errors import ConfigError, FastcapError, ImageError
-from fastcap.runtime.options import Sampling
+from fastcap.runtime.options import Options
 from fastcap.runtime.rows import caption_row
 
 if TYPE_CHECKING:
-    from fastcap.runtime.bundle import Bundle
     from fastcap.runtime.captioner import Caption, Captioner
     from fastcap.runtime.sources import PictureReader
 
@@ -34,25 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", metavar="PATH", help="image file, folder, glob pattern, or - for stdin")
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     parser.add_argument("--recursive", action="store_true", help="look into the folders of a folder, too")
-    parser.add_argument(
-        "--model",
-        default="fastcap-base",
-        metavar="NAME|DIR",
-        help="bundled model, model directory or checkpoint directory (%(default)s)",
-    )
+    add_model(parser, checkpoints=True)
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads, 1 to 64 (%(default)s)")
-    parser.add_argument(
-        "--candidates", type=int, default=1, metavar="N", help="different wordings to print (%(default)s)"
-    )
-    parser.add_argument(
-        "--length",
-        type=_length,
-        default="normal",
-        metavar="short|normal|long|N",
-        help="length of the caption, by name or in words (%(default)s)",
-    )
-    parser.add_argument("--neutral", action="store_true", help="say nothing of anybody's gender")
-    add_decode(parser)
+    add_options(parser)
     bulk.add_arguments(parser)
     parser.set_defaults(usage_error=parser.error)
 
@@ -65,17 +47,14 @@ def run(args: argparse.Namespace) -> int:
     warnings.filterwarnings("ignore", module=r"PIL\.")
     is_bulk = bulk.wanted(args)
     try:
-        options = _options(args)
+        options = options_of(args)
         captioner = open_captioner(args.model, args.threads)
-        captioner.check_options(**{name: value for name, value in options.items() if name != "neutral"})
-    except ConfigError as error:
-        args.usage_error(str(error))
-    try:
+        captioner.check_options(options)
         items = [item for path in args.paths for item in _expand(path, args)]
     except ConfigError as error:
         args.usage_error(str(error))
     if is_bulk:
-        return bulk.run(args, items, _made_with(captioner.bundle, options), options)
+        return bulk.run(args, items, captioner.bundle, options)
     if sys.stdout is None:
         raise FastcapError("standard output is closed; --out writes captions to a file")
     show = _show_json if args.json else _show_text
@@ -84,60 +63,41 @@ def run(args: argparse.Namespace) -> int:
         for image, problem in items:
             result = problem or _caption(captioner, reader, image, options)
             failures += isinstance(result, ImageError)
-            show(image, result, args, len(items))
+            show(image, result, options.candidates, len(items))
             advance()
     return 1 if failures else 0
 
 
-def _length(text: str) -> str | int:
-    return int(text) if re.fullmatch(r"[+-]?\d+", text) else text
-
-
-def _options(args: argparse.Namespace) -> dict[str, Any]:
-    """The options of `Captioner.caption`."""
-    return {name: getattr(args, name) for name in ("length", "candidates", "neutral")} | decode_options(args)
-
-
-def _made_with(bundle: Bundle, options: dict[str, Any]) -> str:
-    """The model, and the options that are not the usual ones."""
-    usual = {"length": "normal", "candidates": 1, "neutral": False, "decode": bundle.decodes[0], "beams": 3}
-    usual |= asdict(Sampling())
-    values = {**options, **asdict(options["sampling"] or Sampling())}
-    changed = (f"{name}={values[name]}" for name in usual if values[name] not in (None, usual[name]))
-    return " ".join([bundle.name, *changed])
-
-
-def _caption(captioner: Captioner, reader: PictureReader, image: str, options: dict[str, Any]) -> Caption | ImageError:
+def _caption(captioner: Captioner, reader: PictureReader, image: str, options: Options) -> Caption | ImageError:
     try:
         if image == _STDIN and sys.stdin is None:
             raise ImageError("-: standard input is closed")
         source = sys.stdin.buffer if image == _STDIN else reader.read(image)
-        return captioner.caption(source, **options)
+        return captioner.caption(source, options)
     except ImageError as error:
         return error
 
 
 def _expand(path: str, args: argparse.Namespace) -> Iterable[tuple[str, ImageError | None]]:
-    """The images that one argument stands for, in a fixed order, or the reason why there are none."""
+    """The images that one argument names, in a fixed order, or the reason why there are none."""
     from fastcap.runtime.sources import find_pictures, is_url
 
-    if path == _STDIN or (args.engine == "local" and is_url(path)):  # nothing of ours opens a connection by itself
+    if path == _STDIN or (args.engine == "local" and is_url(path)):  # fastcap itself never opens a connection
         return [(path, None)]
     return find_pictures(path, recursive=args.recursive, image_column=args.image_column)
 
 
-def _show_json(image: str, result: Caption | ImageError, args: argparse.Namespace, total: int) -> None:
-    row = caption_row(image, result, args.candidates)
-    print(json.dumps(row, ensure_ascii=False), flush=True)
+def _show_json(image: str, result: Caption | ImageError, candidates: int, total: int) -> None:
+    print(json.dumps(caption_row(image, result, candidates), ensure_ascii=False), flush=True)
 
 
-def _show_text(image: str, result: Caption | ImageError, args: argparse.Namespace, total: int) -> None:
+def _show_text(image: str, result: Caption | ImageError, candidates: int, total: int) -> None:
     if isinstance(result, ImageError):
         print(f"fastcap: error: {result}", file=sys.stderr)
         return
     for candidate in result.candidates:
         columns = [image] if total > 1 else []
-        columns += [f"{candidate.confidence:.2f}"] if args.candidates > 1 else []
+        columns += [f"{candidate.confidence:.2f}"] if candidates > 1 else []
         print("\t".join([*columns, candidate.text]), flush=True)
 
 
@@ -147,5 +107,5 @@ def _progress(total: int) -> Iterator[Callable[[], object]]:
     if total < _PROGRESS_FROM or not sys.stderr.isatty() or sys.stdout.isatty():
         yield lambda: None
         return
-    with bulk.progress_bar(total) as advance:
+    with progress_bar(total) as advance:
         yield advance

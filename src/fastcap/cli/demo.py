@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
-from fastcap.cli.options import whole_number
+from fastcap.cli.options import add_model, add_number
 from fastcap.errors import ConfigError
 from fastcap.runtime.bundle import Bundle, find_model
 from fastcap.serve.page import WebPage
@@ -27,16 +27,8 @@ _HOST = "127.0.0.1"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
-    parser.add_argument(
-        "--model", default="fastcap-base", metavar="NAME|DIR", help="bundled model or model directory (%(default)s)"
-    )
-    parser.add_argument(
-        "--port",
-        type=whole_number(0, 65535),
-        default=8001,
-        metavar="N",
-        help="port to listen on, 0 to 65535, 0 for any free one (%(default)s)",
-    )
+    add_model(parser)
+    add_number(parser, "--port", 0, 65535, 8001, "port to listen on, 0 for any free one")
     parser.add_argument("--open", action="store_true", help="open it in the browser")
     parser.set_defaults(usage_error=parser.error)
 

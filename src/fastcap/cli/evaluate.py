@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import json
 import shlex
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastcap.cli.options import add_decode, decode_options, open_captioner
-from fastcap.errors import ConfigError, DataError, FastcapError
+from fastcap.cli.options import (
+    add_model,
+    add_options,
+    check_folder,
+    open_captioner,
+    options_of,
+    whole_number,
+    write_json,
+)
+from fastcap.cli.progress import progress_bar
+from fastcap.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from fastcap.data.readers import Example
@@ -25,12 +31,7 @@ FILES = ".jsonl, .csv, COCO's captions_*.json or Karpathy's dataset*.json"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
-    parser.add_argument(
-        "--model",
-        default="fastcap-base",
-        metavar="NAME|DIR",
-        help="bundled model, model directory or checkpoint directory (%(default)s)",
-    )
+    add_model(parser, checkpoints=True)
     parser.add_argument(
         "--dataset",
         required=True,
@@ -43,31 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--limit",
-        type=_positive,
+        type=whole_number(1),
         metavar="N",
         help="only the first N pictures; CIDEr then differs from that of the whole split",
     )
-    parser.add_argument("--threads", type=_positive, default=1, metavar="N", help="CPU threads, 1 to 64 (%(default)s)")
-    parser.add_argument(
-        "--length",
-        type=_length,
-        default="normal",
-        metavar="short|normal|long|N",
-        help="length of the captions, by name or in words (%(default)s)",
-    )
-    parser.add_argument(
-        "--candidates",
-        type=_positive,
-        default=1,
-        metavar="N",
-        help="wordings asked for; the best is measured (%(default)s)",
-    )
-    parser.add_argument(
-        "--neutral",
-        action="store_true",
-        help="captions that say nothing of anybody's gender, against references made neutral in the same way",
-    )
-    add_decode(parser)
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads, 1 to 64 (%(default)s)")
+    add_options(parser)
     parser.add_argument(
         "--json",
         nargs="?",
@@ -76,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="print the figures as JSON, or write them to a file",
     )
     parser.add_argument("--report", type=Path, metavar="FILE.html", help="write a page of pictures with their captions")
+    parser.epilog = "Of several candidates the best is measured. --neutral makes the references neutral, too."
     parser.set_defaults(usage_error=parser.error)
 
 
@@ -84,25 +67,21 @@ def run(args: argparse.Namespace) -> int:
     from fastcap.data.readers import load_dataset
     from fastcap.evaluation.evaluate import evaluate_model
 
-    for option, path in (("--json", args.json), ("--report", args.report)):
-        if path and path != "-" and not Path(path).resolve().parent.is_dir():
-            raise FastcapError(f"{path}: its folder does not exist; {option} takes a file in an existing folder")
+    check_folder("--json", args.json)
+    check_folder("--report", args.report)
     try:
         captioner = open_captioner(args.model, args.threads)
-        decoding = decode_options(args)
-        captioner.check_options(length=args.length, candidates=args.candidates, **decoding)
+        options = options_of(args)
+        captioner.check_options(options)
         name, root, split = _source(args)
         examples: list[Example] = load_dataset(name, root, split)[: args.limit]
     except ConfigError as error:
         args.usage_error(str(error))
-    with _progress(len(examples)) as advance:
+    with progress_bar(len(examples)) as advance:
         evaluation = evaluate_model(
             captioner,
             examples,
-            length=args.length,
-            candidates=args.candidates,
-            neutral=args.neutral,
-            **decoding,
+            options,
             facts={
                 "data": {"name": args.dataset, "split": split},
                 "threads": args.threads,
@@ -114,13 +93,8 @@ def run(args: argparse.Namespace) -> int:
         from fastcap.evaluation.page import render_page
 
         args.report.write_text(render_page(evaluation), encoding="utf-8")
-    text = json.dumps(evaluation.as_json(), indent=1, ensure_ascii=False)
-    if args.json == "-":
-        print(text)
-        return 0
-    if args.json:
-        Path(args.json).write_text(text + "\n", encoding="utf-8")
-    _show(evaluation)
+    if not write_json(args.json, evaluation.as_json()):
+        _show(evaluation)
     return 0
 
 
@@ -143,29 +117,6 @@ def _source(args: argparse.Namespace) -> tuple[str, Path, str]:
     if path.suffix == ".json" and path.stem.startswith("dataset"):
         return "karpathy", path.parent, args.split
     raise ConfigError(f"--dataset is the file {path}; allowed are {FILES}")
-
-
-def _positive(text: str) -> int:
-    if not text.isascii() or not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
-
-
-def _length(text: str) -> str | int:
-    return int(text) if text.lstrip("+-").isdecimal() else text
-
-
-@contextlib.contextmanager
-def _progress(total: int) -> Iterator[Callable[[], object]]:
-    """A bar on stderr, drawn only on a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("captioning", total=total)
-        yield lambda: progress.advance(task)
 
 
 def _show(evaluation: Evaluation) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from fastcap.cli.options import whole_number
-from fastcap.errors import FastcapError, ModelFileError
+from fastcap.cli.options import add_number, check_folder
+from fastcap.errors import ModelFileError
+from fastcap.runtime.options import MAX_BEAMS
 
 __all__ = ["add_arguments", "run"]
 
@@ -22,9 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="checkpoint directory; an exported model no longer tells where it looks",
     )
     parser.add_argument("--out", required=True, type=Path, metavar="FILE.png", help="picture to write")
-    parser.add_argument(
-        "--beams", type=whole_number(1, 8), default=3, metavar="N", help="hypotheses, 1 to 8 (%(default)s)"
-    )
+    add_number(parser, "--beams", 1, MAX_BEAMS, 3, "hypotheses")
     parser.set_defaults(usage_error=parser.error)
 
 
@@ -32,8 +31,7 @@ def run(args: argparse.Namespace) -> int:
     """Caption from left to right, draw a panel a word, print the caption."""
     if args.out.suffix.lower() != ".png":
         args.usage_error(f"--out is {args.out}; allowed: a file that ends in .png")
-    if not args.out.resolve().parent.is_dir():
-        raise FastcapError(f"{args.out}: its folder does not exist; --out takes a file in an existing folder")
+    check_folder("--out", args.out)
     if (args.model / "model.json").is_file():
         raise ModelFileError(
             f"{args.model} is an exported model, whose graphs keep no attention; needed: the checkpoint directory that "

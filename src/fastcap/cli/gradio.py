@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import socket
 import tempfile
 
-from fastcap.cli.options import whole_number
+from fastcap.cli.options import add_model, add_number
 from fastcap.errors import ConfigError
 
 __all__ = ["add_arguments", "run"]
@@ -16,24 +15,10 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
     cores = os.cpu_count() or 1
-    parser.add_argument(
-        "--model", default="fastcap-base", metavar="NAME|DIR", help="bundled model or model directory (%(default)s)"
-    )
+    add_model(parser)
     parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (%(default)s)")
-    parser.add_argument(
-        "--port",
-        type=whole_number(0, 65535),
-        default=7860,
-        metavar="N",
-        help="port to listen on, 0 to 65535, 0 for any free one (%(default)s)",
-    )
-    parser.add_argument(
-        "--threads",
-        type=whole_number(1, 64),
-        default=min(cores, 64),
-        metavar="N",
-        help="visitors served at the same time, 1 to 64 (%(default)s)",
-    )
+    add_number(parser, "--port", 0, 65535, 7860, "port to listen on, 0 for any free one")
+    add_number(parser, "--threads", 1, 64, min(cores, 64), "visitors served at the same time")
     parser.set_defaults(usage_error=parser.error)
 
 
@@ -48,12 +33,10 @@ def run(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="fastcap-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # before Gradio is imported
         from fastcap.serve.gradio import create_app
-        from fastcap.serve.server import serve
+        from fastcap.serve.server import listen, serve
 
         app = create_app(captioner, threads=args.threads)
-        family = socket.AF_INET6 if ":" in args.host else socket.AF_INET
-        with socket.create_server((args.host, args.port), family=family) as listener:
-            host = f"[{args.host}]" if ":" in args.host else args.host
-            print(f"{captioner.bundle.name} on http://{host}:{listener.getsockname()[1]}", flush=True)
+        with listen(args.host, args.port) as (listener, address):
+            print(f"{captioner.bundle.name} on {address}", flush=True)
             serve(app, listener)
     return 0

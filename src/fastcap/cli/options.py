@@ -1,20 +1,39 @@
-"""Options that several verbs have."""
+"""Arguments and checks that several verbs share."""
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastcap.errors import ConfigError, ModelFileError, needs
-from fastcap.runtime.options import RANGES, Sampling
+from fastcap.errors import ConfigError, FastcapError, ModelFileError, needs
+from fastcap.runtime.options import Options, Sampling, Setting, settings
 
 if TYPE_CHECKING:
     from fastcap.runtime.captioner import Captioner
 
-__all__ = ["add_decode", "decode_options", "open_captioner", "whole_number"]
+__all__ = [
+    "add_model",
+    "add_number",
+    "add_options",
+    "check_folder",
+    "open_captioner",
+    "options_of",
+    "whole_number",
+    "write_json",
+]
+
+
+def add_model(parser: argparse.ArgumentParser, checkpoints: bool = False) -> None:
+    """Declare `--model`; `checkpoints`: whether the verb takes a checkpoint directory as well."""
+    kinds = (
+        "bundled model, model directory or checkpoint directory" if checkpoints else "bundled model or model directory"
+    )
+    parser.add_argument("--model", default="fastcap-base", metavar="NAME|DIR", help=f"{kinds} (%(default)s)")
 
 
 def open_captioner(model: str, threads: int = 1) -> Captioner:
@@ -33,51 +52,80 @@ def open_captioner(model: str, threads: int = 1) -> Captioner:
     return EagerCaptioner(model, threads)
 
 
-def add_decode(parser: argparse.ArgumentParser) -> None:
-    """Declare how captions are decoded: see `fastcap.runtime.captioner.Captioner.caption`."""
-    parser.add_argument(
-        "--decode",
-        metavar="parallel|greedy|beam|sample",
-        help="all words at once in a few passes, or one after another, searched or drawn at random (parallel; beam for "
-        "a model that cannot)",
-    )
-    parser.add_argument(
-        "--beams", type=int, default=3, metavar="N", help="hypotheses of --decode beam, 1 to 8 (%(default)s)"
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare a flag for every field of `Options` and, in a group of their own, of `Sampling`."""
     sampling = parser.add_argument_group("options of --decode sample")
-    for name, metavar, told in (
-        ("temperature", "X", "below 1 prefers what is likely, above 1 levels"),
-        ("top_k", "N", "draw from the N likeliest tokens, 0 for all"),
-        ("top_p", "P", "draw from the likeliest tokens that have the probability P together"),
-        ("seed", "N", "the same one draws the same captions"),
-        ("no_repeat", "N", "say no N tokens twice, 0 for no such guard"),
-    ):
-        usual = getattr(Sampling(), name)  # no default: `decode_options` asks what was given
-        sampling.add_argument(_flag(name), type=type(usual), metavar=metavar, help=f"{told} ({usual})")
+    for target, kind in ((parser, Options), (sampling, Sampling)):
+        for name, setting in settings(kind).items():
+            target.add_argument(_flag(name), default=argparse.SUPPRESS, **_argument(setting))
 
 
-def decode_options(args: argparse.Namespace) -> dict[str, Any]:
-    """What `add_decode` declared, as options of `Captioner.caption`.
+def options_of(args: argparse.Namespace) -> Options:
+    """The options that the flags of `add_options` ask for.
 
-    Raises ConfigError for a value out of its range, or an option that --decode, as given, has no use for.
+    Raises ConfigError for a setting of sampling out of its range, or given without `--decode sample`.
     """
-    given = {name: getattr(args, name) for name in RANGES if getattr(args, name) is not None}
-    if given and args.decode != "sample":
-        found = f"--decode {args.decode}" if args.decode else "no --decode"
-        raise ConfigError(f"{', '.join(map(_flag, given))}: allowed with --decode sample alone; got {found}")
-    return {"decode": args.decode, "beams": args.beams, "sampling": Sampling(**given) if given else None}
+    given = {name: value for name, value in vars(args).items() if name in settings(Options, Sampling)}
+    drawn = [_flag(name) for name in settings(Sampling) if name in given]
+    decode = given.get("decode")
+    if drawn and decode != "sample":
+        got = f"--decode {decode}" if decode else "no --decode"
+        raise ConfigError(f"{', '.join(drawn)}: allowed with --decode sample alone; got {got}")
+    return Options.from_flat(given)
 
 
 def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def whole_number(low: int, high: int) -> Callable[[str], int]:
-    """A type for an option that takes a whole number from `low` to `high`."""
+def _argument(setting: Setting) -> dict[str, Any]:
+    """What argparse is told of a setting."""
+    told = setting.told.replace("decode=", "--decode ")
+    if isinstance(setting.default, bool):
+        return {"action": "store_true", "help": told}
+    if isinstance(setting.between, tuple):
+        told += f", {setting.between[0]} to {setting.between[1]}"
+    kind: Callable[[str], Any] = str if setting.default is None else type(setting.default)
+    return {
+        "type": _number_or_text if setting.names and setting.between else kind,
+        "metavar": setting.metavar,
+        "help": f"{told} ({setting.usual or setting.default})",
+    }
+
+
+def _number_or_text(text: str) -> str | int:
+    return int(text) if re.fullmatch(r"[+-]?\d+", text) else text
+
+
+def add_number(parser: argparse.ArgumentParser, flag: str, low: int, high: int, default: int, told: str) -> None:
+    """Declare an option that takes a whole number from `low` to `high`."""
+    kind = whole_number(low, high)
+    parser.add_argument(flag, type=kind, default=default, metavar="N", help=f"{told}, {low} to {high} (%(default)s)")
+
+
+def whole_number(low: int, high: int | None = None) -> Callable[[str], int]:
+    """A type for an option that takes a whole number from `low` to `high`, or of any size."""
+    allowed = f"of at least {low}" if high is None else f"from {low} to {high}"
 
     def parse(text: str) -> int:
-        if not text.isascii() or not text.isdecimal() or not low <= int(text) <= high:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high}")
+        if not text.isascii() or not text.isdecimal() or int(text) < low or (high is not None and int(text) > high):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number {allowed}")
         return int(text)
 
     return parse
+
+
+def check_folder(flag: str, path: str | Path | None) -> None:
+    """Raise FastcapError, before any work is done, if a file could not be written for want of its folder."""
+    if path and path != "-" and not Path(path).resolve().parent.is_dir():
+        raise FastcapError(f"{path}: its folder does not exist; {flag} takes a file in an existing folder")
+
+
+def write_json(path: str | None, values: dict[str, Any]) -> bool:
+    """Print `values` if `path` is "-", else write them to it, if there is one; returns whether they were printed."""
+    text = json.dumps(values, indent=1, ensure_ascii=False)
+    if path == "-":
+        print(text)
+    elif path:
+        Path(path).write_text(text + "\n", encoding="utf-8")
+    return path == "-"

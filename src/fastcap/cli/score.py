@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+from fastcap.cli.options import add_model
 from fastcap.errors import ConfigError
 
 __all__ = ["add_arguments", "run"]
@@ -15,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
     parser.add_argument("image", type=Path, metavar="IMAGE", help="picture file")
     parser.add_argument("texts", nargs="+", metavar="TEXT", help="text to compare with the picture")
-    parser.add_argument("--model", default="fastcap-base", metavar="NAME_OR_DIR", help="%(default)s")
+    add_model(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object a text")
     parser.set_defaults(usage_error=parser.error)
 

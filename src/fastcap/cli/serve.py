@@ -4,35 +4,22 @@ from __future__ import annotations
 
 import argparse
 import os
-import socket
+from functools import partial
 from pathlib import Path
 
-from fastcap.cli.options import whole_number
+from fastcap.cli.options import add_model, add_number
 from fastcap.errors import ConfigError
 from fastcap.serve.limits import Limits
 
 __all__ = ["add_arguments", "run"]
 
 _TOKEN = "FASTCAP_TOKEN"
-_BACKLOG = 2048
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
-    limits, cores = Limits(), os.cpu_count() or 1
-
-    def number(option: str, low: int, high: int, default: int, text: str) -> None:
-        parser.add_argument(
-            option,
-            type=whole_number(low, high),
-            default=default,
-            metavar="N",
-            help=f"{text}, {low} to {high} (%(default)s)",
-        )
-
-    parser.add_argument(
-        "--model", default="fastcap-base", metavar="NAME|DIR", help="bundled model or model directory (%(default)s)"
-    )
+    limits, cores, number = Limits(), os.cpu_count() or 1, partial(add_number, parser)
+    add_model(parser)
     parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (%(default)s)")
     number("--port", 0, 65535, 8000, "port to listen on, 0 for any free one")
     number("--threads", 1, 64, min(cores, 64), "pictures captioned at the same time")
@@ -65,19 +52,16 @@ def run(args: argparse.Namespace) -> int:
     from fastcap.runtime.captioner import Captioner
     from fastcap.serve.app import create_app
     from fastcap.serve.page import PageError, WebPage
-    from fastcap.serve.server import serve
+    from fastcap.serve.server import listen, serve
 
-    try:
-        captioner = Captioner.open(args.model)
-    except ConfigError as error:
-        args.usage_error(str(error))
     limits = Limits(args.max_bytes, args.max_pixels, args.max_images, args.queue, args.timeout)
     page, lack = None, ""
     try:
-        page = WebPage(captioner.bundle)
-    except PageError as error:
-        lack = str(error)
-    try:
+        captioner = Captioner.open(args.model)
+        try:
+            page = WebPage(captioner.bundle)
+        except PageError as error:
+            lack = str(error)
         app = create_app(
             captioner,
             limits,
@@ -89,10 +73,7 @@ def run(args: argparse.Namespace) -> int:
         )
     except ConfigError as error:
         args.usage_error(str(error))
-    family = socket.AF_INET6 if ":" in args.host else socket.AF_INET
-    with socket.create_server((args.host, args.port), family=family, backlog=_BACKLOG) as listener:
-        host = f"[{args.host}]" if ":" in args.host else args.host
-        address = f"http://{host}:{listener.getsockname()[1]}"
+    with listen(args.host, args.port) as (listener, address):
         print(f"{captioner.bundle.name} on {address}")
         print(f"web page on {address}/demo/" if page else f"no web page: {lack}", flush=True)
         serve(app, listener)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,10 +13,14 @@ from fastcap.evaluation.calibration import calibration_error, support
 from fastcap.evaluation.machine import git_commit, machine_facts, now
 from fastcap.evaluation.metrics import UNITS, score_captions
 from fastcap.runtime.neutral import gendered_words, neutralise
-from fastcap.runtime.options import Sampling
+from fastcap.runtime.options import Options
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from fastcap.runtime.bundle import Bundle
     from fastcap.runtime.captioner import Caption, Captioner
+    from fastcap.runtime.options import Keywords
 
 __all__ = ["Evaluation", "EvaluationRow", "evaluate_model"]
 
@@ -93,49 +97,49 @@ class Evaluation:
 def evaluate_model(
     captioner: Captioner,
     examples: Sequence[Example],
+    options: Options | None = None,
     *,
-    length: str | int = "normal",
-    candidates: int = 1,
-    neutral: bool = False,
-    decode: str | None = None,
-    beams: int = 3,
-    sampling: Sampling | None = None,
     facts: Mapping[str, Any] | None = None,
     on_caption: Callable[[], object] = lambda: None,
+    **keywords: Unpack[Keywords],
 ) -> Evaluation:
     """Caption the pictures of `examples` and compare with their captions.
 
-    `length` to `sampling` are passed to `Captioner.caption`; of several candidates the best is measured.
-    Neutral captions are compared with references made neutral in the same way.
-    `facts` are noted beside those found here: data set, threads, command. `on_caption` is called after each
-    picture.
+    `options`, or its fields as keywords: those of `Captioner.caption`. Of several candidates the best is measured;
+    neutral captions are compared with references made neutral in the same way.
+    `facts`: recorded beside the options, the model and the machine; for example data set, threads, command.
+    `on_caption`: called after each picture.
 
     Raises:
         DataError: there are no examples.
         ImageError: a picture cannot be read. None is left out, since figures on fewer would not compare.
-        ConfigError: the model does not know this length, number of candidates or way of decoding.
+        ConfigError: an option that the model does not take.
     """
     if not examples:
         raise DataError("evaluation needs at least one picture with its captions, got none")
-
-    def caption(example: Example) -> Caption:
-        return captioner.caption(
-            example.image,
-            length=length,
-            candidates=candidates,
-            neutral=neutral,
-            decode=decode,
-            beams=beams,
-            sampling=sampling,
-        )
-
+    options = Options.of(options, keywords)
     for example in list(examples)[:WARM_UP]:
-        caption(example)
+        captioner.caption(example.image, options)
     captions = []
     for example in examples:
-        captions.append(caption(example))
+        captions.append(captioner.caption(example.image, options))
         on_caption()
+    metrics, rows = _compare(examples, captions, options.neutral)
+    recorded = {
+        "date": now(),
+        "commit": git_commit(),
+        "machine": machine_facts(),
+        "model": _model_facts(captioner.bundle),
+        **options.facts(captioner.bundle),
+        "gendered_captions": sum(bool(gendered_words(caption.text)) for caption in captions),
+    }
+    return Evaluation(metrics, rows, {**recorded, **(facts or {})})
 
+
+def _compare(
+    examples: Sequence[Example], captions: Sequence[Caption], neutral: bool
+) -> tuple[dict[str, float], tuple[EvaluationRow, ...]]:
+    """The metrics of the whole set, and a row for each picture."""
     keys = [str(example.image) for example in examples]
     references = [tuple(map(neutralise, example.captions) if neutral else example.captions) for example in examples]
     scores = score_captions(
@@ -155,34 +159,14 @@ def evaluate_model(
         )
         for key, example, written, caption in zip(keys, examples, references, captions, strict=True)
     )
-    bundle = captioner.bundle
-    decode = decode or bundle.decodes[0]
-    weights = next(names for names in WEIGHTS if set(names) <= bundle.files.keys())
-    found = {
-        "date": now(),
-        "commit": git_commit(),
-        "machine": machine_facts(),
-        "model": {
-            "name": bundle.name,
-            "bytes": bundle.bytes,
-            "sha256": _sha256(*(bundle.folder / name for name in weights)),
-        },
-        "length": length,
-        "candidates": candidates,
-        "neutral": neutral,
-        "decode": decode,
-        **({"beams": beams} if decode == "beam" else {}),
-        **({"sampling": asdict(sampling or Sampling())} if decode == "sample" else {}),
-        "gendered_captions": sum(bool(gendered_words(caption.text)) for caption in captions),
-    }
-    return Evaluation(scores.metrics, rows, {**found, **(facts or {})})
+    return scores.metrics, rows
 
 
-def _sha256(*paths: Path) -> str:
-    """Of the files, one after another."""
+def _model_facts(bundle: Bundle) -> dict[str, Any]:
+    """Name, size, and the sha256 of the files that hold the weights, read one after another."""
     digest = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
+    for name in next(names for names in WEIGHTS if set(names) <= bundle.files.keys()):
+        with (bundle.folder / name).open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
-    return digest.hexdigest()
+    return {"name": bundle.name, "bytes": bundle.bytes, "sha256": digest.hexdigest()}

@@ -1,72 +1,125 @@
-"""What a caller may ask of a captioner: one frozen object for Python, the command line, the server and bulk jobs."""
+"""What a caller may ask of a captioner: one frozen object for Python, the command line, the server and bulk jobs.
+
+A new option is a new field here and needs no other edit: the front ends derive their flags, query parameters, form
+fields and records from the fields of `Options` and `Sampling`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 from fastcap.errors import ConfigError, nearest
 from fastcap.runtime.contract import DECODES
 
 if TYPE_CHECKING:
-    from typing import TypedDict
-
     from fastcap.runtime.bundle import Bundle
 
-    class Keywords(TypedDict, total=False):
-        """The fields of `Options`, as keywords."""
-
-        length: str | int
-        candidates: int
-        neutral: bool
-        decode: str | None
-        beams: int
-        sampling: Sampling | None
-
-
-__all__ = ["MAX_BEAMS", "RANGES", "Options", "Plan", "Sampling"]
+__all__ = ["MAX_BEAMS", "Keywords", "Options", "Plan", "Sampling", "Setting", "option", "settings"]
 
 MAX_BEAMS = 8
 _WORD_SPREAD = 4  # a word is one token or a few: captions of n words have about n to n + 4 tokens
 
-RANGES: dict[str, tuple[float, float]] = {
-    "temperature": (0.01, 100.0),
-    "top_k": (0, 2**20),  # the largest vocabulary
-    "top_p": (0.01, 1.0),
-    "seed": (0, 2**32 - 1),
-    "no_repeat": (0, 512),  # the longest caption
-}
-"""The smallest and the largest value of each setting."""
 
-_WHOLE = ("top_k", "seed", "no_repeat")
+@dataclass(frozen=True)
+class Setting:
+    """How front ends describe and check one field. The option has the type of `default`; None stands for a text.
+
+    `told`: one line of help. `metavar`: the value's placeholder on the command line.
+    `between`: smallest and largest number, or a function that reads them off a model. `unit`: what to call the number;
+    by default "whole numbers" or "numbers". `names`: a function that reads the allowed texts off a model. `decode`: the
+    only way of decoding that uses the option. `usual`: what to call the default, if its value does not say it.
+    """
+
+    default: Any
+    told: str
+    metavar: str = "N"
+    between: tuple[float, float] | Callable[[Any], tuple[float, float]] | None = None
+    unit: str = ""
+    names: Callable[[Any], Iterable[str]] | None = None
+    decode: str | None = None
+    usual: str = ""
+
+    def range(self, bundle: Bundle | None) -> tuple[float, float] | None:
+        """Smallest and largest number that this model takes; None if the option is no number."""
+        return self.between(bundle) if callable(self.between) else self.between
+
+    def texts(self, bundle: Bundle | None) -> tuple[str, ...]:
+        """The texts that this model takes; none if it takes any text, or only numbers."""
+        return tuple(self.names(bundle)) if self.names else ()
+
+    def allowed(self, bundle: Bundle | None) -> str:
+        """As messages say it: "short, normal, long or a number of words from 4 to 24"."""
+        if isinstance(self.default, bool):
+            return "true and false"
+        numbers = self.range(bundle)
+        unit = self.unit or ("numbers" if isinstance(self.default, float) else "whole numbers")
+        span = f"{unit} from {numbers[0]} to {numbers[1]}" if numbers else ""
+        return " or ".join(filter(None, (", ".join(self.texts(bundle)), span))) or "any text"
+
+    def check(self, name: str, value: Any, bundle: Bundle | None = None) -> None:
+        """Raise ConfigError unless this model takes the value."""
+        texts, numbers = self.texts(bundle), self.range(bundle)
+        if value is self.default is None or not (texts or numbers):
+            return
+        if numbers and not isinstance(value, str):
+            kinds = (int, float) if isinstance(self.default, float) else (int,)
+            fits = type(value) in kinds and numbers[0] <= value <= numbers[1]
+        else:
+            fits = value in texts
+        if not fits:
+            near = nearest(value, texts) if isinstance(value, str) else ""
+            raise ConfigError(f"{name} is {value!r}{near}; allowed are {self.allowed(bundle)}")
+
+
+def option(default: Any, told: str, metavar: str = "N", **facts: Any) -> Any:
+    """A dataclass field with its `Setting`."""
+    return field(default=default, metadata={"setting": Setting(default, told, metavar, **facts)})
+
+
+def settings(*kinds: type[Options] | type[Sampling]) -> dict[str, Setting]:
+    """The settings of `Options`, of `Sampling`, or of both side by side, by name."""
+    return {each.name: each.metadata["setting"] for kind in kinds for each in fields(kind) if each.metadata}
 
 
 @dataclass(frozen=True)
 class Sampling:
     """How captions are drawn at random, token by token; by default from the probabilities as the model gives them.
 
-    `temperature`: divides the logarithms of the probabilities; below 1 prefers what is likely, above 1 levels.
-    `top_k`: only that many likeliest tokens may be drawn; 0 for all.
-    `top_p`: and of these only the likeliest whose probabilities first sum up to this (Holtzman et al. 2020).
-    `seed`: the same one draws the same captions of a picture, whatever other pictures are captioned with it.
-    `no_repeat`: no sequence of that many tokens is said twice in a caption; 0 for no such guard.
+    `temperature`: divides the logarithms of the probabilities; below 1 prefers likely tokens, above 1 levels them.
+    `top_k`: only this many of the likeliest tokens may be drawn; 0 for all.
+    `top_p`: of these, only the likeliest whose probabilities first sum to this (Holtzman et al. 2020).
+    `seed`: the same seed draws the same captions of a picture, whatever other pictures are captioned with it.
+    `no_repeat`: no sequence of this many tokens occurs twice in a caption; 0 for no such guard.
 
-    Raises ConfigError for a value outside `RANGES`.
+    Raises ConfigError for a value out of its range.
     """
 
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-    seed: int = 0
-    no_repeat: int = 0
+    temperature: float = option(1.0, "below 1 prefers what is likely, above 1 levels", "X", between=(0.01, 100.0))
+    top_k: int = option(0, "likeliest tokens that may be drawn, 0 for all", between=(0, 2**20))  # largest vocabulary
+    top_p: float = option(1.0, "and of these as many as have this probability together", "P", between=(0.01, 1.0))
+    seed: int = option(0, "the same one draws the same captions", between=(0, 2**32 - 1))
+    no_repeat: int = option(
+        0,
+        "tokens in a row that are never said twice, 0 for no such guard",
+        between=(0, 512),  # longest caption
+    )
 
     def __post_init__(self) -> None:
-        for name, (low, high) in RANGES.items():
-            value: Any = getattr(self, name)
-            numbers = (int,) if name in _WHOLE else (int, float)
-            if type(value) not in numbers or not low <= value <= high:
-                kind = "whole numbers" if name in _WHOLE else "numbers"
-                raise ConfigError(f"{name} is {value!r}; allowed are {kind} from {low} to {high}")
+        for name, setting in settings(type(self)).items():
+            setting.check(name, getattr(self, name))
+
+
+class Keywords(TypedDict, total=False):
+    """The fields of `Options` as keywords, for type checkers."""
+
+    length: str | int
+    candidates: int
+    neutral: bool
+    decode: str | None
+    beams: int
+    sampling: Sampling | None
 
 
 @dataclass(frozen=True)
@@ -76,27 +129,68 @@ class Options:
     `length`: "short", "normal" or "long", or a number of words. The network counts in tokens, so for a number the
     lengths from that many tokens upwards are decoded, and the caption with exactly that many words is chosen, the most
     confident if several; if none has, the nearest.
-    `candidates`: how many different wordings to return at most; fewer when wordings coincide or the length leaves no
+    `candidates`: how many different wordings to return at most; fewer if wordings coincide or the length leaves no
     more. The model's default number is decoded in any case, and the best wins.
-    `neutral`: say nothing of anybody's gender; see `fastcap.runtime.neutral`. `tokens` are those that the decoder
-    chose, also where a gendered word that it spelt from pieces was replaced in `text`.
+    `neutral`: avoid gendered words; see `fastcap.runtime.neutral`. `tokens` are those that the decoder chose, also
+    where a gendered word that it spelt from pieces was replaced in `text`.
     `decode`: "parallel", all tokens at once in a few passes; or, from left to right with the same network, "greedy" or
     "beam" search, or "sample", drawn at random. None is the first that the model can do (`Bundle.decodes`).
     `beams`: hypotheses that beam search keeps, 1 to 8; at least as many as `candidates`.
-    `sampling`: temperature, seed and the like of "sample", and of nothing else; None is `Sampling()`.
+    `sampling`: temperature, seed and the other settings of "sample"; refused for another `decode`. None is
+    `Sampling()`.
     """
 
-    length: str | int = "normal"
-    candidates: int = 1
-    neutral: bool = False
-    decode: str | None = None
-    beams: int = 3
+    length: str | int = option(
+        "normal",
+        "length of the caption: a name, or a number of words",
+        "short|normal|long|N",
+        between=lambda bundle: (bundle.decoding.min_length, bundle.decoding.max_length),
+        unit="a number of words",
+        names=lambda bundle: bundle.decoding.lengths,
+    )
+    candidates: int = option(
+        1, "different wordings to return at most", between=lambda bundle: (1, bundle.decoding.max_candidates)
+    )
+    neutral: bool = option(False, "say nothing of anybody's gender")
+    decode: str | None = option(
+        None,
+        "all words at once, or in turn",
+        "|".join(DECODES),
+        names=lambda bundle: bundle.decodes,
+        usual="parallel; beam for a model that cannot",
+    )
+    beams: int = option(3, "hypotheses of decode=beam", between=(1, MAX_BEAMS), decode="beam")
     sampling: Sampling | None = None
 
     @classmethod
     def of(cls, options: Options | None, keywords: Keywords) -> Options:
-        """Options, of which keywords replace single ones."""
+        """`options`, or the default ones, with the fields in `keywords` replaced."""
         return replace(options or cls(), **keywords)
+
+    @classmethod
+    def from_flat(cls, values: Mapping[str, Any]) -> Options:
+        """Options from single values by name, those of `Sampling` among them, as a command line or a query has them."""
+        drawn = {name: values[name] for name in settings(Sampling) if name in values}
+        own = {name: value for name, value in values.items() if name not in drawn}
+        return cls(**own, sampling=Sampling(**drawn) if drawn else None)
+
+    def changed(self, bundle: Bundle) -> dict[str, Any]:
+        """Single values by name, those of `Sampling` among them, where they differ from the model's defaults."""
+
+        def flat(options: Options) -> dict[str, Any]:
+            own = {name: getattr(options, name) for name in settings(type(options))}
+            return own | asdict(options.sampling or Sampling())
+
+        usual = flat(type(self)(decode=bundle.decodes[0]))
+        return {name: value for name, value in flat(self).items() if value not in (None, usual[name])}
+
+    def facts(self, bundle: Bundle) -> dict[str, Any]:
+        """What a measurement records, fit for JSON: `decode` by its name, and no option that it does not use."""
+        decode = self._decode(bundle)
+        named = replace(self, decode=decode)
+        used = (name for name, setting in settings(type(self)).items() if setting.decode in (None, decode))
+        sampling = {"sampling": asdict(self.sampling or Sampling())} if decode == "sample" else {}
+        return {name: getattr(named, name) for name in used} | sampling
 
     def plan(self, bundle: Bundle) -> Plan:
         """What these options ask of a model.
@@ -105,39 +199,25 @@ class Options:
             ConfigError: an option out of its range, or a way of decoding that the model directory has no graphs for.
         """
         decode = self._decode(bundle)
-        limits, candidates = bundle.decoding, self.candidates
-        if type(candidates) is not int or not 1 <= candidates <= limits.max_candidates:
-            raise ConfigError(
-                f"candidates is {candidates!r}; allowed are whole numbers from 1 to {limits.max_candidates}"
-            )
-        if type(self.beams) is not int or not 1 <= self.beams <= MAX_BEAMS:
-            raise ConfigError(f"beams is {self.beams!r}; allowed are whole numbers from 1 to {MAX_BEAMS}")
-        if decode == "greedy" and candidates > 1:
-            raise ConfigError(f"candidates is {candidates}; greedy search finds 1, beam search up to {MAX_BEAMS}")
+        for name, setting in settings(type(self)).items():
+            setting.check(name, getattr(self, name), bundle)
+        if decode == "greedy" and self.candidates > 1:
+            raise ConfigError(f"candidates is {self.candidates}; greedy search finds 1, beam search up to {MAX_BEAMS}")
         if self.sampling is not None and decode != "sample":
-            raise ConfigError(f"decode is {decode!r}; {', '.join(asdict(self.sampling))} go with 'sample' alone")
-        words = None
+            raise ConfigError(f"decode is {decode!r}; {', '.join(settings(Sampling))} go with 'sample' alone")
+        limits = bundle.decoding
         if isinstance(self.length, str):
-            if self.length not in limits.lengths:
-                raise ConfigError(
-                    f"length is {self.length!r}{nearest(self.length, limits.lengths)}; "
-                    f"allowed are {', '.join(limits.lengths)} or a number of words"
-                )
+            words = None
             low, high = limits.lengths[self.length]
-            decoded = max(candidates, limits.default_candidates)
+            decoded = max(self.candidates, limits.default_candidates)
         else:
-            if type(self.length) is not int or not limits.min_length <= self.length <= limits.max_length:
-                raise ConfigError(
-                    f"length is {self.length!r}; allowed are {', '.join(limits.lengths)} "
-                    f"or a number of words from {limits.min_length} to {limits.max_length}"
-                )
             words = low = self.length
-            decoded = min(max(candidates, _WORD_SPREAD + 1), limits.max_candidates)
+            decoded = min(max(self.candidates, _WORD_SPREAD + 1), limits.max_candidates)
             high = min(low + decoded - 1, limits.max_length)
-        beams = 1 if decode == "greedy" else max(self.beams, candidates)
+        beams = 1 if decode == "greedy" else max(self.beams, self.candidates)
         sampling = self.sampling or Sampling() if decode == "sample" else None
         decoded = min(decoded, high - low + 1)
-        return Plan(low, high, decoded, candidates, words, self.neutral, decode, beams, sampling)
+        return Plan(low, high, decoded, self.candidates, words, self.neutral, decode, beams, sampling)
 
     def _decode(self, bundle: Bundle) -> str:
         decode = self.decode if self.decode is not None else bundle.decodes[0]
@@ -159,8 +239,8 @@ class Options:
 class Plan(NamedTuple):
     """What to ask of an engine, and what to return.
 
-    `low`, `high`: lengths in tokens. `decoded`: how many of them. `returned`: wordings to return. `words`: how many
-    were asked for, or None.
+    `low`, `high`: lengths in tokens. `decoded`: how many captions to decode. `returned`: how many wordings to return.
+    `words`: the number of words asked for, or None.
     """
 
     low: int

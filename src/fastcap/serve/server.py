@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import logging
 import socket
 import struct
 import sys
+from collections.abc import Iterator
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
-__all__ = ["serve"]
+__all__ = ["listen", "serve"]
 
+_BACKLOG = 2048  # connections that wait to be accepted
 _GRACE = 0.5  # seconds in which everybody is served and told to go elsewhere
 _LINGER = 0.3  # seconds for the requests of those who came just before the door was closed
 _FINISH = 8  # seconds for what has been accepted; together they stay below 10
@@ -50,6 +53,15 @@ def _let_nobody_in(listener: socket.socket) -> None:
         keep_nothing = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # BPF_RET | BPF_K, 0 bytes
         program = struct.pack("HL", 1, ctypes.addressof(keep_nothing))
         listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+
+
+@contextlib.contextmanager
+def listen(host: str, port: int) -> Iterator[tuple[socket.socket, str]]:
+    """A socket bound to `host`, a name, an IPv4 or an IPv6 address, and its URL; port 0 is any free one."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, port), family=family, backlog=_BACKLOG) as listener:
+        name = f"[{host}]" if ":" in host else host
+        yield listener, f"http://{name}:{listener.getsockname()[1]}"
 
 
 def serve(app: FastAPI, listener: socket.socket) -> None:

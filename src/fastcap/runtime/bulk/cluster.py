@@ -14,12 +14,18 @@ import re
 import socket
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastcap.errors import ConfigError, FastcapError, needs
 from fastcap.runtime.bulk.pool import CaptionWorker, WorkerPool, check_workers
 from fastcap.runtime.bundle import available_models
+from fastcap.runtime.options import Options
 from fastcap.runtime.rows import Row
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from fastcap.runtime.options import Keywords
 
 __all__ = ["caption_on_cluster", "check_address"]
 
@@ -30,12 +36,13 @@ _CONNECT_SECONDS = 5.0
 
 def caption_on_cluster(
     images: Iterable[str | os.PathLike[str]],
+    options: Options | None = None,
     *,
     model: str | os.PathLike[str] = "fastcap-base",
     address: str | None = None,
     workers: int | None = None,
     image_column: str = "image",
-    **options: Any,
+    **keywords: Unpack[Keywords],
 ) -> Generator[Row, None, None]:
     """Caption pictures by actors of Ray; one row for each, in the order in which blocks of 16 are finished.
 
@@ -58,7 +65,8 @@ def caption_on_cluster(
     name = os.fspath(model)
     # Installed models lie elsewhere on another node, but have the same name.
     place = name if name in available_models() else str(Path(name).absolute())
-    return _rows([os.fspath(image) for image in images], address, workers, place, image_column, dict(options))
+    asked = Options.of(options, keywords)
+    return _rows([os.fspath(image) for image in images], address, workers, place, image_column, asked)
 
 
 def check_address(address: str | None) -> None:
@@ -68,7 +76,7 @@ def check_address(address: str | None) -> None:
 
 
 def _rows(
-    images: list[str], address: str | None, workers: int | None, model: str, image_column: str, options: dict[str, Any]
+    images: list[str], address: str | None, workers: int | None, model: str, image_column: str, options: Options
 ) -> Generator[Row, None, None]:
     if not images:
         return

@@ -27,10 +27,14 @@ from typing import TYPE_CHECKING, Any
 from fastcap import errors
 from fastcap.errors import ConfigError, FastcapError, ImageError
 from fastcap.runtime.bundle import find_model
+from fastcap.runtime.options import Options
 from fastcap.runtime.rows import Row, caption_row
 
 if TYPE_CHECKING:
     import numpy as np
+    from typing_extensions import Unpack
+
+    from fastcap.runtime.options import Keywords
 
     _Loaded = tuple[str, np.ndarray | ImageError, float]  # name, pixels or why there are none, milliseconds
 
@@ -46,11 +50,12 @@ _log = logging.getLogger(__name__)
 
 def caption_files(
     images: Iterable[str | os.PathLike[str]],
+    options: Options | None = None,
     *,
     model: str | os.PathLike[str] = "fastcap-base",
     workers: int | None = None,
     image_column: str = "image",
-    **options: Any,
+    **keywords: Unpack[Keywords],
 ) -> Generator[Row, None, None]:
     """Caption image files in `workers` processes; one row for each, in the order in which they are finished.
 
@@ -58,7 +63,7 @@ def caption_files(
     are needed, so there may be any number of them.
     `workers`: 1 to 64; as many as this process has cores by default, since a worker keeps one busy.
     `image_column`: the column of parquet tables that holds the pictures.
-    `options`: those of `Captioner.caption`, which gives the same captions.
+    `options`, or its fields as keywords: those of `Captioner.caption`, which gives the same captions.
 
     A picture that cannot be read is a row with an `error`. So is one on which a worker process died, and, tried alone,
     another; each death is logged as a warning. Closing the generator ends the workers.
@@ -68,7 +73,7 @@ def caption_files(
     Raises ConfigError or ModelFileError, for `options` with the first row; FastcapError when workers cannot start.
     """
     count, folder = check_workers(workers), find_model(model)
-    pool = WorkerPool(count, folder, image_column, dict(options))
+    pool = WorkerPool(count, folder, image_column, Options.of(options, keywords))
     return _rows(pool, (os.fspath(image) for image in images))
 
 
@@ -266,19 +271,14 @@ class CaptionWorker:
     Raises ConfigError or ModelFileError.
     """
 
-    def __init__(
-        self, model: str | os.PathLike[str], image_column: str, options: Mapping[str, Any], urls: bool = False
-    ) -> None:
-        import numpy as np
-
+    def __init__(self, model: str | os.PathLike[str], image_column: str, options: Options, urls: bool = False) -> None:
         from fastcap.runtime.captioner import Captioner
         from fastcap.runtime.sources import PictureReader
 
         self._captioner, self._reader, self._options = Captioner.open(model), PictureReader(image_column, urls), options
         preprocessing = self._captioner.bundle.preprocessing
         self._size = (preprocessing.width, preprocessing.height)
-        nothing = np.zeros((0, preprocessing.height, preprocessing.width, 3), np.uint8)
-        self._captioner.caption_pixels(nothing, **options)  # refuses a bad option now
+        self._captioner.check_options(options)  # now, not with the first picture
 
     def rows(self, images: Iterator[str], ready: Callable[[], bool] = lambda: True) -> Iterator[Row]:
         """A row for each picture, in order. `ready`: whether `images` has a next one without waiting for it."""
@@ -307,6 +307,6 @@ class CaptionWorker:
     def _caption(self, image: str, pixels: np.ndarray | ImageError, milliseconds: float) -> Row:
         if isinstance(pixels, ImageError):
             return caption_row(image, pixels)
-        caption = self._captioner.caption_pixels(pixels[None], **self._options)[0]
+        caption = self._captioner.caption_pixels(pixels[None], self._options)[0]
         caption = replace(caption, milliseconds=milliseconds + caption.milliseconds)
-        return caption_row(image, caption, self._options.get("candidates", 1))
+        return caption_row(image, caption, self._options.candidates)

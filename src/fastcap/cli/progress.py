@@ -1,0 +1,28 @@
+"""The progress bar of the verbs that caption many pictures."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+
+__all__ = ["progress_bar"]
+
+
+@contextlib.contextmanager
+def progress_bar(total: int, completed: int = 0) -> Iterator[Callable[[], object]]:
+    """A bar with rate and remaining time on stderr, if that is a terminal; yields what advances it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TimeRemainingColumn
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text("" if speed is None else f"{speed:.1f}/s")
+
+    columns = BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn()
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, redirect_stdout=False, disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task("", total=total, completed=completed)
+        yield lambda: progress.advance(task)
