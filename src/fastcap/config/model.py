@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -61,11 +62,6 @@ class BackboneConfig:
                 f"backbone.widths.4 is {self.widths[4]}; allowed: multiples of backbone.n_heads, {self.n_heads}"
             )
 
-    @property
-    def divisor(self) -> int:
-        """What `d_model` must be a multiple of: the heads of the scans at stride 32."""
-        return self.n_heads
-
 
 @dataclass(frozen=True)
 class ResNetViTConfig:
@@ -98,11 +94,6 @@ class ResNetViTConfig:
             dropout=(0 <= self.dropout < 1, "at least 0, below 1"),
         )
 
-    @property
-    def divisor(self) -> int:
-        """What `d_model` must be a multiple of: the heads, and four numbers (sine and cosine of row and column)."""
-        return math.lcm(self.n_heads, 4)
-
 
 @dataclass(frozen=True)
 class DecoderConfig:
@@ -134,11 +125,6 @@ class DecoderConfig:
             top_k=(1 <= self.top_k <= self.n_experts, f"1 to {self.n_experts} (n_experts)"),
             dropout=(0 <= self.dropout < 1, "at least 0, below 1"),
         )
-
-    @property
-    def divisor(self) -> int:
-        """What `d_model` must be a multiple of: the heads."""
-        return self.n_heads
 
 
 @dataclass(frozen=True)
@@ -176,10 +162,14 @@ class RopeDecoderConfig:
             dropout=(0 <= self.dropout < 1, "at least 0, below 1"),
         )
 
-    @property
-    def divisor(self) -> int:
-        """What `d_model` must be a multiple of: twice the heads, since rotary positions turn pairs of numbers."""
-        return 2 * self.n_heads
+
+# What `d_model` must be a multiple of, by a part's kind and its number of heads.
+DIVISORS: dict[str, Callable[[int], int]] = {
+    "spatial_mamba": lambda n_heads: n_heads,
+    "resnet_vit": lambda n_heads: math.lcm(n_heads, 4),  # a position is four numbers: sine and cosine of row and column
+    "moe": lambda n_heads: n_heads,
+    "rope": lambda n_heads: 2 * n_heads,  # rotary positions turn pairs of a head's numbers
+}
 
 
 @dataclass(frozen=True)
@@ -227,7 +217,7 @@ class ModelConfig:
     """Ids of the tokens that are no text; a run takes them from its tokenizer, and these are the ones we train."""
 
     def __post_init__(self) -> None:
-        divisor = math.lcm(self.backbone.divisor, self.decoder.divisor)
+        divisor = math.lcm(*(DIVISORS[part.kind](part.n_heads) for part in (self.backbone, self.decoder)))
         n_lengths = self.max_length - self.generation.min_length + 1
         check_positive(self, "max_length", "vocab_size", "d_space")
         check_ranges(

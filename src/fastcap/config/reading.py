@@ -176,21 +176,17 @@ def override(mapping: dict[str, Any], text: str) -> None:
     *parents, last = key.split(".")
     target: Any = mapping
     for part in parents:
-        target = child(target, part, text)
-    if isinstance(target, list):
-        if not last.isdigit() or int(last) >= len(target):
-            raise ConfigError(f"override {text!r}: no item {last!r} in a list of {len(target)}")
-        target[int(last)] = value
-    elif isinstance(target, dict):
-        target[last] = value
-    else:
-        raise ConfigError(f"override {text!r}: nothing called {last!r} to set")
+        index = place(target, part, text)
+        target = target.setdefault(index, {}) if isinstance(target, dict) else target[index]
+    target[place(target, last, text)] = value
 
 
-def child(target: Any, part: str, text: str) -> Any:
-    """The item of a mapping or list that a part of an override's key names."""
-    if isinstance(target, list) and part.isdigit() and int(part) < len(target):
-        return target[int(part)]
+def place(target: Any, part: str, text: str) -> Any:
+    """A part of an override's key as an index of the mapping or list that it stands in."""
     if isinstance(target, dict):
-        return target.setdefault(part, {})
-    raise ConfigError(f"override {text!r}: nothing called {part!r} to set a value in")
+        return part
+    if not isinstance(target, list):
+        raise ConfigError(f"override {text!r}: nothing called {part!r} to set")
+    if not part.isdecimal() or int(part) >= len(target):
+        raise ConfigError(f"override {text!r}: no item {part!r} in a list of {len(target)}")
+    return int(part)
