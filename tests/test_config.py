@@ -234,7 +234,8 @@ def test_the_command_lists_its_recipes_with_a_short_line_each(capsys):
 def test_a_setting_that_is_unknown_or_malformed_is_wrong_usage_told_in_one_line(arguments, write, monkeypatch, capsys):
     monkeypatch.chdir(write("a: [", "bad.yaml").parent)
     write("seed: 3\nstages:\n  - {name: a, steps: 3, learning_rate: 0.1}\n")
-    assert main(["train", *arguments]) == 2
+    with pytest.raises(SystemExit, match=r"^2$"):
+        main(["train", *arguments])
     shown = capsys.readouterr()
     assert shown.out == ""
     assert shown.err.startswith("fastcap: error: ") and shown.err.count("\n") == 1

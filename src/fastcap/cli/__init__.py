@@ -36,7 +36,10 @@ _EXTRAS = {verb: verb for verb in ("train", "export", "bench", "serve", "gradio"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line; returns the exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    """Run one command line; returns the exit status: 0 done, 1 failed, 130 interrupted.
+
+    Wrong usage, which is every ConfigError too, raises SystemExit(2), as argparse does.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         # File names need not be valid Unicode, and pipes need not be UTF-8; neither may stop a run.
@@ -50,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         return status
     except ConfigError as error:
-        return _fail(str(error), status=2)
+        raise SystemExit(_fail(str(error), status=2)) from None
     except FastcapError as error:
         return _fail(str(error))
     except ModuleNotFoundError as error:

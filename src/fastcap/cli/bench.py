@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastcap.cli.options import add_model, add_number, check_folder, write_json
-from fastcap.errors import ConfigError
 from fastcap.runtime.bundle import Bundle, find_model
 
 if TYPE_CHECKING:
@@ -37,16 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image", type=Path, metavar="PATH", help="measure this photo instead of the two made ones")
     add_number(parser, "--repeats", 1, 10_000, 50, "times that a photo is captioned")
     parser.add_argument("--json", metavar="FILE", help="write the figures to this file; - prints them")
-    parser.set_defaults(usage_error=parser.error)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print; raises ImageError or ModelFileError before anything is timed."""
     check_folder("--json", args.json)
-    try:
-        find_model(args.model)
-    except ConfigError as error:
-        args.usage_error(str(error))
+    find_model(args.model)
     result = measure(args.model, args.image, args.repeats, args.peers)
     if not write_json(args.json, result):
         _show(result)

@@ -58,31 +58,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def wanted(args: argparse.Namespace) -> bool:
     """Whether the command line asks for a bulk job. A usage error where its options contradict one another."""
     if args.ray_address and args.engine != "ray":
-        args.usage_error("--ray-address needs --engine ray")
+        raise ConfigError("--ray-address needs --engine ray")
     if not args.out and not args.sidecar:
         if args.workers is not None or args.skip_existing or args.overwrite:
-            args.usage_error("--workers, --skip-existing and --overwrite need --out or --sidecar")
+            raise ConfigError("--workers, --skip-existing and --overwrite need --out or --sidecar")
         if args.engine != "local":
-            args.usage_error("--engine ray needs --out or --sidecar")
+            raise ConfigError("--engine ray needs --out or --sidecar")
         return False
     if args.overwrite and not args.sidecar:
-        args.usage_error("--overwrite replaces sidecars: it needs --sidecar; rows that are there stay")
+        raise ConfigError("--overwrite replaces sidecars: it needs --sidecar; rows that are there stay")
     if args.json:
-        args.usage_error("--json prints; with --out FILE.jsonl the rows are JSON, too")
+        raise ConfigError("--json prints; with --out FILE.jsonl the rows are JSON, too")
     if args.threads != 1:
-        args.usage_error("--threads: a bulk job has one thread a worker; use --workers")
+        raise ConfigError("--threads: a bulk job has one thread a worker; use --workers")
     if "-" in args.paths:
-        args.usage_error("-: a bulk job takes files and folders only")
+        raise ConfigError("-: a bulk job takes files and folders only")
     from fastcap.runtime.bulk.cluster import check_address
     from fastcap.runtime.bulk.pool import check_workers
 
-    try:
-        check_workers(args.workers)
-        check_address(args.ray_address)
-        if args.out:
-            check_output(args.out)
-    except ConfigError as error:
-        args.usage_error(str(error))
+    check_workers(args.workers)
+    check_address(args.ray_address)
+    if args.out:
+        check_output(args.out)
     return True
 
 
@@ -98,7 +95,7 @@ def run(
     pictures = dict(items)
     for image in pictures if args.sidecar else ():
         if inside_shard(image) or is_url(image):
-            args.usage_error(f"--sidecar: {image} does not lie in a folder; allowed is --out alone")
+            raise ConfigError(f"--sidecar: {image} does not lie in a folder; allowed is --out alone")
     # The identity of the job: an output that was begun with another model or other options is not continued.
     made_with = " ".join([bundle.name, *(f"{name}={value}" for name, value in options.changed(bundle).items())])
     with contextlib.ExitStack() as stack:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from fastcap.cli import bulk
 from fastcap.cli.options import add_model, add_options, open_captioner, options_of
 from fastcap.cli.progress import progress_bar
-from fastcap.errors import ConfigError, FastcapError, ImageError
+from fastcap.errors import FastcapError, ImageError
 from fastcap.runtime.options import Options
 from fastcap.runtime.rows import caption_row
 
@@ -36,7 +36,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads, 1 to 64 (%(default)s)")
     add_options(parser)
     bulk.add_arguments(parser)
-    parser.set_defaults(usage_error=parser.error)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -46,13 +45,10 @@ def run(args: argparse.Namespace) -> int:
     # A damaged file makes Pillow warn besides failing; the user gets one line for it, ours.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     is_bulk = bulk.wanted(args)
-    try:
-        options = options_of(args)
-        captioner = open_captioner(args.model, args.threads)
-        captioner.check_options(options)
-        items = [item for path in args.paths for item in _expand(path, args)]
-    except ConfigError as error:
-        args.usage_error(str(error))
+    options = options_of(args)
+    captioner = open_captioner(args.model, args.threads)
+    captioner.check_options(options)
+    items = [item for path in args.paths for item in _expand(path, args)]
     if is_bulk:
         return bulk.run(args, items, captioner.bundle, options)
     if sys.stdout is None:

@@ -16,7 +16,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from fastcap.cli.options import add_model, add_number
-from fastcap.errors import ConfigError
 from fastcap.runtime.bundle import Bundle, find_model
 from fastcap.serve.page import WebPage
 
@@ -30,15 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     add_number(parser, "--port", 0, 65535, 8001, "port to listen on, 0 for any free one")
     parser.add_argument("--open", action="store_true", help="open it in the browser")
-    parser.set_defaults(usage_error=parser.error)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the address, hand out files until Ctrl-C."""
-    try:
-        bundle = Bundle.open(find_model(args.model))
-    except ConfigError as error:
-        args.usage_error(str(error))
+    bundle = Bundle.open(find_model(args.model))
     with _Server((_HOST, args.port), partial(_Handler, WebPage(bundle))) as server:
         address = f"http://{_HOST}:{server.server_address[1]}/"
         with contextlib.suppress(KeyboardInterrupt):

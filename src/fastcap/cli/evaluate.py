@@ -59,7 +59,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--report", type=Path, metavar="FILE.html", help="write a page of pictures with their captions")
     parser.epilog = "Of several candidates the best is measured. --neutral makes the references neutral, too."
-    parser.set_defaults(usage_error=parser.error)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -69,14 +68,11 @@ def run(args: argparse.Namespace) -> int:
 
     check_folder("--json", args.json)
     check_folder("--report", args.report)
-    try:
-        captioner = open_captioner(args.model, args.threads)
-        options = options_of(args)
-        captioner.check_options(options)
-        name, root, split = _source(args)
-        examples: list[Example] = load_dataset(name, root, split)[: args.limit]
-    except ConfigError as error:
-        args.usage_error(str(error))
+    captioner = open_captioner(args.model, args.threads)
+    options = options_of(args)
+    captioner.check_options(options)
+    name, root, split = _source(args)
+    examples: list[Example] = load_dataset(name, root, split)[: args.limit]
     with progress_bar(len(examples)) as advance:
         evaluation = evaluate_model(
             captioner,

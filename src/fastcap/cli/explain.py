@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from fastcap.cli.options import add_number, check_folder
-from fastcap.errors import ModelFileError
+from fastcap.errors import ConfigError, ModelFileError
 from fastcap.runtime.options import MAX_BEAMS
 
 __all__ = ["add_arguments", "run"]
@@ -24,13 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", required=True, type=Path, metavar="FILE.png", help="picture to write")
     add_number(parser, "--beams", 1, MAX_BEAMS, 3, "hypotheses")
-    parser.set_defaults(usage_error=parser.error)
 
 
 def run(args: argparse.Namespace) -> int:
     """Caption from left to right, draw a panel a word, print the caption."""
     if args.out.suffix.lower() != ".png":
-        args.usage_error(f"--out is {args.out}; allowed: a file that ends in .png")
+        raise ConfigError(f"--out is {args.out}; allowed: a file that ends in .png")
     check_folder("--out", args.out)
     if (args.model / "model.json").is_file():
         raise ModelFileError(

@@ -7,7 +7,6 @@ import os
 import tempfile
 
 from fastcap.cli.options import add_model, add_number
-from fastcap.errors import ConfigError
 
 __all__ = ["add_arguments", "run"]
 
@@ -19,17 +18,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (%(default)s)")
     add_number(parser, "--port", 0, 65535, 7860, "port to listen on, 0 for any free one")
     add_number(parser, "--threads", 1, 64, min(cores, 64), "visitors served at the same time")
-    parser.set_defaults(usage_error=parser.error)
 
 
 def run(args: argparse.Namespace) -> int:
     """Load, listen, print the address, answer until SIGTERM or Ctrl-C; uploads are deleted then."""
     from fastcap.runtime.captioner import Captioner
 
-    try:
-        captioner = Captioner.open(args.model)
-    except ConfigError as error:
-        args.usage_error(str(error))
+    captioner = Captioner.open(args.model)
     with tempfile.TemporaryDirectory(prefix="fastcap-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # before Gradio is imported
         from fastcap.serve.gradio import create_app

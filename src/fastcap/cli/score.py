@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 
 from fastcap.cli.options import add_model
-from fastcap.errors import ConfigError
 
 __all__ = ["add_arguments", "run"]
 
@@ -18,17 +17,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("texts", nargs="+", metavar="TEXT", help="text to compare with the picture")
     add_model(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object a text")
-    parser.set_defaults(usage_error=parser.error)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print a score, 0 to 1, for each text, in the order given."""
     from fastcap.runtime.captioner import Captioner
 
-    try:
-        scores = Captioner.open(args.model).score(args.image, args.texts)
-    except ConfigError as error:
-        args.usage_error(str(error))
+    scores = Captioner.open(args.model).score(args.image, args.texts)
     for text, score in zip(args.texts, scores, strict=True):
         row = json.dumps({"text": text, "score": round(score, 4)}, ensure_ascii=False)
         print(row if args.json else f"{score:.3f}  {text}")

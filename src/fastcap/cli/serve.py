@@ -41,13 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ORIGIN",
         help="allow web pages of this origin, e.g. https://a.org",
     )
-    parser.set_defaults(usage_error=parser.error)
 
 
 def run(args: argparse.Namespace) -> int:
     """Load, listen, print the address, answer until SIGTERM or Ctrl-C."""
     if args.max_images > args.queue:
-        args.usage_error(f"--max-images is {args.max_images}; allowed are at most --queue, {args.queue}")
+        raise ConfigError(f"--max-images is {args.max_images}; allowed are at most --queue, {args.queue}")
     token = _token(args)
     from fastcap.runtime.captioner import Captioner
     from fastcap.serve.app import create_app
@@ -56,23 +55,20 @@ def run(args: argparse.Namespace) -> int:
 
     limits = Limits(args.max_bytes, args.max_pixels, args.max_images, args.queue, args.timeout)
     page, lack = None, ""
+    captioner = Captioner.open(args.model)
     try:
-        captioner = Captioner.open(args.model)
-        try:
-            page = WebPage(captioner.bundle)
-        except PageError as error:
-            lack = str(error)
-        app = create_app(
-            captioner,
-            limits,
-            threads=args.threads,
-            token=token,
-            fetch_from=args.fetch_from,
-            origins=args.origin,
-            page=page,
-        )
-    except ConfigError as error:
-        args.usage_error(str(error))
+        page = WebPage(captioner.bundle)
+    except PageError as error:
+        lack = str(error)
+    app = create_app(
+        captioner,
+        limits,
+        threads=args.threads,
+        token=token,
+        fetch_from=args.fetch_from,
+        origins=args.origin,
+        page=page,
+    )
     with listen(args.host, args.port) as (listener, address):
         print(f"{captioner.bundle.name} on {address}")
         print(f"web page on {address}/demo/" if page else f"no web page: {lack}", flush=True)
