@@ -46,7 +46,7 @@ class BackboneConfig:
     n_heads: int = 8
     """Groups of channels that share one decay in a scan; as in the bundled model."""
     scan: Literal["state_fusion", "cross_scan"] = "state_fusion"
-    """One raster scan with fused states, or four directions; one scan takes 13 ms in place of 17."""
+    """One raster scan with fused states, or four directions; with one the network takes 13 ms in place of 17."""
     kind: Literal["spatial_mamba"] = "spatial_mamba"
 
     def __post_init__(self) -> None:

@@ -54,9 +54,9 @@ class TrainConfig:
     checkpoint_every: int = 200
     """Steps between two checkpoints, which is the most that an interrupted run loses."""
     evaluate_every: int = 500
-    """Steps between two validations, each of which takes as long as tens of steps."""
+    """Steps between two validations of the average."""
     keep_last: int = 2
-    """Checkpoints that are kept; two, should the last one be damaged."""
+    """Newest checkpoints that are kept; the one before the last is there in case the last is damaged."""
     trackers: tuple[str, ...] = ("jsonl", "tensorboard")
     """Where figures go: jsonl (log.jsonl, from which curves.png is drawn), tensorboard, wandb."""
     model: ModelConfig = field(default_factory=ModelConfig)

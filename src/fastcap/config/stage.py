@@ -106,7 +106,7 @@ class StageConfig:
     masked: float | None = None
     """Weight of the cross-entropy of masked tokens in the parallel reading; unset: 1, or 0 without such a reading."""
     consistency: float = 0.0
-    """Weight of the distance of these two readings from each other; most models are trained without."""
+    """Weight of the distance of these two readings from each other; the bundled model was trained without."""
     contrastive: float = 0.0
     """Weight of the contrastive loss of images and texts; the alignment may also be trained alone, afterwards."""
     contrast: Literal["info_nce", "sigmoid"] = "info_nce"
@@ -114,7 +114,7 @@ class StageConfig:
     length: float | None = None
     """Weight of the cross-entropy of the length; unset: 0.1, or 0 where no length is predicted."""
     balance: float = 0.01
-    """Weight of the loss that evens out the use of experts; small, so that it does not choose them itself."""
+    """Weight of the loss that evens out the use of experts; Switch's value (Fedus et al. 2021)."""
     reward: float = 0.0
     """Weight of self-critical CIDEr of the parallel reading; from a later stage on, when captions make sense."""
     causal_reward: float = 0.0
