@@ -64,7 +64,7 @@ def step(model: CaptionModel, images: int) -> tuple[float, float, list[Tensor]]:
         loss = causal_loss(
             model.decoder, read_causally(model.decoder, state, token_ids, lengths), token_ids, lengths, 0.1
         )
-        if config.parallel:
+        if config.kind == "parallel":
             masked = mask_tokens(token_ids, lengths, generator)
             hidden = read_masked(model.decoder, state, token_ids, lengths, masked)
             loss = loss + masked_loss(model.decoder, hidden, token_ids, masked, 0.1)

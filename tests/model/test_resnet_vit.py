@@ -149,6 +149,6 @@ def test_every_backbone_goes_with_every_decoder(backbone_config, decoder):
     drawn = model.sample(image, samples=3, top_p=0.9, seed=1)
     assert drawn == model.sample(image, samples=3, top_p=0.9, seed=1)
     assert [len(each) for each in drawn] == [3, 3]
-    if model.config.parallel:
+    if model.config.kind == "parallel":
         found = model.caption(image, torch.tensor([2, 12]), torch.tensor([2]))
         assert found.token_ids.shape[:2] == (2, 2)
