@@ -35,7 +35,10 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from fastcap.evaluation.machine import git_commit, machine_facts, now
 from fastcap.evaluation.speed import sample_photo
+from fastcap.runtime.bundle import Bundle, find_model
 from fastcap.runtime.captioner import Captioner
+from fastcap.runtime.contract import MODEL
+from fastcap.runtime.engine import ParallelEngine
 from fastcap.runtime.images import IMAGE_SUFFIXES, load_image
 
 ROOT = Path(__file__).parents[1]
@@ -105,13 +108,15 @@ def photos(folder: Path, count: int) -> list[bytes]:
 
 def plain_captioner(model: str) -> Captioner:
     """The same model in Python without ONNX Runtime's optimisations of the graph: other kernels, other rounding."""
-    captioner = Captioner.open(model)
+    bundle = Bundle.open(find_model(model))
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
-    path = captioner.bundle.folder / "model.onnx"
-    captioner._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return captioner
+    path = bundle.folder / MODEL.file
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    engine = ParallelEngine(bundle, threads=1)
+    engine.session = session
+    return Captioner(bundle, engine=engine)
 
 
 def open_module(browser: Browser, address: str, threads: int | None = None) -> Page:

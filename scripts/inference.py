@@ -17,18 +17,17 @@ def main() -> int:
     parser.add_argument("--image", required=True, nargs="+", metavar="FILE", help="one picture or several")
     args = parser.parse_args()
 
-    from fastcap.eager import EagerCaptioner
+    from fastcap.eager import checkpoint_captioner
 
     failed = False
     try:
-        captioner = EagerCaptioner(args.checkpoint)
+        captioner = checkpoint_captioner(args.checkpoint)
     except FastcapError as error:
         print(f"inference: error: {error}", file=sys.stderr)
         return 1
-    decode = "parallel" if captioner.model.config.parallel else "beam"
     for path in args.image:
         try:
-            text = captioner.caption(path, decode=decode).text
+            text = captioner.caption(path).text
         except FastcapError as error:
             print(f"inference: error: {error}", file=sys.stderr)
             failed = True

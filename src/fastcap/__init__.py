@@ -19,6 +19,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from fastcap.runtime.captioner import Caption, Captioner
+    from fastcap.runtime.engine import Encoded
     from fastcap.runtime.gallery import show
     from fastcap.runtime.options import Sampling
 
@@ -29,6 +30,7 @@ __all__ = [
     "Captioner",
     "ConfigError",
     "DataError",
+    "Encoded",
     "FastcapError",
     "ImageError",
     "ModelFileError",
@@ -38,6 +40,15 @@ __all__ = [
     "load_model",
     "show",
 ]
+
+# Imported when they are asked for, so that `import fastcap` loads nothing heavy.
+_HOMES = {
+    "Caption": "captioner",
+    "Captioner": "captioner",
+    "Encoded": "engine",
+    "Sampling": "options",
+    "show": "gallery",
+}
 
 
 def load_model(name_or_dir: str | os.PathLike[str] = "fastcap-base", threads: int = 1) -> Captioner:
@@ -61,18 +72,10 @@ def available_models() -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Caption", "Captioner"):
-        from fastcap.runtime import captioner
+    if name in _HOMES:
+        from importlib import import_module
 
-        return getattr(captioner, name)
-    if name == "Sampling":
-        from fastcap.runtime.options import Sampling
-
-        return Sampling
-    if name == "show":
-        from fastcap.runtime.gallery import show
-
-        return show
+        return getattr(import_module(f"fastcap.runtime.{_HOMES[name]}"), name)
     if name == "__version__":
         from importlib.metadata import version
 

@@ -199,7 +199,7 @@ def test_a_directory_of_two_halves_that_do_not_fit_is_refused(folder, tmp_path):
     values["preprocessing"]["width"] = 32
     (own / "model.json").write_text(json.dumps(values))
     with pytest.raises(
-        ModelFileError, match=r"encode\.onnx: images have shape \[1, 64, 64, 3\]; expected \['B', 64, 32"
+        ModelFileError, match=r"encode\.onnx: the shape of images is \[1, 64, 64, 3\]; expected \[1, 64, 32, 3\]"
     ):
         Captioner.open(own)
     values["kind"] = "parallel"

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from golden_models import unpack
 from PIL import Image
 from tiny_bundle import write_tiny_bundle
 
@@ -17,6 +18,12 @@ from fastcap.runtime.captioner import Captioner
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A valid model directory, shared: never change it."""
     return write_tiny_bundle(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def golden(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`KIND/model` and `KIND/checkpoint` of each kind, shared: never change them."""
+    return unpack(tmp_path_factory.mktemp("golden"))
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import tempfile
+import tracemalloc
 from pathlib import Path
 
 import onnx
@@ -20,6 +21,7 @@ from tiny_bundle import MAX_LENGTH, sign, write_tiny_bundle
 from fastcap.errors import ConfigError, ModelFileError
 from fastcap.runtime import bundle as bundle_module
 from fastcap.runtime.bundle import Bundle, available_models, find_model
+from fastcap.runtime.contract import MODEL
 
 
 def values_of(folder: Path) -> dict:
@@ -30,7 +32,7 @@ def message(folder: Path) -> str:
     """What is said about a bad directory, whether its manifest, its graph or its tokenizer is at fault."""
     with pytest.raises(ModelFileError) as caught:
         opened = Bundle.open(folder)
-        opened.session()
+        opened.open_graph(MODEL)
         opened.tokenizer()
     text = str(caught.value)
     assert "\n" not in text
@@ -49,12 +51,12 @@ def test_a_valid_directory_opens_with_its_facts(tiny_bundle):
 
 def test_threads_sleep_when_idle_and_stay_in_range(tiny_bundle):
     opened = Bundle.open(tiny_bundle)
-    options = opened.session(2).get_session_options()
+    options = opened.open_graph(MODEL, 2).get_session_options()
     assert options.intra_op_num_threads == 2
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
     for threads in (0, -1, 65, 1.0, True, "2"):
         with pytest.raises(ConfigError, match="allowed are whole numbers from 1 to 64"):
-            opened.session(threads)
+            opened.open_graph(MODEL, threads)
 
 
 def test_every_damaged_file_is_named(own_bundle):
@@ -127,7 +129,7 @@ def test_a_manifest_that_is_no_json_object_says_so(own_bundle, content, reason):
         ("vocabulary.size", 0, "vocabulary.size is 0; expected a whole number from 6"),
         ("vocabulary.size", 50, "tokens; model.json states 50"),
         ("vocabulary.mask_id", -1, "vocabulary.mask_id is -1"),
-        ("vocabulary.mask_id", 0, "expected five different ids"),
+        ("vocabulary.mask_id", 0, "expected different ids"),
         ("vocabulary.mask_id", 9, "id of <mask> is 3; model.json states 9"),
         (
             "decoding.max_length",
@@ -211,7 +213,7 @@ def test_a_graph_of_another_picture_size_says_so(own_bundle):
     values = values_of(own_bundle)
     values["preprocessing"]["width"] = 192
     sign(own_bundle, values)
-    assert "images have shape ['B', 224, 224, 3]; expected ['B', 224, 192, 3]" in message(own_bundle)
+    assert "the shape of images is ['B', 224, 224, 3]; expected [1, 224, 192, 3]" in message(own_bundle)
 
 
 def test_a_graph_whose_names_are_not_unicode_is_named(own_bundle):
@@ -286,7 +288,7 @@ def test_a_graph_may_keep_weights_in_a_file_that_is_listed(own_bundle):
     values = values_of(own_bundle)
     values["files"]["rows.onnx"] = {"bytes": len(signed), "sha256": hashlib.sha256(signed).hexdigest()}
     (own_bundle / "model.json").write_text(json.dumps(values))
-    Bundle.open(own_bundle).session()
+    Bundle.open(own_bundle).open_graph(MODEL)
     (own_bundle / "rows.onnx").write_bytes(signed[::-1])
     assert "rows.onnx: its content has changed" in message(own_bundle)
 
@@ -297,7 +299,39 @@ def test_files_that_no_graph_names_may_lie_there(own_bundle):
         (own_bundle / name).touch()
     for name in (".git", ".cache", "__pycache__"):
         (own_bundle / name).mkdir()
-    Bundle.open(own_bundle).session()
+    Bundle.open(own_bundle).open_graph(MODEL)
+
+
+def with_file(folder: Path, size: int, stated: int, sha256: str = "0") -> Path:
+    """The directory with one more file, of `size` zeros that take no room on the disk."""
+    with (folder / "weights.onnx").open("wb") as file:
+        file.truncate(size)
+    values = values_of(folder)
+    values["files"]["weights.onnx"] = {"bytes": stated, "sha256": sha256}
+    (folder / "model.json").write_text(json.dumps(values))
+    return folder
+
+
+def test_a_file_may_be_as_large_as_the_manifest_says(own_bundle):
+    sha256 = "a3e2acbb469e4e59dde406f912e754c933c1ac0fb0092a3634d61d5073309c0c"
+    tracemalloc.start()
+    opened = Bundle.open(with_file(own_bundle, 513 * 2**20, 513 * 2**20, sha256))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert opened.files["weights.onnx"].bytes == 513 * 2**20
+    assert peak < 16 * 2**20
+
+
+@pytest.mark.parametrize(("size", "stated"), [(3, 2**34), (2**34, 3)])
+def test_a_size_that_is_a_lie_is_noticed_before_anything_is_read(own_bundle, size, stated):
+    reason = f"is damaged: weights.onnx: {size} bytes, expected {stated}"
+    assert message(with_file(own_bundle, size, stated)).endswith(reason)
+
+
+def test_no_file_may_be_larger_than_16_gib(own_bundle):
+    assert message(with_file(own_bundle, 3, 2**34 + 1)).endswith(
+        "files.weights.onnx.bytes is 17179869185; expected a whole number from 1 to 17179869184"
+    )
 
 
 JSON_VALUES = st.recursive(

@@ -25,7 +25,7 @@ from fastcap.config import (
     from_mapping,
 )
 from fastcap.data.tokenizer import encode
-from fastcap.eager import EagerCaptioner
+from fastcap.eager import checkpoint_captioner
 from fastcap.errors import ConfigError, FastcapError
 from fastcap.evaluation.attention import words_of
 from fastcap.losses.forcing import SCHEDULES, forcing_probability
@@ -83,7 +83,7 @@ def test_what_it_saves_loads_and_captions_from_left_to_right(trained, toy_data, 
     assert model.config == dataclasses.replace(MODEL, vocab_size=tokenizer.get_vocab_size())
     assert any(layer.network.bias.any() for layer in model.decoder.layers)
     picture = toy_data / "toy" / "images" / "red_ball.png"
-    captioner = EagerCaptioner(trained / "best")
+    captioner = checkpoint_captioner(trained / "best")
     found = captioner.caption(str(picture), decode="beam", candidates=2)
     assert found.candidates[0].text == found.text
     assert 0 <= found.confidence <= 1
@@ -106,11 +106,12 @@ def test_it_is_evaluated_from_its_checkpoint(trained, toy_data, capsys):
 def test_fastcap_captions_from_a_checkpoint_as_the_model_does(recipe):
     config = recipe()
     train(config)
-    captioner = EagerCaptioner(Path(config.output) / "best")
+    model, _ = load_checkpoint(Path(config.output) / "best")
+    captioner = checkpoint_captioner(Path(config.output) / "best")
     pixels = torch.randint(0, 256, (1, 64, 64, 3), dtype=torch.uint8)
     low, high = captioner.bundle.decoding.lengths["normal"]
     with torch.no_grad():
-        expected = captioner.model(pixels, torch.tensor([low, high]), torch.tensor([2]))
+        expected = model(pixels, torch.tensor([low, high]), torch.tensor([2]))
     (found,) = captioner.caption_pixels(pixels.numpy())
     assert [token.confidence for token in found.tokens] == pytest.approx(
         expected.token_confidences[0, 0, : len(found.tokens)].tolist()

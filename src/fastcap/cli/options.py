@@ -47,9 +47,9 @@ def open_captioner(model: str, threads: int = 1) -> Captioner:
         return Captioner.open(model, threads=threads)
     if importlib.util.find_spec("torch") is None:
         raise ModelFileError(f"{model} is a checkpoint directory, which {needs('torch', 'train')}")
-    from fastcap.eager import EagerCaptioner
+    from fastcap.eager import checkpoint_captioner
 
-    return EagerCaptioner(model, threads)
+    return checkpoint_captioner(model, threads)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

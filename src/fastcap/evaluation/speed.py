@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from fastcap.runtime.bundle import Bundle
+    from fastcap.runtime.contract import Graph
 
 __all__ = [
     "STAGES",
@@ -98,11 +99,8 @@ class _Clocked:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._bundle, name)
 
-    def session(self, threads: int) -> _ClockedSession:
-        return _ClockedSession(self._bundle.session(threads), self)
-
-    def open_graph(self, name: str, threads: int) -> _ClockedSession:
-        return _ClockedSession(self._bundle.open_graph(name, threads), self)
+    def open_graph(self, graph: Graph, threads: int) -> _ClockedSession:
+        return _ClockedSession(self._bundle.open_graph(graph, threads), self)
 
 
 class _ClockedSession:

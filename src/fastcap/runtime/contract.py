@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+from fastcap.vocabulary import Vocabulary
 
 __all__ = [
     "DECODES",
@@ -29,8 +31,10 @@ __all__ = [
     "Alignment",
     "Calibration",
     "Decoding",
+    "File",
     "Graph",
     "Kind",
+    "Manifest",
     "Preprocessing",
     "Tensor",
     "decodes",
@@ -216,3 +220,46 @@ def named_lengths(low: int, high: int) -> dict[str, tuple[int, int]]:
         "normal": (low, high),
         "long": (min(LONG, high), high),
     }
+
+
+@dataclass(frozen=True)
+class File:
+    """What the manifest says of a file: its size, and the SHA-256 of its content in hexadecimal digits."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What `model.json` says. Its keys are these fields and `format`, which is `FORMAT`; a field that is None is left
+    out. The keys of a section are the fields of its class.
+
+    Attributes:
+        kind: a key of `KINDS`.
+        name, description, licence: for people.
+        alignment: there is one where there is a `TEXT`.
+        architecture, unheld: the model's settings, and the weights that no graph holds, flat, by name: with these,
+            `fastcap checkpoint` turns the directory back into a checkpoint.
+        files: all files but the manifest, by name. A graph may keep weights in other files that are listed here.
+        quality, speed: measured figures that the directory states about itself, free in form.
+    """
+
+    kind: str
+    name: str
+    description: str = ""
+    licence: str = ""
+    preprocessing: Preprocessing
+    vocabulary: Vocabulary
+    decoding: Decoding
+    calibration: Calibration = Calibration()
+    alignment: Alignment | None = None
+    architecture: Mapping[str, Any] | None = None
+    unheld: Mapping[str, Any] | None = None
+    files: Mapping[str, File]
+    quality: Mapping[str, Any] = field(default_factory=dict)
+    speed: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of `model.json`."""
+        return {"format": FORMAT} | {key: value for key, value in asdict(self).items() if value is not None}

@@ -6,11 +6,16 @@ Letters: R texts, T tokens, A width of the space in which pictures and texts are
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fastcap.errors import ConfigError, ModelFileError
 from fastcap.runtime.bundle import Bundle, running
+from fastcap.runtime.contract import TEXT
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 __all__ = ["MAX_TEXTS", "Scorer"]
 
@@ -20,17 +25,17 @@ MAX_TEXTS = 10_000  # of one call
 class Scorer:
     """Texts as unit vectors, by `text.onnx`, and their scores beside a picture's vector, which another graph gives.
 
-    Raises ConfigError when the model directory has no alignment, ModelFileError when its graph is not a valid one.
+    Raises ConfigError when the model directory has no alignment, ModelFileError when its graph is not as it should be.
     """
 
-    def __init__(self, bundle: Bundle, threads: int = 1) -> None:
+    def __init__(self, bundle: Bundle, tokenizer: Tokenizer, threads: int = 1) -> None:
         if bundle.alignment is None:
-            raise ConfigError(f"the model {bundle.name!r} does not compare pictures and texts: it has no text.onnx")
+            raise ConfigError(f"the model {bundle.name!r} does not compare pictures and texts: it has no {TEXT.file}")
         self._alignment = bundle.alignment
-        self._path = bundle.folder / "text.onnx"
+        self._path = bundle.folder / TEXT.file
         self._longest = bundle.decoding.max_length
-        self._session = bundle.open_graph("text.onnx", threads)
-        self._tokenizer = bundle.tokenizer()
+        self._session = bundle.open_graph(TEXT, threads)
+        self._tokenizer = tokenizer
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """R texts -> unit vectors (R, A) float32.
@@ -41,8 +46,8 @@ class Scorer:
         from fastcap.data.tokenizer import clean_caption, encode
 
         if isinstance(texts, str) or not 1 <= len(texts) <= MAX_TEXTS:
-            found = "one text" if isinstance(texts, str) else f"{len(texts)} texts"
-            raise ConfigError(f"got {found}; needed: a list of 1 to {MAX_TEXTS} texts")
+            got = "one text" if isinstance(texts, str) else f"{len(texts)} texts"
+            raise ConfigError(f"got {got}; needed: a list of 1 to {MAX_TEXTS} texts")
         for text in texts:
             _check_text(text)
         token_ids = [encode(self._tokenizer, clean_caption(text)) for text in texts]
@@ -50,7 +55,7 @@ class Scorer:
             if not 1 <= len(ids) <= self._longest:
                 raise ConfigError(f"the text {text[:60]!r} has {len(ids)} tokens; allowed: 1 to {self._longest}")
         with running(self._path):
-            vectors = [self._session.run(["text_vectors"], {"text_ids": np.array([ids])})[0] for ids in token_ids]
+            vectors = [self._session.run([*TEXT.outputs], {"text_ids": np.array([ids])})[0] for ids in token_ids]
         return self.checked(np.concatenate(vectors), len(texts))
 
     def scores(self, image_vector: np.ndarray, texts: Sequence[str]) -> list[float]:

@@ -1,14 +1,16 @@
-"""The causal reading of a model directory: one picture's captions, from left to right, a token at a time."""
+"""Decoding from left to right with a model directory: the picture encoded once, then a token at a time."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from fastcap.errors import ModelFileError
 from fastcap.runtime.bundle import running
+from fastcap.runtime.contract import ENCODE, IMAGE_VECTORS, STATE, STEP
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -17,9 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OnnxStepper"]
 
-_STEP = {"token_ids": "tensor(int64)", "parents": "tensor(int64)", "cache": "tensor(float)"}
-_STEPPED = {"log_p": "tensor(float)", "new_cache": "tensor(float)"}
-_VECTORS = "image_vectors"  # which the encoder of an autoregressive model says beside what decoding needs
+_State: TypeAlias = "tuple[dict[str, np.ndarray], np.ndarray]"  # the picture's tensors by name, and the cache
 
 
 class OnnxStepper:
@@ -33,60 +33,54 @@ class OnnxStepper:
         """Raises ModelFileError where the two graphs do not fit each other."""
         self.folder = folder
         self._encoder, self._decoder = encoder, decoder
-        self._state = [node.name for node in encoder.get_outputs() if node.name != _VECTORS]
-        images = {node.name: node.type for node in encoder.get_inputs()}
-        if images != {"images": "tensor(uint8)"}:
-            raise ModelFileError(f"{folder / 'encode.onnx'}: inputs are {images}; expected images, tensor(uint8)")
-        inputs = {node.name: node for node in decoder.get_inputs()}
-        found = {name: node.type for name, node in inputs.items()}
-        expected = _STEP | {node.name: node.type for node in encoder.get_outputs() if node.name != _VECTORS}
-        outputs = {node.name: node.type for node in decoder.get_outputs()}
-        if found != expected or outputs != _STEPPED:
+        given = {node.name: node.type for node in encoder.get_outputs()}
+        read = {node.name: node.type for node in decoder.get_inputs()}
+        self._outputs = list(given)
+        self._state = [name for name in read if name.startswith(STATE)]
+        if read != {name: tensor.type for name, tensor in STEP.inputs.items()} | {
+            name: kind for name, kind in given.items() if name not in IMAGE_VECTORS
+        }:
             raise ModelFileError(
-                f"{folder / 'step.onnx'}: inputs are {found}, outputs {outputs}; expected {expected} and {_STEPPED}"
+                f"{folder / STEP.file}: inputs are {read}; expected {', '.join(STEP.inputs)} and the state that "
+                f"{ENCODE.file} gives: {given}"
             )
-        self._cache = inputs["cache"].shape  # keys and values of all layers, heads, rows, tokens, width of a head
+        self._cache = next(node.shape for node in decoder.get_inputs() if node.name == "cache")
         if len(self._cache) != 5 or not all(type(self._cache[axis]) is int for axis in (0, 1, 4)):
-            raise ModelFileError(f"{folder / 'step.onnx'}: cache has shape {self._cache}; expected [S, H, 'R', 'T', W]")
+            raise ModelFileError(f"{folder / STEP.file}: cache has shape {self._cache}; expected [S, N, 'R', 'T', D]")
 
     @classmethod
     def open(cls, bundle: Bundle, threads: int = 1) -> OnnxStepper:
-        """Load the two graphs; raises ModelFileError where they are no valid graphs, or not of these pictures or this
-        vocabulary."""
-        stepper = cls(bundle.folder, *(bundle.open_graph(name, threads) for name in ("encode.onnx", "step.onnx")))
-        bundle.check_pictures("encode.onnx", stepper._encoder)
-        size = stepper._decoder.get_outputs()[0].shape[-1]
-        if size != bundle.vocabulary.size:
-            raise ModelFileError(
-                f"{bundle.folder / 'step.onnx'}: log_p is of {size} tokens; model.json states {bundle.vocabulary.size}"
-            )
-        return stepper
+        """Load the two graphs of a model directory; raises as `Bundle.open_graph`, and as the constructor."""
+        return cls(bundle.folder, *(bundle.open_graph(graph, threads) for graph in (ENCODE, STEP)))
 
     def encode(self, picture: np.ndarray) -> dict[str, np.ndarray]:
-        """picture (1,H,W,3) uint8 -> all that the decoder needs of it, by name."""
-        with running(self.folder / "encode.onnx"):
-            return dict(zip(self._state, self._encoder.run(self._state, {"images": picture}), strict=True))
+        """picture (1,H,W,3) uint8 -> its state by name: all that the decoder needs of it. With it `image_vectors`
+        (1,A), of a model that gives them here."""
+        with running(self.folder / ENCODE.file):
+            return dict(zip(self._outputs, self._encoder.run(self._outputs, {"images": picture}), strict=True))
 
-    def embed(self, picture: np.ndarray) -> np.ndarray:
-        """picture (1,H,W,3) uint8 -> its unit vector (1,A) beside those of texts."""
-        with running(self.folder / "encode.onnx"):
-            (vectors,) = self._encoder.run([_VECTORS], {"images": picture})
-        return vectors
+    def start(self, image_state: dict[str, np.ndarray], rows_per_image: int, prompt_ids: Sequence[int] = ()) -> _State:
+        """The state of rows that have read the prompt, a begin mark included if it has one.
 
-    def start(self, image_state: dict[str, np.ndarray], rows_per_image: int) -> Any:
-        """The state of rows that have read nothing; how many there are, the first tokens tell."""
-        return image_state, None
+        It has one row, which is the past of all: how many there are, the first tokens tell. `step.onnx` reads one token
+        a run, so a prompt of T tokens takes T runs.
+        """
+        layers, heads, _, _, width = self._cache
+        cache = np.zeros((layers, heads, 1, 0, width), np.float32)
+        state = {name: image_state[name] for name in self._state}, cache
+        for token in prompt_ids:
+            _, state = self.step(np.array([token]), state, np.array([0]))
+        return state
 
-    def step(self, token_ids: np.ndarray, state: Any, parents: np.ndarray) -> tuple[np.ndarray, Any]:
+    def step(self, token_ids: np.ndarray, state: _State, parents: np.ndarray) -> tuple[np.ndarray, _State]:
         """Log-probabilities (R, V) after one more token a row, and the new state."""
-        image_state, cache = state
-        path = self.folder / "step.onnx"
-        if cache is None:
-            layers, heads, _, _, width = self._cache
-            cache = np.zeros((layers, heads, len(token_ids), 0, width), np.float32)
-        feed = {"token_ids": token_ids, "parents": parents, "cache": cache, **image_state}
+        tensors, cache = state
+        path = self.folder / STEP.file
+        if cache.shape[2] == 1:
+            parents = np.zeros_like(parents)
+        feed: dict[str, Any] = {"token_ids": token_ids, "parents": parents, "cache": cache, **tensors}
         with running(path):
-            log_p, cache = self._decoder.run(list(_STEPPED), feed)
+            log_p, cache = self._decoder.run(list(STEP.outputs), feed)
         if len(log_p) != len(token_ids) or np.isnan(log_p).any():
             raise ModelFileError(f"{path}: log_p is {log_p.shape} or not a number; expected R={len(token_ids)} rows")
-        return log_p, (image_state, cache)
+        return log_p, (tensors, cache)

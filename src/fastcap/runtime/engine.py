@@ -1,0 +1,193 @@
+"""What a model computes: one engine a family, behind one protocol. A picture is encoded once, and then decoded or
+embedded as often as somebody asks.
+
+Letters: H, W height and width of the model's pictures, T tokens, V vocabulary, A width of the space in which pictures
+and texts are compared.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Hashable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+
+from fastcap.errors import ConfigError, ModelFileError
+from fastcap.generation.autoregressive import Stepper, beam_search, sample
+from fastcap.runtime.bundle import Bundle, running
+from fastcap.runtime.contract import IMAGE_VECTORS, MODEL
+from fastcap.runtime.options import Options, Plan
+from fastcap.runtime.stepper import OnnxStepper
+
+if TYPE_CHECKING:
+    from fastcap.vocabulary import Vocabulary
+
+__all__ = ["ENGINES", "Decoded", "Encoded", "Engine", "ParallelEngine", "StepEngine", "search"]
+
+_Result = TypeVar("_Result")
+_VECTORS = next(iter(IMAGE_VECTORS))
+
+
+class Decoded(NamedTuple):
+    """A caption of T tokens, its probability and theirs (T,)."""
+
+    token_ids: list[int]
+    probability: float
+    token_probabilities: list[float]
+
+
+class Encoded:
+    """A picture as a captioner reads it, to be captioned, scored and embedded: `Captioner.encode` makes it.
+
+    What a model computes of the picture is kept here, so that nothing is computed twice. Threads may share it.
+
+    Attributes:
+        pixels: (1, H, W, 3) uint8.
+        engine: of the captioner that made it; no other takes it.
+    """
+
+    def __init__(self, pixels: np.ndarray, engine: Engine) -> None:
+        self.pixels, self.engine = pixels, engine
+        self._lock = threading.RLock()
+        self._results: dict[Hashable, Any] = {}
+
+    def once(self, key: Hashable, compute: Callable[[], _Result]) -> _Result:
+        """What `compute` gave when it was first asked for by this key."""
+        with self._lock:
+            if key not in self._results:
+                self._results[key] = compute()
+            return self._results[key]
+
+
+class Engine(Protocol):
+    """A model of one family, ready to run. What it takes, a captioner has checked."""
+
+    def encode(self, pixels: np.ndarray) -> Encoded:
+        """The expensive step, for pixels (1, H, W, 3) uint8. Of an `Encoded` that was made without it, `decode` and
+        `vector` compute what they need."""
+
+    def decode(self, encoded: Encoded, plan: Plan, penalties: np.ndarray) -> list[Decoded]:
+        """Captions, best first; at least one. `penalties` (V,): added to the logits; below 0 bars a token.
+
+        Raises ModelFileError for a graph that gives nonsense, ConfigError where the plan leaves nothing to say.
+        """
+
+    def vector(self, encoded: Encoded) -> np.ndarray:
+        """The picture's unit vector (1, A) beside those of texts."""
+
+
+def search(
+    stepper: Stepper, image_state: Any, plan: Plan, penalties: np.ndarray, vocabulary: Vocabulary
+) -> list[Decoded]:
+    """What is found or drawn from left to right of one picture, best first.
+
+    For a number of words each length in tokens is searched or drawn on its own, as if each had a picture of its own.
+
+    Raises ConfigError where nothing can be said.
+    """
+    lengths = range(plan.low, plan.high + 1) if plan.words is not None else None
+    limits: dict[str, Any] = {
+        "min_length": lengths or plan.low,
+        "max_length": lengths or plan.high,
+        "bos_id": vocabulary.bos_id,
+        "eos_id": vocabulary.eos_id,
+        "forbidden": [*vocabulary.barred_in_search, *np.flatnonzero(penalties).tolist()],
+    }
+    start = stepper, image_state, len(lengths) if lengths else 1
+    if plan.sampling is None:
+        groups = beam_search(*start, beams=plan.beams, **limits)
+    else:
+        groups = sample(*start, samples=plan.returned, **(limits | asdict(plan.sampling)))
+    best = sorted((hypothesis for group in groups for hypothesis in group), key=lambda hypothesis: -hypothesis.score)
+    if not best:
+        raise ConfigError(f"no caption of {plan.low} to {plan.high} tokens is left under these options")
+    return [
+        Decoded(token_ids, float(np.exp(np.mean(log_p))), np.exp(log_p[:-1]).tolist()) for token_ids, _, log_p in best
+    ]
+
+
+class StepEngine:
+    """`encode.onnx` and `step.onnx`: the autoregressive family, and the other's decoding from left to right."""
+
+    def __init__(self, bundle: Bundle, threads: int) -> None:
+        self._stepper, self._vocabulary = OnnxStepper.open(bundle, threads), bundle.vocabulary
+
+    def encode(self, pixels: np.ndarray) -> Encoded:
+        encoded = Encoded(pixels, self)
+        self._state(encoded)
+        return encoded
+
+    def decode(self, encoded: Encoded, plan: Plan, penalties: np.ndarray) -> list[Decoded]:
+        return search(self._stepper, self._state(encoded), plan, penalties, self._vocabulary)
+
+    def vector(self, encoded: Encoded) -> np.ndarray:
+        return self._state(encoded)[_VECTORS]
+
+    def _state(self, encoded: Encoded) -> dict[str, np.ndarray]:
+        return encoded.once("state", lambda: self._stepper.encode(encoded.pixels))
+
+
+class ParallelEngine:
+    """`model.onnx`, one graph from pixels to captions, which gives the picture's vector beside them; for decoding from
+    left to right a `StepEngine`, loaded when it is first asked for, which encodes the picture once more."""
+
+    def __init__(self, bundle: Bundle, threads: int) -> None:
+        self.session = bundle.open_graph(MODEL, threads)
+        self._bundle, self._threads = bundle, threads
+        self._path = bundle.folder / MODEL.file
+        self._outputs = [*MODEL.outputs, *(IMAGE_VECTORS if bundle.alignment else ())]
+        self._no_penalties = np.zeros(bundle.vocabulary.size, np.float32)
+
+    def encode(self, pixels: np.ndarray) -> Encoded:
+        """The captions that the model gives where nobody asks for anything else, and the vector."""
+        encoded = Encoded(pixels, self)
+        self.decode(encoded, Options().plan(self._bundle), self._no_penalties)
+        return encoded
+
+    def decode(self, encoded: Encoded, plan: Plan, penalties: np.ndarray) -> list[Decoded]:
+        if plan.decode != "parallel":
+            return self._left_to_right.decode(encoded, plan, penalties)
+        asked = plan.low, plan.high, plan.decoded
+        outputs = encoded.once((*asked, plan.neutral), lambda: self._run(encoded, *asked, penalties))
+        rows = zip(*(output[0].tolist() for output in outputs[: len(MODEL.outputs)]), strict=True)
+        return [Decoded(ids[:length], p, token_p[:length]) for ids, length, p, token_p in rows]
+
+    def vector(self, encoded: Encoded) -> np.ndarray:
+        """That of any run of the graph; if there was none, of one for the shortest caption, which nobody reads."""
+        shortest = self._bundle.decoding.min_length
+        return encoded.once(_VECTORS, lambda: self._run(encoded, shortest, shortest, 1, self._no_penalties)[-1])
+
+    @functools.cached_property
+    def _left_to_right(self) -> StepEngine:
+        return StepEngine(self._bundle, self._threads)
+
+    def _run(self, encoded: Encoded, low: int, high: int, candidates: int, penalties: np.ndarray) -> list[np.ndarray]:
+        """What the graph gives: captions, and last the vector where there is an alignment, which is kept as well."""
+        feed = {
+            "images": encoded.pixels,
+            "length_range": np.array([low, high], np.int64),
+            "candidates": np.array([candidates], np.int64),
+            "penalties": penalties,
+        }
+        with running(self._path):
+            outputs = self.session.run(self._outputs, feed)
+        self._check(outputs[: len(MODEL.outputs)], candidates)
+        encoded.once(_VECTORS, lambda: outputs[-1])
+        return outputs
+
+    def _check(self, outputs: list[np.ndarray], candidates: int) -> None:
+        """A graph of the right signature can still return nonsense; say so before it is read."""
+        token_ids, size = outputs[0], self._bundle.vocabulary.size
+        shapes = [output.shape for output in outputs]
+        expected = (1, candidates, *token_ids.shape[2:3])
+        if shapes != [expected, expected[:2], expected[:2], expected]:
+            raise ModelFileError(f"{self._path}: outputs have shapes {shapes}; expected B=1 K={candidates}")
+        if ((token_ids < 0) | (token_ids >= size)).any():
+            raise ModelFileError(f"{self._path}: token ids outside 0 to {size - 1}")
+
+
+ENGINES: dict[str, Callable[[Bundle, int], Engine]] = {"parallel": ParallelEngine, "autoregressive": StepEngine}
+"""The engine of a model directory, by its kind; the second argument is the number of threads."""

@@ -1,0 +1,64 @@
+"""What version 0.1.0 wrote still loads, and says what it said then: a tiny model directory and checkpoint of each kind
+(`tests/golden/0.1.0/make.py` made them)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from golden_models import GOLDEN, KINDS, pictures
+
+from fastcap import Captioner, Sampling
+
+ANSWERS = json.loads((GOLDEN / "golden.json").read_text(encoding="utf-8"))
+
+
+def compare(captioner: Captioner, rows: list[dict], given: Callable[[np.ndarray], object]) -> None:
+    """Caption as the rows say, and find what they say; `given`: what the captioner is given in place of a picture."""
+    asked = [given(picture) for picture in pictures()]
+    for row in rows:
+        options = dict(row["options"])
+        if "sampling" in options:
+            options["sampling"] = Sampling(**options["sampling"])
+        wordings = captioner.caption(asked[row["picture"]], **options).candidates
+        assert [wording.text for wording in wordings] == [text for text, _, _ in row["candidates"]], row["options"]
+        for wording, (_, confidence, tokens) in zip(wordings, row["candidates"], strict=True):
+            assert wording.confidence == pytest.approx(confidence, abs=1e-6)
+            assert [token.text for token in wording.tokens] == [text for text, _ in tokens]
+            assert [token.confidence for token in wording.tokens] == pytest.approx([p for _, p in tokens], abs=1e-6)
+
+
+@pytest.mark.parametrize("encoded", [False, True], ids=["pictures", "encoded"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_directory_says_what_it_said(golden, kind, encoded):
+    captioner = Captioner.open(golden / kind / "model")
+    compare(captioner, ANSWERS[kind]["model"], captioner.encode if encoded else lambda picture: picture)
+    asked = [captioner.encode(picture) if encoded else picture for picture in pictures()]
+    scores = [captioner.score(picture, ANSWERS["texts"]) for picture in asked]
+    np.testing.assert_allclose(scores, ANSWERS[kind]["scores"], atol=1e-6)
+    np.testing.assert_allclose(captioner.embed_images(asked), ANSWERS[kind]["vectors"], atol=1e-6)
+
+
+@pytest.mark.parametrize("encoded", [False, True], ids=["pictures", "encoded"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_checkpoint_says_what_it_said(golden, kind, encoded):
+    pytest.importorskip("torch", reason="needs PyTorch")
+    from fastcap.eager import checkpoint_captioner
+
+    captioner = checkpoint_captioner(golden / kind / "checkpoint")
+    compare(captioner, ANSWERS[kind]["checkpoint"], captioner.encode if encoded else lambda picture: picture)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_directory_becomes_its_checkpoint_again(golden, kind):
+    torch = pytest.importorskip("torch", reason="needs PyTorch")
+    pytest.importorskip("onnx", reason="needs the exporter")
+    from fastcap.checkpoint import load_checkpoint
+    from fastcap.export.weights import restore
+
+    expected, _ = load_checkpoint(golden / kind / "checkpoint")
+    for name, value in restore(golden / kind / "model").state_dict().items():
+        if "pool" not in name:  # which no graph of an autoregressive model reads
+            torch.testing.assert_close(value, expected.state_dict()[name], msg=name)
