@@ -21,6 +21,7 @@ VERBS = {
     "serve": ("fastcap.cli.serve", "answer over HTTP: pictures in, captions out"),
     "demo": ("fastcap.cli.demo", "caption on a web page that runs on this machine alone"),
     "gradio": ("fastcap.cli.gradio", "caption on a Gradio page"),
+    "download": ("fastcap.cli.download", "fetch pretrained parts by name, checked against pinned digests"),
     "train": ("fastcap.cli.train", "train a model from a YAML recipe"),
     "evaluate": ("fastcap.cli.evaluate", "measure a model's captions on a data set"),
     "explain": ("fastcap.cli.explain", "draw where a model looks while it says each word"),

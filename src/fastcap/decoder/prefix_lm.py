@@ -1,0 +1,238 @@
+"""A pretrained decoder-only language model that reads an image as the first tokens of its text.
+
+Letters: B images, R caption rows (a multiple of B, the rows of one image side by side), T tokens, P tokens of the
+prefix, D width of the language model, V vocabulary, L tokens of an image with all its captions.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fastcap.decoder.projection import Projection
+from fastcap.errors import ModelFileError
+from fastcap.layers import ImageTokens
+
+__all__ = ["PrefixLM", "PrefixStepper", "parameter_groups", "trainable_share", "unfreeze_layers"]
+
+
+class Packed(NamedTuple):
+    """How the captions of an image stand behind its prefix: `image` and `column` (R, T) say where a token goes in
+    (B, L), `real` (R, T) which tokens are no padding; `positions` (B, L), and `visible` (B, L, L), which token sees
+    which."""
+
+    image: Tensor
+    column: Tensor
+    real: Tensor
+    positions: Tensor
+    visible: Tensor
+
+
+def pack(lengths: Tensor, width: int, n_images: int, n_prefix: int) -> Packed:
+    """Lay the captions of an image one after another behind its prefix; each sees the prefix and itself alone.
+
+    The prefix is then read once an image instead of once a caption, and padding costs little: with five captions of
+    12 words and 16 image tokens, 80 tokens instead of 180.
+
+    Args:
+        lengths: (R,) tokens of each row.
+        width: T, the longest row.
+        n_images, n_prefix: B and P.
+    """
+    device = lengths.device
+    per_image = lengths.view(n_images, -1)
+    start = n_prefix + per_image.cumsum(dim=1) - per_image  # (B, R / B)
+    longest = n_prefix + int(per_image.sum(dim=1).max())
+    steps = torch.arange(width, device=device)
+    real = steps < lengths[:, None]
+    image = torch.arange(n_images, device=device).repeat_interleave(per_image.shape[1])[:, None].expand_as(real)
+    column = (start.flatten()[:, None] + steps) * real
+    positions = torch.arange(longest, device=device).repeat(n_images, 1)
+    positions[:, n_prefix:] = 0
+    rows = torch.full((n_images, longest), -1, device=device)  # which caption a token belongs to; -1 is padding
+    rows[:, :n_prefix] = 0
+    number = torch.arange(1, per_image.shape[1] + 1, device=device).repeat(n_images)[:, None].expand_as(real)
+    positions[image[real], column[real]] = (n_prefix + steps).expand_as(real)[real]
+    rows[image[real], column[real]] = number[real]
+    same = (rows[:, :, None] == rows[:, None, :]) | (rows == 0)[:, None, :]
+    visible = same & torch.ones(longest, longest, dtype=torch.bool, device=device).tril()
+    return Packed(image, column, real, positions, visible)
+
+
+class PrefixLM(nn.Module):
+    """A projection and a language model, with the interface of a `CaptionDecoder`.
+
+    Args:
+        language_model: a decoder-only model of transformers with a head (`AutoModelForCausalLM`).
+        projection: from image tokens to its width.
+        bos_id, eos_id: the tokens that begin and end a caption.
+        max_length: most caption tokens, both marks not counted.
+
+    Raises:
+        ModelFileError: the language model's width is not the projection's, or it has no table of embeddings.
+    """
+
+    def __init__(
+        self, language_model: Any, projection: Projection, *, bos_id: int, eos_id: int, max_length: int = 32
+    ) -> None:
+        super().__init__()
+        self.language_model, self.projection = language_model, projection
+        self.bos_id, self.eos_id, self.max_length = bos_id, eos_id, max_length
+        self.vocab_size, self.d_model = self.embedding.weight.shape
+        if len(projection.scale) != self.d_model:
+            raise ModelFileError(
+                f"the projection gives tokens of {len(projection.scale)} numbers, the language model reads "
+                f"{self.d_model}"
+            )
+        # transformers renames this argument; both names are accepted by some releases only
+        arguments = inspect.signature(self.body.forward).parameters
+        self.cache_argument = "cache" if "cache" in arguments else "past_key_values"
+
+    @property
+    def embedding(self) -> nn.Embedding:
+        """The table of words."""
+        return self.language_model.get_input_embeddings()
+
+    @property
+    def body(self) -> nn.Module:
+        """The language model without its head."""
+        return self.language_model.base_model
+
+    def embed(self, token_ids: Tensor) -> Tensor:
+        """(...) -> (..., D)."""
+        return self.embedding(token_ids)
+
+    def project(self, hidden: Tensor) -> Tensor:
+        """Hidden (..., D) -> logits (..., V)."""
+        return self.language_model.get_output_embeddings()(hidden)
+
+    def prepare(self, image: ImageTokens, prompt_ids: Sequence[int] = ()) -> Tensor:
+        """image (tokens (B, N, C)) -> the prefix (B, P, D): image tokens, then a prompt if there is one."""
+        prefix = self.projection(image.tokens).to(self.embedding.weight.dtype)
+        if len(prompt_ids):
+            prompt = self.embed(torch.as_tensor(list(prompt_ids), device=prefix.device))
+            prefix = torch.cat([prefix, prompt.expand(len(prefix), -1, -1)], dim=1)
+        return prefix
+
+    def hidden(
+        self,
+        token_ids: Tensor,
+        image_state: Tensor,
+        *,
+        causal: bool = True,
+        lengths: Tensor | None = None,
+        cache: Any = None,
+    ) -> Tensor:
+        """What the language model makes of captions, before its head: (R, T) -> (R, T, D), zeros where padded.
+
+        Args:
+            token_ids: R rows that begin with `bos_id`; row t predicts token t + 1.
+            image_state: what `prepare` gave for B images.
+            causal: True, there is no other reading.
+            lengths: (R,) how many of a row's tokens are no padding, which stands at its end; None for all.
+            cache: transformers' cache of R rows that have read the prefix, for stepping: `token_ids` are then new.
+        """
+        if not causal:
+            raise ValueError("a language model reads from left to right only")
+        if cache is not None:
+            return self.body(inputs_embeds=self.embed(token_ids), use_cache=True, **{self.cache_argument: cache})[0]
+        if lengths is None:
+            lengths = torch.full((len(token_ids),), token_ids.shape[1], device=token_ids.device)
+        packed = pack(lengths, token_ids.shape[1], len(image_state), image_state.shape[1])
+        at = packed.image[packed.real], packed.column[packed.real]
+        words = image_state.new_zeros(*packed.positions.shape, image_state.shape[2])
+        words = words.index_put(at, self.embed(token_ids[packed.real]))
+        words[:, : image_state.shape[1]] = image_state
+        mask = torch.zeros_like(packed.visible, dtype=words.dtype).masked_fill(~packed.visible, -torch.inf)
+        read = self.body(
+            inputs_embeds=words, attention_mask=mask[:, None], position_ids=packed.positions, use_cache=False
+        )[0]
+        hidden = read.new_zeros(*token_ids.shape, read.shape[2])
+        return hidden.index_put(packed.real.nonzero(as_tuple=True), read[at])
+
+    def hidden_reference(self, token_ids: Tensor, image_state: Tensor, lengths: Tensor) -> Tensor:
+        """The slow twin of `hidden`: one caption at a time, nothing packed, nothing padded."""
+        per_image = len(token_ids) // len(image_state)
+        hidden = torch.zeros(*token_ids.shape, self.d_model)
+        for row, length in enumerate(lengths.tolist()):
+            prefix = image_state[row // per_image : row // per_image + 1]
+            words = torch.cat([prefix, self.embed(token_ids[row : row + 1, :length])], dim=1)
+            hidden[row, :length] = self.body(inputs_embeds=words, use_cache=False)[0][0, prefix.shape[1] :]
+        return hidden
+
+    def logits(self, token_ids: Tensor, image_state: Tensor, **settings: Any) -> Tensor:
+        """token_ids (R, T) -> logits (R, T, V); arguments as in `hidden`."""
+        return self.project(self.hidden(token_ids, image_state, **settings))
+
+    def new_cache(self, image_state: Tensor, rows_per_image: int) -> Any:
+        """transformers' cache of R rows that have read the prefix; an image's prefix is read once."""
+        from transformers import DynamicCache
+
+        cache = DynamicCache(config=self.language_model.config)
+        self.body(inputs_embeds=image_state, use_cache=True, **{self.cache_argument: cache})
+        cache.batch_repeat_interleave(rows_per_image)
+        return cache
+
+
+class PrefixStepper:
+    """A prefix model as `fastcap.generation.autoregressive.Stepper`."""
+
+    def __init__(self, decoder: PrefixLM) -> None:
+        self.decoder = decoder
+
+    @torch.no_grad()
+    def start(self, image_state: Tensor, rows_per_image: int) -> Any:
+        """The cache of rows that have read the prefix, the prompt included."""
+        return self.decoder.new_cache(image_state, rows_per_image)
+
+    @torch.no_grad()
+    def step(self, token_ids: np.ndarray, state: Any, parents: np.ndarray) -> tuple[np.ndarray, Any]:
+        """Log-probabilities (R, V) after one more token a row."""
+        device = self.decoder.embedding.weight.device
+        state.reorder_cache(torch.as_tensor(parents, device=device))
+        ids = torch.as_tensor(token_ids, device=device)[:, None]
+        hidden = self.decoder.hidden(ids, torch.empty(0), cache=state)
+        return self.decoder.project(hidden[:, -1]).float().log_softmax(dim=-1).cpu().numpy(), state
+
+
+def unfreeze_layers(language_model: Any, count: int) -> None:
+    """Make the last `count` layers of a language model trainable, beside its adapters.
+
+    Raises:
+        ModelFileError: it has fewer layers.
+    """
+    layers = max((m for m in language_model.base_model.children() if isinstance(m, nn.ModuleList)), key=len)
+    if not 0 <= count <= len(layers):
+        raise ModelFileError(f"unfreeze_layers is {count}; allowed: 0 to {len(layers)}, the language model's layers")
+    for layer in layers[len(layers) - count :]:
+        layer.requires_grad_(True)
+
+
+def parameter_groups(
+    decoder: PrefixLM, projection_rate: float, adapter_rate: float, weight_decay: float = 0.0
+) -> list[dict[str, Any]]:
+    """What an optimiser trains, with a rate for the projection and one for all that is trainable of the language model.
+
+    A projection begins from nothing, adapters correct what is already good: their rates differ by ten to twenty.
+    """
+    parts = (("projection", decoder.projection, projection_rate), ("adapters", decoder.language_model, adapter_rate))
+    groups = []
+    for name, module, rate in parts:
+        parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        if parameters:
+            groups.append({"params": parameters, "lr": rate, "weight_decay": weight_decay, "name": name})
+    return groups
+
+
+def trainable_share(module: nn.Module) -> str:
+    """How much of a model is trained, in words: "2.1 M of 136.6 M parameters are trained (1.5 %)"."""
+    counts = [(parameter.numel(), parameter.requires_grad) for parameter in module.parameters()]
+    total, trained = sum(n for n, _ in counts), sum(n for n, on in counts if on)
+    return (
+        f"{trained / 1e6:.1f} M of {total / 1e6:.1f} M parameters are trained ({100 * trained / max(1, total):.1f} %)"
+    )
