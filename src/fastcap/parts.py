@@ -7,7 +7,6 @@ comes here.
 
 from __future__ import annotations
 
-import difflib
 import errno
 import hashlib
 import json
@@ -25,7 +24,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from fastcap.errors import ConfigError, DataError
+from fastcap.errors import ConfigError, DataError, nearest, needs
 
 __all__ = ["PARTS", "SOURCES", "Part", "download_part", "find_part", "verify_part"]
 
@@ -161,9 +160,9 @@ def find_part(name: str) -> Part:
             raise ConfigError(f"part is {name!r}; a part of the hub is named OWNER/NAME@REVISION, so that it stays one")
         wanted = ("config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json")
         return Part("from the hub", "see its page", name, dict.fromkeys((*wanted, "model.safetensors"), ""))
-    near = difflib.get_close_matches(name, PARTS, n=1)
-    hint = f" (did you mean {near[0]}?)" if near else ""
-    raise ConfigError(f"unknown part {name!r}{hint}; allowed: {', '.join(PARTS)}, or OWNER/NAME@REVISION on the hub")
+    raise ConfigError(
+        f"unknown part {name!r}{nearest(name, PARTS)}; allowed: {', '.join(PARTS)}, or OWNER/NAME@REVISION on the hub"
+    )
 
 
 def download_part(name: str, out: Path, source: str = "", progress: bool = True) -> Path:
@@ -394,7 +393,7 @@ def convert(folder: Path) -> None:
             convert_gguf(path)
             path.unlink()
     except ImportError as error:
-        raise DataError(f'{path.name} needs {error.name}: pip install "enhanced-fastcap[prefix]"') from error
+        raise DataError(f"part {path.name} {needs(str(error.name), 'prefix')}") from error
     except Exception as error:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise

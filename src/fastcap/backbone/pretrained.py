@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from fastcap.backbone.convolutional import TRUNKS, ConvolutionalTower, load_trunk
 from fastcap.decoder.projection import pool_grid
-from fastcap.errors import ModelFileError
+from fastcap.errors import ModelFileError, needs
 
 __all__ = ["Preprocessing", "PretrainedTower", "SideBySide", "load_tower"]
 
@@ -187,7 +187,7 @@ def load_tower(folder: Path, name: str = "") -> nn.Module:
     try:
         from transformers import AutoModel
     except ImportError as error:
-        raise ModelFileError(f'tower {folder} needs transformers: pip install "enhanced-fastcap[prefix]"') from error
+        raise ModelFileError(f"tower {folder} {needs('transformers', 'prefix')}") from error
     preprocessing = Preprocessing.read(folder)
     try:
         model = AutoModel.from_pretrained(folder, use_safetensors=True, local_files_only=True, dtype=torch.float32)

@@ -33,6 +33,7 @@ _EXTRAS = {verb: verb for verb in ("train", "export", "bench", "serve", "gradio"
     "evaluate": "eval",
     "explain": "train",
     "checkpoint": "export",
+    "download": "prefix",
 }
 
 

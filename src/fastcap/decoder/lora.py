@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fastcap.errors import ConfigError, ModelFileError
+from fastcap.errors import ConfigError, ModelFileError, needs
 
 __all__ = ["TARGETS", "adapter_state", "add_adapters", "load_adapters", "lora_targets", "merge_adapters"]
 
@@ -71,7 +71,7 @@ def add_adapters(
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
-        raise ConfigError('adapters need peft: pip install "enhanced-fastcap[prefix]"') from error
+        raise ConfigError(f"an adapter {needs('peft', 'prefix')}") from error
     model.requires_grad_(False)
     targets = lora_targets(model, where)
     fan_in_fan_out = any(type(module).__name__ == "Conv1D" for module in model.modules())
