@@ -14,7 +14,7 @@ from fastcap.errors import ConfigError, ModelFileError
 from fastcap.generation.autoregressive import beam_search, greedy_search
 from fastcap.layers import ImageTokens
 from fastcap.losses.language import causal_loss, read_causally
-from fastcap.vocabulary import BOS, EOS
+from fastcap.vocabulary import BOS, EOS, Vocabulary
 
 transformers = pytest.importorskip("transformers")
 
@@ -46,7 +46,7 @@ def language_model(family: str):
 def prefix_model(family: str, **projection) -> PrefixLM:
     model = language_model(family)
     projection = Projection(**{"d_image": 24, "d_model": 32, "n_tokens": 4, **projection})
-    return PrefixLM(model, projection, bos_id=BOS, eos_id=EOS, max_length=12).eval()
+    return PrefixLM(model, projection, Vocabulary(size=model.config.vocab_size), max_length=12).eval()
 
 
 @pytest.fixture(params=FAMILIES)
@@ -217,6 +217,8 @@ def test_a_new_projection_speaks_as_loud_as_words(kind):
 def test_a_projection_of_another_width_or_kind_is_refused():
     with pytest.raises(ModelFileError, match="tokens of 16 numbers, the language model reads 32"):
         prefix_model("llama", d_model=16)
+    with pytest.raises(ModelFileError, match="knows 60 tokens, the vocabulary has 61"):
+        PrefixLM(language_model("llama"), Projection(24, 32, 4), Vocabulary(size=61), max_length=12)
     with pytest.raises(ValueError, match="projection is 'conv'; allowed: linear, mlp"):
         Projection(8, 8, kind="conv")
     with pytest.raises(ValueError, match="n_tokens is 5; allowed: square numbers"):

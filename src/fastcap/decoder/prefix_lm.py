@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from fastcap.decoder.projection import Projection
 from fastcap.errors import ModelFileError
 from fastcap.layers import ImageTokens
+from fastcap.vocabulary import Vocabulary
 
 __all__ = ["PrefixLM", "PrefixStepper", "parameter_groups", "trainable_share", "unfreeze_layers"]
 
@@ -70,20 +71,20 @@ class PrefixLM(nn.Module):
     Args:
         language_model: a decoder-only model of transformers with a head (`AutoModelForCausalLM`).
         projection: from image tokens to its width.
-        bos_id, eos_id: the tokens that begin and end a caption.
+        vocabulary: of the language model; captions begin with its `bos_id` and end with its `eos_id`.
         max_length: most caption tokens, both marks not counted.
 
     Raises:
-        ModelFileError: the language model's width is not the projection's, or it has no table of embeddings.
+        ModelFileError: the language model's width is not the projection's, or its table not the vocabulary's.
     """
 
-    def __init__(
-        self, language_model: Any, projection: Projection, *, bos_id: int, eos_id: int, max_length: int = 32
-    ) -> None:
+    def __init__(self, language_model: Any, projection: Projection, vocabulary: Vocabulary, max_length: int) -> None:
         super().__init__()
         self.language_model, self.projection = language_model, projection
-        self.bos_id, self.eos_id, self.max_length = bos_id, eos_id, max_length
-        self.vocab_size, self.d_model = self.embedding.weight.shape
+        self.vocabulary, self.max_length = vocabulary, max_length
+        size, self.d_model = self.embedding.weight.shape
+        if size != vocabulary.size:
+            raise ModelFileError(f"the language model knows {size} tokens, the vocabulary has {vocabulary.size}")
         if len(projection.scale) != self.d_model:
             raise ModelFileError(
                 f"the projection gives tokens of {len(projection.scale)} numbers, the language model reads "
@@ -131,7 +132,7 @@ class PrefixLM(nn.Module):
         """What the language model makes of captions, before its head: (R, T) -> (R, T, D), zeros where padded.
 
         Args:
-            token_ids: R rows that begin with `bos_id`; row t predicts token t + 1.
+            token_ids: R rows that begin with the begin mark; row t predicts token t + 1.
             image_state: what `prepare` gave for B images.
             causal: True, there is no other reading.
             lengths: (R,) how many of a row's tokens are no padding, which stands at its end; None for all.
