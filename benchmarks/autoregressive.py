@@ -10,6 +10,7 @@ machine. The model directory's size is that of its graphs.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import tempfile
 import time
@@ -20,13 +21,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from fastcap.cli.export import open_stepper
-from fastcap.cli.quantise import assembled_graph, exported_parts, quantised_graph
 from fastcap.config import load_config
 from fastcap.evaluation.machine import git_commit, machine_facts, now
+from fastcap.export.compare import open_stepper
+from fastcap.export.families import EXPORTS
 from fastcap.generation.autoregressive import beam_search
 from fastcap.model import CaptionModel, TorchStepper
-from fastcap.vocabulary import BOS, EOS, MASK, PAD, UNK
+from fastcap.release.sizes import quantised_graphs
+from fastcap.vocabulary import Vocabulary
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "autoregressive.json"
@@ -36,13 +38,14 @@ BEAMS = {"greedy": 1, "beam 3": 3}
 CALIBRATING = 4  # pictures; which ones does not change the time
 
 
-def actions_of(encode: Callable[[], Any], stepper: Any) -> dict[str, Callable[[], object]]:
+def actions_of(encode: Callable[[], Any], stepper: Any, vocabulary: Vocabulary) -> dict[str, Callable[[], object]]:
     """What is timed of one way to run a model, by name."""
     state = encode()
-    limits = {"min_length": TOKENS, "max_length": TOKENS, "forbidden": (PAD, BOS, MASK, UNK)}
+    limits = {"min_length": TOKENS, "max_length": TOKENS, "forbidden": vocabulary.barred_in_search}
+    marks = {"bos_id": vocabulary.bos_id, "eos_id": vocabulary.eos_id}
 
     def search(beams: int) -> Callable[[], object]:
-        return lambda: beam_search(stepper, state, 1, beams=beams, bos_id=BOS, eos_id=EOS, **limits)
+        return lambda: beam_search(stepper, state, 1, beams=beams, **marks, **limits)
 
     return {"encode": encode, **{name: search(beams) for name, beams in BEAMS.items()}}
 
@@ -60,15 +63,17 @@ def measure(recipe: str, repeats: int) -> dict[str, Any]:
         return model.decoder.prepare(model.encode(torch.from_numpy(pictures[:1])))
 
     with tempfile.TemporaryDirectory() as aside:
-        folder = Path(aside)
-        parts = exported_parts(model, folder)
-        assembled_graph(parts, folder / "fp32", model)
-        quantised_graph(parts, folder / "int8", model, pictures, {}, {})
-        ways = {"PyTorch eager": actions_of(eager, TorchStepper(model.decoder))}
+        folder, family = Path(aside), EXPORTS[config.kind]
+        (folder / "parts").mkdir()
+        family.parts(model, folder / "parts")
+        family.assemble(folder / "parts", folder / "fp32", config)
+        quantised_graphs(folder / "parts", folder / "int8", model, pictures, {})
+        ways = {"PyTorch eager": actions_of(eager, TorchStepper(model.decoder), config.vocabulary)}
         sizes = {}
         for precision in ("fp32", "int8"):
             stepper = open_stepper(folder / precision)
-            ways[f"ONNX {precision}"] = actions_of(lambda stepper=stepper: stepper.encode(pictures[:1]), stepper)
+            encode = functools.partial(stepper.encode, pictures[:1])
+            ways[f"ONNX {precision}"] = actions_of(encode, stepper, config.vocabulary)
             sizes[precision] = sum(path.stat().st_size for path in (folder / precision).iterdir())
         actions = {(way, name): action for way, found in ways.items() for name, action in found.items()}
         rounds = [[milliseconds(action) for action in actions.values()] for _ in range(repeats + 1)]

@@ -26,15 +26,14 @@ import torch
 from fastcap.config import ModelConfig
 from fastcap.errors import FastcapError
 from fastcap.evaluation.machine import git_commit, machine_facts, now
-from fastcap.export.causal import assemble_causal
-from fastcap.export.parallel import assemble, export_parts, open_graph
+from fastcap.export.compare import open_graph, open_stepper
+from fastcap.export.parallel import assemble_parallel, export_parallel
 from fastcap.generation.autoregressive import beam_search
 from fastcap.model import CaptionModel
-from fastcap.quantization.post_training import quantize_products
+from fastcap.quantization.products import quantize_products
 from fastcap.runtime.bundle import Bundle, find_model
 from fastcap.runtime.contract import DECODES
-from fastcap.runtime.stepper import OnnxStepper
-from fastcap.vocabulary import BOS, EOS, MASK, PAD, UNK
+from fastcap.vocabulary import Vocabulary
 
 ROOT = Path(__file__).parents[1]
 RESULTS, PICTURE = ROOT / "benchmarks" / "results" / "decoding.json", ROOT / "docs" / "decoding.png"
@@ -48,20 +47,17 @@ def export_untrained(width: int, folder: Path) -> ModelConfig:
     config = ModelConfig(image_size=64, d_model=width)
     config = replace(config, decoder=replace(config.decoder, d_hidden=2 * width))
     torch.manual_seed(0)
-    parts = export_parts(CaptionModel(config), folder)
-    for part in vars(parts).values():
-        quantize_products(part)
-    graphs = folder / "graphs"
-    graphs.mkdir()
-    assemble(parts, config.generation.passes, graphs / "model.onnx")
-    assemble_causal(parts, graphs / "model.onnx")
+    export_parallel(CaptionModel(config), folder)
+    for part in folder.iterdir():
+        quantize_products(part, {})
+    assemble_parallel(folder, folder / "graphs", config)
     return config
 
 
-def strategies(folder: Path, size: int, vocab_size: int) -> dict[str, Callable[[], object]]:
+def strategies(folder: Path, size: int, vocabulary: Vocabulary) -> dict[str, Callable[[], object]]:
     """What is timed, by name. Parallel decoding includes encoding the picture, which is timed apart."""
     whole = open_graph(folder / "model.onnx")
-    stepper = OnnxStepper(folder, *(open_graph(folder / name) for name in ("encode.onnx", "step.onnx")))
+    stepper = open_stepper(folder)
     picture = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), dtype=np.uint8)
     state = stepper.encode(picture)
 
@@ -70,13 +66,14 @@ def strategies(folder: Path, size: int, vocab_size: int) -> dict[str, Callable[[
             "images": picture,
             "length_range": np.array([low, high]),
             "candidates": np.array([high - low + 1]),
-            "penalties": np.zeros(vocab_size, np.float32),
+            "penalties": np.zeros(vocabulary.size, np.float32),
         }
         return whole.run(None, feeds)
 
     def search(beams: int) -> object:
-        limits = {"min_length": TOKENS, "max_length": TOKENS, "forbidden": (PAD, BOS, MASK, UNK)}
-        return beam_search(stepper, state, 1, beams=beams, bos_id=BOS, eos_id=EOS, **limits)
+        limits = {"min_length": TOKENS, "max_length": TOKENS, "forbidden": vocabulary.barred_in_search}
+        marks = {"bos_id": vocabulary.bos_id, "eos_id": vocabulary.eos_id}
+        return beam_search(stepper, state, 1, beams=beams, **marks, **limits)
 
     return {
         "encode": lambda: stepper.encode(picture),
@@ -145,12 +142,12 @@ def main() -> None:
     bundle = Bundle.open(find_model(args.model))
     if bundle.decodes != DECODES:
         raise FastcapError(f"model {bundle.name!r} decodes {', '.join(bundle.decodes)}; needed: {', '.join(DECODES)}")
-    shipped = strategies(bundle.folder, bundle.preprocessing.width, bundle.vocabulary.size)
+    shipped = strategies(bundle.folder, bundle.preprocessing.width, bundle.vocabulary)
     rows = []
     for width in WIDTHS:
         with tempfile.TemporaryDirectory() as folder:
             config = export_untrained(width, Path(folder))
-            actions = strategies(Path(folder) / "graphs", config.image_size, config.vocab_size)
+            actions = strategies(Path(folder) / "graphs", config.image_size, config.vocabulary)
             rows.append({"width": width, **measure(actions, args.repeats)})
         print(rows[-1], flush=True)
     inputs = {node.name: node.shape for node in open_graph(bundle.folder / "step.onnx").get_inputs()}

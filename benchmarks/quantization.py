@@ -20,22 +20,16 @@ import torch
 from rich.console import Console
 
 from fastcap.checkpoint import load_checkpoint
-from fastcap.cli.export import graph_feeds, load_pictures, measure, network_milliseconds
-from fastcap.cli.quantise import (
-    assembled_graph,
-    directory_size,
-    exported_layers,
-    own_captions,
-    parse_size,
-    quantised_graph,
-    size_at_8_bits,
-)
 from fastcap.data.readers import load_dataset
 from fastcap.evaluation.machine import git_commit, machine_facts, now
-from fastcap.export.parallel import export_parts
+from fastcap.export.families import EXPORTS
 from fastcap.quantization.bits import choose_bits, draw_report, options_of, report_rows, total
 from fastcap.quantization.scales import BITS, tensor_bits
-from fastcap.quantization.sensitivity import batches_of, measure_sensitivity
+from fastcap.quantization.sensitivity import measure_sensitivity
+from fastcap.release.gate import measure, network_milliseconds
+from fastcap.release.pipeline import load_pictures
+from fastcap.release.settings import parse_size
+from fastcap.release.sizes import Sizes, directory_size, own_batches, quantised_graphs
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -55,33 +49,31 @@ def main() -> None:
     model, tokenizer = load_checkpoint(args.checkpoint)
     examples = load_dataset("flickr8k", args.root, "val")[: args.limit]
     train = load_dataset("flickr8k", args.root, "train")
-    calibrating = train[:: max(1, len(train) // args.calibration)][: args.calibration]
-    pictures, feeds = load_pictures(calibrating, model.config.image_size), graph_feeds(model.config)
-    with tempfile.TemporaryDirectory() as folder:
-        parts = export_parts(model, Path(folder))
-        layers = exported_layers(parts, model)
-        captions = own_captions(model, tokenizer, pictures[: args.sensitivity])
-        batches = batches_of(pictures[: args.sensitivity], captions, tokenizer, model.config.max_length)
-        sensitivity = measure_sensitivity(model, layers, batches)
+    pictures = load_pictures(train, args.calibration, model.config.image_size)
+    with tempfile.TemporaryDirectory() as aside:
+        folder, family = Path(aside), EXPORTS[model.config.kind]
+        (folder / "parts").mkdir()
+        family.parts(model, folder / "parts")
+        sizes = Sizes.of(folder / "parts", model, tokenizer, pictures)
+        layers = sizes.layers
+        sensitivity = measure_sensitivity(model, layers, own_batches(model, tokenizer, pictures[: args.sensitivity]))
         options = options_of(layers, sensitivity)
-        fixed = size_at_8_bits(parts, model, tokenizer, pictures, feeds)
-        fixed -= sum(layer.size(8) for layer in layers.values())
         plans = {"int8": dict.fromkeys(layers, 8)}
-        plans |= {f"{target / 1e6:g} MB": choose_bits(options, target - fixed) for target in args.targets}
+        plans |= {f"{target / 1e6:g} MB": choose_bits(options, target - sizes.other) for target in args.targets}
 
-        def row(name: str, graph: Path, **facts: Any) -> dict[str, Any]:
-            evaluation = measure(graph, tokenizer, model.config, examples, console)
-            milliseconds = network_milliseconds(graph, pictures[:1], feeds)
-            size = directory_size(graph.parent / "measured")
-            cider = round(evaluation.metrics["cider"], 2)
+        def row(name: str, graphs: Path, **facts: Any) -> dict[str, Any]:
+            measured = measure(graphs, tokenizer, model.config, examples, console)
+            milliseconds = network_milliseconds(graphs, model.config, pictures[:1])
+            size, cider = directory_size(measured.directory), round(measured.cider, 2)
             return {"graph": name, "bytes": size, "network_ms": round(milliseconds, 2), "cider": cider, **facts}
 
-        rows = [row("fp32", assembled_graph(parts, Path(folder) / "fp32", model))]
+        family.assemble(folder / "parts", folder / "fp32", model.config)
+        rows = [row("fp32", folder / "fp32")]
         for name, bits in plans.items():
-            tensors = tensor_bits(layers, bits)
-            graph = quantised_graph(parts, Path(folder) / name.replace(" ", "_"), model, pictures, feeds, tensors)
-            counts = {str(each): list(bits.values()).count(each) for each in BITS}
-            rows.append(row(name, graph, layers=counts, predicted_loss=round(total(options, bits).loss, 4)))
+            where, tensors = folder / name.replace(" ", "_"), tensor_bits(layers, bits)
+            graphs = quantised_graphs(folder / "parts", where, model, pictures, tensors)
+            counts = {str(width): list(bits.values()).count(width) for width in BITS}
+            rows.append(row(name, graphs, layers=counts, predicted_loss=round(total(options, bits).loss, 4)))
     result = {
         "format": 1,
         "kind": "quantization",
@@ -91,7 +83,7 @@ def main() -> None:
         "threads": 1,
         "images": len(examples),
         "sensitivity_images": args.sensitivity,
-        "smallest_bytes": fixed + sum(layer.smallest for layer in layers.values()),
+        "smallest_bytes": sizes.smallest,
         "graphs": [{**each, "cider_loss": round(rows[0]["cider"] - each["cider"], 2)} for each in rows],
         "layers": report_rows(layers, sensitivity, bits),
     }

@@ -26,13 +26,21 @@ FORBIDDEN = {
     "decoder": {"fastcap.backbone", "fastcap.config", "fastcap.model", "fastcap.training"},
     "alignment": {"fastcap.backbone", "fastcap.decoder", "fastcap.config", "fastcap.model", "fastcap.training"},
     "losses": {"fastcap.backbone", "fastcap.decoder", "fastcap.config", "fastcap.model", "fastcap.training"},
-    "model": {"fastcap.training", "fastcap.export", "fastcap.evaluation", "fastcap.data", "fastcap.cli"},
-    "data": {"fastcap.training", "fastcap.export", "fastcap.evaluation", "fastcap.cli"},
-    "evaluation": {"fastcap.training", "fastcap.export", "fastcap.quantization", "fastcap.cli"},
-    "training": {"fastcap.export", "fastcap.cli"},
-    "export": {"fastcap.training", "fastcap.evaluation", "fastcap.cli"},
+    "model": {
+        "fastcap.training",
+        "fastcap.export",
+        "fastcap.evaluation",
+        "fastcap.data",
+        "fastcap.release",
+        "fastcap.cli",
+    },
+    "data": {"fastcap.training", "fastcap.export", "fastcap.evaluation", "fastcap.release", "fastcap.cli"},
+    "evaluation": {"fastcap.training", "fastcap.export", "fastcap.quantization", "fastcap.release", "fastcap.cli"},
+    "training": {"fastcap.export", "fastcap.release", "fastcap.cli"},
+    "export": {"fastcap.training", "fastcap.evaluation", "fastcap.quantization", "fastcap.release", "fastcap.cli"},
+    "release": {"fastcap.training", "fastcap.serve", "fastcap.cli"},
     "serve": {"torch", "transformers", "fastcap.training", "fastcap.model", "fastcap.evaluation", "fastcap.cli"},
-    "quantization": {"fastcap.training", "fastcap.export", "fastcap.evaluation", "fastcap.cli"},
+    "quantization": {"fastcap.training", "fastcap.export", "fastcap.evaluation", "fastcap.release", "fastcap.cli"},
 }
 
 

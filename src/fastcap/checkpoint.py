@@ -5,11 +5,12 @@ A directory is written aside, flushed to disk and renamed, so that at any moment
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from fastcap.errors import ConfigError, ModelFileError
 from fastcap.model import CaptionModel
 from fastcap.vocabulary import Marks
 
-__all__ = ["load_checkpoint", "load_tensors", "save_checkpoint"]
+__all__ = ["load_checkpoint", "load_tensors", "save_checkpoint", "written_whole"]
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
 
@@ -45,21 +46,34 @@ def save_checkpoint(
         tensors: further files of tensors, by file name.
         documents: further JSON files, by file name.
     """
-    directory = Path(directory)
-    aside = directory.with_name(f".{directory.name}.writing")
+    with written_whole(Path(directory)) as folder:
+        for name, content in {WEIGHTS: weights, **(tensors or {})}.items():
+            save_file({key: value.detach().cpu().contiguous() for key, value in content.items()}, folder / name)
+        for name, document in {CONFIG: dataclasses.asdict(config), **(documents or {})}.items():
+            (folder / name).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        tokenizer.save(str(folder / TOKENIZER))
+
+
+@contextlib.contextmanager
+def written_whole(directory: Path) -> Iterator[Path]:
+    """A new folder to fill, which is flushed to disk and takes the place of `directory` at the end.
+
+    At any moment `directory` is there whole, old or new, or not at all; after an error the old one is as it was.
+    """
+    directory = directory.resolve()
+    aside, old = (directory.with_name(f".{directory.name}.{state}") for state in ("writing", "old"))
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    for name, content in {WEIGHTS: weights, **(tensors or {})}.items():
-        save_file({key: value.detach().cpu().contiguous() for key, value in content.items()}, aside / name)
-    for name, document in {CONFIG: dataclasses.asdict(config), **(documents or {})}.items():
-        (aside / name).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    tokenizer.save(str(aside / TOKENIZER))
-    for path in [*aside.iterdir(), aside]:
-        descriptor = os.open(path, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
+    try:
+        yield aside
+        for path in [*aside.iterdir(), aside]:
+            descriptor = os.open(path, os.O_RDONLY)
+            os.fsync(descriptor)
+            os.close(descriptor)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
     if directory.exists():  # a directory cannot be renamed over a full one
-        old = directory.with_name(f".{directory.name}.old")
         shutil.rmtree(old, ignore_errors=True)
         directory.rename(old)
         aside.rename(directory)

@@ -12,10 +12,10 @@ import torch
 
 from fastcap.config import ModelConfig
 from fastcap.data.tokenizer import train_tokenizer
-from fastcap.export.causal import assemble_causal, assemble_text
-from fastcap.export.parallel import Parts, assemble, export_parts
+from fastcap.export.parallel import assemble_parallel, export_parallel
 from fastcap.model import CaptionModel
-from fastcap.quantization.post_training import quantize_convolutions, quantize_products
+from fastcap.quantization.convolutions import quantize_convolutions
+from fastcap.quantization.products import quantize_products
 
 FEEDS = {
     "length_range": np.array([2, 12]),
@@ -69,27 +69,26 @@ def pictures() -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
-def exported(model: CaptionModel, tmp_path_factory: pytest.TempPathFactory) -> Parts:
-    """The three fp32 parts, shared: never change them."""
-    return export_parts(model, tmp_path_factory.mktemp("parts"))
+def exported(model: CaptionModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the fp32 parts, shared: never change them."""
+    folder = tmp_path_factory.mktemp("parts")
+    export_parallel(model, folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
-def graph(model: CaptionModel, exported: Parts, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def graph(model: CaptionModel, exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The whole fp32 graph, and beside it those of the causal reading and of texts, shared."""
-    path = tmp_path_factory.mktemp("graph") / "model.onnx"
-    assemble(exported, model.config.generation.passes, path)
-    assemble_causal(exported, path)
-    assemble_text(exported, path)
-    return path
+    folder = tmp_path_factory.mktemp("graph") / "graphs"
+    assemble_parallel(exported, folder, model.config)
+    return folder / "model.onnx"
 
 
 @pytest.fixture(scope="session")
-def quantised(exported: Parts, pictures: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Parts:
-    """The parts with products and convolutions in integers, shared."""
-    folder = tmp_path_factory.mktemp("quantised")
-    parts = Parts(*(Path(shutil.copy(path, folder / path.name)) for path in vars(exported).values()))
-    for path in vars(parts).values():
-        quantize_products(path)
-    quantize_convolutions(parts.encode, pictures[:8], FEEDS)
-    return parts
+def quantised(exported: Path, pictures: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the parts with products and convolutions in integers, shared."""
+    folder = shutil.copytree(exported, tmp_path_factory.mktemp("quantised") / "parts")
+    for path in folder.iterdir():
+        quantize_products(path, {})
+    quantize_convolutions(folder / "encode.onnx", pictures[:8], FEEDS, {})
+    return folder

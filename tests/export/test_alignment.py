@@ -14,8 +14,7 @@ import torch
 from fastcap.cli import main
 from fastcap.data.tokenizer import clean_caption, encode
 from fastcap.errors import ConfigError, ModelFileError
-from fastcap.export.causal import assemble_text
-from fastcap.export.parallel import assemble
+from fastcap.export.parallel import assemble_parallel
 from fastcap.export.writer import write_bundle
 from fastcap.runtime.bundle import Bundle
 from fastcap.runtime.captioner import Captioner
@@ -61,11 +60,8 @@ def test_vectors_are_the_models(captioner, model, tokenizer, pictures):
 
 
 def test_integers_stay_close(model, quantised, tokenizer, pictures, tmp_path):
-    graphs = tmp_path / "graphs"
-    graphs.mkdir()
-    assemble(quantised, model.config.generation.passes, graphs / "model.onnx")
-    assemble_text(quantised, graphs / "model.onnx")
-    write_bundle(tmp_path / "int8", graphs, tokenizer, model.config, name="i", description="", quality={}, speed={})
+    assemble_parallel(quantised, tmp_path / "graphs", model.config)
+    write_bundle(tmp_path / "int8", tmp_path / "graphs", tokenizer, model.config, name="i")
     captioner = Captioner.open(tmp_path / "int8")
     images, texts = expected(model, tokenizer, pictures[:3])
     found = captioner.embed_images(list(pictures[:3])), captioner.embed_texts(TEXTS)

@@ -13,21 +13,22 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 
-from fastcap.cli import export, main
-from fastcap.cli.export import open_stepper
-from fastcap.cli.quantise import assembled_graph, exported_parts, quantised_graph
+from fastcap.cli import main
 from fastcap.config import ModelConfig, ResNetViTConfig, RopeDecoderConfig
 from fastcap.errors import ConfigError, FastcapError, ModelFileError
 from fastcap.evaluation.speed import STAGES, measure_stages
-from fastcap.export.causal import compare_steps
-from fastcap.export.parallel import compare, open_graph
+from fastcap.export.compare import compare_parallel, compare_steps, open_graph, open_stepper
+from fastcap.export.families import EXPORTS
 from fastcap.export.weights import restore, unheld
 from fastcap.export.writer import write_bundle
 from fastcap.generation.autoregressive import sample
 from fastcap.model import CaptionModel
 from fastcap.quantization.scales import quantised_layers
 from fastcap.quantization.sensitivity import Batch, measure_sensitivity
+from fastcap.release import ExportSettings, gate, pipeline
+from fastcap.release.sizes import quantised_graphs
 from fastcap.runtime.bundle import Bundle
 from fastcap.runtime.captioner import Captioner
 from fastcap.runtime.options import Sampling
@@ -52,6 +53,14 @@ def random_model(config: ModelConfig, **parts) -> CaptionModel:
     return model
 
 
+def fp32_graphs(model: CaptionModel, folder: Path) -> Path:
+    """The model's fp32 graphs in a new folder below one that then holds its parts."""
+    family = EXPORTS[model.config.kind]
+    family.parts(model, folder)
+    family.assemble(folder, folder / "fp32", model.config)
+    return folder / "fp32"
+
+
 @pytest.fixture(scope="module")
 def dense(tiny_config) -> CaptionModel:
     """The whole family: a ResNet and a decoder without experts."""
@@ -59,26 +68,21 @@ def dense(tiny_config) -> CaptionModel:
 
 
 @pytest.fixture(scope="module")
-def parts(dense, tmp_path_factory):
-    return exported_parts(dense, tmp_path_factory.mktemp("parts"))
+def fp32(dense, tmp_path_factory) -> Path:
+    return fp32_graphs(dense, tmp_path_factory.mktemp("dense"))
 
 
 @pytest.fixture(scope="module")
-def fp32(dense, parts, tmp_path_factory) -> Path:
-    return assembled_graph(parts, tmp_path_factory.mktemp("dense") / "fp32", dense).parent
-
-
-@pytest.fixture(scope="module")
-def int8(dense, parts, pictures, tmp_path_factory) -> Path:
-    return quantised_graph(parts, tmp_path_factory.mktemp("dense") / "int8", dense, pictures[:4], {}, {}).parent
+def int8(dense, fp32, pictures) -> Path:
+    return quantised_graphs(fp32.parent, fp32.with_name("int8"), dense, pictures[:4], {})
 
 
 @pytest.fixture(scope="module")
 def folder(dense, fp32, tokenizer, tmp_path_factory) -> Path:
     """The model directory, shared: never change it."""
     path = tmp_path_factory.mktemp("directory") / "tiny"
-    settings = {"name": "tiny", "description": "", "quality": {}, "speed": {}, "calibration": (2.0, 0.5)}
-    write_bundle(path, fp32, tokenizer, dense.config, unheld=unheld(dense, fp32), **settings)
+    rest = unheld(dense, fp32)
+    write_bundle(path, fp32, tokenizer, dense.config, name="tiny", calibration=(2.0, 0.5), unheld=rest)
     return path
 
 
@@ -91,11 +95,11 @@ def captioner(folder) -> Captioner:
 def test_the_graphs_step_as_the_model_does(dense, fp32, pictures, beams):
     agreement = compare_steps(dense, open_stepper(fp32), pictures[:5], beams)
     assert (agreement.images, agreement.equal_captions) == (5, 1)
-    assert agreement.log_p_difference < 1e-4
+    assert agreement.difference < 1e-4
 
 
 def test_integers_stay_close_to_the_model_and_take_half_the_room(dense, fp32, int8, pictures):
-    assert compare_steps(dense, open_stepper(int8), pictures[:4], 1).log_p_difference < 0.5
+    assert compare_steps(dense, open_stepper(int8), pictures[:4], 1).difference < 0.5
     sizes = [sum(path.stat().st_size for path in graphs.glob("*.onnx")) for graphs in (fp32, int8)]
     assert sizes[1] < sizes[0] / 2
     for name, large in (("step", "decoder.layers.0.network.0.weight"), ("encode", "backbone.stem.0.0.weight")):
@@ -113,15 +117,12 @@ def stored(path: Path, parameter: str) -> np.dtype:
 
 def test_with_experts_each_row_asks_its_own(tiny_config, pictures, tmp_path):
     model = random_model(tiny_config, backbone=RESNET, decoder=EXPERTS)
-    parts = exported_parts(model, tmp_path)
-    agreement = compare_steps(
-        model, open_stepper(assembled_graph(parts, tmp_path / "fp32", model).parent), pictures[:3], 3
-    )
+    agreement = compare_steps(model, open_stepper(fp32_graphs(model, tmp_path)), pictures[:3], 3)
     assert agreement.equal_captions == 1
-    assert agreement.log_p_difference < 1e-4
-    int8 = quantised_graph(parts, tmp_path / "int8", model, pictures[:4], {}, {})
-    assert compare_steps(model, open_stepper(int8.parent), pictures[:3], 1).log_p_difference < 0.5
-    assert stored(int8, "decoder.layers.0.network.routed.weight_in") == np.int8
+    assert agreement.difference < 1e-4
+    int8 = quantised_graphs(tmp_path, tmp_path / "int8", model, pictures[:4], {})
+    assert compare_steps(model, open_stepper(int8), pictures[:3], 1).difference < 0.5
+    assert stored(int8 / "step.onnx", "decoder.layers.0.network.routed.weight_in") == np.int8
 
 
 def test_the_runtime_searches_a_beam_where_nobody_asks_for_another_way(dense, captioner, pictures, tokenizer):
@@ -267,14 +268,13 @@ def test_its_stages_are_timed(folder, pictures, tmp_path):
 def test_a_resnet_before_fastcaps_decoder_is_a_parallel_model(tiny_config, pictures, tmp_path):
     decoder = dataclasses.replace(tiny_config.decoder, d_hidden=96, n_layers=1)
     model = random_model(tiny_config, backbone=RESNET, decoder=decoder)
-    parts = exported_parts(model, tmp_path)
-    graph = assembled_graph(parts, tmp_path / "fp32", model)
-    agreement = compare(model, open_graph(graph), pictures[:4])
-    assert (agreement.equal_captions, agreement.confidence_difference < 1e-4) == (1, True)
-    assert compare_steps(model, open_stepper(graph.parent), pictures[:4]).equal_captions == 1
-    int8 = quantised_graph(parts, tmp_path / "int8", model, pictures[:4], export.graph_feeds(model.config), {})
-    assert compare(model, open_graph(int8), pictures[:4]).confidence_difference < 0.1
-    assert int8.stat().st_size < graph.stat().st_size
+    graphs = fp32_graphs(model, tmp_path)
+    agreement = compare_parallel(model, open_graph(graphs / "model.onnx"), pictures[:4])
+    assert (agreement.equal_captions, agreement.difference < 1e-4) == (1, True)
+    assert compare_steps(model, open_stepper(graphs), pictures[:4]).equal_captions == 1
+    int8 = quantised_graphs(tmp_path, tmp_path / "int8", model, pictures[:4], {})
+    assert compare_parallel(model, open_graph(int8 / "model.onnx"), pictures[:4]).difference < 0.1
+    assert (int8 / "model.onnx").stat().st_size < (graphs / "model.onnx").stat().st_size
 
 
 @pytest.fixture
@@ -296,7 +296,8 @@ def test_the_command_exports_measures_and_the_others_take_it(checkpoint, monkeyp
     command = ["export", "--model", str(checkpoint), "--out", str(checkpoint.with_name("tiny")), "--calibration", "4"]
     command += ["--dataset", "csv", "--root", str(checkpoint.parent), "--max-loss", "1000"]
     # random models are too small for integers to be faster each time
-    monkeypatch.setattr(export, "search_milliseconds", lambda graph, _: 1.0 if graph.parent.name == "int8" else 2.0)
+    times = {"fp32": 2.0, "int8": 1.0}
+    monkeypatch.setattr(pipeline, "network_milliseconds", lambda graphs, *_: times[graphs.name])
     assert main(command) == 0
     assert "100% equal" in capsys.readouterr().err
     made = checkpoint.with_name("tiny")
@@ -319,27 +320,36 @@ def test_the_command_exports_measures_and_the_others_take_it(checkpoint, monkeyp
     assert "allowed are beam, greedy, sample" in capsys.readouterr().err
 
 
-def test_the_gate_refuses_integers_that_are_slower(dense, fp32, int8, pictures, tmp_path, monkeypatch):
-    own = Path(shutil.copytree(int8, tmp_path / "int8"))
-    (own / "measured").mkdir()
-    found = SimpleNamespace(metrics={"cider": 50.0})
-    monkeypatch.setattr(export, "measure", lambda *_: found)
-    args = SimpleNamespace(max_loss=1.0, target_size=None)
-    graphs = fp32 / "step.onnx", own / "step.onnx"
-    rest = (pictures, {}, None, dense.config, [], found, SimpleNamespace(print=lambda _: None))
+@pytest.mark.parametrize(
+    ("int8_cider", "int8_ms", "settings", "reason"),
+    [
+        (49.5, 1.5, {}, None),
+        (48.5, 1.5, {"max_loss": 2.0}, None),
+        (49.5, 2.5, {}, r"it takes 2\.5 ms, fp32 takes 2\.0"),
+        (48.5, 1.5, {}, r"it loses 1\.50 CIDEr points, allowed: 1\.0"),
+        (49.5, 1.5, {"target_size": 1000}, r"the directory takes \d+ bytes, allowed: 1000"),
+        (48.5, 2.5, {}, r"it loses 1\.50 CIDEr points, allowed: 1\.0; it takes 2\.5 ms, fp32 takes 2\.0"),
+    ],
+)
+def test_the_gate_refuses_integers_that_are_worse_slower_or_too_large(
+    fp32, int8, folder, int8_cider, int8_ms, settings, reason
+):
+    def measured(graphs: Path, cider: float) -> gate.Measured:
+        return gate.Measured(graphs, folder, SimpleNamespace(metrics={"cider": cider}))
 
-    def gated(milliseconds: float) -> object:
-        times = {"fp32": 2.0, "int8": milliseconds}
-        monkeypatch.setattr(export, "search_milliseconds", lambda graph, _: times[graph.parent.name])
-        return export.gated(args, *graphs, *rest)
+    graphs = measured(fp32, 50.0), measured(int8, int8_cider)
+    arguments = (*graphs, (2.0, int8_ms), ExportSettings(**settings), Console(quiet=True))
+    if reason is None:
+        gate.check_gate(*arguments)
+    else:
+        with pytest.raises(FastcapError, match=rf"the int8 model is refused: {reason}\. Nothing was written"):
+            gate.check_gate(*arguments)
+    with pytest.raises(FastcapError, match=r"it has \d+ bytes, fp32 has \d+"):
+        gate.check_gate(graphs[1], graphs[0], *arguments[2:])
 
-    assert gated(1.5) is found
-    with pytest.raises(FastcapError, match=r"refused: it takes 2\.5 ms, fp32 takes 2\.0\. Nothing was written"):
-        gated(2.5)
 
-
-def test_the_network_is_timed_by_steps_whatever_it_says(fp32, pictures):
-    assert export.search_milliseconds(fp32 / "step.onnx", pictures[:1], repeats=2) > 0
+def test_the_network_is_timed_by_steps_whatever_it_says(dense, fp32, pictures):
+    assert gate.network_milliseconds(fp32, dense.config, pictures[:1], repeats=2) > 0
 
 
 def test_the_sensitivity_of_a_layer_is_that_of_the_causal_reading(dense, pictures):
@@ -360,4 +370,4 @@ def test_graphs_that_are_another_model_are_refused(dense, fp32, pictures):
     with torch.no_grad():
         other.decoder.bias += 3 * torch.randn(300, generator=torch.Generator().manual_seed(0))
     with pytest.raises(FastcapError, match=r"gives the model's beam-search caption on .*% of 5 pictures; needed: 95%"):
-        export.check_equal(other, fp32 / "step.onnx", pictures[:5], SimpleNamespace(print=lambda _: None))
+        gate.check_equal(other, fp32, pictures[:5], Console(quiet=True))

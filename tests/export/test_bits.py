@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 
@@ -11,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastcap.cli import main
-from fastcap.cli.quantise import parse_size
 from fastcap.errors import ConfigError
 from fastcap.quantization.bits import UNIT, Option, choose_bits, options_of, total, write_report
 from fastcap.quantization.scales import Layer, quantised_layers
 from fastcap.quantization.sensitivity import Change
+from fastcap.release.settings import parse_size
 
 Options = dict[str, dict[int, Option]]
 
@@ -129,7 +128,7 @@ def test_a_size_is_read(text, size):
 
 @pytest.mark.parametrize("text", ["", "big", "9GBB", "-9MB", "0", "9 M B", "nan"])
 def test_what_is_no_size_is_a_usage_error(text, capsys):
-    with pytest.raises(argparse.ArgumentTypeError):
+    with pytest.raises(ConfigError):
         parse_size(text)
     with pytest.raises(SystemExit) as stopped:
         main(["export", "--model", "m", "--out", "o", "--root", "r", f"--target-size={text}"])

@@ -12,7 +12,7 @@ from onnx import numpy_helper
 from torch import nn
 
 from fastcap.errors import ConfigError
-from fastcap.export.parallel import export_parts
+from fastcap.export.parallel import export_parallel
 from fastcap.quantization import post_training
 from fastcap.quantization.fake import LearnedStep, fold_steps, folded_state, learn_steps, rounded, rounded_once
 from fastcap.quantization.scales import Layer, channel_steps, largest_integer, quantised_layers, read_bits, tensor_bits
@@ -133,8 +133,8 @@ def test_the_graph_holds_the_integers_that_training_saw(learnt, tmp_path, pictur
         held.update({tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(str(path)).graph.initializer})
 
     monkeypatch.setattr(post_training, "pack", hold)
-    encode, *others = vars(export_parts(learnt, tmp_path)).values()
-    post_training.quantize(encode, others, pictures[:2], FEEDS, tensor_bits(layers, bits), corrected=False)
+    export_parallel(learnt, tmp_path)
+    post_training.quantize(tmp_path, pictures[:2], FEEDS, tensor_bits(layers, bits), corrected=False)
     seen = set()
     for name, layer in layers.items():
         for tensor, parameters in zip(layer.tensors, grouped(layer), strict=True):

@@ -12,17 +12,10 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from fastcap.errors import FastcapError
-from fastcap.export.parallel import (
-    CARRIED,
-    IMAGE_VECTORS,
-    INPUTS,
-    OUTPUTS,
-    assemble,
-    compare,
-    fold_padding,
-    open_graph,
-    shorten_names,
-)
+from fastcap.export.compare import compare_parallel, open_graph
+from fastcap.export.parallel import CARRIED, assemble_whole
+from fastcap.export.surgery import fold_padding, shorten_names
+from fastcap.runtime.contract import IMAGE_VECTORS, MODEL
 from invariants import assert_exported_equals_eager
 
 
@@ -40,7 +33,7 @@ def captions(
         "candidates": np.array([count]),
         "penalties": np.zeros(300, np.float32) if penalties is None else penalties,
     }
-    return dict(zip(OUTPUTS, session.run(list(OUTPUTS), feeds), strict=True))
+    return dict(zip(MODEL.outputs, session.run(list(MODEL.outputs), feeds), strict=True))
 
 
 @pytest.mark.parametrize(("limits", "count"), [((2, 12), 2), ((1, 1), 1), ((12, 12), 1), ((4, 8), 5), ((1, 12), 12)])
@@ -75,18 +68,18 @@ def test_the_graphs_inputs_and_outputs_are_the_contract(session):
         "penalties": "tensor(float)",
     }
     assert {value.name: value.type for value in session.get_inputs()} == types
-    assert tuple(types) == INPUTS
-    floats = ("confidences", "token_confidences", IMAGE_VECTORS)
+    assert types == {name: tensor.type for name, tensor in MODEL.inputs.items()}
+    floats = ("confidences", "token_confidences", *IMAGE_VECTORS)
     for value in session.get_outputs():
         assert value.type == ("tensor(float)" if value.name in floats else "tensor(int64)")
-    assert [value.name for value in session.get_outputs()] == [*OUTPUTS, IMAGE_VECTORS]
+    assert [value.name for value in session.get_outputs()] == [*MODEL.outputs, *IMAGE_VECTORS]
 
 
 @pytest.mark.parametrize("passes", [1, 2, 5])
 @torch.no_grad()
 def test_the_loop_runs_as_often_as_asked(model, exported, pictures, tmp_path, passes, monkeypatch):
     """The passes' schedule is part of the pass; here only its number changes, as in the model's own loop."""
-    assemble(exported, passes, tmp_path / "graph.onnx")
+    assemble_whole(exported, tmp_path / "graph.onnx", passes)
     found = captions(open_graph(tmp_path / "graph.onnx"), pictures[:1], (2, 12), 2)
     image = model.encode(torch.from_numpy(pictures[:1]))
     lengths, log_p = model.length_predictor.choose(image.pooled, torch.tensor([2, 12]), torch.tensor([2]))
@@ -97,7 +90,7 @@ def test_the_loop_runs_as_often_as_asked(model, exported, pictures, tmp_path, pa
 
 
 def test_a_graph_has_no_padding_before_a_convolution(exported):
-    graph = onnx.load(str(exported.encode)).graph
+    graph = onnx.load(str(exported / "encode.onnx")).graph
     producers = {output: node for node in graph.node for output in node.output}
     convolutions = [node for node in graph.node if node.op_type == "Conv"]
     assert len(convolutions) > 20
@@ -155,21 +148,21 @@ def test_folding_padding_keeps_values_and_leaves_padded_channels_alone():
 
 
 def test_a_comparison_counts_equal_captions_and_tells_another_model(model, session, pictures):
-    agreement = compare(model, session, pictures)
-    assert agreement.images == 12
+    agreement = compare_parallel(model, session, pictures)
+    assert (agreement.decode, agreement.quantity, agreement.images) == ("parallel", "confidences", 12)
     assert agreement.equal_captions == 1
-    assert agreement.confidence_difference < 1e-4
+    assert agreement.difference < 1e-4
     bias = model.decoder.bias.data.clone()
     try:
         model.decoder.bias.data += torch.randn(300, generator=torch.Generator().manual_seed(0)) * 3
-        assert compare(model, session, pictures).equal_captions < 0.5
+        assert compare_parallel(model, session, pictures).equal_captions < 0.5
     finally:
         model.decoder.bias.data = bias
 
 
 def test_a_comparison_without_pictures_is_an_error(model, session):
     with pytest.raises(FastcapError, match="needs at least 1 image, got 0"):
-        compare(model, session, np.zeros((0, 64, 64, 3), np.uint8))
+        compare_parallel(model, session, np.zeros((0, 64, 64, 3), np.uint8))
 
 
 @pytest.fixture(scope="module", params=["fp32", "int8"])
@@ -177,7 +170,7 @@ def passes(request, exported) -> tuple[onnxruntime.InferenceSession, onnxruntime
     """The graphs that run before the loop and in it."""
     parts = exported if request.param == "fp32" else request.getfixturevalue("quantised")
     sessions = []
-    for path in (parts.encode, parts.refine):
+    for path in (parts / "encode.onnx", parts / "refine.onnx"):
         part = onnx.load(str(path))
         shorten_names(part)
         sessions.append(onnxruntime.InferenceSession(part.SerializeToString()))

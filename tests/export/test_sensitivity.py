@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import copy
 import json
 import re
@@ -13,14 +12,14 @@ import pytest
 import torch
 from rich.console import Console
 
-from fastcap.cli.export import graph_feeds
-from fastcap.cli.quantise import bits_under_size, directory_size, quantised_graph
 from fastcap.errors import ConfigError
-from fastcap.export.parallel import export_parts, open_graph
+from fastcap.export.compare import open_graph
+from fastcap.export.families import EXPORTS
 from fastcap.export.writer import write_bundle
 from fastcap.quantization.fake import rounded
 from fastcap.quantization.scales import quantised_layers, tensor_bits
 from fastcap.quantization.sensitivity import batches_of, input_means, loss, measure_sensitivity, rounded_layer
+from fastcap.release.sizes import bits_under_size, directory_size, quantised_graphs
 
 CAPTIONS = ["a red ball lies on the grass", "two dogs run along a beach", "a man sits in a wooden boat"]
 
@@ -85,7 +84,9 @@ def test_too_few_pictures_to_tell_change_from_chance_are_an_error(tokenizer, pic
 @pytest.fixture(scope="module")
 def wide(wide_model, tmp_path_factory):
     """The fp32 parts of the wide model, shared, and what their graph is asked."""
-    return export_parts(wide_model, tmp_path_factory.mktemp("wide")), graph_feeds(wide_model.config)
+    family, folder = EXPORTS["parallel"], tmp_path_factory.mktemp("wide")
+    family.parts(wide_model, folder)
+    return folder, family.feeds(wide_model.config)
 
 
 def test_a_mixed_graph_computes_what_its_rounded_weights_say(wide_model, wide, pictures, tmp_path):
@@ -93,7 +94,7 @@ def test_a_mixed_graph_computes_what_its_rounded_weights_say(wide_model, wide, p
     parts, feeds = wide
     layers = quantised_layers(wide_model)
     halves = tensor_bits(layers, dict.fromkeys(layers, 16))
-    graph = quantised_graph(parts, tmp_path / "halves", wide_model, pictures[:2], feeds, halves)
+    graph = quantised_graphs(parts, tmp_path / "halves", wide_model, pictures[:2], halves) / "model.onnx"
     context = wide_model(torch.from_numpy(pictures[:1]), torch.tensor([2, 12]), torch.tensor([2]))
     found = open_graph(graph).run(["confidences"], {"images": pictures[:1], **feeds})[0]
     np.testing.assert_allclose(found, context.confidences.detach().numpy(), rtol=2e-2)
@@ -101,27 +102,27 @@ def test_a_mixed_graph_computes_what_its_rounded_weights_say(wide_model, wide, p
     assert held == {onnx.TensorProto.FLOAT16}
 
     nibbles = tensor_bits(layers, dict.fromkeys(layers, 4))
-    packed = quantised_graph(parts, tmp_path / "packed", wide_model, pictures[:2], feeds, nibbles, corrected=False)
+    packed = quantised_graphs(parts, tmp_path / "packed", wide_model, pictures[:2], nibbles, corrected=False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fastcap.quantization.post_training.pack", lambda *_: None)
-        bytes_ = quantised_graph(parts, tmp_path / "bytes", wide_model, pictures[:2], feeds, nibbles, corrected=False)
-    assert packed.stat().st_size < 0.8 * bytes_.stat().st_size
-    outputs = [open_graph(path).run(None, {"images": pictures[:1], **feeds}) for path in (packed, bytes_)]
+        plain = quantised_graphs(parts, tmp_path / "plain", wide_model, pictures[:2], nibbles, corrected=False)
+    graphs = [folder / "model.onnx" for folder in (packed, plain)]
+    assert graphs[0].stat().st_size < 0.8 * graphs[1].stat().st_size
+    outputs = [open_graph(path).run(None, {"images": pictures[:1], **feeds}) for path in graphs]
     for one, other in zip(*outputs, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.slow
 def test_a_directory_takes_at_most_its_target_size(wide_model, wide, tokenizer, pictures, tmp_path):
-    parts, feeds = wide
+    parts, _ = wide
     pixels = np.concatenate([pictures, pictures[:4]])
 
     def under(size: int) -> dict[str, int]:
-        args = argparse.Namespace(target_size=size, out=tmp_path / "small")
-        console = Console(quiet=True)
-        return bits_under_size(args, parts, wide_model, tokenizer, pixels, feeds, console)
+        out, console = tmp_path / "small", Console(quiet=True)
+        return bits_under_size(size, out, parts, wide_model, tokenizer, pixels, "a test", console)
 
-    refused = r"--target-size is 1000 bytes; allowed: (\d+) or more, which is this model with 4 bits"
+    refused = r"target size is 1000 bytes; allowed: (\d+) or more, which is this model with 4 bits"
     with pytest.raises(ConfigError, match=refused) as error:
         under(1000)
     assert list(tmp_path.iterdir()) == []
@@ -130,7 +131,7 @@ def test_a_directory_takes_at_most_its_target_size(wide_model, wide, tokenizer, 
     assert {4, 8} <= set(bits.values())
     assert json.loads((tmp_path / "small.bits.json").read_text()) == bits
     tensors = tensor_bits(quantised_layers(wide_model), bits)
-    graph = quantised_graph(parts, tmp_path / "graphs", wide_model, pictures, feeds, tensors)
+    graphs = quantised_graphs(parts, tmp_path / "graphs", wide_model, pictures, tensors)
     bundle = tmp_path / "small"
-    write_bundle(bundle, graph.parent, tokenizer, wide_model.config, name="", description="", quality={}, speed={})
+    write_bundle(bundle, graphs, tokenizer, wide_model.config, name="small")
     assert 0.9 * target < directory_size(bundle) <= target

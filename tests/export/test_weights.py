@@ -11,23 +11,19 @@ import torch
 from fastcap.checkpoint import load_checkpoint
 from fastcap.cli import main
 from fastcap.errors import ModelFileError
-from fastcap.export.causal import assemble_causal, assemble_text
-from fastcap.export.parallel import assemble, export_parts
+from fastcap.export.parallel import assemble_parallel, export_parallel
 from fastcap.export.weights import restore, unheld
 from fastcap.export.writer import write_bundle
-from fastcap.quantization.post_training import pack, quantize_products, to_integers
+from fastcap.quantization.integers import to_integers
+from fastcap.quantization.post_training import pack
+from fastcap.quantization.products import quantize_products
 from fastcap.quantization.scales import largest_integer
 
 
 def written(folder, parts, model, tokenizer):
-    graph = folder / "graphs" / "model.onnx"
-    graph.parent.mkdir(parents=True)
-    assemble(parts, model.config.generation.passes, graph)
-    assemble_causal(parts, graph)
-    assemble_text(parts, graph)
-    rest = unheld(model, graph.parent)
-    settings = {"name": "tiny", "description": "", "quality": {}, "speed": {}, "unheld": rest}
-    write_bundle(folder / "tiny", graph.parent, tokenizer, model.config, **settings)
+    assemble_parallel(parts, folder / "graphs", model.config)
+    rest = unheld(model, folder / "graphs")
+    write_bundle(folder / "tiny", folder / "graphs", tokenizer, model.config, name="tiny", unheld=rest)
     return folder / "tiny"
 
 
@@ -54,9 +50,11 @@ def test_of_integers_every_weight_comes_back_within_half_a_step(quantised, model
 
 @pytest.mark.parametrize("bits", [4, 16])
 def test_weights_of_other_widths_come_back_too(wide_model, tokenizer, tmp_path, bits):
-    parts = export_parts(wide_model, tmp_path)
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    export_parallel(wide_model, parts)
     chosen = {f"model.decoder.layers.0.experts.{part}": bits for part in ("weight_in", "weight_out")}
-    for part in vars(parts).values():
+    for part in parts.iterdir():
         quantize_products(part, chosen)
         pack(part, chosen)
     back = restore(written(tmp_path, parts, wide_model, tokenizer)).state_dict()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from fastcap.errors import ModelFileError
 from fastcap.export.writer import write_bundle
 from fastcap.runtime.bundle import Bundle
 from fastcap.runtime.captioner import Captioner
@@ -64,10 +66,57 @@ def test_the_runtime_captions_with_it_as_the_model_does(folder, model, tokenizer
 
 def test_an_older_directory_is_replaced_whole(folder, model, graph, tokenizer):
     (folder / "left_over.txt").write_text("old")
-    write_bundle(folder, graph.parent, tokenizer, model.config, name="newer", description="", quality={}, speed={})
+    write_bundle(folder, graph.parent, tokenizer, model.config, name="newer", overwrite=True)
     assert Bundle.open(folder).name == "newer"
     graphs = {path.name for path in graph.parent.glob("*.onnx")}
     assert {path.name for path in folder.iterdir()} == {*graphs, "model.json", "tokenizer.json"}
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_an_older_directory_is_kept_unless_overwriting_was_asked_for(folder, model, graph, tokenizer):
+    before = content(folder.parent)
+    with pytest.raises(ModelFileError, match="tiny is a model directory already; allowed: a path that is free"):
+        write_bundle(folder, graph.parent, tokenizer, model.config, name="newer")
+    assert content(folder.parent) == before
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_is_no_model_directory_is_never_replaced(model, graph, tokenizer, tmp_path, overwrite):
+    for path in (tmp_path / "photos", tmp_path / "file.txt"):
+        if path.suffix:
+            path.write_text("mine")
+        else:
+            path.mkdir()
+            (path / "holiday.jpg").write_text("mine")
+        with pytest.raises(ModelFileError, match=f"{path.name} is there already and no model directory"):
+            write_bundle(path, graph.parent, tokenizer, model.config, name="newer", overwrite=overwrite)
+    assert content(tmp_path) == {"photos/holiday.jpg": b"mine", "file.txt": b"mine"}
+
+
+def test_an_empty_folder_holds_nothing_to_lose(model, graph, tokenizer, tmp_path):
+    (tmp_path / "tiny").mkdir()
+    write_bundle(tmp_path / "tiny", graph.parent, tokenizer, model.config, name="tiny")
+    assert Bundle.open(tmp_path / "tiny").name == "tiny"
+
+
+@pytest.mark.parametrize("where", ["shutil.copyfile", "json.dumps"])
+def test_a_crash_while_writing_leaves_the_older_directory_whole_and_nothing_beside_it(
+    folder, model, graph, tokenizer, monkeypatch, where
+):
+    before = content(folder.parent)
+
+    def crash(*arguments, **settings):
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"fastcap.export.writer.{where}", crash)
+        with pytest.raises(OSError, match="disk full"):
+            write_bundle(folder, graph.parent, tokenizer, model.config, name="newer", overwrite=True)
+    assert content(folder.parent) == before
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 

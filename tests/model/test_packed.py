@@ -33,7 +33,7 @@ def state(model):
 @torch.no_grad()
 def test_every_pass_is_that_of_the_batched_decoder(model, state, lengths):
     lengths = torch.tensor(lengths)
-    packed, layout = PackedDecoder(model.decoder, model.refiner), Layout.of(lengths)
+    packed, layout = PackedDecoder(model.decoder, model.refiner, model.vocabulary), Layout.of(lengths)
     assert layout.row.tolist() == [row for row, length in enumerate(lengths) for _ in range(length)]
     slow, slow_masked = model.refiner.begin(lengths, int(lengths.max()))
     fast, bias = packed.begin(layout), packed.bias(torch.zeros(()))
@@ -61,7 +61,7 @@ def test_more_experts_are_weighed_by_their_shares_and_plain_attention_is_not_gat
     token_ids = torch.randint(5, 300, (2, 5))
     token_ids[1, 3:] = 0
     flat = torch.cat([token_ids[0], token_ids[1, :3]])
-    packed = PackedDecoder(model.decoder, model.refiner)
+    packed = PackedDecoder(model.decoder, model.refiner, model.vocabulary)
     torch.testing.assert_close(
         packed.causal_scores(state, Layout.of(lengths), flat), model.causal_scores(state, token_ids, lengths)
     )
@@ -85,7 +85,7 @@ def test_the_kept_score_never_falls_and_lengths_stay(sharpened, lengths, passes,
     generator = torch.Generator().manual_seed(seed)
     image = ImageTokens(torch.randn(1, 4, 32, generator=generator), torch.randn(1, 32, generator=generator))
     state, refiner = sharpened.decoder.prepare(image), ICMRDecoder(300, passes, PAD, MASK, range(5))
-    packed, layout = PackedDecoder(sharpened.decoder, refiner), Layout.of(torch.tensor(lengths))
+    packed, layout = PackedDecoder(sharpened.decoder, refiner, sharpened.vocabulary), Layout.of(torch.tensor(lengths))
     kept, bias = packed.begin(layout), packed.bias(torch.zeros(()))
     masked = kept.token_ids == MASK
     for done in range(1, passes + 1):
@@ -106,7 +106,7 @@ def test_a_step_is_that_of_the_batched_decoder_whoever_is_whose_parent(tiny_conf
     decoder_config = dataclasses.replace(tiny_config.decoder, **changes)
     model = CaptionModel(dataclasses.replace(tiny_config, decoder=decoder_config)).double().eval()
     state = model.decoder.prepare(ImageTokens(torch.randn(1, 4, 32).double(), torch.randn(1, 32).double()))
-    stepper, packed = TorchStepper(model.decoder), PackedDecoder(model.decoder, model.refiner)
+    stepper, packed = TorchStepper(model.decoder), PackedDecoder(model.decoder, model.refiner, model.vocabulary)
     slow, cache = stepper.start(state, 3), torch.zeros(4, 4, 3, 0, 8).double()
     for parents in ([0, 1, 2], [2, 2, 0], [1, 1, 1], [0, 2, 1]):
         token_ids = torch.randint(5, 300, (3,))

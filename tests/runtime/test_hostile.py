@@ -20,9 +20,9 @@ def exported(tiny_config, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     torch = pytest.importorskip("torch", reason="needs the extra `train`")
     pytest.importorskip("onnx", reason="needs the extra `export`")
     from fastcap.checkpoint import save_checkpoint
-    from fastcap.cli.quantise import assembled_graph, exported_parts
     from fastcap.config import ResNetViTConfig, RopeDecoderConfig
     from fastcap.data.tokenizer import train_tokenizer
+    from fastcap.export.families import EXPORTS
     from fastcap.export.writer import write_bundle
     from fastcap.model import CaptionModel
 
@@ -34,10 +34,10 @@ def exported(tiny_config, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
         folder = tmp_path_factory.mktemp(kind)
         torch.manual_seed(0)
         model = CaptionModel(dataclasses.replace(tiny_config, vocab_size=tokenizer.get_vocab_size(), **parts)).eval()
-        graph = assembled_graph(exported_parts(model, folder), folder / "graphs", model)
+        EXPORTS[kind].parts(model, folder)
+        EXPORTS[kind].assemble(folder, folder / "graphs", model.config)
         found[kind] = folder / "bundle"
-        settings = {"name": kind, "description": "", "quality": {}, "speed": {}}
-        write_bundle(found[kind], graph.parent, tokenizer, model.config, **settings)
+        write_bundle(found[kind], folder / "graphs", tokenizer, model.config, name=kind)
         found[f"{kind} checkpoint"] = folder / "checkpoint"
         save_checkpoint(folder / "checkpoint", model.config, model.state_dict(), tokenizer)
     return found

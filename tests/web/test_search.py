@@ -28,9 +28,9 @@ SEARCHES = [
 def folders(tiny_config, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Model directories of random weights, one of each kind."""
     torch = pytest.importorskip("torch", reason="needs the extra `train`")
-    from fastcap.cli.quantise import assembled_graph, exported_parts
     from fastcap.config import ResNetViTConfig, RopeDecoderConfig
     from fastcap.data.tokenizer import train_tokenizer
+    from fastcap.export.families import EXPORTS
     from fastcap.export.writer import write_bundle
     from fastcap.model import CaptionModel
 
@@ -51,11 +51,10 @@ def folders(tiny_config, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
             model.decoder.embedding.weight *= 4  # has opinions: among near ties a search follows the last digit
             model.decoder.bias[261:] += 4  # prefers words to single bytes
         scratch = tmp_path_factory.mktemp(kind)
-        (scratch / "parts").mkdir()
-        graph = assembled_graph(exported_parts(model, scratch / "parts"), scratch / "graphs", model)
+        EXPORTS[kind].parts(model, scratch)
+        EXPORTS[kind].assemble(scratch, scratch / "graphs", model.config)
         found[kind] = scratch / "tiny"
-        about = {"name": "tiny", "description": "", "quality": {}, "speed": {}, "calibration": (2.0, 0.5)}
-        write_bundle(found[kind], graph.parent, tokenizer, model.config, **about)
+        write_bundle(found[kind], scratch / "graphs", tokenizer, model.config, name="tiny", calibration=(2.0, 0.5))
     return found
 
 

@@ -1,33 +1,35 @@
-"""A model that reads from left to right only as ONNX graphs: `encode.onnx`, `step.onnx` and `text.onnx`.
+"""The autoregressive family, which reads from left to right only, as ONNX parts: `encode`, `step` and `text`.
 
-They do what those of `fastcap.export.causal` do, and hold their weights themselves, since there is no whole graph.
+In the model directory they are `encode.onnx`, `step.onnx` and `text.onnx`. They do what those of
+`fastcap.export.parallel` do, and hold their weights themselves, since there is no whole graph.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import onnx
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from fastcap.config import ModelConfig
 from fastcap.decoder.attention import KeysValues
-from fastcap.export.causal import assemble_text, write_graph
-from fastcap.export.packed import PackedRopeDecoder
-from fastcap.export.parallel import IMAGE_VECTORS, STEP, STEPPED, export_text, merge_equal, trace
+from fastcap.decoder.rope_decoder import TokenExperts
+from fastcap.export.packed import attention_scores, continued, with_self_attention
+from fastcap.export.surgery import merge_equal, write_graph
+from fastcap.export.text import assemble_text, export_text
+from fastcap.export.trace import trace, trace_step
+from fastcap.layers import rotate, rotation
 from fastcap.model import CaptionModel
+from fastcap.runtime.contract import ENCODE, IMAGE_VECTORS, LEFT_TO_RIGHT, STATE, STEP, TEXT
 
-__all__ = ["AutoregressiveParts", "assemble_autoregressive", "export_autoregressive"]
+if TYPE_CHECKING:
+    from fastcap.decoder.rope_decoder import RopeDecoder, RopeLayer
 
-
-@dataclass(frozen=True)
-class AutoregressiveParts:
-    """ONNX files: `encode` runs once a picture, `step` once a token, `text` once a text."""
-
-    encode: Path
-    step: Path
-    text: Path
+__all__ = ["PackedRopeDecoder", "assemble_autoregressive", "export_autoregressive"]
 
 
 class Encode(nn.Module):
@@ -56,31 +58,70 @@ class Step(nn.Module):
         return self.packed.step(memories, token_ids, parents, cache)
 
 
+class PackedRopeDecoder:
+    """One step of a `RopeDecoder`, for one picture. Letters as in `fastcap.export.packed`."""
+
+    def __init__(self, decoder: RopeDecoder) -> None:
+        self.decoder = decoder
+        self.rotation = rotation(0, decoder.max_length + 1, decoder.d_head)  # of the start mark and of every token
+
+    def step(
+        self, memories: Sequence[KeysValues], token_ids: Tensor, parents: Tensor, cache: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """As `PackedDecoder.step`; `memories`: of the picture, one a layer."""
+        decoder, (attend, grown) = self.decoder, continued(cache, parents)
+        cosines, sines = self.rotation
+        position = cosines[cache.shape[3]], sines[cache.shape[3]]
+
+        def attend_rotated(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+            return attend(rotate(queries, position), rotate(keys, position), values)
+
+        x = decoder.embed(token_ids)
+        for layer, memory in zip(cast("Iterable[RopeLayer]", decoder.layers), memories, strict=True):
+            x = with_self_attention(layer, x, attend_rotated)
+            x = x + self.cross_attend(layer, layer.norm_cross(x), memory)
+            x = x + self.feed_forward(layer, layer.norm_network(x))
+        logits = F.linear(decoder.norm(x), decoder.embedding.weight, decoder.bias)
+        return logits.log_softmax(dim=-1), torch.stack(grown)
+
+    @staticmethod
+    def cross_attend(layer: RopeLayer, x: Tensor, memory: KeysValues) -> Tensor:
+        """Attention of x (R, D) to the picture's keys and values (1, H, N, W)."""
+        attention = layer.cross_attention
+        queries = attention.query(x).reshape(-1, attention.n_heads, attention.d_head).transpose(0, 1)  # (H, R, W)
+        read = (attention_scores(queries, memory.keys[0]).softmax(dim=-1) @ memory.values[0]).transpose(0, 1)
+        return cast(Tensor, attention.project_out(read.reshape(-1, attention.n_heads * attention.d_head)))
+
+    @staticmethod
+    def feed_forward(layer: RopeLayer, x: Tensor) -> Tensor:
+        """The feed-forward network, or each row's own experts, on x (R, D)."""
+        network = layer.network
+        if not isinstance(network, TokenExperts):
+            return cast(Tensor, network(x))
+        chosen, weights, _ = network.route(x)
+        y = network.routed(x[:, None], network.routed.select(chosen, weights))[:, 0]
+        return y if network.shared is None else y + network.shared(x)
+
+
 @torch.no_grad()
-def export_autoregressive(model: CaptionModel, folder: Path) -> AutoregressiveParts:
-    """Write the parts of a model with a RoPE decoder as fp32 ONNX; how many rows and tokens there are stays variable,
-    as in `fastcap.export.parallel.export_parts`."""
-    parts = AutoregressiveParts(*(folder / f"{field.name}.onnx" for field in fields(AutoregressiveParts)))
+def export_autoregressive(model: CaptionModel, folder: Path) -> None:
+    """Write the fp32 parts of a model with a RoPE decoder into a folder; the numbers of rows and tokens may change."""
     model.eval()
-    config = model.config
-    images = torch.zeros(1, config.image_size, config.image_size, 3, dtype=torch.uint8)
+    images = torch.zeros(1, model.config.image_size, model.config.image_size, 3, dtype=torch.uint8)
     encode = Encode(model)
-    _, *state_values = encode(images)
-    state = [f"state{i}" for i in range(len(state_values))]
-    trace(encode, (images,), parts.encode, ("images",), (IMAGE_VECTORS, *state))
-    rows = torch.arange(2)
-    heads = config.decoder.n_heads
-    cache = torch.zeros(2 * config.decoder.n_layers, heads, len(rows), 3, config.d_model // heads)
-    trace(Step(model), (rows, rows, cache, *state_values), parts.step, (*STEP, *state), STEPPED)
-    export_text(model, parts.text)
-    return parts
+    _, *values = encode(images)
+    state = {f"{STATE}{index}": value for index, value in enumerate(values)}
+    trace(encode, (images,), folder / ENCODE.file, ENCODE.inputs, (*IMAGE_VECTORS, *state), {})
+    trace_step(Step(model), model.config, folder / STEP.file, state)
+    export_text(model, folder / TEXT.file)
 
 
-def assemble_autoregressive(parts: AutoregressiveParts, folder: Path) -> None:
-    """Write `encode.onnx`, `step.onnx` and `text.onnx`, which reads the table of words out of the file of the second,
-    into a folder."""
-    for part in (parts.encode, parts.step):
-        graph = onnx.load(str(part))
+def assemble_autoregressive(parts: Path, folder: Path, config: ModelConfig) -> None:
+    """Write `encode.onnx`, `step.onnx` and `text.onnx` of the parts in a folder into a new folder. The last reads the
+    token table out of the file of `step.onnx`."""
+    folder.mkdir()
+    for name in LEFT_TO_RIGHT:
+        graph = onnx.load(str(parts / name))
         merge_equal(graph.graph)
-        write_graph(folder / part.name, graph, noted=True)
-    assemble_text(parts, folder / parts.step.name)
+        write_graph(folder / name, graph, noted=True)
+    assemble_text(parts / TEXT.file, folder / STEP.file)

@@ -13,10 +13,31 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from fastcap.checkpoint import written_whole
 from fastcap.config import ModelConfig
-from fastcap.runtime.contract import named_lengths
+from fastcap.errors import ModelFileError
+from fastcap.runtime.contract import FORMAT, MANIFEST, TEXT, TOKENIZER, Decoding, Preprocessing, named_lengths
 
-__all__ = ["write_bundle"]
+__all__ = ["check_destination", "write_bundle"]
+
+MAX_CANDIDATES = 8
+"""Captions of one picture that may be asked for at once; each costs time."""
+
+
+def check_destination(directory: Path, overwrite: bool = False) -> None:
+    """Refuse to write a model directory over something else.
+
+    Raises:
+        ModelFileError: something is there that is neither an empty folder nor, with `overwrite`, a model directory.
+    """
+    if not os.path.lexists(directory) or (directory.is_dir() and not any(directory.iterdir())):
+        return
+    if not (directory / MANIFEST).is_file():
+        raise ModelFileError(f"{directory} is there already and no model directory; allowed: a path that is free")
+    if not overwrite:
+        raise ModelFileError(
+            f"{directory} is a model directory already; allowed: a path that is free, or to overwrite it"
+        )
 
 
 def write_bundle(
@@ -26,69 +47,55 @@ def write_bundle(
     config: ModelConfig,
     *,
     name: str,
-    description: str,
+    description: str = "",
     calibration: tuple[float, float] = (1.0, 0.0),
     alignment: tuple[float, float] = (1.0, 0.0),
-    quality: Mapping[str, Any],
-    speed: Mapping[str, Any],
+    quality: Mapping[str, Any] | None = None,
+    speed: Mapping[str, Any] | None = None,
     unheld: Mapping[str, Sequence[float]] | None = None,
+    overwrite: bool = False,
 ) -> None:
-    """Write the graphs, `tokenizer.json` and their manifest `model.json`, aside and then renamed.
+    """Write the graphs, the tokenizer and their manifest, whole or not at all.
 
     Args:
-        graphs: folder whose ONNX files are taken: those of the model's kind, and more if it has them.
+        graphs: folder whose ONNX files are copied: those of the model's kind, and more if it has them.
         calibration: scale and offset (`fastcap.evaluation.calibration.fit_calibration`); the default changes nothing.
         alignment: scale and offset (`fastcap.evaluation.calibration.fit_alignment`), noted if there is a `text.onnx`.
         quality, speed: measured figures, each with what is needed to measure them again.
         unheld: parameters that the graphs do not hold (`fastcap.export.weights.unheld`); without them, the directory
             cannot be turned back into a checkpoint.
+        overwrite: whether a model directory that is there already may be replaced.
+
+    Raises:
+        ModelFileError: something is there that may not be replaced.
     """
-    aside = directory.with_name(f".{directory.name}.writing")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    for graph in graphs.glob("*.onnx"):
-        shutil.copyfile(graph, aside / graph.name)
-    tokenizer.save(str(aside / "tokenizer.json"), pretty=False)
+    check_destination(directory, overwrite)
     low, high = config.generation.min_length, config.max_length
-    files = {}
-    for file in sorted(aside.iterdir()):
-        content = file.read_bytes()
-        files[file.name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    manifest = {
-        "format": 2,
-        "kind": "parallel" if config.parallel else "autoregressive",
-        "name": name,
-        "description": description,
-        "licence": "Apache-2.0",
-        "preprocessing": {
-            "width": config.image_size,
-            "height": config.image_size,
-            "resize": "squash",
-            "resample": "bilinear",
-        },
-        "vocabulary": {"size": config.vocab_size, **vars(config.marks)},
-        "decoding": {
-            "passes": config.generation.passes,
-            "min_length": 1,
-            "max_length": high,
-            "max_candidates": 8,
-            "default_candidates": config.generation.candidates,
-            "lengths": named_lengths(low, high),
-        },
-        "calibration": {"scale": calibration[0], "offset": calibration[1]},
-        **({"alignment": {"scale": alignment[0], "offset": alignment[1]}} if "text.onnx" in files else {}),
-        "architecture": dataclasses.asdict(config),
-        **({"unheld": dict(unheld)} if unheld is not None else {}),
-        "files": files,
-        "quality": dict(quality),
-        "speed": dict(speed),
-    }
-    (aside / "model.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-    if directory.exists():
-        old = directory.with_name(f".{directory.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
-        os.rename(directory, old)
-        os.rename(aside, directory)
-        shutil.rmtree(old)
-    else:
-        os.rename(aside, directory)
+    candidates = config.generation.candidates
+    decoding = Decoding(config.generation.passes, 1, high, MAX_CANDIDATES, candidates, named_lengths(low, high))
+    with written_whole(directory) as folder:
+        for graph in graphs.glob("*.onnx"):
+            shutil.copyfile(graph, folder / graph.name)
+        tokenizer.save(str(folder / TOKENIZER), pretty=False)
+        files = {}
+        for file in sorted(folder.iterdir()):
+            content = file.read_bytes()
+            files[file.name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        manifest = {
+            "format": FORMAT,
+            "kind": config.kind,
+            "name": name,
+            "description": description,
+            "licence": "Apache-2.0",
+            "preprocessing": vars(Preprocessing(config.image_size, config.image_size)),
+            "vocabulary": {"size": config.vocab_size, **vars(config.marks)},
+            "decoding": vars(decoding),
+            "calibration": dict(zip(("scale", "offset"), calibration, strict=True)),
+            **({"alignment": dict(zip(("scale", "offset"), alignment, strict=True))} if TEXT.file in files else {}),
+            "architecture": dataclasses.asdict(config),
+            **({"unheld": dict(unheld)} if unheld is not None else {}),
+            "files": files,
+            "quality": dict(quality or {}),
+            "speed": dict(speed or {}),
+        }
+        (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")

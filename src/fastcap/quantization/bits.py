@@ -1,4 +1,4 @@
-"""Bits for each layer under a limit of size: a knapsack of one choice a layer, and its report."""
+"""The bits of each layer under a limit of size: a knapsack with one choice per layer, and a report of it."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def options_of(
 ) -> dict[str, dict[int, Option]]:
     """The options of layers by name and bits.
 
-    The loss of an option is what it may well be, one standard error above what was measured: of a hundred layers some
-    seem to gain by chance, and a plan that believes them loses. 4 bits are an option where they are smaller than 8:
-    what unpacks them takes bytes as well. 16 bits cost no loss, but time, since they compute in fp32: they are one only
-    for what 8 bits certainly harm.
+    The loss of an option is one standard error above the measured one: of a hundred layers some seem to gain by chance,
+    and a plan that relies on such gains loses. 4 bits are an option where they are smaller than 8, since the nodes that
+    unpack them take bytes too. 16 bits add no loss but time, since they compute in fp32: they are an option only where
+    8 bits certainly do harm.
     """
     options = {}
     for name, changes in sensitivity.items():
@@ -46,11 +46,10 @@ def options_of(
 
 
 def choose_bits(options: Mapping[str, Mapping[int, Option]], budget: int) -> dict[str, int]:
-    """The bits of each layer whose losses add up to the least within `budget` bytes; of equals, the most bytes.
+    """The bits of each layer with the least sum of losses within `budget` bytes.
 
-    More bytes, since losses of next to nothing are told apart by chance alone, and the budget may be used.
-
-    Exact but for sizes that are no multiples of 64 bytes, which count as the next one; and never worse than 8 bits
+    Of equal sums the largest size is chosen: tiny losses differ by chance alone, and the budget may be used. The
+    solution is exact, except that sizes are rounded up to multiples of 64 bytes; it is never worse than 8 bits
     everywhere, where that fits.
 
     Raises:
@@ -87,8 +86,8 @@ def choose_bits(options: Mapping[str, Mapping[int, Option]], budget: int) -> dic
 
 
 def extra_units(choices: Mapping[int, Option], bits: list[int]) -> list[int]:
-    """By how many units each number of bits exceeds the first."""
-    return [-(-(choices[each].size - choices[bits[0]].size) // UNIT) for each in bits]
+    """By how many units of size each number of bits exceeds the first."""
+    return [-(-(choices[width].size - choices[bits[0]].size) // UNIT) for width in bits]
 
 
 def total(options: Mapping[str, Mapping[int, Option]], bits: Mapping[str, int]) -> Option:
@@ -107,7 +106,7 @@ def write_report(
     """Write `stem.bits.json` (the plan: layer -> bits), `stem.report.json` and `stem.report.png`.
 
     Args:
-        facts: what else the report should say, such as the target size and the command.
+        facts: other things that the report should say, such as the target size and the command.
     """
     rows = report_rows(layers, sensitivity, bits)
     stem.parent.mkdir(parents=True, exist_ok=True)
@@ -120,16 +119,16 @@ def write_report(
 def report_rows(
     layers: Mapping[str, Layer], sensitivity: Mapping[str, Mapping[int, Change]], bits: Mapping[str, int]
 ) -> list[dict[str, Any]]:
-    """What there is to say of each layer, as plain data."""
+    """Size, bits and sensitivity of each layer, as plain data."""
     return [
         {
             "layer": name,
             "kind": layer.kind,
             "weights": layer.n_weights,
             "bits": bits[name],
-            "bytes": {str(each): layer.size(each) for each in BITS},
-            "loss": {str(each): round(change.mean, 6) for each, change in sensitivity[name].items()},
-            "standard_error": {str(each): round(change.error, 6) for each, change in sensitivity[name].items()},
+            "bytes": {str(width): layer.size(width) for width in BITS},
+            "loss": {str(width): round(change.mean, 6) for width, change in sensitivity[name].items()},
+            "standard_error": {str(width): round(change.error, 6) for width, change in sensitivity[name].items()},
         }
         for name, layer in layers.items()
     ]
@@ -144,12 +143,12 @@ def draw_report(rows: list[dict[str, Any]], path: Path) -> None:
 
     places = np.arange(len(rows))
     colours = {4: "tab:orange", 8: "tab:blue", 16: "tab:gray"}
-    width = max(6.0, 0.13 * len(rows))
-    figure, (loss, bits, size) = plt.subplots(3, 1, figsize=(width, 9), sharex=True, layout="constrained")
-    for each in (4, 8):
-        means = [row["loss"][str(each)] for row in rows]
-        errors = [row["standard_error"][str(each)] for row in rows]
-        loss.errorbar(places, means, errors, fmt=".", color=colours[each], label=f"{each} bits", elinewidth=0.8)
+    inches = max(6.0, 0.13 * len(rows))
+    figure, (loss, bits, size) = plt.subplots(3, 1, figsize=(inches, 9), sharex=True, layout="constrained")
+    for width in (4, 8):
+        means = [row["loss"][str(width)] for row in rows]
+        errors = [row["standard_error"][str(width)] for row in rows]
+        loss.errorbar(places, means, errors, fmt=".", color=colours[width], label=f"{width} bits", elinewidth=0.8)
     loss.axhline(0, color="black", linewidth=0.5)
     loss.set_yscale("symlog", linthresh=1e-3)
     loss.set_ylabel("rise of the loss, nats,\nwith this layer alone rounded")

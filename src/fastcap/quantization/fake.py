@@ -1,7 +1,7 @@
-"""Fake quantisation: training sees the rounded weights that the exported graph will have, and learns their steps.
+"""Fake quantisation: training computes with the rounded weights of the graph to be exported, and learns their steps.
 
-Learned step size quantisation (LSQ, Esser et al., ICLR 2020), with a step for each channel. Weights are rounded; what
-flows between layers is not.
+Learned step size quantisation (LSQ, Esser et al., ICLR 2020), with a step for each channel. Weights are rounded,
+activations are not.
 """
 
 from __future__ import annotations
@@ -28,21 +28,22 @@ __all__ = [
 
 
 def rounded(weight: Tensor, layer: Layer, bits: int) -> Tensor:
-    """A weight of a layer as the exported graph has it at 4 or 8 bits; a copy."""
+    """A copy of a layer's weight, rounded as in the exported graph, at 4 or 8 bits."""
     largest = largest_integer(layer.kind, bits)
     step = torch.from_numpy(channel_steps(weight.detach().cpu().numpy(), layer.axes, largest)).to(weight.device)
     return (weight.detach() / step).round().clamp(-largest, largest) * step
 
 
 class LearnedStep(nn.Module):
-    """A parametrisation of a weight: its values at whole multiples of a step, which is learned, a step a channel.
+    """A parametrisation of a weight: whole multiples of a step, which is learned, one for each channel.
 
-    The logarithm is what is learned, since an optimiser such as Adam moves all parameters by amounts alike, and a step
-    is a thousand times smaller than a weight. A step never gets wider than what spans the channel's largest weight:
-    that would leave integers unused, and this way rounded weights tell their step (see `channel_steps`).
+    The step's logarithm is the parameter, since an optimiser such as Adam moves all parameters by similar amounts, and
+    a step is a thousand times smaller than a weight. A step is never wider than the channel's largest weight divided by
+    the largest integer: a wider one would leave integers unused, and this way the step can be computed from the rounded
+    weights (see `channel_steps`).
 
     Args:
-        weight: from which the first steps are found: those of the exported graph.
+        weight: the first steps are those that the exported graph would have for it.
         layer, bits: how it is rounded.
     """
 
@@ -51,7 +52,7 @@ class LearnedStep(nn.Module):
         self.axes, self.largest = layer.axes, largest_integer(layer.kind, bits)
         steps = torch.from_numpy(channel_steps(weight.detach().cpu().numpy(), self.axes, self.largest))
         self.log_step = nn.Parameter(steps.to(weight.device).log())
-        # the gradient of a step sums over its weights; this factor brings it to the scale of theirs (LSQ, 2.2)
+        # a step's gradient is a sum over its weights; this factor scales it down to theirs (LSQ, section 2.2)
         self.gradient_scale = (weight.numel() / steps.numel() * self.largest) ** -0.5
 
     def forward(self, weight: Tensor) -> Tensor:
@@ -61,19 +62,19 @@ class LearnedStep(nn.Module):
         widest = torch.where(peak == 0, 1.0, peak / self.largest)
         step = log_step.exp()
         step = step - (step - widest).clamp(min=0).detach()
-        places = (weight / step).clamp(-self.largest, self.largest)
-        places = places + (places.round() - places).detach()  # straight-through (Bengio et al. 2013)
-        return places * step
+        multiples = (weight / step).clamp(-self.largest, self.largest)
+        multiples = multiples + (multiples.round() - multiples).detach()  # straight-through (Bengio et al. 2013)
+        return multiples * step
 
 
 def learn_steps(model: nn.Module, bits: Mapping[str, int]) -> None:
-    """Let all layers of a model compute with rounded weights, in place; their steps become parameters of it.
+    """Let all layers of a model compute with rounded weights, in place; the steps become parameters of the model.
 
     Args:
-        bits: of layers by name; those left out have 8, and those with 16 stay as they are.
+        bits: of layers by name; layers left out have 8, and those with 16 stay as they are.
 
     Raises:
-        ConfigError: a layer that the model does not have, or bits other than 4, 8 and 16.
+        ConfigError: the model has no such layer, or bits are none of 4, 8 and 16.
     """
     layers = quantised_layers(model)
     check_bits(layers, bits, "bits")
@@ -96,15 +97,16 @@ def parametrised(model: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
 
 
 def learns_steps(model: nn.Module) -> bool:
-    """Whether `learn_steps` has begun and `fold_steps` not ended it."""
+    """Whether a model is between `learn_steps` and `fold_steps`."""
     return any(parametrised(model))
 
 
 @contextlib.contextmanager
 def rounded_once(model: nn.Module) -> Iterator[None]:
-    """A context in which each weight is rounded once, however often it is read.
+    """A context in which each weight is rounded once, however often it is used.
 
-    All are rounded at its beginning: one whose first reader needs no gradient would have none for the others either.
+    All are rounded at its beginning, with gradients: a weight that were first used under `torch.no_grad` would be
+    cached without a gradient for its later uses.
     """
     with parametrize.cached():
         for _, module, attribute in parametrised(model):
@@ -120,11 +122,11 @@ def folded_state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def fold_steps(model: nn.Module) -> None:
-    """End what `learn_steps` began: the rounded weights become the model's own."""
+    """Undo `learn_steps`: the rounded weights become the model's own."""
     for _, module, attribute in list(parametrised(model)):
         parametrize.remove_parametrizations(module, attribute, leave_parametrized=True)
 
 
 def plain_name(name: str) -> str:
-    """The name in an ordinary model's state of a weight that is rounded here."""
+    """The name in an ordinary model's state of a weight that is parametrised here."""
     return name.replace(".parametrizations.", ".").removesuffix(".original")

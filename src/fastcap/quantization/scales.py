@@ -1,4 +1,4 @@
-"""What is quantised by itself, to how many bits, and in which steps: read alike by sensitivity, training and export.
+"""Which layers are quantised, to how many bits, and with which steps: the same for sensitivity, training and export.
 
 A weight of 4 or 8 bits is a whole multiple of its channel's step, symmetric about 0; 16 bits are half-precision floats,
 which count as exact. The bits are those of the file: an exported graph unpacks 4 bits to 8 when it is loaded, and
@@ -35,16 +35,16 @@ BITS = (4, 8, 16)
 LARGE = 2**14  # weights of a matrix; smaller ones are left as they are
 LARGEST = {"depthwise": 127, "convolution": 64, "product": 63, "experts": 63, "table": 63}
 LARGEST_4 = 7
-CLIPPED = np.linspace(1.0, 0.5, 11)  # of the peak; in 4 bits a narrower step may be worth its largest weights
+CLIPPED = np.linspace(1.0, 0.5, 11)  # shares of the peak: in 4 bits a narrower step may be worth clipping the largest
 NODES = 448  # bytes, at most, of the nodes that unpack a tensor
 
 
 @dataclass(frozen=True)
 class Layer:
-    """What gets its bits as one.
+    """Weights that share their number of bits.
 
-    `kind` is a key of LARGEST. A graph holds each of `parameters` as a tensor, or all of a product as one. `axes` are
-    what a step spans.
+    `kind` is a key of LARGEST. A graph holds each of `parameters` as a tensor, or all of a product as one. One step
+    spans `axes` of a parameter.
     """
 
     name: str
@@ -83,23 +83,23 @@ def largest_integer(kind: str, bits: int) -> int:
 
 
 def quantised_layers(model: nn.Module) -> dict[str, Layer]:
-    """The layers of a model by name, in its own order: convolutions, large matrices, the experts of each decoder layer,
-    and the token table, which is the output matrix too."""
-    found: list[Layer] = []
+    """The layers of a model by name, in its order: convolutions, large matrices, the experts of each decoder layer, and
+    the token table, which is the output matrix too."""
+    layers: dict[str, Layer] = {}
 
     def add(name: str, kind: str, *parameters: str, axes: tuple[int, ...] = (1,)) -> None:
         weights = [model.get_parameter(parameter) for parameter in parameters]
         n_channels = sum(weight.amax(dim=axes).numel() for weight in weights)
         layer = Layer(name, kind, parameters, axes, sum(weight.numel() for weight in weights), n_channels)
         if len(axes) > 1 or layer.n_weights >= LARGE * len(layer.tensors):
-            found.append(layer)
+            layers[name] = layer
 
     joined: set[str] = set()
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d):
             kind = "depthwise" if module.groups > 1 else "convolution"
             add(name, kind, f"{name}.weight", axes=(1, 2, 3))
-        elif isinstance(module, RankAugmentedLinearAttention):  # query and gate read the same: one product
+        elif isinstance(module, RankAugmentedLinearAttention):  # query and gate have the same input: one product
             joined.update((f"{name}.query", f"{name}.gate"))
             add(f"{name}.query_gate", "product", f"{name}.query.weight", f"{name}.gate.weight")
         elif isinstance(module, nn.Linear) and name not in joined:
@@ -108,22 +108,23 @@ def quantised_layers(model: nn.Module) -> dict[str, Layer]:
             add(name, "experts", f"{name}.weight_in", f"{name}.weight_out")
         elif isinstance(module, nn.Embedding):
             add(name, "table", f"{name}.weight")
-    return {layer.name: layer for layer in found}
+    return layers
 
 
 def channel_steps(weight: np.ndarray, axes: tuple[int, ...], largest: int) -> np.ndarray:
-    """The step of each channel, `axes` kept as 1: what spans its largest weight in `largest` steps, or, at 4 bits, the
-    part of that whose squared error is least.
+    """The step of each channel, of size 1 along `axes`: its largest weight divided by `largest`, or, at 4 bits, the
+    share of that with the least squared error.
 
-    Rounded weights whose peak is `largest` steps get these very steps again; so learned steps need not be stored.
+    From rounded weights whose peak is `largest` steps, the same steps are computed again; so learned steps need not be
+    stored.
     """
     peak = np.abs(weight).max(axis=axes, keepdims=True).astype(np.float32)
     widest = np.where(peak == 0, np.float32(1), peak / np.float32(largest))
     best = widest
     if largest == LARGEST_4:
         least = np.full_like(peak, np.inf)
-        for part in CLIPPED:
-            step = widest * np.float32(part)
+        for share in CLIPPED:
+            step = widest * np.float32(share)
             rounded = np.rint(weight / step).clip(-largest, largest) * step
             error = np.square(rounded - weight).sum(axis=axes, keepdims=True)
             best, least = np.where(error < least, step, best), np.minimum(error, least)
@@ -131,15 +132,15 @@ def channel_steps(weight: np.ndarray, axes: tuple[int, ...], largest: int) -> np
 
 
 def tensor_bits(layers: Mapping[str, Layer], bits: Mapping[str, int]) -> dict[str, int]:
-    """Bits of a graph's tensors by name, from those of layers; what is not named has 8."""
+    """Bits of a graph's tensors by name, from those of layers; layers that are not named have 8."""
     return {tensor: bits.get(name, 8) for name, layer in layers.items() for tensor in layer.tensors}
 
 
 def check_bits(layers: Mapping[str, Layer], bits: Mapping[str, int], source: str) -> None:
-    """Refuse a plan that names a layer that is not there, or bits that are not.
+    """Check a plan, layer -> bits.
 
     Raises:
-        ConfigError: naming `source`, the entry and what is allowed.
+        ConfigError: the model has no such layer, or bits are none of 4, 8 and 16; names `source` and the entry.
     """
     for name, chosen in bits.items():
         if name not in layers:

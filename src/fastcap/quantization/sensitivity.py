@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from fastcap.losses.language import causal_loss, length_loss, mask_tokens, maske
 from fastcap.model import CaptionModel
 from fastcap.quantization.fake import rounded
 from fastcap.quantization.scales import Layer
-from fastcap.vocabulary import PAD
+from fastcap.vocabulary import Marks
 
 __all__ = ["Batch", "Change", "batches_of", "measure_sensitivity"]
 
@@ -40,8 +41,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Change:
-    """By how much the loss rises, in nats, and the standard error of that: the mean over batches, each of which is
-    compared with itself."""
+    """By how much the loss rises, in nats: the mean over batches, each compared with itself, and its standard error."""
 
     mean: float
     error: float
@@ -62,13 +62,16 @@ def batches_of(
     """
     if len(pictures) < 2 * size:
         raise ConfigError(f"sensitivity needs at least {2 * size} pictures, got {len(pictures)}")
-    rows = [encode(tokenizer, clean_caption(text))[:max_length] for text in captions]
-    found = []
+    rows, pad_id = (
+        [encode(tokenizer, clean_caption(text))[:max_length] for text in captions],
+        Marks.of(tokenizer).pad_id,
+    )
+    batches = []
     for start in range(0, len(pictures) - size + 1, size):
-        token_ids, padding_mask = map(torch.from_numpy, pad_tokens(rows[start : start + size], PAD))
+        token_ids, padding_mask = map(torch.from_numpy, pad_tokens(rows[start : start + size], pad_id))
         pixels = torch.from_numpy(pictures[start : start + size])
-        found.append(Batch(pixels, token_ids, (~padding_mask).sum(dim=1)))
-    return found
+        batches.append(Batch(pixels, token_ids, (~padding_mask).sum(dim=1)))
+    return batches
 
 
 @torch.no_grad()
@@ -78,10 +81,9 @@ def measure_sensitivity(
     batches: Sequence[Batch],
     on_layer: Callable[[], object] = lambda: None,
 ) -> dict[str, dict[int, Change]]:
-    """The change of the loss, for each layer by name and for 4 and 8 bits, when nothing else is rounded.
+    """The change of the loss, for each layer by name and for 4 and 8 bits, when only that layer is rounded.
 
-    The loss is that of all that ships: both readings, the length, the alignment. What comes before the layer is
-    computed once for all.
+    The loss is that of everything that ships (`LOSSES`). What comes before a layer is computed once for all layers.
 
     Args:
         on_layer: called after each layer.
@@ -95,64 +97,75 @@ def measure_sensitivity(
     ]
 
     def changes(layer: Layer) -> list[float]:
-        found = []
+        rises = []
         for index, batch in enumerate(batches):
             image = images[index]
             if layer.name.startswith(TO_STRIDE_16):
                 image = model.encode(batch.pixels)
             elif layer.name.startswith("backbone"):
                 image = backbone.mix(features[index])
-            found.append(loss(model, image, batch, index) - reference[index])
-        return found
+            rises.append(loss(model, image, batch, index) - reference[index])
+        return rises
 
     sensitivity: dict[str, dict[int, Change]] = {}
     for name, layer in layers.items():
         sensitivity[name] = {}
         for bits in ROUNDED:
             with rounded_layer(model, layer, bits, means):
-                found = changes(layer)
-            error = float(np.std(found, ddof=1) / len(found) ** 0.5)
-            sensitivity[name][bits] = Change(float(np.mean(found)), error)
+                rises = changes(layer)
+            error = float(np.std(rises, ddof=1) / len(rises) ** 0.5)
+            sensitivity[name][bits] = Change(float(np.mean(rises)), error)
         on_layer()
     return sensitivity
 
 
 def loss(model: CaptionModel, image: ImageTokens, batch: Batch, seed: int) -> float:
-    """Nats of the next token, of which caption is whose and, where there is a parallel reading, of a masked token and
-    of the length together; `seed` decides what is masked."""
-    state = model.decoder.prepare(image)
+    """The losses of everything that ships together, in nats; `seed` decides which tokens are masked."""
+    return float(LOSSES[model.config.kind](model, image, model.decoder.prepare(image), batch, seed))
+
+
+def causal_losses(model: CaptionModel, image: ImageTokens, state: Any, batch: Batch, seed: int) -> Tensor:
+    """Of the next token, and of which caption belongs to which picture."""
+    hidden = read_causally(model.decoder, state, batch.token_ids)
+    next_token = causal_loss(model.decoder, hidden, batch.token_ids, batch.lengths, 0.0)
+    words = model.decoder.embedding(batch.token_ids)
+    return next_token + contrastive_loss(model.alignment, "info_nce", image, words, batch.lengths)
+
+
+def all_losses(model: CaptionModel, image: ImageTokens, state: Any, batch: Batch, seed: int) -> Tensor:
+    """Those, and of masked tokens and the length."""
     token_ids, lengths = batch.token_ids, batch.lengths
-    causal = causal_loss(model.decoder, read_causally(model.decoder, state, token_ids), token_ids, lengths, 0.0)
-    matched = contrastive_loss(model.alignment, "info_nce", image, model.decoder.embedding(token_ids), lengths)
-    if not model.config.parallel:
-        return float(causal + matched)
     masked = mask_tokens(token_ids, lengths, torch.Generator().manual_seed(seed))
     hidden = read_masked(model.decoder, state, token_ids, lengths, masked)
-    parallel = masked_loss(model.decoder, hidden, token_ids, masked, 0.0)
     scores = model.length_predictor(image.pooled)
-    target = F.one_hot(lengths, scores.shape[1]).to(scores.dtype)
-    return float(causal + parallel + length_loss(scores, target) + matched)
+    length = length_loss(scores, F.one_hot(lengths, scores.shape[1]).to(scores.dtype))
+    masked_token = masked_loss(model.decoder, hidden, token_ids, masked, 0.0)
+    return causal_losses(model, image, state, batch, seed) + masked_token + length
+
+
+LOSSES = {"parallel": all_losses, "autoregressive": causal_losses}
+"""By the kind of model."""
 
 
 def input_means(model: CaptionModel, batches: Sequence[Batch]) -> dict[str, Tensor]:
-    """Mean of each channel (I,) of what convolutions read, by their names."""
-    found: dict[str, list[Tensor]] = {}
+    """Mean of each channel (I,) of the inputs of convolutions, by their names."""
+    means: dict[str, list[Tensor]] = {}
     hooks = []
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d):
-            parts = found.setdefault(name, [])
+            parts = means.setdefault(name, [])
             hooks.append(module.register_forward_pre_hook(lambda _, x, parts=parts: parts.append(x[0].mean((0, 2, 3)))))
     for batch in batches:
         model.decoder.prepare(model.encode(batch.pixels))
     for hook in hooks:
         hook.remove()
-    return {name: torch.stack(parts).mean(dim=0) for name, parts in found.items()}
+    return {name: torch.stack(parts).mean(dim=0) for name, parts in means.items()}
 
 
 @contextlib.contextmanager
 def rounded_layer(model: CaptionModel, layer: Layer, bits: int, means: Mapping[str, Tensor]) -> Iterator[None]:
-    """A context in which a layer has rounded weights, and convolutions the bias that corrects the mean of what they put
-    out, as exported ones do."""
+    """A context in which a layer's weights are rounded; a convolution gets the bias that keeps the mean of its output,
+    as an exported one does."""
     changed = {name: rounded(model.get_parameter(name), layer, bits) for name in layer.parameters}
     module = model.get_submodule(layer.name) if len(layer.axes) > 1 else None
     if isinstance(module, nn.Conv2d) and module.bias is not None:
@@ -160,11 +173,11 @@ def rounded_layer(model: CaptionModel, layer: Layer, bits: int, means: Mapping[s
         patch = means[layer.name][:, None, None].expand(-1, *module.kernel_size)
         lost = F.conv2d(patch[None], module.weight - weight, groups=module.groups)
         changed[f"{layer.name}.bias"] = module.bias + lost.flatten()
-    held = {name: model.get_parameter(name).data for name in changed}
+    originals = {name: model.get_parameter(name).data for name in changed}
     try:
         for name, value in changed.items():
             model.get_parameter(name).data = value
         yield
     finally:
-        for name, value in held.items():
+        for name, value in originals.items():
             model.get_parameter(name).data = value

@@ -1,0 +1,125 @@
+"""How far exported graphs are from the PyTorch model that they came from, on real pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+
+from fastcap.errors import FastcapError
+from fastcap.generation.autoregressive import Hypothesis, Stepper, beam_search
+from fastcap.model import CaptionModel, Captions, TorchStepper
+from fastcap.runtime.contract import LEFT_TO_RIGHT, MODEL
+from fastcap.runtime.stepper import OnnxStepper
+
+__all__ = ["Agreement", "compare_parallel", "compare_steps", "open_graph", "open_stepper"]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far graphs are from their model, over `images` pictures.
+
+    Attributes:
+        decode: the way of decoding that was compared: "parallel" or "beam-search".
+        equal_captions: share of pictures with the same best caption, 0 to 1.
+        quantity, difference: what was compared as a number, and the largest absolute difference of it: confidences of
+            equal captions, or the log-probabilities of all tokens on the way to the model's own caption.
+    """
+
+    decode: str
+    images: int
+    equal_captions: float
+    quantity: str
+    difference: float
+
+
+def open_graph(path: Path) -> onnxruntime.InferenceSession:
+    """An ONNX Runtime session on one thread, as the runtime opens it."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3  # errors; what ONNX Runtime could not optimise is no problem
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def open_stepper(folder: Path) -> OnnxStepper:
+    """The two graphs of a folder that decode from left to right."""
+    return OnnxStepper(folder, *(open_graph(folder / name) for name in LEFT_TO_RIGHT))
+
+
+@torch.no_grad()
+def compare_parallel(
+    model: CaptionModel, graph: onnxruntime.InferenceSession, images: np.ndarray, candidates: int = 3
+) -> Agreement:
+    """Decode pictures (N, H, W, 3) uint8 in parallel with both.
+
+    Raises:
+        FastcapError: there are no images.
+    """
+    check_any(images)
+    low, high = model.config.generation.min_length, model.config.max_length
+    limits, count = np.array([low, high]), np.array([min(candidates, high - low + 1)])
+    expected: Captions = model(*map(torch.from_numpy, (images, limits, count)))
+    feeds = {"length_range": limits, "candidates": count, "penalties": np.zeros(model.config.vocab_size, np.float32)}
+    equal, difference = 0, 0.0
+    for index in range(len(images)):
+        exported = Captions(
+            *map(torch.from_numpy, graph.run(list(MODEL.outputs), {"images": images[index, None], **feeds}))
+        )
+        if best_tokens(expected, index) == best_tokens(exported, 0):
+            equal += 1
+            gap = abs(float(expected.confidences[index, 0]) - float(exported.confidences[0, 0]))
+            difference = max(difference, gap)
+    return Agreement("parallel", len(images), equal / len(images), "confidences", difference)
+
+
+def best_tokens(captions: Captions, index: int) -> list[int]:
+    """Token ids of the best caption of a picture, without padding."""
+    return captions.token_ids[index, 0, : captions.lengths[index, 0]].tolist()
+
+
+class TwoSteppers:
+    """Two steppers as one: follows the first and notes how far the second is from it."""
+
+    def __init__(self, first: Stepper, second: Stepper) -> None:
+        self.first, self.second, self.difference = first, second, 0.0
+
+    def start(self, image_state: Any, rows_per_image: int) -> Any:
+        first, second = image_state
+        return self.first.start(first, rows_per_image), self.second.start(second, rows_per_image)
+
+    def step(self, token_ids: np.ndarray, state: Any, parents: np.ndarray) -> tuple[np.ndarray, Any]:
+        expected, first = self.first.step(token_ids, state[0], parents)
+        log_p, second = self.second.step(token_ids, state[1], parents)
+        self.difference = max(self.difference, float(np.abs(expected - log_p).max()))
+        return expected, (first, second)
+
+
+@torch.no_grad()
+def compare_steps(model: CaptionModel, stepper: OnnxStepper, images: np.ndarray, beams: int = 3) -> Agreement:
+    """Decode pictures (N, H, W, 3) uint8 from left to right with both, by beam search.
+
+    Raises:
+        FastcapError: there are no images.
+    """
+    check_any(images)
+
+    def search(stepper: Stepper, state: Any) -> list[list[Hypothesis]]:
+        return beam_search(stepper, state, 1, beams=beams, **model.limits())
+
+    both, equal = TwoSteppers(TorchStepper(model.decoder), stepper), 0
+    for image in images:
+        state = stepper.encode(image[None])
+        prepared = model.decoder.prepare(model.encode(torch.from_numpy(image[None])))
+        (expected,), (exported,) = search(both, (prepared, state)), search(stepper, state)
+        equal += expected[0].token_ids == exported[0].token_ids
+    return Agreement("beam-search", len(images), equal / len(images), "log-probabilities", both.difference)
+
+
+def check_any(images: np.ndarray) -> None:
+    if not len(images):
+        raise FastcapError("comparing graphs with their model needs at least 1 image, got 0")

@@ -1,0 +1,114 @@
+"""The gate: graphs are compared with PyTorch, measured as users run them, and refused unless they are worth having."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from tokenizers import Tokenizer
+
+from fastcap.config import ModelConfig
+from fastcap.data.readers import Example
+from fastcap.errors import FastcapError
+from fastcap.evaluation.evaluate import Evaluation, evaluate_model
+from fastcap.evaluation.speed import Timing
+from fastcap.export.families import EXPORTS
+from fastcap.export.writer import write_bundle
+from fastcap.model import CaptionModel
+from fastcap.release.settings import ExportSettings
+from fastcap.release.sizes import MANIFEST, directory_size
+from fastcap.runtime.captioner import Captioner
+
+__all__ = ["Measured", "check_equal", "check_gate", "measure", "network_milliseconds"]
+
+MIN_EQUAL = 0.95  # share of equal captions below which fp32 graphs are another model: rounding may turn a tie
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A folder of graphs, a model directory made of them, and what that was measured at."""
+
+    graphs: Path
+    directory: Path
+    evaluation: Evaluation
+
+    @property
+    def cider(self) -> float:
+        """CIDEr points (x 100)."""
+        return self.evaluation.metrics["cider"]
+
+    @property
+    def graph_bytes(self) -> int:
+        """Bytes of all graphs."""
+        return sum(path.stat().st_size for path in self.graphs.glob("*.onnx"))
+
+
+def check_equal(model: CaptionModel, graphs: Path, pictures: np.ndarray, console: Console) -> None:
+    """Compare a folder of fp32 graphs with PyTorch on pictures (N, H, W, 3) uint8, in every way of decoding.
+
+    Raises:
+        FastcapError: too few captions are equal.
+    """
+    for agreement in EXPORTS[model.config.kind].compare(model, graphs, pictures):
+        console.print(
+            f"fp32 graphs against PyTorch, {agreement.decode} decoding of {agreement.images} pictures: "
+            f"{agreement.equal_captions:.0%} equal, {agreement.quantity} within {agreement.difference:.1e}"
+        )
+        if agreement.equal_captions < MIN_EQUAL:
+            raise FastcapError(
+                f"the exported graph gives the model's {agreement.decode} caption on {agreement.equal_captions:.0%} of "
+                f"{agreement.images} pictures; needed: {MIN_EQUAL:.0%}. Nothing was written"
+            )
+
+
+def measure(
+    graphs: Path, tokenizer: Tokenizer, config: ModelConfig, examples: Sequence[Example], console: Console
+) -> Measured:
+    """Evaluate a folder of graphs the way users run them: as a model directory in the runtime."""
+    name, directory = graphs.name, graphs / "measured"
+    write_bundle(directory, graphs, tokenizer, config, name=name)
+    bar = iter(track(range(len(examples)), f"measuring {name}", console=console))
+    evaluation = evaluate_model(Captioner.open(directory), examples, on_caption=lambda: next(bar))
+    next(bar, None)
+    measured = Measured(graphs, directory, evaluation)
+    console.print(f"{name}: CIDEr {measured.cider:.2f} on {len(examples)} pictures")
+    return measured
+
+
+def network_milliseconds(graphs: Path, config: ModelConfig, picture: np.ndarray, repeats: int = 30) -> float:
+    """Median time of one picture (1, H, W, 3) uint8 through the network, on one thread."""
+    family = EXPORTS[config.kind]
+    return Timing.of(family.timed(graphs, picture, family.feeds(config)), repeats).percentile(50)
+
+
+def check_gate(
+    fp32: Measured, int8: Measured, milliseconds: tuple[float, float], settings: ExportSettings, console: Console
+) -> None:
+    """Say what quantisation costs and brings; `milliseconds`: of the network, fp32 and int8.
+
+    Raises:
+        FastcapError: int8 loses too much, or is not smaller and faster, or larger than asked for; the message says by
+            how much.
+    """
+    loss = fp32.cider - int8.cider
+    console.print(
+        f"int8 against fp32: {loss:+.2f} CIDEr points lost, {fp32.graph_bytes / int8.graph_bytes:.2f}x smaller, "
+        f"{milliseconds[0] / milliseconds[1]:.2f}x faster ({milliseconds[0]:.1f} -> {milliseconds[1]:.1f} ms for the "
+        "network)"
+    )
+    problems = []
+    if loss > settings.max_loss:
+        problems.append(f"it loses {loss:.2f} CIDEr points, allowed: {settings.max_loss}")
+    if int8.graph_bytes >= fp32.graph_bytes:
+        problems.append(f"it has {int8.graph_bytes} bytes, fp32 has {fp32.graph_bytes}")
+    if milliseconds[1] >= milliseconds[0]:
+        problems.append(f"it takes {milliseconds[1]:.1f} ms, fp32 takes {milliseconds[0]:.1f}")
+    target, size = settings.target_bytes, directory_size(int8.directory) + MANIFEST
+    if target and size > target:
+        problems.append(f"the directory takes {size} bytes, allowed: {target}")
+    if problems:
+        raise FastcapError(f"the int8 model is refused: {'; '.join(problems)}. Nothing was written")

@@ -1,0 +1,161 @@
+"""From a checkpoint to a model directory: export, compare with PyTorch, quantise, measure, write."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from fastcap.checkpoint import load_checkpoint
+from fastcap.data.readers import Example, load_dataset
+from fastcap.errors import ConfigError, DataError
+from fastcap.evaluation.calibration import calibration_error, fit_alignment, fit_calibration
+from fastcap.export.families import EXPORTS
+from fastcap.export.weights import unheld
+from fastcap.export.writer import check_destination, write_bundle
+from fastcap.quantization.scales import quantised_layers, read_bits, tensor_bits
+from fastcap.release.gate import Measured, check_equal, check_gate, measure, network_milliseconds
+from fastcap.release.settings import MIN_MEASURED, ExportSettings
+from fastcap.release.sizes import bits_under_size, quantised_graphs
+from fastcap.runtime.bundle import Bundle
+from fastcap.runtime.captioner import Captioner
+from fastcap.runtime.contract import Calibration
+from fastcap.runtime.images import load_image
+
+__all__ = ["export", "load_pictures"]
+
+
+def export(
+    checkpoint: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    data: str | os.PathLike[str],
+    settings: ExportSettings | None = None,
+    *,
+    overwrite: bool = False,
+    console: Console | None = None,
+    command: str | None = None,
+) -> Bundle:
+    """Export a checkpoint to a model directory, unless the graphs are another model or not worth having.
+
+    The fp32 graphs are compared with PyTorch; then int8 graphs are made and measured beside them. The gate lets them
+    pass if they lose at most `settings.max_loss` and are smaller and faster. `out` is written at the end, whole or not
+    at all.
+
+    Args:
+        checkpoint: checkpoint directory.
+        out: model directory to write.
+        data: folder of the data set that calibrates and measures.
+        settings: see `ExportSettings`, whose defaults apply.
+        overwrite: whether a model directory that is at `out` already may be replaced.
+        console: where progress is shown; None shows nothing.
+        command: noted in the manifest as what made the directory; None notes this call.
+
+    Returns:
+        The model directory, opened.
+
+    Raises:
+        ModelFileError: the checkpoint is damaged, or something is at `out` that may not be replaced.
+        ConfigError: a setting does not fit the model or the data set.
+        DataError: the data set is damaged or too small.
+        FastcapError: the graphs are another model, or the gate refuses them; the message says by how much.
+    """
+    settings, console, out = settings or ExportSettings(), console or Console(quiet=True), Path(out)
+    check_destination(out, overwrite)
+    command = command or f"fastcap.release.export({str(checkpoint)!r}, {str(out)!r}, {str(data)!r}, {settings!r})"
+    model, tokenizer = load_checkpoint(Path(checkpoint))
+    config, family, layers = model.config, EXPORTS[model.config.kind], quantised_layers(model)
+    bits = read_bits(Path(settings.bits), layers) if settings.bits else {}
+    examples = load_dataset(settings.dataset, Path(data), settings.split)[: settings.limit]
+    calibrating = load_dataset(settings.dataset, Path(data), settings.calibration_split)
+    if len(examples) < MIN_MEASURED:
+        raise DataError(
+            f"{settings.dataset} {settings.split} has {len(examples)} pictures; needed: {MIN_MEASURED} or more"
+        )
+    pictures = load_pictures(calibrating, settings.calibration, config.image_size)
+    with tempfile.TemporaryDirectory() as aside:
+        parts, fp32, int8 = (Path(aside) / name for name in ("parts", "fp32", "int8"))
+        parts.mkdir()
+        family.parts(model, parts)
+        family.assemble(parts, fp32, config)
+        check_equal(model, fp32, pictures, console)
+        if target := settings.target_bytes:
+            bits = bits_under_size(target, out, parts, model, tokenizer, pictures, command, console)
+        chosen = reference = measure(fp32, tokenizer, config, examples, console)
+        if settings.precision == "int8":
+            quantised_graphs(parts, int8, model, pictures, tensor_bits(layers, bits))
+            chosen = measure(int8, tokenizer, config, examples, console)
+            fp32_ms, int8_ms = (network_milliseconds(graphs, config, pictures[:1]) for graphs in (fp32, int8))
+            check_gate(reference, chosen, (fp32_ms, int8_ms), settings, console)
+        facts = manifest_facts(chosen, reference, examples, settings, command)
+        name = settings.name or out.resolve().name
+        rest = unheld(model, chosen.graphs)
+        about = {"name": name, "description": settings.description, "unheld": rest, **facts}
+        write_bundle(out, chosen.graphs, tokenizer, config, overwrite=overwrite, **about)
+    return Bundle.open(out)
+
+
+def load_pictures(examples: Sequence[Example], count: int, size: int) -> np.ndarray:
+    """At most `count` of the examples' pictures, spread evenly over them: (N, size, size, 3) uint8."""
+    step = max(1, len(examples) // count)
+    return np.stack([load_image(example.image, (size, size)) for example in examples[::step][:count]])
+
+
+def manifest_facts(
+    chosen: Measured, reference: Measured, examples: Sequence[Example], settings: ExportSettings, command: str
+) -> dict[str, Any]:
+    """What the manifest says of graphs beside what they are: calibration, alignment, quality, speed.
+
+    Args:
+        chosen, reference: the graphs to write, and those in fp32.
+        examples: what they were measured on.
+    """
+    evaluation, facts = chosen.evaluation, chosen.evaluation.as_json()
+    confidences, supports = evaluation.calibration()
+    alignment, told_apart = fitted_alignment(chosen.directory, examples)
+    errors = [fitted_error(confidences, supports, part, 1 - part) for part in (0, 1)]
+    measured = {
+        "data": f"{settings.dataset} {settings.split}, {facts['images']} pictures",
+        "command": command,
+        "commit": facts["commit"],
+        "date": facts["date"],
+    }
+    quality = {
+        **{name: round(evaluation.metrics[name], 2) for name in ("cider", "bleu_4", "meteor", "rouge_l")},
+        "cider_fp32": round(reference.cider, 2),
+        "calibration_error": round(sum(errors) / 2, 4),
+        "own_text_preferred": round(told_apart, 4),
+        **measured,
+    }
+    speed = {**facts["latency"], "threads": 1, "machine": facts["machine"]["cpu"], **measured}
+    calibration = fit_calibration(confidences, supports)
+    return {"calibration": calibration, "alignment": alignment, "quality": quality, "speed": speed}
+
+
+def fitted_error(confidences: list[float], supports: list[float], fit: int, test: int) -> float:
+    """Calibration error on every second picture, fitted to the others; `fit` and `test` are 0 or 1."""
+    fitted = Calibration(*fit_calibration(confidences[fit::2], supports[fit::2]))
+    return calibration_error([fitted.confidence(p) for p in confidences[test::2]], supports[test::2])
+
+
+def fitted_alignment(directory: Path, examples: Sequence[Example]) -> tuple[tuple[float, float], float]:
+    """Scale and offset of the scores of texts, and the share of pictures that score their own first caption above that
+    of the next picture."""
+    captioner = Captioner.open(directory)
+    images, texts = [], []
+    for example in examples:
+        for caption in example.captions:
+            try:
+                texts.append(captioner.embed_texts([caption])[0])
+            except ConfigError:  # too long for this model
+                continue
+            images.append(example.image)
+            break
+    image_vectors, text_vectors = captioner.embed_images(images), np.stack(texts)
+    own = (image_vectors * text_vectors).sum(axis=1)
+    other = (image_vectors * np.roll(text_vectors, -1, axis=0)).sum(axis=1)
+    return fit_alignment(own.tolist(), other.tolist()), float((own > other).mean())

@@ -1,0 +1,83 @@
+"""The settings of an export and their defaults; `fastcap export` has an option for each."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastcap.errors import ConfigError
+
+__all__ = ["ExportSettings", "parse_size"]
+
+PRECISIONS = ("int8", "fp32")
+MIN_MEASURED = 4  # pictures: the confidence is fitted to one half of them and tested on the other
+MAX_CALIBRATION = 5000
+UNITS = {"": 1, "kb": 10**3, "mb": 10**6}
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """What an export calibrates and measures on, and what it allows.
+
+    Attributes:
+        name: the model's name; None is that of the directory.
+        description: one line about the model.
+        dataset: name of the data set, a key of `fastcap.data.formats.READERS`.
+        split: split to measure on. Its captions also fit the confidences, hence val by default and never test.
+        calibration_split: split to calibrate on.
+        calibration: pictures to calibrate on, 1 to 5000, spread over their split. 200 fix the ranges of activations.
+        limit: measure on the first pictures only, 4 or more; None is all of them.
+        precision: "int8", or "fp32" for graphs as they are traced.
+        max_loss: most CIDEr points (x 100) that int8 may lose against fp32.
+        target_size: most bytes that the model directory may take, as a number or as text such as "9MB": layers get 4, 8
+            or 16 bits as their sensitivity asks for, and which and why is written beside the directory, to
+            `DIR.bits.json`, `DIR.report.json` and `DIR.report.png`. None is 8 bits for every layer.
+        bits: file of the bits of layers, in place of a target size; layers that it leaves out have 8.
+
+    Raises:
+        ConfigError: a setting is out of range, or two exclude each other.
+    """
+
+    name: str | None = None
+    description: str = ""
+    dataset: str = "flickr8k"
+    split: str = "val"
+    calibration_split: str = "train"
+    calibration: int = 200
+    limit: int | None = None
+    precision: str = "int8"
+    max_loss: float = 1.0
+    target_size: int | str | None = None
+    bits: Path | str | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.calibration <= MAX_CALIBRATION:
+            raise ConfigError(f"calibration is {self.calibration}; allowed: 1 to {MAX_CALIBRATION}")
+        if self.limit is not None and self.limit < MIN_MEASURED:
+            raise ConfigError(f"limit is {self.limit}; allowed: {MIN_MEASURED} or more")
+        if self.precision not in PRECISIONS:
+            raise ConfigError(f"precision is {self.precision!r}; allowed: {', '.join(PRECISIONS)}")
+        if self.bits is not None and self.target_size is not None:
+            raise ConfigError("target size and bits are both given; allowed: one of them")
+        if self.precision == "fp32" and (self.target_size or self.bits):
+            raise ConfigError("precision is fp32; allowed with a target size or bits: int8")
+        if self.target_size is not None:
+            parse_size(self.target_size)
+
+    @property
+    def target_bytes(self) -> int | None:
+        """The target size in bytes."""
+        return None if self.target_size is None else parse_size(self.target_size)
+
+
+def parse_size(size: int | str) -> int:
+    """Bytes of a size such as 9MB, 9.5 MB, 900kB or 9000000; MB are 10^6 bytes.
+
+    Raises:
+        ConfigError: it is no size.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(|kb|mb)", str(size).strip().lower())
+    if match is None or not float(match[1]):
+        raise ConfigError(f"{size!r} is no size; allowed: a number above 0 with kB or MB, such as 9MB")
+    return int(float(match[1]) * UNITS[match[2]])

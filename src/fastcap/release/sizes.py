@@ -1,0 +1,137 @@
+"""Quantised graphs, and the bits of their layers that fit a model directory into a size."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from rich.console import Console
+from rich.progress import track
+from tokenizers import Tokenizer
+
+from fastcap.data.tokenizer import decode
+from fastcap.errors import ConfigError
+from fastcap.evaluation.machine import git_commit, now
+from fastcap.export.families import EXPORTS
+from fastcap.export.writer import write_bundle
+from fastcap.model import CaptionModel
+from fastcap.quantization.bits import choose_bits, options_of, write_report
+from fastcap.quantization.post_training import quantize
+from fastcap.quantization.scales import Layer, quantised_layers
+from fastcap.quantization.sensitivity import Batch, batches_of, measure_sensitivity
+
+__all__ = ["MANIFEST", "Sizes", "bits_under_size", "directory_size", "own_batches", "quantised_graphs"]
+
+SENSITIVITY_IMAGES = 64  # of those that calibrate
+MANIFEST = 2**12  # bytes, at most, that a manifest gains when the model is measured
+
+
+def quantised_graphs(
+    parts: Path,
+    folder: Path,
+    model: CaptionModel,
+    pictures: np.ndarray,
+    bits: Mapping[str, int],
+    corrected: bool = True,
+) -> Path:
+    """Write the graphs made of quantised copies of fp32 parts into a new folder, which is returned; `pictures` to
+    `corrected` as in `fastcap.quantization.post_training.quantize`."""
+    family = EXPORTS[model.config.kind]
+    with tempfile.TemporaryDirectory() as aside:
+        copies = shutil.copytree(parts, Path(aside) / "parts")
+        quantize(copies, pictures, family.feeds(model.config), bits, corrected)
+        family.assemble(copies, folder, model.config)
+    return folder
+
+
+def directory_size(directory: Path) -> int:
+    """Bytes of all files."""
+    return sum(path.stat().st_size for path in directory.iterdir())
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the model directory takes in bytes: the quantised `layers` by name, and all `other` things."""
+
+    layers: dict[str, Layer]
+    other: int
+
+    @classmethod
+    def of(cls, parts: Path, model: CaptionModel, tokenizer: Tokenizer, pictures: np.ndarray) -> Sizes:
+        """From a directory with 8 bits in every layer; what calibrates it does not change its size."""
+        held = {tensor.name for part in parts.iterdir() for tensor in onnx.load(str(part)).graph.initializer}
+        layers = {name: layer for name, layer in quantised_layers(model).items() if held.issuperset(layer.tensors)}
+        with tempfile.TemporaryDirectory() as aside:
+            graphs = quantised_graphs(parts, Path(aside) / "int8", model, pictures[:1], {}, corrected=False)
+            bundle = Path(aside) / "bundle"
+            write_bundle(bundle, graphs, tokenizer, model.config, name="")
+            size = directory_size(bundle) + MANIFEST
+        return cls(layers, size - sum(layer.size(8) for layer in layers.values()))
+
+    @property
+    def smallest(self) -> int:
+        """Least bytes that the directory can have."""
+        return self.other + sum(layer.smallest for layer in self.layers.values())
+
+
+def own_batches(model: CaptionModel, tokenizer: Tokenizer, pictures: np.ndarray) -> list[Batch]:
+    """Pictures (N, H, W, 3) uint8 with the model's own greedy captions, to measure sensitivity on.
+
+    Rounding can only take the model away from its own captions. On people's captions it may seem to help, since a model
+    is surer than people are.
+
+    Raises:
+        ConfigError: fewer than 16 pictures.
+    """
+    with torch.no_grad():
+        searched = [model.search(model.encode(torch.from_numpy(picture[None])), beams=1)[0] for picture in pictures]
+    captions = [decode(tokenizer, best.token_ids) for best, *_ in searched]
+    return batches_of(pictures, captions, tokenizer, model.config.max_length)
+
+
+def bits_under_size(
+    target: int,
+    out: Path,
+    parts: Path,
+    model: CaptionModel,
+    tokenizer: Tokenizer,
+    pictures: np.ndarray,
+    command: str,
+    console: Console,
+) -> dict[str, int]:
+    """Measure the sensitivity of the layers, choose their bits so that the model directory `out` takes at most `target`
+    bytes, and write plan and report beside it.
+
+    Raises:
+        ConfigError: the target is too small, and the message names the smallest; or fewer than 16 pictures.
+    """
+    sizes = Sizes.of(parts, model, tokenizer, pictures)
+    if target < sizes.smallest:
+        raise ConfigError(
+            f"target size is {target} bytes; allowed: {sizes.smallest} or more, which is this model with 4 bits "
+            "wherever they save space"
+        )
+    batches = own_batches(model, tokenizer, pictures[:SENSITIVITY_IMAGES])
+    bar = iter(track(range(len(sizes.layers)), "measuring the sensitivity of layers", console=console))
+    sensitivity = measure_sensitivity(model, sizes.layers, batches, on_layer=lambda: next(bar))
+    next(bar, None)
+    bits = choose_bits(options_of(sizes.layers, sensitivity), target - sizes.other)
+    facts = {
+        "target_bytes": target,
+        "smallest_bytes": sizes.smallest,
+        "other_bytes": sizes.other,
+        "images": sum(len(batch.lengths) for batch in batches),
+        "command": command,
+        "commit": git_commit(),
+        "date": now(),
+    }
+    write_report(out, sizes.layers, sensitivity, bits, facts)
+    counts = ", ".join(f"{list(bits.values()).count(width)} with {width}" for width in sorted(set(bits.values())))
+    console.print(f"bits of {len(bits)} layers: {counts}; {out}.bits.json, {out}.report.png")
+    return bits

@@ -1,0 +1,159 @@
+"""The whole way from a checkpoint to a model directory, from Python and from the command line."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from fastcap import release
+from fastcap.checkpoint import save_checkpoint
+from fastcap.cli import main
+from fastcap.errors import ConfigError, ModelFileError
+from fastcap.export.writer import write_bundle
+from fastcap.release import ExportSettings, pipeline
+
+
+@pytest.fixture
+def checkpoint(model, tokenizer, pictures, tmp_path) -> Path:
+    """A checkpoint, and beside it a data set of six pictures."""
+    save_checkpoint(tmp_path / "best", model.config, model.state_dict(), tokenizer)
+    (tmp_path / "images").mkdir()
+    for index, picture in enumerate(pictures[:6]):
+        Image.fromarray(picture).save(tmp_path / "images" / f"{index}.png")
+    rows = "".join(f"{index}.png,{text}\n" for index in range(6) for text in ("a red ball", "two dogs run"))
+    for split in ("train", "val"):
+        (tmp_path / f"{split}.csv").write_text(f"image,caption\n{rows}")
+    return tmp_path / "best"
+
+
+@pytest.fixture
+def older(model, graph, tokenizer, tmp_path) -> Path:
+    """A model directory where the next one is to be written."""
+    write_bundle(tmp_path / "tiny", graph.parent, tokenizer, model.config, name="older")
+    return tmp_path / "tiny"
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_python_exports_what_the_command_exports(checkpoint, capsys):
+    settings = ExportSettings(dataset="csv", calibration=4, limit=4, precision="fp32", description="A test.")
+    bundle = release.export(checkpoint, checkpoint.with_name("python"), checkpoint.parent, settings)
+    assert capsys.readouterr() == ("", "")
+    assert (bundle.name, bundle.kind, bundle.description) == ("python", "parallel", "A test.")
+    assert bundle.quality["data"] == "csv val, 4 pictures"
+    assert bundle.quality["command"].startswith("fastcap.release.export(")
+
+    out = checkpoint.with_name("command")
+    line = ["export", "--model", str(checkpoint), "--out", str(out), "--root", str(checkpoint.parent)]
+    options = ["--dataset", "csv", "--calibration", "4", "--limit", "4", "--precision", "fp32", "--name", "python"]
+    assert main([*line, *options, "--description", "A test."]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == f"{out}\n"
+    assert "parallel decoding of 4 pictures: 100% equal" in shown.err
+    assert content(out).keys() == content(bundle.folder).keys()
+    manifests = [json.loads((folder / "model.json").read_text()) for folder in (out, bundle.folder)]
+    for manifest in manifests:
+        del manifest["speed"], manifest["quality"]["command"], manifest["quality"]["date"]
+    assert manifests[0] == manifests[1]
+
+
+def test_python_never_overwrites_unasked(checkpoint, older):
+    before = content(older)
+    with pytest.raises(ModelFileError, match="tiny is a model directory already; allowed: a path that is free"):
+        release.export(checkpoint, older, checkpoint.parent)
+    assert content(older) == before
+
+
+def test_python_overwrites_where_it_was_asked_to(checkpoint, older):
+    settings = ExportSettings(dataset="csv", calibration=4, limit=4, precision="fp32", name="newer")
+    assert release.export(checkpoint, older, checkpoint.parent, settings, overwrite=True).name == "newer"
+
+
+class Terminal(io.StringIO):
+    """What somebody types, or what is shown to them."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def asked(monkeypatch, checkpoint: Path, out: Path, typed: str | None, *options: str) -> tuple[int, str, list[bool]]:
+    """Exit status of the command, what it shows on a terminal where that is `typed`, and how it called `export`."""
+    calls: list[bool] = []
+    monkeypatch.setattr(pipeline, "export", lambda *_, overwrite, **__: calls.append(overwrite))
+    terminal = Terminal()
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.stderr", terminal)
+        patch.setattr("sys.stdin", io.StringIO() if typed is None else Terminal(typed))
+        line = ["export", "--model", str(checkpoint), "--out", str(out), "--root", str(checkpoint.parent)]
+        status = main([*line, *options])
+    return status, terminal.getvalue(), calls
+
+
+@pytest.mark.parametrize("typed", ["n\n", "\n", "", "what?\n"])
+def test_on_a_terminal_the_command_asks_before_it_overwrites(monkeypatch, checkpoint, older, typed):
+    before = content(older)
+    status, shown, calls = asked(monkeypatch, checkpoint, older, typed)
+    assert (status, calls) == (1, [])
+    assert f"{older} is a model directory already. Replace it? [y/N]" in shown
+    assert shown.endswith(f"fastcap: error: {older} was kept; nothing was written\n")
+    assert content(older) == before
+
+
+def test_yes_lets_it_overwrite(monkeypatch, checkpoint, older):
+    status, shown, calls = asked(monkeypatch, checkpoint, older, "y\n")
+    assert (status, calls) == (0, [True])
+    assert "Replace it?" in shown
+
+
+def test_without_a_terminal_the_command_refuses_and_names_the_option(monkeypatch, checkpoint, older):
+    before = content(older)
+    status, shown, calls = asked(monkeypatch, checkpoint, older, None)
+    assert (status, calls) == (1, [])
+    assert shown == f"fastcap: error: {older} is a model directory already; --overwrite replaces it\n"
+    assert content(older) == before
+    assert asked(monkeypatch, checkpoint, older, None, "--overwrite") == (0, "", [True])
+
+
+def test_where_nothing_is_nobody_is_asked(monkeypatch, checkpoint):
+    assert asked(monkeypatch, checkpoint, checkpoint.with_name("new"), None) == (0, "", [False])
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"calibration": 0}, "calibration is 0; allowed: 1 to 5000"),
+        ({"limit": 3}, "limit is 3; allowed: 4 or more"),
+        ({"precision": "int4"}, "precision is 'int4'; allowed: int8, fp32"),
+        ({"precision": "fp32", "target_size": "9MB"}, "precision is fp32; allowed with a target size or bits: int8"),
+        ({"bits": "plan.json", "target_size": 9}, "target size and bits are both given; allowed: one of them"),
+        ({"target_size": "big"}, "'big' is no size; allowed: a number above 0 with kB or MB"),
+    ],
+)
+def test_a_setting_out_of_range_names_what_is_allowed(settings, reason):
+    with pytest.raises(ConfigError, match=reason):
+        ExportSettings(**settings)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--calibration", "0"], "calibration is 0; allowed: 1 to 5000"),
+        (["--dataset", "flickr9k"], "flickr9k"),
+        (["--target-size", "1000", "--calibration", "6"], r"target size is 1000 bytes; allowed: \d+ or more"),
+    ],
+)
+def test_a_setting_that_does_not_fit_is_wrong_usage(checkpoint, capsys, options, reason):
+    out = checkpoint.with_name("new")
+    line = ["export", "--model", str(checkpoint), "--out", str(out), "--root", str(checkpoint.parent)]
+    with pytest.raises(SystemExit) as stopped:
+        main([*line, "--dataset", "csv", *options])
+    assert stopped.value.code == 2
+    assert re.search(reason, capsys.readouterr().err)
+    assert not list(checkpoint.parent.glob("new*"))
