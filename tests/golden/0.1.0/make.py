@@ -3,6 +3,7 @@
 `parallel.zip` and `autoregressive.zip` hold a model directory and a checkpoint each, small and random;
 `golden.json` holds what 0.1.0 says with them.
 """
+# ruff: noqa: I001 (imports of 0.1.0: ruff sorts those that are not there any more among other packages)
 
 from __future__ import annotations
 
@@ -14,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from fastcap.export.bundle import write_bundle
 
 from fastcap import Sampling
 from fastcap.checkpoint import save_checkpoint
@@ -29,6 +29,7 @@ from fastcap.config import (
 )
 from fastcap.data.tokenizer import train_tokenizer
 from fastcap.eager import EagerCaptioner
+from fastcap.export.bundle import write_bundle
 from fastcap.export.weights import unheld
 from fastcap.model import CaptionModel
 from fastcap.runtime.captioner import Captioner
