@@ -8,6 +8,9 @@
 //
 // What fastcap/runtime/captioner.py does, all but samples; the same pixels give the same captions.
 
+import {
+  FORMAT, KINDS, LEFT_TO_RIGHT, MANIFEST, MAX_BEAMS, MODEL, OUTPUTS, TOKENIZER, USUAL, WORD_SPREAD,
+} from './contract.js';
 import { ImageError, loadImage } from './images.js';
 import { neutralPenalties, neutralise } from './neutral.js';
 import { Stepper, beamSearch } from './search.js';
@@ -15,12 +18,6 @@ import { Tokenizer, sentence, wordCount } from './text.js';
 
 export { ImageError };
 
-const FORMAT = 2;
-const SEARCHES = ['encode.onnx', 'step.onnx']; // what word after word takes
-const GRAPHS = { parallel: ['model.onnx'], autoregressive: SEARCHES };
-const MAX_BEAMS = 8;
-const WORD_SPREAD = 4; // a word is one token or a few: captions of n words have about n to n + 4 tokens
-const OUTPUTS = ['token_ids', 'lengths', 'confidences', 'token_confidences'];
 const RUNTIME = new URL('./vendor/', import.meta.url);
 
 /** A model directory that is damaged or not one; the message names the file. */
@@ -55,18 +52,18 @@ export async function load(folder, { onProgress = () => {}, threads = usualThrea
   const base = locate(`${folder}`.replace(/\/*$/, '/'));
   const runtime = Promise.resolve(ort ?? loadRuntime(threads, progress));
   runtime.catch(() => {}); // thrown where it is waited for; until then it must not end Node
-  const manifest = JSON.parse(new TextDecoder().decode(await fetchBytes(new URL('model.json', base))));
+  const manifest = JSON.parse(new TextDecoder().decode(await fetchBytes(new URL(MANIFEST, base))));
   if (manifest.format !== FORMAT) {
-    throw new ModelFileError(`${base}model.json: format is ${manifest.format}; expected ${FORMAT}`);
+    throw new ModelFileError(`${base}${MANIFEST}: format is ${manifest.format}; expected ${FORMAT}`);
   }
-  if (!Object.hasOwn(GRAPHS, manifest.kind)) {
-    const kinds = Object.keys(GRAPHS).join(' or ');
-    throw new ModelFileError(`${base}model.json: kind is ${manifest.kind}; expected ${kinds}`);
+  if (!Object.hasOwn(KINDS, manifest.kind)) {
+    const kinds = Object.keys(KINDS).join(' or ');
+    throw new ModelFileError(`${base}${MANIFEST}: kind is ${manifest.kind}; expected ${kinds}`);
   }
   const fetched = (names, to) =>
     Promise.all(names.map((name) => fetchFile(base, name, manifest.files?.[name], to)));
   const [[vocabulary, ...graphs], api] = await Promise.all([
-    fetched(['tokenizer.json', ...GRAPHS[manifest.kind]], progress),
+    fetched([TOKENIZER, ...KINDS[manifest.kind].graphs], progress),
     runtime,
   ]);
   const settings = { graphOptimizationLevel: 'all', logSeverityLevel: 4, intraOpNumThreads: threads };
@@ -80,8 +77,8 @@ export async function load(folder, { onProgress = () => {}, threads = usualThrea
   }
   const openStepper = async () => {
     // The two read their weights out of the whole graph's file, which a browser has kept.
-    const [whole, ...both] = await fetched(['model.onnx', ...SEARCHES]);
-    return stepped(both, [{ path: 'model.onnx', data: whole }]);
+    const [whole, ...both] = await fetched([MODEL, ...LEFT_TO_RIGHT]);
+    return stepped(both, [{ path: MODEL, data: whole }]);
   };
   return new Captioner(api, await opened(graphs[0]), openStepper, tokenizer, manifest);
 }
@@ -99,7 +96,7 @@ export class Captioner {
   constructor(ort, session, openStepper, tokenizer, manifest) {
     if (tokenizer.size !== manifest.vocabulary.size) {
       throw new ModelFileError(
-        `tokenizer.json: ${tokenizer.size} tokens; model.json states ${manifest.vocabulary.size}`,
+        `${TOKENIZER}: ${tokenizer.size} tokens; ${MANIFEST} states ${manifest.vocabulary.size}`,
       );
     }
     this.#ort = ort;
@@ -109,8 +106,8 @@ export class Captioner {
     /** What `model.json` says: name, preprocessing, decoding limits, measured quality and speed. */
     this.manifest = manifest;
     /** How the model can decode; the first is what it does where nobody asks for another. */
-    this.decodes = ['parallel', ...('encode.onnx' in manifest.files ? ['greedy', 'beam'] : [])];
-    if (!session) this.decodes = ['beam', 'greedy'];
+    const possible = (way) => way === 'parallel' || (way !== 'sample' && LEFT_TO_RIGHT[0] in manifest.files);
+    this.decodes = KINDS[manifest.kind].decodes.filter(possible);
   }
 
   /**
@@ -203,7 +200,7 @@ export class Captioner {
     const barred = [...penalties.keys()].filter((id) => penalties[id]);
     const lengths = Array.from({ length: plan.high - plan.low + 1 }, (_, more) => plan.low + more);
     const ranges = plan.words === null ? [[plan.low, plan.high]] : lengths.map((length) => [length, length]);
-    const forbidden = [pad_id, bos, mask_id, unk_id, ...barred];
+    const forbidden = [pad_id, bos, mask_id, unk_id, ...barred].filter((id) => id !== null); // no such mark
     const state = await this.#stepper.encode(images);
     const asked = { ranges, beams: plan.beams, marks: { bos, eos }, forbidden };
     const found = (await beamSearch(this.#stepper, state, asked)).flat().sort((one, other) => other.score - one.score);
@@ -248,7 +245,14 @@ export class Captioner {
   }
 
   /** What to ask of the graph: lengths `low` to `high` in tokens, `decoded` of them; and what to give back. */
-  #plan({ length = 'normal', candidates = 1, neutral = false, decode = this.decodes[0], beams = 3, ...unknown }) {
+  #plan({
+    length = USUAL.length,
+    candidates = USUAL.candidates,
+    neutral = USUAL.neutral,
+    decode = this.decodes[0],
+    beams = USUAL.beams,
+    ...unknown
+  }) {
     const limits = this.manifest.decoding;
     const [stranger] = Object.keys(unknown);
     if (stranger) {
@@ -318,7 +322,7 @@ function locate(folder) {
 
 /** A file of a model directory. Its address carries its hash, so that a cache never gives the file of another model. */
 async function fetchFile(base, name, stated, progress) {
-  if (!stated) throw new ModelFileError(`${base}model.json: files.${name} is missing`);
+  if (!stated) throw new ModelFileError(`${base}${MANIFEST}: files.${name} is missing`);
   const url = new URL(`${name}?${stated.sha256.slice(0, 16)}`, base);
   const bytes = await fetchBytes(url, progress, stated.bytes);
   if (bytes.length !== stated.bytes) {

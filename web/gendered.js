@@ -1,4 +1,4 @@
-// Written from GENDERED in fastcap/runtime/neutral.py, and compared with it by tests/web/test_module.py.
+// Written by scripts/web_constants.py out of src/fastcap/runtime/neutral.py.
 
 export const GENDERED = {
   'man': 'person',

@@ -1,8 +1,7 @@
 // Word after word: greedy and beam search, and the two graphs that they step. What fastcap/runtime/stepper.py and
 // beam_search in fastcap/generation/autoregressive.py do.
 
-const LENGTH_PENALTY = 0.7; // the exponent of the length that divides a log-probability (Wu et al. 2016)
-const VECTORS = 'image_vectors'; // which the encoder of an autoregressive model says beside what decoding needs
+import { LENGTH_PENALTY, STATE } from './contract.js';
 
 /** `encode.onnx` and `step.onnx` of a model directory; rows are captions of one picture. */
 export class Stepper {
@@ -21,7 +20,7 @@ export class Stepper {
 
   /** `images`, a tensor of one picture, to all that the decoder needs of it, by name. */
   encode(images) {
-    return this.#encoder.run({ images }, this.#encoder.outputNames.filter((name) => name !== VECTORS));
+    return this.#encoder.run({ images }, this.#encoder.outputNames.filter((name) => name.startsWith(STATE)));
   }
 
   /** The cache of so many rows that have read nothing. */

@@ -16,10 +16,10 @@ from fastcap.runtime.contract import DECODES
 if TYPE_CHECKING:
     from fastcap.runtime.bundle import Bundle
 
-__all__ = ["MAX_BEAMS", "Keywords", "Options", "Plan", "Sampling", "Setting", "option", "settings"]
+__all__ = ["MAX_BEAMS", "WORD_SPREAD", "Keywords", "Options", "Plan", "Sampling", "Setting", "option", "settings"]
 
 MAX_BEAMS = 8
-_WORD_SPREAD = 4  # a word is one token or a few: captions of n words have about n to n + 4 tokens
+WORD_SPREAD = 4  # a word is one token or a few: captions of n words have about n to n + 4 tokens
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ class Options:
             decoded = max(self.candidates, limits.default_candidates)
         else:
             words = low = self.length
-            decoded = min(max(self.candidates, _WORD_SPREAD + 1), limits.max_candidates)
+            decoded = min(max(self.candidates, WORD_SPREAD + 1), limits.max_candidates)
             high = min(low + decoded - 1, limits.max_length)
         beams = 1 if decode == "greedy" else max(self.beams, self.candidates)
         sampling = self.sampling or Sampling() if decode == "sample" else None

@@ -8,13 +8,14 @@ from typing import NamedTuple
 import fastcap
 from fastcap.errors import FastcapError
 from fastcap.runtime.bundle import Bundle
+from fastcap.runtime.contract import LEFT_TO_RIGHT, MANIFEST, MODEL, TOKENIZER
 
 __all__ = ["Answer", "PageError", "WebPage"]
 
 _PACKAGE = Path(fastcap.__file__).resolve().parent
 _FOLDERS = (_PACKAGE / "web", _PACKAGE.parents[1] / "web")  # installed; in a clone
 _RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm.gz")
-_MODEL = ("model.json", "tokenizer.json", "model.onnx", "encode.onnx", "step.onnx")
+_MODEL = (MANIFEST, TOKENIZER, MODEL.file, *LEFT_TO_RIGHT)
 _TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -75,7 +76,7 @@ class WebPage:
             "": folder / "index.html",
             **{path.name: path for path in own},
             **{f"vendor/{name}": folder / "vendor" / name for name in _RUNTIME},
-            **{f"model/{name}": bundle.folder / name for name in _MODEL if name in {"model.json", *bundle.files}},
+            **{f"model/{name}": bundle.folder / name for name in _MODEL if name in {MANIFEST, *bundle.files}},
         }
 
     def answer(self, path: str, query: str = "", known: str | None = None) -> Answer:

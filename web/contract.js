@@ -1,0 +1,28 @@
+// Written by scripts/web_constants.py out of src/fastcap/runtime/contract.py and options.py.
+
+export const FORMAT = 2;
+export const MANIFEST = 'model.json';
+export const TOKENIZER = 'tokenizer.json';
+export const MODEL = 'model.onnx';
+export const LEFT_TO_RIGHT = ['encode.onnx', 'step.onnx'];
+export const OUTPUTS = ['token_ids', 'lengths', 'confidences', 'token_confidences'];
+export const STATE = 'state';
+export const KINDS = {
+  'parallel': {
+    'graphs': ['model.onnx'],
+    'decodes': ['parallel', 'greedy', 'beam', 'sample']
+  },
+  'autoregressive': {
+    'graphs': ['encode.onnx', 'step.onnx'],
+    'decodes': ['beam', 'greedy', 'sample']
+  }
+};
+export const USUAL = {
+  'length': 'normal',
+  'candidates': 1,
+  'neutral': false,
+  'beams': 3
+};
+export const MAX_BEAMS = 8;
+export const WORD_SPREAD = 4;
+export const LENGTH_PENALTY = 0.7;
