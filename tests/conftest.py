@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,22 @@ if TYPE_CHECKING:
 
 # A shell that starts the tests in the background has them ignore Ctrl-C; some tests press it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def wrong_usage(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run a command line that must be refused with status 2; gives what it says."""
+    from fastcap.cli import main
+
+    def run(*line: object) -> str:
+        with pytest.raises(SystemExit, match=r"^2$"):
+            main(list(map(str, line)))
+        shown = capsys.readouterr()
+        assert shown.out == ""
+        assert "Traceback" not in shown.err
+        return shown.err
+
+    return run
 
 
 @pytest.fixture(scope="session")

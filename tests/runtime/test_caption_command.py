@@ -32,16 +32,6 @@ def caption(tiny_bundle, capsys):
     return run
 
 
-def usage_error(capsys, *arguments: object) -> str:
-    with pytest.raises(SystemExit) as caught:
-        main(list(map(str, arguments)))
-    assert caught.value.code == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert "Traceback" not in err
-    return err
-
-
 # What is captioned
 
 
@@ -199,14 +189,14 @@ def test_damaged_pictures_add_no_warnings_of_other_libraries(tiny_bundle, photos
         (["--threads", "0"], "allowed are whole numbers from 1 to 64"),
     ],
 )
-def test_an_option_out_of_range_is_a_usage_error_with_the_range(capsys, tiny_bundle, photos, options, reason):
-    assert reason in usage_error(capsys, "caption", photos, "--model", tiny_bundle, *options)
+def test_an_option_out_of_range_is_a_usage_error_with_the_range(wrong_usage, tiny_bundle, photos, options, reason):
+    assert reason in wrong_usage("caption", photos, "--model", tiny_bundle, *options)
 
 
-def test_an_unknown_model_and_an_unknown_option_are_usage_errors(capsys, photos):
-    assert "unknown model 'none'" in usage_error(capsys, "caption", photos, "--model", "none")
-    assert "unrecognized arguments: --jsn" in usage_error(capsys, "caption", photos, "--jsn")
-    assert "PATH" in usage_error(capsys, "caption")
+def test_an_unknown_model_and_an_unknown_option_are_usage_errors(wrong_usage, photos):
+    assert "unknown model 'none'" in wrong_usage("caption", photos, "--model", "none")
+    assert "unrecognized arguments: --jsn" in wrong_usage("caption", photos, "--jsn")
+    assert "PATH" in wrong_usage("caption")
 
 
 def test_a_damaged_model_is_one_line_and_status_1(capsys, own_bundle, photos):
@@ -259,7 +249,7 @@ def test_an_interrupt_exits_with_130(monkeypatch, tiny_bundle, photos):
     assert main(["caption", str(photos), "--model", str(tiny_bundle)]) == 130
 
 
-def test_version_help_and_unknown_verbs(capsys):
+def test_version_help_and_unknown_verbs(capsys, wrong_usage):
     with pytest.raises(SystemExit) as caught:
         main(["--version"])
     assert caught.value.code == 0
@@ -268,8 +258,8 @@ def test_version_help_and_unknown_verbs(capsys):
         main(["--help"])
     shown = capsys.readouterr().out
     assert all(verb in shown and summary.split()[0] in shown for verb, (_, summary) in VERBS.items())
-    assert "invalid choice: 'captoin'" in usage_error(capsys, "captoin")
-    assert "VERB" in usage_error(capsys)
+    assert "invalid choice: 'captoin'" in wrong_usage("captoin")
+    assert "VERB" in wrong_usage()
 
 
 def test_a_missing_extra_is_named_with_the_command_that_installs_it(monkeypatch, capsys):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fastcap.cli.options import add_options, options_of
+from fastcap.cli.options import add_captioner, options_of
 from fastcap.errors import ConfigError
 from fastcap.runtime.bundle import Bundle
 from fastcap.runtime.captioner import Captioner
@@ -39,7 +39,7 @@ def every(tiny_bundle) -> Bundle:
 
 def parse(*line: str) -> Options:
     parser = argparse.ArgumentParser()
-    add_options(parser)
+    add_captioner(parser)
     return options_of(parser.parse_args(line))
 
 
@@ -131,14 +131,14 @@ class More(options.Options):
     tone: str = options.option("plain", "tone of the caption", names=lambda bundle: ("plain", "lively"))
 
 options.Options = More
-from fastcap.cli.options import add_options, options_of
+from fastcap.cli.options import add_captioner, options_of
 from fastcap.evaluation.evaluate import evaluate_model
 from fastcap.runtime.bulk.pool import caption_files
 from fastcap.runtime.captioner import Captioner
 from fastcap.serve.app import create_app
 
 captioner, parser = Captioner.open(sys.argv[1]), argparse.ArgumentParser()
-add_options(parser)
+add_captioner(parser)
 asked = options_of(parser.parse_args(["--tone", "lively"]))
 print(asked.changed(captioner.bundle), asked.facts(captioner.bundle)["tone"])
 query = create_app(captioner).openapi()["paths"]["/v1/caption"]["post"]["parameters"]

@@ -41,7 +41,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure and print; raises ImageError or ModelFileError before anything is timed."""
     check_folder("--json", args.json)
-    find_model(args.model)
     result = measure(args.model, args.image, args.repeats, args.peers)
     if not write_json(args.json, result):
         _show(result)

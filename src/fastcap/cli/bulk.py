@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def wanted(args: argparse.Namespace) -> bool:
-    """Whether the command line asks for a bulk job. A usage error where its options contradict one another."""
+    """Whether the command line asks for a bulk job. Raises ConfigError if its options contradict one another."""
     if args.ray_address and args.engine != "ray":
         raise ConfigError("--ray-address needs --engine ray")
     if not args.out and not args.sidecar:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from fastcap.cli import bulk
-from fastcap.cli.options import add_model, add_options, open_captioner, options_of
+from fastcap.cli.options import add_captioner, open_captioner
 from fastcap.cli.progress import progress_bar
 from fastcap.errors import FastcapError, ImageError
 from fastcap.runtime.options import Options
@@ -32,9 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", metavar="PATH", help="image file, folder, glob pattern, or - for stdin")
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     parser.add_argument("--recursive", action="store_true", help="look into the folders of a folder, too")
-    add_model(parser, checkpoints=True)
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads, 1 to 64 (%(default)s)")
-    add_options(parser)
+    add_captioner(parser)
     bulk.add_arguments(parser)
 
 
@@ -45,9 +43,7 @@ def run(args: argparse.Namespace) -> int:
     # A damaged file makes Pillow warn besides failing; the user gets one line for it, ours.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     is_bulk = bulk.wanted(args)
-    options = options_of(args)
-    captioner = open_captioner(args.model, args.threads)
-    captioner.check_options(options)
+    captioner, options = open_captioner(args)
     items = [item for path in args.paths for item in _expand(path, args)]
     if is_bulk:
         return bulk.run(args, items, captioner.bundle, options)

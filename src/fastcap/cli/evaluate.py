@@ -8,15 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastcap.cli.options import (
-    add_model,
-    add_options,
-    check_folder,
-    open_captioner,
-    options_of,
-    whole_number,
-    write_json,
-)
+from fastcap.cli.options import add_captioner, check_folder, open_captioner, whole_number, write_json
 from fastcap.cli.progress import progress_bar
 from fastcap.errors import ConfigError, DataError
 
@@ -31,7 +23,6 @@ FILES = ".jsonl, .csv, COCO's captions_*.json or Karpathy's dataset*.json"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
-    add_model(parser, checkpoints=True)
     parser.add_argument(
         "--dataset",
         required=True,
@@ -48,8 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="only the first N pictures; CIDEr then differs from that of the whole split",
     )
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads, 1 to 64 (%(default)s)")
-    add_options(parser)
+    add_captioner(parser)
     parser.add_argument(
         "--json",
         nargs="?",
@@ -68,9 +58,7 @@ def run(args: argparse.Namespace) -> int:
 
     check_folder("--json", args.json)
     check_folder("--report", args.report)
-    captioner = open_captioner(args.model, args.threads)
-    options = options_of(args)
-    captioner.check_options(options)
+    captioner, options = open_captioner(args)
     name, root, split = _source(args)
     examples: list[Example] = load_dataset(name, root, split)[: args.limit]
     with progress_bar(len(examples)) as advance:

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from fastcap.runtime.captioner import Captioner
 
 __all__ = [
+    "add_captioner",
     "add_model",
     "add_number",
-    "add_options",
     "check_folder",
     "open_captioner",
     "options_of",
@@ -28,19 +28,35 @@ __all__ = [
 ]
 
 
-def add_model(parser: argparse.ArgumentParser, checkpoints: bool = False) -> None:
-    """Declare `--model`; `checkpoints`: whether the verb takes a checkpoint directory as well."""
-    kinds = (
-        "bundled model, model directory or checkpoint directory" if checkpoints else "bundled model or model directory"
-    )
-    parser.add_argument("--model", default="fastcap-base", metavar="NAME|DIR", help=f"{kinds} (%(default)s)")
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Declare `--model` for a verb that takes no checkpoint directory."""
+    told = "bundled model or model directory (%(default)s)"
+    parser.add_argument("--model", default="fastcap-base", metavar="NAME|DIR", help=told)
 
 
-def open_captioner(model: str, threads: int = 1) -> Captioner:
-    """A bundled model by name, a model directory, or, where PyTorch is installed, a checkpoint directory.
+def add_captioner(parser: argparse.ArgumentParser) -> None:
+    """Declare the model and how it captions: a flag for every field of `Options` and, in a group, of `Sampling`."""
+    told = "bundled model, model directory or checkpoint directory (%(default)s)"
+    parser.add_argument("--model", default="fastcap-base", metavar="NAME|DIR", help=told)
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads, 1 to 64 (%(default)s)")
+    sampling = parser.add_argument_group("options of --decode sample")
+    for target, kind in ((parser, Options), (sampling, Sampling)):
+        for name, setting in settings(kind).items():
+            target.add_argument(_flag(name), default=argparse.SUPPRESS, **_argument(setting))
 
-    Raises ConfigError or ModelFileError.
+
+def open_captioner(args: argparse.Namespace) -> tuple[Captioner, Options]:
+    """What `add_captioner` declared. A checkpoint directory needs PyTorch.
+
+    Raises ConfigError or ModelFileError; ConfigError also for options that the model does not take.
     """
+    options = options_of(args)
+    captioner = _open(args.model, args.threads)
+    captioner.check_options(options)
+    return captioner, options
+
+
+def _open(model: str, threads: int) -> Captioner:
     if not (Path(model) / "model.safetensors").is_file():
         from fastcap.runtime.captioner import Captioner
 
@@ -52,16 +68,8 @@ def open_captioner(model: str, threads: int = 1) -> Captioner:
     return checkpoint_captioner(model, threads)
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Declare a flag for every field of `Options` and, in a group of their own, of `Sampling`."""
-    sampling = parser.add_argument_group("options of --decode sample")
-    for target, kind in ((parser, Options), (sampling, Sampling)):
-        for name, setting in settings(kind).items():
-            target.add_argument(_flag(name), default=argparse.SUPPRESS, **_argument(setting))
-
-
 def options_of(args: argparse.Namespace) -> Options:
-    """The options that the flags of `add_options` ask for.
+    """The options that the flags of `add_captioner` ask for.
 
     Raises ConfigError for a setting of sampling out of its range, or given without `--decode sample`.
     """

@@ -54,8 +54,7 @@ def run(args: argparse.Namespace) -> int:
     from fastcap.serve.server import listen, serve
 
     limits = Limits(args.max_bytes, args.max_pixels, args.max_images, args.queue, args.timeout)
-    page, lack = None, ""
-    captioner = Captioner.open(args.model)
+    captioner, page, lack = Captioner.open(args.model), None, ""
     try:
         page = WebPage(captioner.bundle)
     except PageError as error:
