@@ -33,7 +33,7 @@ from PIL import Image
 
 from fastcap.evaluation.machine import git_commit, machine_facts, now
 from fastcap.runtime.captioner import Captioner
-from fastcap.runtime.images import IMAGE_SUFFIXES
+from fastcap.runtime.signatures import IMAGE_SUFFIXES
 
 CLIENTS = (1, 8, 32)
 ROUNDS = 10  # in which each number of clients has its turn

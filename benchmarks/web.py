@@ -39,7 +39,8 @@ from fastcap.runtime.bundle import Bundle, find_model
 from fastcap.runtime.captioner import Captioner
 from fastcap.runtime.contract import MODEL
 from fastcap.runtime.engine import ParallelEngine
-from fastcap.runtime.images import IMAGE_SUFFIXES, load_image
+from fastcap.runtime.images import load_image
+from fastcap.runtime.signatures import IMAGE_SUFFIXES
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "web.json"

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, features
 
 from fastcap.errors import FastcapError
 from fastcap.runtime.captioner import Captioner
@@ -53,6 +53,7 @@ def pictures() -> list[bytes]:
         (rgb, "TIFF", {"compression": "packbits"}),
         *[(mono, "TIFF", {"compression": name}) for name in ("group3", "group4")],
         (rgb, "TIFF", {"big_tiff": True}),
+        *[(picture, "AVIF", {"exif": exif}) for picture in (rgb, alpha) if features.check("avif")],
     ]
     files = []
     for picture, kind, options in variants:

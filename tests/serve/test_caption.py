@@ -51,7 +51,7 @@ def test_several_pictures_come_back_in_order_and_a_bad_one_is_a_row(client, pict
     first, bad, third, fourth = answer.json()["images"]
     assert bad == {
         "image": "notes.txt",
-        "error": "notes.txt: holds text, not an image; allowed are JPEG, PNG, WebP, GIF, BMP or TIFF",
+        "error": "notes.txt: holds text, not an image; allowed are JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF",
     }
     assert "boat" in first["caption"]
     assert "barn" in third["caption"]

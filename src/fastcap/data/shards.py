@@ -20,7 +20,7 @@ import numpy as np
 
 from fastcap.data.readers import MAX_BAD_SHARE, BadRow, OnBadData, caption_problem, printable
 from fastcap.errors import ConfigError, DataError, FastcapError, ImageError, needs
-from fastcap.runtime.images import IMAGE_SUFFIXES
+from fastcap.runtime.signatures import IMAGE_SUFFIXES
 from fastcap.runtime.sources import IMAGE_COLUMN, Table, Tar, is_url, matching, opened, reading
 
 __all__ = ["BadSamples", "Cursor", "Sample", "Shard", "find_shards", "first_captions", "read_shard", "stream"]

@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import re
 import stat
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeAlias, Union
@@ -16,14 +18,14 @@ from typing import IO, TYPE_CHECKING, TypeAlias, Union
 import numpy as np
 from PIL import Image
 
-from fastcap.errors import ImageError
+from fastcap.errors import ConfigError, ImageError
+from fastcap.runtime.metadata import strip
+from fastcap.runtime.signatures import FORMATS, format_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 __all__ = [
-    "FORMATS",
-    "IMAGE_SUFFIXES",
     "MAX_BYTES",
     "MAX_PIXELS",
     "ImageSource",
@@ -40,26 +42,26 @@ MAX_BYTES = 128 * 2**20
 MAX_PIXELS = 128_000_000
 """Most pixels a header may declare; a 102-megapixel camera fits, and 4 bytes a pixel stay near 0.5 GB."""
 
-FORMATS = ("JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF")
-"""The formats that are read; every other decoder Pillow has stays out of reach."""
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
-"""File name endings, lower-case, that count as pictures when a folder is listed."""
-
 _ALLOWED = ", ".join(FORMATS[:-1]) + " or " + FORMATS[-1]
-_SIGNATURES = {
-    b"\xff\xd8\xff": "JPEG",
-    b"\x89PNG\r\n\x1a\n": "PNG",
-    b"GIF87a": "GIF",
-    b"GIF89a": "GIF",
-    b"BM": "BMP",
-    b"II*\0": "TIFF",
-    b"MM\0*": "TIFF",
-    b"II+\0": "TIFF",
-    b"MM\0+": "TIFF",
+_DECODERS = {
+    "JPEG": ("PIL.JpegImagePlugin", "JpegImageFile"),  # of an MPO, the first picture
+    "PNG": ("PIL.PngImagePlugin", "PngImageFile"),
+    "WEBP": ("PIL.WebPImagePlugin", "WebPImageFile"),
+    "GIF": ("PIL.GifImagePlugin", "GifImageFile"),
+    "BMP": ("PIL.BmpImagePlugin", "BmpImageFile"),
+    "DIB": ("PIL.BmpImagePlugin", "DibImageFile"),
+    "TIFF": ("PIL.TiffImagePlugin", "TiffImageFile"),
+    "AVIF": ("PIL.AvifImagePlugin", "AvifImageFile"),
+    "HEIF": ("pillow_heif", "HeifImageFile"),
 }
-_PLUGINS = {"JPEG": "Jpeg", "PNG": "Png", "WEBP": "WebP", "GIF": "Gif", "BMP": "Bmp", "TIFF": "Tiff"}
-_ORIENTATION = 0x0112  # the EXIF tag
+_NEEDED = {
+    "AVIF": "AVIF, which needs Pillow 11.3 or newer",
+    "HEIF": 'HEIC, which needs pillow-heif: pip install "enhanced-fastcap[heif]"',
+}
+_UNSUPPORTED = re.compile("unsupported|not supported|not yet|not installed|cannot handle|unknown (pixel|data)", re.I)
+_ORIENTATION = 0x0112  # a tag of EXIF
+_BITS, _PHOTOMETRIC, _SAMPLES = 258, 262, 339  # tags of TIFF
+_FULL_SCALES = {"F": (1.0, 255.0, 65535.0), "I": (255.0, 65535.0)}
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -80,12 +82,14 @@ def load_image(source: ImageSource, size: tuple[int, int] = (224, 224), max_pixe
     `size`: (width, height) in pixels; 224x224 is what the bundled models were trained at.
     `max_pixels`: most pixels that the header may declare.
 
-    Returns uint8 RGB (height, width, 3). EXIF orientation is obeyed, transparency lies on white, an
-    animation gives its first frame.
+    Returns uint8 RGB (height, width, 3), upright and in sRGB as the file states its orientation and its ICC profile of
+    RGB. Transparency lies on white, an animation gives its first frame.
 
-    Raises ImageError, naming the source, for anything that is not a whole picture in an allowed format,
-    or that exceeds MAX_BYTES or `max_pixels`.
+    Raises ImageError, naming the source, for anything that is not a whole picture in an allowed format, or that exceeds
+    MAX_BYTES or `max_pixels`; ConfigError for a `size` that is no size.
     """
+    if len(size) != 2 or not all(isinstance(side, (int, np.integer)) and side > 0 for side in size):
+        raise ConfigError(f"size is {size!r}; allowed are two whole numbers, width and height, of at least 1")
     return _load(source, lambda _: size, max_pixels)
 
 
@@ -103,32 +107,42 @@ def load_thumbnail(source: ImageSource, side: int) -> np.ndarray:
 def _load(source: ImageSource, fit: Callable[[tuple[int, int]], tuple[int, int]], max_pixels: int) -> np.ndarray:
     """The picture at the size that `fit` makes of its own; both are (width, height), upright."""
     name = source_name(source)
-    if isinstance(source, np.ndarray):
-        image = _from_array(source, name)
-    elif isinstance(source, Image.Image):
-        image = source
-    else:
-        image = _open(_read(source, name), name)
-    _check_size(image, name, max_pixels)
-    with _decoding_errors(name, image.format):
-        orientation = image.getexif().get(_ORIENTATION, 1)
+    try:
+        if isinstance(source, np.ndarray):
+            image, orientation, profile = _from_array(source, name), 1, b""
+        elif isinstance(source, Image.Image):
+            image = source
+            _check_size(image, name, max_pixels)
+            if image.format == "TIFF":
+                with _decoding_errors(name, image.format):
+                    image.load()  # Pillow may turn it meanwhile, and then no longer states a turn
+            orientation, profile = _orientation(image), image.info.get("icc_profile") or b""
+        else:
+            image, orientation, profile = _open(_read(source, name), name)
+        _check_size(image, name, max_pixels)
         width, height = image.size
         if orientation in (5, 6, 7, 8):  # it lies on its side
             height, width = fit((height, width))
         else:
             width, height = fit((width, height))
-        target = (width, height)
-        if image is not source:
-            # A JPEG decoder can shrink by 2, 4 or 8 while it decodes: a 12-megapixel photo for the price of
-            # a small one. It changes the image, so never on an image that belongs to the caller.
-            image.draft(None, target)
-        image = _plain(image).resize(target, Image.Resampling.BILINEAR, reducing_gap=_REDUCING_GAP)
+        with _decoding_errors(name, image.format):
+            if image is not source and image.format == "JPEG":
+                # Its decoder can shrink by 2, 4 or 8: a 12-megapixel photo for the price of a small one.
+                image.draft(None, (width, height))
+            tile = getattr(image, "tile", None)
+            box = tile[0][1] if tile and image.format == "GIF" else None  # what its first frame draws of the canvas
+            image.load()
+        image = _plain(image, box).resize((width, height), Image.Resampling.BILINEAR, reducing_gap=_REDUCING_GAP)
+        if image.mode != "L" and (in_srgb := _to_srgb(profile, image.mode)):
+            image = in_srgb(image)
         if image.mode == "RGBA":
             # Pillow resizes with premultiplied alpha, so laying the small picture on white is exact.
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
         if orientation in _TURNS:
             image = image.transpose(_TURNS[orientation])
         return np.array(image.convert("RGB"))
+    except MemoryError:
+        raise ImageError(f"{name}: not enough memory to decode it") from None
 
 
 def source_name(source: object) -> str:
@@ -183,37 +197,49 @@ def _read_path(path: Path, name: str) -> bytes:
         raise ImageError(f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _open(data: bytes, name: str) -> Image.Image:
-    """Parse the header of a file with the one decoder its first bytes call for."""
-    kind = _format(data)
-    if kind is None:
-        found = "text" if _looks_like_text(data) else "data of another kind"
-        raise ImageError(f"{name}: holds {found}, not an image; allowed are {_ALLOWED}")
-    with _decoding_errors(name, kind):
-        # Not Image.open: it loads every plugin for WebP and TIFF (60 ms), and warns about size before we can
-        # refuse it.
-        importlib.import_module(f"PIL.{_PLUGINS[kind]}ImagePlugin")
-        factory, _ = Image.OPEN[kind]
-        return factory(BytesIO(data), "")
-
-
-def _format(data: bytes) -> str | None:
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WEBP"
-    if _looks_like_text(data):  # "BMW ..." is no bitmap
-        return None
-    return next((kind for signature, kind in _SIGNATURES.items() if data.startswith(signature)), None)
-
-
-def _looks_like_text(data: bytes) -> bool:
-    head = data[:512]
+def _open(data: bytes, name: str) -> tuple[Image.Image, int, bytes]:
+    """The header of a file, parsed by the one decoder its first bytes call for; its orientation and ICC profile."""
+    kind = format_of(data)
+    if kind in ("", "text"):
+        raise ImageError(f"{name}: holds {kind or 'data of another kind'}, not an image; allowed are {_ALLOWED}")
+    if kind not in _DECODERS:
+        raise ImageError(f"{name}: {kind}, which is not read; allowed are {_ALLOWED}")
+    module, decoder = _DECODERS[kind]
     try:
-        text = head.decode("utf-8")
-    except UnicodeDecodeError as error:
-        if error.start < len(head) - 3:  # a character cut at the end of the window is still text
-            return False
-        text = head[: error.start].decode("utf-8")
-    return bool(text) and all(letter.isprintable() or letter in "\t\n\r\f" for letter in text)
+        # Not Image.open: it loads every plugin for WebP and TIFF (60 ms), and warns about size before we can refuse it.
+        open_file = getattr(importlib.import_module(module), decoder)
+    except ModuleNotFoundError:
+        raise ImageError(f"{name}: {_NEEDED[kind]}") from None
+    bare, stated = strip(data, kind)
+    with _decoding_errors(name, kind):
+        image: Image.Image = open_file(BytesIO(bare), "")
+    if kind == "PNG":
+        _scale_transparency(image, bare[24])
+    # AVIF and HEIF state both to their decoders; that of HEIF turns the picture itself.
+    orientation = _orientation(image) if kind in ("AVIF", "HEIF") else stated.orientation
+    return image, orientation, stated.profile or image.info.get("icc_profile") or b""
+
+
+def _orientation(image: Image.Image) -> int:
+    """1 to 8 as Pillow knows it; 1 if that cannot be read."""
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # a dozen types on damaged metadata, none of which is the picture's fault
+        return 1
+
+
+@lru_cache(maxsize=16)
+def _to_srgb(profile: bytes, mode: str) -> Callable[[Image.Image], Image.Image] | None:
+    """What turns RGB or RGBA of an ICC profile into sRGB; None where there is nothing to do, or nothing can be done."""
+    if profile[16:20] != b"RGB " or b"sRGB" in profile or "sRGB".encode("utf-16-be") in profile:
+        return None
+    try:
+        from PIL import ImageCms
+
+        source, target = ImageCms.ImageCmsProfile(BytesIO(profile)), ImageCms.createProfile("sRGB")
+        return ImageCms.buildTransform(source, target, mode, mode).apply
+    except Exception:  # no littlecms, or a damaged profile; neither is the picture's fault
+        return None
 
 
 def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
@@ -229,46 +255,78 @@ def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
 
 @contextlib.contextmanager
 def _decoding_errors(name: str, kind: str | None) -> Iterator[None]:
-    """Whatever a decoder raises on a damaged file, as one line that names it."""
+    """Whatever a decoder raises, as one line that names the file. Only calls of decoders belong in here."""
+    kind = kind or "image"
     try:
         yield
-    except ImageError:
-        raise
     except MemoryError:
-        raise ImageError(f"{name}: not enough memory to decode it") from None
+        raise
     except Exception as error:  # Pillow's decoders raise a dozen types on damaged data, SyntaxError included
         reason = str(error).partition("\n")[0] or type(error).__name__
-        raise ImageError(f"{name}: damaged or cut short {kind or 'image'} ({reason})") from error
+        told = f"{kind} of a kind that is not read" if _UNSUPPORTED.search(reason) else f"damaged or cut short {kind}"
+        raise ImageError(f"{name}: {told} ({reason})") from error
 
 
-def _plain(image: Image.Image) -> Image.Image:
-    """The same picture as L, RGB or RGBA: the modes that resize well."""
-    if image.mode.startswith("I;16"):
-        return Image.fromarray(_from_16_bits(np.array(image)))
-    if image.mode in ("I", "F"):
-        return Image.fromarray(_deep_to_bytes(np.array(image)))
+def _plain(image: Image.Image, box: tuple[int, int, int, int] | None = None) -> Image.Image:
+    """The same picture as L, RGB or RGBA: the modes that resize well. `box`: the part that was drawn, if not all."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        grey, clear = Image.fromarray(_deep_to_bytes(image)), image.info.get("transparency")
+        if clear is None:
+            return grey
+        grey.putalpha(Image.fromarray(np.where(np.array(image) == clear, 0, 255).astype(np.uint8)))
+        return grey.convert("RGBA")
+    if image.mode == "LAB":
+        return _from_lab(image)
     if image.mode == "La":
         image = image.convert("LA")  # the one mode with transparency that has no way to RGBA
     if image.has_transparency_data:
         return image.convert("RGBA")
+    if box and box != (0, 0, *image.size):
+        canvas = Image.new("RGBA", image.size)
+        canvas.paste(image.crop(box), box)
+        return canvas
     if image.mode in ("L", "RGB"):
         return image
     return image.convert("L" if image.mode == "1" else "RGB")
 
 
+def _deep_to_bytes(image: Image.Image) -> np.ndarray:
+    """Grey pixels of 16 or 32 bits as uint8 (H,W). With 32 bits the file does not say which value is white, so the
+    smallest usual full scale that holds them all does."""
+    pixels, tags = np.array(image), getattr(image, "tag_v2", {})  # the tags of a TIFF
+    if image.mode.startswith("I;16"):
+        if tags.get(_BITS) == (12,):
+            pixels = pixels.astype(np.uint32) * 65535 // 4095
+        grey = _from_16_bits(pixels)
+    else:
+        if image.mode == "I" and tags.get(_BITS) == (32,) and tags.get(_SAMPLES, (1,)) == (1,):
+            pixels = pixels.view(np.uint32)  # Pillow has no mode without a sign
+        pixels = np.nan_to_num(pixels.astype(np.float32))
+        top = float(pixels.max())
+        scale = next((scale for scale in _FULL_SCALES[image.mode] if top <= scale), top)
+        grey = np.clip(pixels / scale * 255 + 0.5, 0, 255).astype(np.uint8)
+    return 255 - grey if tags.get(_PHOTOMETRIC) == 0 else grey  # 0: black on white, which Pillow minds up to 8 bits
+
+
 def _from_16_bits(pixels: np.ndarray) -> np.ndarray:
-    """uint16 as the nearest uint8, with the arithmetic of libpng, so that browsers see the same."""
+    """uint16 as the nearest uint8, with the arithmetic of libpng."""
     return ((pixels.astype(np.uint32) * 255 + 32895) >> 16).astype(np.uint8)
 
 
-def _deep_to_bytes(pixels: np.ndarray) -> np.ndarray:
-    """Grey int32 or float32 pixels (H,W) as uint8; the file does not say which value is white, so the
-    smallest usual full scale that holds them all does."""
-    scales = (1.0, 255.0, 65535.0) if pixels.dtype.kind == "f" else (255.0, 65535.0)
-    pixels = np.nan_to_num(pixels.astype(np.float32))
-    top = float(pixels.max())
-    scale = next((scale for scale in scales if top <= scale), top)
-    return np.clip(pixels / scale * 255 + 0.5, 0, 255).astype(np.uint8)
+def _from_lab(image: Image.Image) -> Image.Image:
+    from PIL import ImageCms
+
+    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    return ImageCms.buildTransform(lab, srgb, "LAB", "RGB").apply(image)
+
+
+def _scale_transparency(image: Image.Image, bits: int) -> None:
+    """The transparent colour of a PNG with `bits` a channel, on the scale of the pixels that Pillow makes of them."""
+    clear = image.info.get("transparency")
+    if bits == 16 and isinstance(clear, tuple):
+        image.info["transparency"] = tuple(value >> 8 for value in clear)
+    elif bits in (2, 4) and image.mode == "L" and clear is not None:
+        image.info["transparency"] = clear * 255 // (2**bits - 1)
 
 
 def _from_array(array: np.ndarray, name: str) -> Image.Image:

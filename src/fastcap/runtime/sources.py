@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from fastcap.errors import ConfigError, FastcapError, ImageError, nearest, needs
-from fastcap.runtime.images import IMAGE_SUFFIXES, MAX_BYTES, ImageSource
+from fastcap.runtime.images import MAX_BYTES, ImageSource
+from fastcap.runtime.signatures import IMAGE_SUFFIXES
 
 __all__ = [
     "IMAGE_COLUMN",

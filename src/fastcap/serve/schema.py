@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from fastcap.runtime.images import FORMATS
+from fastcap.runtime.signatures import FORMATS
 from fastcap.serve.limits import MAX_TEXT_BYTES, MAX_TEXTS
 
 __all__ = [

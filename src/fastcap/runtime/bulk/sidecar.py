@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 
 from fastcap.runtime.rows import Row
+from fastcap.runtime.signatures import IMAGE_SUFFIXES
 
 __all__ = ["SIDECARS", "sidecar_path", "write_sidecar"]
 
@@ -44,8 +45,6 @@ SIDECARS: dict[str, Callable[[Row], str]] = {
 
 def sidecar_path(image: str, kind: str) -> str:
     """`photo.txt`, which training tools read, but `photo.jpg.json` and `photo.jpg.xmp`, as photo managers name them."""
-    from fastcap.runtime.images import IMAGE_SUFFIXES  # brings NumPy; the command line wants only our names at first
-
     stem, suffix = os.path.splitext(image)
     return f"{stem}.txt" if kind == "txt" and suffix.lower() in IMAGE_SUFFIXES else f"{image}.{kind}"
 
