@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, TypeAlias, Union
 import numpy as np
 from PIL import Image
 
-from fastcap.errors import ConfigError, ImageError
+from fastcap.errors import ConfigError, ImageError, needs
 from fastcap.runtime.metadata import strip
 from fastcap.runtime.signatures import FORMATS, format_of
 
@@ -53,10 +53,6 @@ _DECODERS = {
     "TIFF": ("PIL.TiffImagePlugin", "TiffImageFile"),
     "AVIF": ("PIL.AvifImagePlugin", "AvifImageFile"),
     "HEIF": ("pillow_heif", "HeifImageFile"),
-}
-_NEEDED = {
-    "AVIF": "AVIF, which needs Pillow 11.3 or newer",
-    "HEIF": 'HEIC, which needs pillow-heif: pip install "enhanced-fastcap[heif]"',
 }
 _UNSUPPORTED = re.compile("unsupported|not supported|not yet|not installed|cannot handle|unknown (pixel|data)", re.I)
 _ORIENTATION = 0x0112  # a tag of EXIF
@@ -209,7 +205,8 @@ def _open(data: bytes, name: str) -> tuple[Image.Image, int, bytes]:
         # Not Image.open: it loads every plugin for WebP and TIFF (60 ms), and warns about size before we can refuse it.
         open_file = getattr(importlib.import_module(module), decoder)
     except ModuleNotFoundError:
-        raise ImageError(f"{name}: {_NEEDED[kind]}") from None
+        needed = needs("pillow-heif", "heif") if kind == "HEIF" else "needs Pillow 11.3 or newer"
+        raise ImageError(f"{name}: {'HEIC' if kind == 'HEIF' else kind}, which {needed}") from None
     bare, stated = strip(data, kind)
     with _decoding_errors(name, kind):
         image: Image.Image = open_file(BytesIO(bare), "")
