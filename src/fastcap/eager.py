@@ -14,7 +14,7 @@ from fastcap.checkpoint import load_checkpoint
 from fastcap.model import CaptionModel, TorchStepper
 from fastcap.runtime.bundle import Bundle, check_threads
 from fastcap.runtime.captioner import Captioner
-from fastcap.runtime.contract import KINDS, Decoding, File, Preprocessing, named_lengths
+from fastcap.runtime.contract import KINDS, File
 from fastcap.runtime.engine import Decoded, Encoded, search
 from fastcap.runtime.options import Plan
 
@@ -36,25 +36,9 @@ def checkpoint_captioner(directory: str | os.PathLike[str], threads: int = 1) ->
     folder = Path(directory)
     model, tokenizer = load_checkpoint(folder)
     torch.set_num_threads(threads)
-    config = model.config
-    files = {name: (folder / name).stat().st_size for name in ("model.safetensors", "tokenizer.json")}
-    bundle = CheckpointBundle(
-        kind=config.kind,
-        name=folder.resolve().name,
-        preprocessing=Preprocessing(config.image_size, config.image_size),
-        vocabulary=config.vocabulary,
-        decoding=Decoding(
-            passes=config.generation.passes,
-            min_length=1,
-            max_length=config.max_length,
-            max_candidates=8,
-            default_candidates=config.generation.candidates,
-            lengths=named_lengths(config.generation.min_length, config.max_length),
-        ),
-        files={name: File(size, sha256="") for name, size in files.items()},
-        folder=folder,
-        loaded=tokenizer,
-    )
+    files = {name: File((folder / name).stat().st_size, sha256="") for name in ("model.safetensors", "tokenizer.json")}
+    name = folder.resolve().name
+    bundle = CheckpointBundle.of(model.config, name=name, files=files, folder=folder, loaded=tokenizer)
     return Captioner(bundle, threads, TorchEngine(model))
 
 

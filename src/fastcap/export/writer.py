@@ -16,12 +16,9 @@ from tokenizers import Tokenizer
 from fastcap.checkpoint import written_whole
 from fastcap.config import ModelConfig
 from fastcap.errors import ModelFileError
-from fastcap.runtime.contract import FORMAT, MANIFEST, TEXT, TOKENIZER, Decoding, Preprocessing, named_lengths
+from fastcap.runtime.contract import MANIFEST, TEXT, TOKENIZER, Alignment, Calibration, File, Manifest
 
 __all__ = ["check_destination", "write_bundle"]
-
-MAX_CANDIDATES = 8
-"""Captions of one picture that may be asked for at once; each costs time."""
 
 
 def check_destination(directory: Path, overwrite: bool = False) -> None:
@@ -70,9 +67,6 @@ def write_bundle(
         ModelFileError: something is there that may not be replaced.
     """
     check_destination(directory, overwrite)
-    low, high = config.generation.min_length, config.max_length
-    candidates = config.generation.candidates
-    decoding = Decoding(config.generation.passes, 1, high, MAX_CANDIDATES, candidates, named_lengths(low, high))
     with written_whole(directory) as folder:
         for graph in graphs.glob("*.onnx"):
             shutil.copyfile(graph, folder / graph.name)
@@ -80,22 +74,18 @@ def write_bundle(
         files = {}
         for file in sorted(folder.iterdir()):
             content = file.read_bytes()
-            files[file.name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-        manifest = {
-            "format": FORMAT,
-            "kind": config.kind,
-            "name": name,
-            "description": description,
-            "licence": "Apache-2.0",
-            "preprocessing": vars(Preprocessing(config.image_size, config.image_size)),
-            "vocabulary": {"size": config.vocab_size, **vars(config.marks)},
-            "decoding": vars(decoding),
-            "calibration": dict(zip(("scale", "offset"), calibration, strict=True)),
-            **({"alignment": dict(zip(("scale", "offset"), alignment, strict=True))} if TEXT.file in files else {}),
-            "architecture": dataclasses.asdict(config),
-            **({"unheld": dict(unheld)} if unheld is not None else {}),
-            "files": files,
-            "quality": dict(quality or {}),
-            "speed": dict(speed or {}),
-        }
-        (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+            files[file.name] = File(len(content), hashlib.sha256(content).hexdigest())
+        manifest = Manifest.of(
+            config,
+            name=name,
+            description=description,
+            licence="Apache-2.0",
+            calibration=Calibration(*calibration),
+            alignment=Alignment(*alignment) if TEXT.file in files else None,
+            architecture=dataclasses.asdict(config),
+            unheld=unheld,
+            files=files,
+            quality=quality or {},
+            speed=speed or {},
+        )
+        (folder / MANIFEST).write_text(json.dumps(manifest.as_json(), indent=1) + "\n", encoding="utf-8")

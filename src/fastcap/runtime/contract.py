@@ -10,9 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from fastcap.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from fastcap.config import ModelConfig
 
 __all__ = [
     "DECODES",
@@ -40,6 +43,8 @@ __all__ = [
     "decodes",
     "named_lengths",
 ]
+
+_Manifest = TypeVar("_Manifest", bound="Manifest")
 
 FORMAT = 2
 MANIFEST, TOKENIZER = "model.json", "tokenizer.json"
@@ -210,6 +215,7 @@ def _sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-min(max(x, -30), 30)))
 
 
+MAX_CANDIDATES = 8  # captions of one picture that may be asked for at once; each costs time
 SHORT, LONG = 9, 13  # tokens: at most this many is short, at least this many is long
 
 
@@ -259,6 +265,26 @@ class Manifest:
     files: Mapping[str, File]
     quality: Mapping[str, Any] = field(default_factory=dict)
     speed: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls: type[_Manifest], config: ModelConfig, **rest: Any) -> _Manifest:
+        """That of a model with these settings; `rest`: what they do not say."""
+        size, generation = config.image_size, config.generation
+        decoding = Decoding(
+            passes=generation.passes,
+            min_length=1,
+            max_length=config.max_length,
+            max_candidates=MAX_CANDIDATES,
+            default_candidates=generation.candidates,
+            lengths=named_lengths(generation.min_length, config.max_length),
+        )
+        return cls(
+            kind=config.kind,
+            preprocessing=Preprocessing(size, size),
+            vocabulary=config.vocabulary,
+            decoding=decoding,
+            **rest,
+        )
 
     def as_json(self) -> dict[str, Any]:
         """The content of `model.json`."""
