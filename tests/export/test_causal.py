@@ -18,6 +18,7 @@ from fastcap.export.parallel import assemble_parallel
 from fastcap.export.surgery import SHARED
 
 NAMES = ("encode.onnx", "step.onnx")
+FEEDS = {"length_range": np.array([2, 12]), "candidates": np.array([2]), "penalties": np.zeros(300, np.float32)}
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +52,16 @@ def test_a_comparison_tells_another_model_and_needs_pictures(model, graph, pictu
 
 def test_integers_stay_close_to_the_model(model, int8, pictures):
     assert compare_steps(model, open_stepper(int8), pictures[8:], beams=1).difference < 2
+
+
+@pytest.mark.parametrize("kind", ["fp32", "int8"])
+def test_the_encoder_gives_the_vector_of_the_whole_graph(kind, graph, int8, pictures):
+    folder = graph.parent if kind == "fp32" else int8
+    encode, whole = open_graph(folder / "encode.onnx"), open_graph(folder / "model.onnx")
+    for picture in pictures[:3]:
+        (vectors,) = encode.run(["image_vectors"], {"images": picture[None]})
+        (expected,) = whole.run(["image_vectors"], {"images": picture[None], **FEEDS})
+        np.testing.assert_array_equal(vectors, expected)
 
 
 @pytest.mark.parametrize("kind", ["fp32", "int8"])

@@ -66,40 +66,19 @@ class Encode(Part):
 class Refine(Part):
     """One pass of `PackedDecoder.refine`."""
 
-    def forward(
-        self,
-        index: Tensor,
-        token_ids: Tensor,
-        probabilities: Tensor,
-        scores: Tensor,
-        masked: Tensor,
-        lengths: Tensor,
-        row: Tensor,
-        step: Tensor,
-        bias: Tensor,
-        *state: Tensor,
-    ) -> tuple[Tensor, ...]:
-        kept = Packed(token_ids, probabilities, scores)
-        layout = Layout(lengths, row, step)
-        kept, masked = self.packed.refine(unflatten(self.model, state), layout, bias, kept, masked, index + 1)
+    def forward(self, index: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """`tensors`: as the graph's inputs after `index`."""
+        kept, masked, layout, bias = Packed(*tensors[:3]), tensors[3], Layout(*tensors[4:7]), tensors[7]
+        kept, masked = self.packed.refine(unflatten(self.model, tensors[8:]), layout, bias, kept, masked, index + 1)
         return (*kept, masked)
 
 
 class Rank(Part):
     """`CaptionModel.rank`."""
 
-    def forward(
-        self,
-        token_ids: Tensor,
-        probabilities: Tensor,
-        scores: Tensor,
-        log_p: Tensor,
-        vectors: Tensor,
-        lengths: Tensor,
-        row: Tensor,
-        step: Tensor,
-        *state: Tensor,
-    ) -> Captions:
+    def forward(self, *tensors: Tensor) -> Captions:
+        """`tensors`: as the graph's inputs."""
+        token_ids, probabilities, scores, log_p, vectors, lengths, row, step, *state = tensors
         layout, image_state = Layout(lengths, row, step), unflatten(self.model, state)
         generation = self.model.config.generation
         if generation.causal_weight:
@@ -238,9 +217,9 @@ def assemble_whole(parts: Path, path: Path, passes: int) -> None:
 def assemble_steps(parts: Path, whole: Path) -> None:
     """Write `encode.onnx` and `step.onnx` beside the whole graph that `assemble_whole` made of the same parts.
 
-    The first turns a picture into `state0`, `state1`, ..., the second reads them and one token a row. All that depends
-    on the picture alone is in the first, so that the weights of its experts are gathered once. Both read their weights
-    out of the file of the whole graph, where the same bytes stand.
+    The first turns a picture into its vector and `state0`, `state1`, ..., the second reads the state and one token a
+    row. All that depends on the picture alone is in the first, so that the weights of its experts are gathered once.
+    Both read their weights out of the file of the whole graph, where the same bytes stand.
     """
     encode, step = load_prefixed(parts / ENCODE.file, "e/"), load_prefixed(parts / STEP.file, "s/")
     rename(
@@ -255,7 +234,8 @@ def assemble_steps(parts: Path, whole: Path) -> None:
         initializer=[*encode.graph.initializer, *step.graph.initializer],
         value_info=list(encode.graph.output),
     )
-    rename(graph, {"e/images": "images"} | {f"s/{name}": name for name in (*STEP.inputs, *STEP.outputs)})
+    public = {f"e/{name}": name for name in (*ENCODE.inputs, *IMAGE_VECTORS)}
+    rename(graph, public | {f"s/{name}": name for name in (*STEP.inputs, *STEP.outputs)})
     merge_equal(graph)
     of_picture = {name for node in hoist(graph, [*ENCODE.inputs])[1] for name in node.output}
     fixed, repeated = hoist(graph, [*STEP.inputs])
@@ -265,7 +245,7 @@ def assemble_steps(parts: Path, whole: Path) -> None:
     rename(graph, state)
     joined = onnx.utils.Extractor(onnx.shape_inference.infer_shapes(as_model(graph, encode, step)))
     for name, inputs, outputs in (
-        (ENCODE.file, [*ENCODE.inputs], [*state.values()]),
+        (ENCODE.file, [*ENCODE.inputs], [*IMAGE_VECTORS, *state.values()]),
         (STEP.file, [*STEP.inputs, *state.values()], [*STEP.outputs]),
     ):
         write_graph(whole.with_name(name), joined.extract_model(inputs, outputs), whole)

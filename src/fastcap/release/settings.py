@@ -18,38 +18,36 @@ UNITS = {"": 1, "kb": 10**3, "mb": 10**6}
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """What an export calibrates and measures on, and what it allows.
-
-    Attributes:
-        name: the model's name; None is that of the directory.
-        description: one line about the model.
-        dataset: name of the data set, a key of `fastcap.data.formats.READERS`.
-        split: split to measure on. Its captions also fit the confidences, hence val by default and never test.
-        calibration_split: split to calibrate on.
-        calibration: pictures to calibrate on, 1 to 5000, spread over their split. 200 fix the ranges of activations.
-        limit: measure on the first pictures only, 4 or more; None is all of them.
-        precision: "int8", or "fp32" for graphs as they are traced.
-        max_loss: most CIDEr points (x 100) that int8 may lose against fp32.
-        target_size: most bytes that the model directory may take, as a number or as text such as "9MB": layers get 4, 8
-            or 16 bits as their sensitivity asks for, and which and why is written beside the directory, to
-            `DIR.bits.json`, `DIR.report.json` and `DIR.report.png`. None is 8 bits for every layer.
-        bits: file of the bits of layers, in place of a target size; layers that it leaves out have 8.
+    """How a checkpoint is exported.
 
     Raises:
         ConfigError: a setting is out of range, or two exclude each other.
     """
 
     name: str | None = None
+    """The model's name; unset: that of the directory."""
     description: str = ""
+    """One line about the model."""
     dataset: str = "flickr8k"
+    """Data set to calibrate and measure on, a key of `fastcap.data.formats.READERS`."""
     split: str = "val"
+    """Split to measure on; the confidences are fitted to it, so it is never the test split."""
     calibration_split: str = "train"
+    """Split to calibrate on."""
     calibration: int = 200
+    """Pictures to calibrate on, spread over their split; with more, the ranges of activations hardly change."""
     limit: int | None = None
+    """Measure on the first pictures only, 4 or more; unset: on all."""
     precision: str = "int8"
+    """int8, or fp32 for graphs that are not quantised."""
     max_loss: float = 1.0
+    """Most CIDEr points (x 100) that int8 may lose against fp32."""
     target_size: int | str | None = None
+    """Most bytes that the model directory may take, or a text such as "9MB". Layers then get 4, 8 or 16 bits as their
+    sensitivity asks for; which and why is written beside the directory: `DIR.bits.json`, `DIR.report.json` and
+    `DIR.report.png`. Unset: 8 bits for every layer."""
     bits: Path | str | None = None
+    """A file with the bits of layers, in place of a target size; layers that it leaves out have 8."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.calibration <= MAX_CALIBRATION:
