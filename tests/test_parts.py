@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from fastcap import parts
+from fastcap import fetching, parts
 from fastcap.cli import main
 from fastcap.errors import ConfigError, DataError
 from fastcap.parts import PARTS, Part, download_part, find_part, verify_part
@@ -291,7 +291,7 @@ def test_a_pth_is_read_once_as_weights_only(tmp_path):
 
     tensors = {"a": torch.arange(6.0).view(2, 3).t(), "count": torch.tensor(3)}
     torch.save(tensors, tmp_path / "model.pth")
-    parts.convert(tmp_path)
+    fetching.convert(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
     assert torch.equal(load_file(tmp_path / "model.safetensors")["a"], tensors["a"])
 
@@ -301,7 +301,7 @@ def test_a_pth_is_read_once_as_weights_only(tmp_path):
 
     torch.save({"a": Trap()}, tmp_path / "model.pth")
     with pytest.raises(DataError, match=r"model\.pth cannot be read"):
-        parts.convert(tmp_path)
+        fetching.convert(tmp_path)
     assert not (tmp_path / "executed").exists()
 
 

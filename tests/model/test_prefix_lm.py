@@ -9,10 +9,10 @@ from torch.nn import functional as F
 
 from fastcap.decoder.lora import adapter_state, add_adapters, load_adapters, lora_targets, merge_adapters
 from fastcap.decoder.prefix_lm import PrefixLM, PrefixStepper, parameter_groups, trainable_share, unfreeze_layers
-from fastcap.decoder.projection import Projection, pool_grid
+from fastcap.decoder.projection import Projection
 from fastcap.errors import ConfigError, ModelFileError
 from fastcap.generation.autoregressive import beam_search, greedy_search
-from fastcap.layers import ImageTokens
+from fastcap.layers import ImageTokens, pool_grid
 from fastcap.losses.language import causal_loss, read_causally
 from fastcap.vocabulary import BOS, EOS, Vocabulary
 

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fastcap.backbone.convolutional import TRUNKS, ConvolutionalTower, load_trunk
-from fastcap.decoder.projection import pool_grid
 from fastcap.errors import ModelFileError, needs
+from fastcap.layers import pool_grid
 
 __all__ = ["Preprocessing", "PretrainedTower", "SideBySide", "load_tower"]
 

@@ -9,28 +9,12 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-__all__ = ["PROJECTIONS", "Projection", "pool_grid"]
+from fastcap.layers import pool_grid
+
+__all__ = ["PROJECTIONS", "Projection"]
 
 PROJECTIONS = ("linear", "mlp")
-
-
-def pool_grid(tokens: Tensor, count: int) -> Tensor:
-    """Mean-pool the tokens of a square grid (B, N, C) to a smaller square grid: (B, count, C).
-
-    Raises:
-        ValueError: N or `count` is not a square number, or `count` is more than N.
-    """
-    side, target = math.isqrt(tokens.shape[1]), math.isqrt(count)
-    if side * side != tokens.shape[1] or target * target != count or not 1 <= target <= side:
-        raise ValueError(
-            f"{tokens.shape[1]} tokens cannot be pooled to {count}; allowed: square numbers up to the first"
-        )
-    if target == side:
-        return tokens
-    grid = tokens.transpose(1, 2).unflatten(2, (side, side))
-    return F.adaptive_avg_pool2d(grid, target).flatten(2).transpose(1, 2)
 
 
 class Projection(nn.Module):
