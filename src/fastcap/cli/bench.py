@@ -1,4 +1,4 @@
-"""`fastcap bench`: what a caption costs here in time, memory and space, beside others if asked."""
+"""`fastcap bench`: what a caption costs on this machine in time, memory and space; on request, beside other models."""
 
 from __future__ import annotations
 
@@ -54,6 +54,7 @@ def measure(model: str, image: Path | None, repeats: int, peers: bool) -> dict[s
     from fastcap.runtime.images import load_image
 
     bundle = Bundle.open(find_model(model))
+    files = {path.name: path.stat().st_size for path in sorted(bundle.folder.iterdir()) if path.is_file()}
     result: dict[str, Any] = {
         "format": 1,
         "kind": "bench",
@@ -62,7 +63,7 @@ def measure(model: str, image: Path | None, repeats: int, peers: bool) -> dict[s
         "command": _command(model, image, repeats, peers),
         "seed": SEED,
         "machine": machine_facts(),
-        "model": _size(bundle),
+        "model": {"name": bundle.name, "files": files, "bytes": sum(files.values())},
         "photos": [],
     }
     with tempfile.TemporaryDirectory() as folder:
@@ -74,18 +75,17 @@ def measure(model: str, image: Path | None, repeats: int, peers: bool) -> dict[s
             load_image(image)
             photos = {image.name: image}
         for name, path in photos.items():
-            threads = [{"threads": count, "stages": measure_stages(model, path, count, repeats)} for count in THREADS]
-            result["photos"].append({"name": name, "bytes": path.stat().st_size, "runs": threads})
+            runs = [{"threads": count, "stages": measure_stages(model, path, count, repeats)} for count in THREADS]
+            result["photos"].append({"name": name, "bytes": path.stat().st_size, "runs": runs})
         result["process"] = measure_process(model, next(iter(photos.values())))
     if peers:
         from fastcap.evaluation.peers import NEW_TOKENS, PEERS, measure_peers
 
         ours = result["photos"][0]["runs"][0]["stages"]["photo to text"]["p50_ms"]
-        rows = measure_peers(list(PEERS), PEER_REPEATS, SEED)
-        for row in rows:
+        result["peers"] = measure_peers(list(PEERS), PEER_REPEATS, SEED)
+        for row in result["peers"]:
             row["times_ours"] = round(row["p50_ms"] / ours, 1)
             row["size_times_ours"] = round(row["fp32_mb"] * 1e6 / result["model"]["bytes"], 1)
-        result["peers"] = rows
         result["peers_note"] = PEERS_NOTE.format(tokens=NEW_TOKENS)
     return result
 
@@ -95,11 +95,6 @@ def _command(model: str, image: Path | None, repeats: int, peers: bool) -> str:
     words = ["fastcap", "bench", "--model", model, "--repeats", str(repeats)]
     words += ["--image", str(image)] if image else []
     return shlex.join(words + ["--peers"] * peers)
-
-
-def _size(bundle: Bundle) -> dict[str, Any]:
-    files = {path.name: path.stat().st_size for path in sorted(bundle.folder.iterdir()) if path.is_file()}
-    return {"name": bundle.name, "files": files, "bytes": sum(files.values())}
 
 
 def _show(result: dict[str, Any]) -> None:
@@ -126,14 +121,9 @@ def _show(result: dict[str, Any]) -> None:
 
 
 def _stage_table(result: dict[str, Any]) -> Table:
-    from rich.table import Table
-
     from fastcap.evaluation.speed import STAGES
 
-    table = Table(title="Milliseconds, p50", title_justify="left")
-    table.add_column("photo")
-    for heading in ("threads", *STAGES, "p95"):
-        table.add_column(heading, justify="right")
+    table = _table("Milliseconds, p50", "photo", "threads", *STAGES, "p95")
     for photo in result["photos"]:
         for run in photo["runs"]:
             stages = run["stages"]
@@ -144,32 +134,26 @@ def _stage_table(result: dict[str, Any]) -> Table:
 
 
 def _peer_table(result: dict[str, Any]) -> Table:
+    headings = "model", "M parameters", "MB", "peak MB", "ms", "times our time", "times our size"
+    table = _table("Beside others, one thread", *headings)
+    ours, model = result["photos"][0]["runs"][0]["stages"]["photo to text"], result["model"]
+    size, memory = f"{model['bytes'] / 1e6:.1f}", _whole(result["process"]["peak_memory_mb"])
+    table.add_row(model["name"], "", size, memory, f"{ours['p50_ms']:.1f}", "1", "1")
+    for row in result["peers"]:
+        keys = "parameters_millions", "fp32_mb", "peak_memory_mb", "p50_ms", "times_ours", "size_times_ours"
+        table.add_row(row["name"], *(_whole(row[key]) for key in keys))
+    return table
+
+
+def _table(title: str, first: str, *others: str) -> Table:
     from rich.table import Table
 
-    table = Table(title="Beside others, one thread", title_justify="left")
-    table.add_column("model")
-    for heading in ("M parameters", "MB", "peak MB", "ms", "times our time", "times our size"):
+    table = Table(title=title, title_justify="left")
+    table.add_column(first)
+    for heading in others:
         table.add_column(heading, justify="right")
-    ours, process = result["photos"][0]["runs"][0]["stages"]["photo to text"], result["process"]
-    memory = process["peak_memory_mb"]
-    table.add_row(
-        result["model"]["name"],
-        "",
-        f"{result['model']['bytes'] / 1e6:.1f}",
-        "" if memory is None else f"{memory:.0f}",
-        f"{ours['p50_ms']:.1f}",
-        "1",
-        "1",
-    )
-    for row in result["peers"]:
-        memory = row["peak_memory_mb"]
-        table.add_row(
-            row["name"],
-            f"{row['parameters_millions']:.0f}",
-            f"{row['fp32_mb']:.0f}",
-            "" if memory is None else f"{memory:.0f}",
-            f"{row['p50_ms']:.0f}",
-            f"{row['times_ours']:.0f}",
-            f"{row['size_times_ours']:.0f}",
-        )
     return table
+
+
+def _whole(value: float | None) -> str:
+    return "" if value is None else f"{value:.0f}"

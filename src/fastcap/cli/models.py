@@ -1,4 +1,4 @@
-"""`fastcap models`: what is bundled, with the figures each model directory states about itself."""
+"""`fastcap models`: the bundled models, with the figures that each model directory states about itself."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from fastcap.runtime.bundle import Bundle, available_models, find_model
 
 __all__ = ["add_arguments", "run"]
 
+FACTS = ("name", "kind", "description", "licence", "bytes", "quality", "speed")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
@@ -22,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     bundles = [Bundle.open(find_model(name)) for name in available_models()]
     if args.json:
         for bundle in bundles:
-            print(json.dumps(_row(bundle), ensure_ascii=False))
+            print(json.dumps({fact: getattr(bundle, fact) for fact in FACTS}, ensure_ascii=False))
         return 0
     if not bundles:
         print("No model is bundled with this installation; pass a model directory to --model.")
@@ -37,20 +39,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _row(bundle: Bundle) -> dict[str, Any]:
-    return {
-        "name": bundle.name,
-        "kind": bundle.kind,
-        "description": bundle.description,
-        "licence": bundle.licence,
-        "bytes": bundle.bytes,
-        "quality": bundle.quality,
-        "speed": bundle.speed,
-    }
-
-
 def _figures(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """The numbers of a free-form table, "name value" each; texts such as the command stay in --json."""
+    """The numbers of a free-form table, each as "name value"; --json shows its texts, such as the command, as well."""
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from _figures(value, f"{prefix}{key} ")

@@ -1,4 +1,4 @@
-"""Measures of captions, in pure Python: no Java, no downloads."""
+"""Caption metrics in pure Python: no Java, no downloads."""
 
 from __future__ import annotations
 

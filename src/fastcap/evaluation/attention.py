@@ -1,4 +1,4 @@
-"""Where a model looks while it says each word: its attention to the image tokens, as numbers and as a picture.
+"""A model's attention to the image tokens while it writes each word, as numbers and as a picture.
 
 Letters: N image tokens, T caption tokens, W words.
 """
@@ -27,15 +27,15 @@ COLUMNS = 5  # of panels in a row
 
 @torch.no_grad()
 def attention_maps(model: CaptionModel, image: ImageTokens, token_ids: Sequence[int]) -> Tensor:
-    """How much the causal reading looks at each of the N tokens of one image, (1, N, D), when it predicts each of T
-    caption tokens: (T, N), rows sum to 1, the mean over layers and heads.
+    """The cross-attention of causal decoding to the N tokens of one image, (1, N, D), for each of T caption tokens:
+    (T, N), rows sum to 1, the mean over layers and heads.
 
-    What linear attention reads out of its memory is a weighted mean of the image tokens as well; these are its weights.
+    Linear attention, too, reads a weighted mean of the image tokens out of its memory; these are its weights.
     """
-    found: list[Tensor] = []
+    weights: list[Tensor] = []
     handles = [
         layer.cross_attention.register_forward_pre_hook(
-            lambda attention, inputs: found.append(attention.weights(inputs[0], image.tokens))
+            lambda attention, inputs: weights.append(attention.weights(inputs[0], image.tokens))
         )
         for layer in model.decoder.layers
     ]
@@ -44,11 +44,11 @@ def attention_maps(model: CaptionModel, image: ImageTokens, token_ids: Sequence[
     finally:
         for handle in handles:
             handle.remove()
-    return torch.stack(found).mean(dim=(0, 2))[0, :-1]  # (layers, 1, H, T + 1, N); the last predicts the end
+    return torch.stack(weights).mean(dim=(0, 2))[0, :-1]  # (layers, 1, H, T + 1, N); the last row predicts the end
 
 
 def words_of(tokenizer: Tokenizer, token_ids: Sequence[int]) -> list[tuple[str, list[int]]]:
-    """The words of a caption, each with the places of its tokens; a token that begins with a space begins a word."""
+    """The words of a caption, each with the positions of its tokens; a token with a leading space begins a word."""
     words: list[tuple[str, list[int]]] = []
     for place, token in enumerate(token_ids):
         piece = tokenizer.decode([token], skip_special_tokens=True)
@@ -63,8 +63,8 @@ def words_of(tokenizer: Tokenizer, token_ids: Sequence[int]) -> list[tuple[str, 
 def draw_attention(
     pixels: np.ndarray, words: Sequence[tuple[str, list[int]]], maps: np.ndarray, path: Path, title: str = ""
 ) -> None:
-    """Write a PNG: the photo (H, W, 3) once as it is, then once for each of W words with the tokens' maps (T, N), N a
-    square grid, as light over it; the brightest cell of a word is always 1. Written aside and renamed."""
+    """Write a PNG: the photo (H, W, 3) as it is, then once for each word under a heat map, the mean of its tokens' rows
+    of `maps` (T, N), N a square grid, scaled so that its largest cell is 1. Replaced as a whole, or not at all."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -84,12 +84,12 @@ def draw_attention(
     for axis in axes.flat:
         axis.set_axis_off()
     figure.tight_layout()
-    handle, aside = tempfile.mkstemp(dir=path.parent, suffix=".png")
+    handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".png")
     os.close(handle)
     try:
-        figure.savefig(aside, dpi=100)
-        os.chmod(aside, 0o644)
-        os.replace(aside, path)
+        figure.savefig(partial, dpi=100)
+        os.chmod(partial, 0o644)
+        os.replace(partial, path)
     finally:
         plt.close(figure)
-        Path(aside).unlink(missing_ok=True)
+        Path(partial).unlink(missing_ok=True)

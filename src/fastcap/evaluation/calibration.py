@@ -1,8 +1,8 @@
-"""Is a caption as right as its confidence says?
+"""Calibration: whether a caption is as good as its confidence says.
 
-What a picture shows can be said in many ways, so no caption is simply correct. What can be counted is its support: the
-share of its content words that at least one of the people who described the picture used as well. A calibrated
-confidence of 0.7 means that, over many captions, 70 % of the content words are supported.
+A picture can be described in many ways, so no caption is simply correct. What can be counted is its support: the share
+of its content words that at least one reference contains as well. A calibrated confidence of 0.7 means that, over many
+captions, 70 % of the content words are supported.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FUNCTION_WORDS = frozenset(
 
 
 def support(caption: str, references: Sequence[str]) -> float:
-    """The share of a caption's content words, by their stems, that a reference has too: 0 to 1; 0 without any."""
+    """The share of a caption's content words that a reference contains, compared by stem: 0 to 1; 0 if it has none."""
     words = {stem(word) for word in ptb_tokens(caption) if word not in FUNCTION_WORDS}
     known = {stem(word) for reference in references for word in ptb_tokens(reference)}
     return len(words & known) / len(words) if words else 0.0
@@ -42,38 +42,40 @@ def fit_calibration(confidences: Sequence[float], supports: Sequence[float]) -> 
         ValueError: fewer than two confidences, or not as many as supports.
     """
     if len(confidences) != len(supports) or len(confidences) < 2:
-        raise ValueError(f"{len(confidences)} confidences and {len(supports)} supports; needed: as many, 2 or more")
+        raise ValueError(
+            f"{len(confidences)} confidences and {len(supports)} supports; needed: as many, 2 or more"
+        )
     p = np.clip(np.asarray(confidences, np.float64), 1e-6, 1 - 1e-6)
     x = np.stack([np.log(p / (1 - p)), np.ones(len(p))], axis=1)
     y = np.asarray(supports, np.float64)
     fitted = maximise(x, y, np.array([1.0, 0.0]), free=[0, 1])
-    if fitted[0] < SMALLEST_SCALE:  # less would forget or reverse the order of captions
+    if fitted[0] < SMALLEST_SCALE:  # a smaller scale would level or reverse the order of captions
         fitted = maximise(x, y, np.array([SMALLEST_SCALE, 0.0]), free=[1])
     scale, offset = np.clip(fitted, [SMALLEST_SCALE, -30], [30, 30])
     return float(scale), float(offset)
 
 
 def fit_alignment(own: Sequence[float], other: Sequence[float]) -> tuple[float, float]:
-    """Scale and offset of `sigmoid(scale * cosine + offset)`, fitted by maximum likelihood to tell the cosines of
-    pictures with texts of their `own` from those with texts of `other` pictures.
+    """Scale and offset of `sigmoid(scale * cosine + offset)`, fitted by maximum likelihood to separate the cosines of
+    pictures with their `own` texts from those with the texts of `other` pictures.
 
     Raises:
-        ValueError: there are none of either.
+        ValueError: there are no cosines of one kind.
     """
     if not len(own) or not len(other):
         raise ValueError(f"{len(own)} cosines of own texts and {len(other)} of others; needed: 1 or more of each")
-    share = np.median(own), np.median(other)  # Newton's method begins near the answer: half way between the two
-    scale = 4 / max(float(share[0] - share[1]), 0.05)
+    middle = np.median(own), np.median(other)  # Newton's method starts near the answer: half way between the two
+    scale = 4 / max(float(middle[0] - middle[1]), 0.05)
     x = np.stack([np.concatenate([own, other]), np.ones(len(own) + len(other))], axis=1)
     y = np.concatenate([np.ones(len(own)), np.zeros(len(other))])
-    fitted = maximise(x, y, np.array([scale, -scale * sum(share) / 2]), free=[0, 1])
+    fitted = maximise(x, y, np.array([scale, -scale * sum(middle) / 2]), free=[0, 1])
     return max(float(fitted[0]), SMALLEST_SCALE), float(fitted[1])
 
 
 def maximise(x: np.ndarray, y: np.ndarray, start: np.ndarray, free: list[int]) -> np.ndarray:
-    """The logistic regression of y (N,) on x (N, 2) by Newton's method; only the `free` parameters move.
+    """The logistic regression of y (N,) on x (N, 2) by Newton's method; only the `free` parameters are fitted.
 
-    A small ridge pulls towards the start, where the data say nothing.
+    A small ridge penalty keeps parameters at the start where the data do not determine them.
     """
     parameters, ridge = start.copy(), 1e-3 * np.eye(len(free))
     for _ in range(50):
@@ -86,13 +88,14 @@ def maximise(x: np.ndarray, y: np.ndarray, start: np.ndarray, free: list[int]) -
 
 
 def reliability(confidences: Sequence[float], supports: Sequence[float]) -> list[tuple[float, float, int]]:
-    """Mean confidence, mean support and number of captions of each of ten equal ranges of confidence that has any."""
+    """Mean confidence, mean support and number of captions in each of ten equal ranges of confidence, empty ones left
+    out."""
     c, s = np.asarray(confidences, np.float64), np.asarray(supports, np.float64)
-    place = np.minimum((c * BINS).astype(int), BINS - 1)
+    bins = np.minimum((c * BINS).astype(int), BINS - 1)
     return [
-        (float(c[place == i].mean()), float(s[place == i].mean()), int((place == i).sum()))
+        (float(c[bins == i].mean()), float(s[bins == i].mean()), int((bins == i).sum()))
         for i in range(BINS)
-        if (place == i).any()
+        if (bins == i).any()
     ]
 
 

@@ -18,11 +18,11 @@ Tokens = Sequence[Hashable]
 NGram = tuple[Hashable, ...]
 
 SCALE = 10.0  # the paper's factor; a perfect caption scores 10
-REMEMBERED = 2048  # images whose reference vectors are kept, about 45 kB each; building one takes 0.3 ms
+CACHED = 2048  # images whose reference vectors are kept, about 45 kB each; building one takes 0.3 ms
 
 
 class _ReferenceVectors:
-    """One image's references, inverted: n-gram -> [(reference, its count there, what one match earns)]."""
+    """One image's references, inverted: n-gram -> [(reference, its count there, score of one match)]."""
 
     __slots__ = ("lengths", "matches")
 
@@ -50,9 +50,9 @@ class CiderD:
             raise ConfigError(f"CIDEr-D needs n >= 1 and sigma > 0, got n={n}, sigma={sigma}")
         if not references:
             raise DataError("CIDEr-D needs the references of at least one image, got none")
-        bare = next((image_id for image_id, captions in references.items() if not captions), None)
-        if bare is not None:
-            raise DataError(f"image {bare!r} has no reference; CIDEr-D needs at least one for each image")
+        for image_id, captions in references.items():
+            if not captions:
+                raise DataError(f"image {image_id!r} has no reference; CIDEr-D needs at least one for each image")
         self.n = n
         self.sigma = sigma
         self._references = {
@@ -81,7 +81,7 @@ class CiderD:
             order = len(ngram) - 1
             squared_norms[order] += (count * self._idf(ngram)) ** 2
             for reference, reference_count, gain in vectors.matches.get(ngram, ()):
-                # Counts are clipped at the reference's, so that repeating a good phrase earns nothing.
+                # Counts are clipped at the reference's, so that repeating a good phrase adds nothing.
                 dots[reference][order] += min(count, reference_count) * gain
         norms = [math.sqrt(value) or 1.0 for value in squared_norms]
         total = 0.0
@@ -126,7 +126,7 @@ class CiderD:
                     gain = idf * idf * count / math.sqrt(squared_norms[len(ngram) - 1])
                     matches.setdefault(ngram, []).append((reference, count, gain))
         vectors = _ReferenceVectors([_length(caption) for caption in captions], matches)
-        if len(self._vectors) >= REMEMBERED:
+        if len(self._vectors) >= CACHED:
             del self._vectors[next(iter(self._vectors))]  # the oldest
         self._vectors[image_id] = vectors
         return vectors

@@ -1,4 +1,4 @@
-"""What the scores against references do not see: do captions differ, and do they stutter?"""
+"""What scores against references do not show: how much captions differ, and whether they stutter."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def diversity(candidates: Mapping[str, Sequence[str]]) -> dict[str, float]:
 
 
 def has_repeat(tokens: Sequence[str]) -> bool:
-    """Does a run of 1 to 3 words follow itself at once, as in "a dog on a hat on a hat"?"""
+    """Whether a run of 1 to 3 words follows itself at once, as in "a dog on a hat on a hat"."""
     return any(
         tokens[i : i + n] == tokens[i + n : i + 2 * n]
         for n in range(1, LONGEST_REPEAT + 1)

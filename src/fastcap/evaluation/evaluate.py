@@ -1,4 +1,4 @@
-"""Caption every picture of a data set, one at a time; measure the captions and the time they took."""
+"""Caption every picture of a data set, one at a time, and measure the captions and their time."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Evaluation", "EvaluationRow", "evaluate_model"]
 
-WEIGHTS = (("model.onnx",), ("encode.onnx", "step.onnx"), ("model.safetensors",))  # of the kinds of directories
-WARM_UP = 3  # captions before the clock counts: the first ones pay for memory that the others reuse
+WEIGHTS = (("model.onnx",), ("encode.onnx", "step.onnx"), ("model.safetensors",))  # by kind of directory
+WARM_UP = 3  # captions that are not measured: the first ones allocate memory that later ones reuse
 
 
 class Example(Protocol):
-    """What is read of a data set's examples."""
+    """The part of a data set's example that is used here."""
 
     @property
     def image(self) -> Path: ...
@@ -57,7 +57,7 @@ class EvaluationRow:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The outcome: `metrics` by name (see `UNITS`), a row a picture, `facts` on what was measured where."""
+    """The outcome: `metrics` by name (see `UNITS`), a row for each picture, `facts` on model, options and machine."""
 
     metrics: dict[str, float]
     rows: tuple[EvaluationRow, ...]

@@ -1,4 +1,4 @@
-"""The facts about code and machine that every measured figure is printed with."""
+"""The facts about code and machine that are recorded with every measured figure."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def machine_facts() -> dict[str, Any]:
         "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "versions": {package: found for package in PACKAGES if (found := _version(package))},
+        "versions": {package: number for package in PACKAGES if (number := _version(package))},
     }
 
 
 def git_commit() -> str | None:
-    """The commit this code was cloned at, `+` added if edited since; None outside a clone."""
+    """The commit that this code was cloned at, with a `+` if it was edited since; None outside a clone."""
     folder = Path(__file__).resolve().parent
 
     def git(*arguments: str) -> str:

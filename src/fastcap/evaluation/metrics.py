@@ -1,4 +1,4 @@
-"""Every caption metric of one set of captions, in one call."""
+"""All caption metrics of a set of captions, in one call."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ UNITS = {
     "repetition_rate": "share of captions with an immediate repeat of 1 to 3 words",
     "empty_rate": "share of captions without a word",
 }
-"""What each metric's number is, in the order that reports use."""
+"""The unit of each metric, in the order that reports use."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +56,17 @@ def evaluate_captions(predictions: Mapping[str, str], references: Mapping[str, S
 
 def score_captions(predictions: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> CaptionScores:
     """As `evaluate_captions`, with the CIDEr-D of each image beside the metrics of the set."""
-    for these, those, lack in ((predictions, references, "references"), (references, predictions, "caption")):
-        missing = [image_id for image_id in these if image_id not in those]
+    for ids, others, part in ((predictions, references, "references"), (references, predictions, "caption")):
+        missing = [image_id for image_id in ids if image_id not in others]
         if missing:
-            raise DataError(f"{len(missing)} of {len(these)} images have no {lack}, among them {missing[0]!r}")
+            raise DataError(f"{len(missing)} of {len(ids)} images have no {part}, among them {missing[0]!r}")
     candidates = {image_id: ptb_tokens(caption) for image_id, caption in predictions.items()}
     expected = {image_id: [ptb_tokens(text) for text in texts] for image_id, texts in references.items()}
-    cider, each = CiderD(expected).corpus(candidates)
+    cider, cider_by_image = CiderD(expected).corpus(candidates)
     metrics = {"cider": 100 * cider}
     metrics |= {f"bleu_{n}": 100 * score for n, score in enumerate(bleu(candidates, expected), start=1)}
     rouge = sum(rouge_l(candidates[image_id], expected[image_id]) for image_id in candidates)
     metrics["rouge_l"] = 100 * rouge / len(candidates)
     metrics["meteor"] = 100 * meteor(candidates, expected)
     metrics |= diversity(candidates)
-    return CaptionScores(metrics, {image_id: 100 * score for image_id, score in each.items()})
+    return CaptionScores(metrics, {image_id: 100 * score for image_id, score in cider_by_image.items()})

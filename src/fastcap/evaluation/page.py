@@ -14,7 +14,7 @@ from fastcap.evaluation.metrics import UNITS
 
 __all__ = ["render_page"]
 
-PICTURES = 60  # best, worst and random ones each: a page of a few megabytes
+PICTURES = 60  # of the best, of the worst and of random ones: a page of a few megabytes
 THUMBNAIL = 224  # pixels, the longer side
 JPEG_QUALITY = 75
 SEED = 0  # of the random sample, so that two models' pages show the same pictures
@@ -75,7 +75,7 @@ update();
 
 
 def render_page(evaluation: Evaluation) -> str:
-    """The page as HTML text. It loads nothing: style, script and thumbnails are inside.
+    """The page as HTML text. It loads nothing: style, script and thumbnails are part of it.
 
     Raises:
         ImageError: a picture that was captioned can no longer be read.
@@ -128,12 +128,12 @@ def render_page(evaluation: Evaluation) -> str:
 
 
 def _chosen(rows: tuple[EvaluationRow, ...]) -> list[tuple[EvaluationRow, list[str]]]:
-    """The rows to show, lowest CIDEr first, each with the groups that it belongs to."""
+    """The rows to show, lowest CIDEr first, and the groups of each."""
     ranked = sorted(rows, key=lambda row: (row.cider, str(row.image)))
     sample = random.Random(SEED).sample(sorted(rows, key=lambda row: str(row.image)), min(PICTURES, len(rows)))
     groups = {"worst": ranked[:PICTURES], "best": ranked[-PICTURES:], "random": sample}
-    belongs = {row.image: [name for name, members in groups.items() if row in members] for row in ranked}
-    return [(row, belongs[row.image]) for row in ranked if belongs[row.image]]
+    grouped = [(row, [name for name, members in groups.items() if row in members]) for row in ranked]
+    return [(row, names) for row, names in grouped if names]
 
 
 def _card(row: EvaluationRow, groups: list[str]) -> str:

@@ -1,10 +1,10 @@
 """Other captioners' architectures, rebuilt from public configurations and timed beside fastcap in one run.
 
-Weights are random: time, memory and size do not depend on them, and nothing is downloaded. Quality does, so
-nothing here says anything about the peers' captions; their published ones are far better than ours.
+Weights are random: time, memory and size do not depend on them, and nothing is downloaded. Quality does depend on
+them, so nothing is said here about the peers' captions; their published ones are far better than ours.
 
-Every peer makes exactly `NEW_TOKENS` tokens, greedily, with its key-value cache, in eager PyTorch fp32 on one
-thread: the way these models are run by default. Each runs in its own process, so that memory is its own.
+Every peer generates exactly `NEW_TOKENS` tokens, greedily, with its key-value cache, in eager PyTorch fp32 on one
+thread, which is how these models run by default. Each runs in its own process, so that its memory can be measured.
 
     python -m fastcap.evaluation.peers blip-base --repeats 3      # one line of JSON
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["NEW_TOKENS", "PEERS", "Peer", "measure_peer", "measure_peers"]
 
 NEW_TOKENS = 12
-"""Tokens that every peer generates: about the length of a COCO caption (10.5 words)."""
+"""Tokens that every peer generates: about those of a COCO caption (10.5 words)."""
 
 VIT_BASE: dict[str, Any] = dict(
     hidden_size=768, num_hidden_layers=12, num_attention_heads=12, intermediate_size=3072, patch_size=16
@@ -64,9 +64,9 @@ Generate = Callable[["torch.Tensor"], "torch.Tensor"]
 
 @dataclass(frozen=True)
 class Peer:
-    """How to build one peer: `build()` gives its network and the function that captions with it.
+    """How to build one peer: `build()` returns its network and the function that captions with it.
 
-    Builders hold their models as `Any`: the library's own annotations of `generate` do not type-check.
+    Builders declare their models as `Any`, since the library's own annotations of `generate` do not type-check.
     """
 
     source: str
@@ -127,7 +127,7 @@ PEERS: dict[str, Peer] = {
 def measure_peer(name: str, repeats: int, seed: int = 0) -> dict[str, Any]:
     """Build the peer `name` in this process and time it: pixels in memory to token ids, one thread.
 
-    Reading and resizing the photo is left out, in the peers' favour. One call warms up and is not counted.
+    Reading and resizing the photo is left out, in favour of the peers. One warm-up call is not counted.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""How long a photo takes to become text, stage by stage, and what the process around it costs."""
+"""The time from photo to text, stage by stage, and the cost of the process around it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Timing:
-    """Wall times of one thing done over and over, in milliseconds."""
+    """Wall times of one repeated action, in milliseconds."""
 
     milliseconds: tuple[float, ...]
 
@@ -53,7 +53,7 @@ class Timing:
         return cls(tuple(spent))
 
     def percentile(self, share: float) -> float:
-        """The time that `share` percent of the calls stayed under, linearly interpolated."""
+        """The time that `share` percent of the calls did not exceed, linearly interpolated."""
         return float(np.percentile(self.milliseconds, share))
 
     def as_json(self) -> dict[str, float]:
@@ -65,10 +65,10 @@ class Timing:
 
 
 def sample_photo(width: int, height: int, seed: int = 0) -> bytes:
-    """A JPEG that costs what a photo costs: smooth content at seven scales, sensor noise, quality 85.
+    """A JPEG that takes as long to decode as a photo: smooth content at seven scales, sensor noise, quality 85.
 
-    About 90 kB at 640x480 and 3 MB at 4032x3024, the sizes of everyday pictures; the decoder's time follows
-    the number of bytes as much as that of pixels.
+    About 90 kB at 640x480 and 3 MB at 4032x3024, as everyday photos have: decoding time depends on the number of bytes
+    as much as on that of pixels.
     """
     from PIL import Image
 
@@ -86,12 +86,12 @@ def sample_photo(width: int, height: int, seed: int = 0) -> bytes:
 
 
 STAGES = ("decode", "resize", "network", "text", "photo to text")
-"""Read and decode the file; squash it to the model's size; run the graphs; ids to a sentence, and the search where a
-model writes word by word; and all of it in one `caption` call."""
+"""Read and decode the file; squash it to the model's size; run the graphs; turn ids into a sentence, which includes the
+search if a model decodes from left to right; and all of it in one `caption` call."""
 
 
 class _Clocked:
-    """Stands before a bundle and clocks its graphs: network and text are then parts of the very same call."""
+    """A bundle whose graphs are timed, so that the stages network and text are parts of the same call."""
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle, self.milliseconds = bundle, 0.0
@@ -120,7 +120,7 @@ class _ClockedSession:
 
 
 def decode_photo(photo: Path, size: tuple[int, int]) -> Image.Image:
-    """The first half of `load_image`: read the file and decode it; a JPEG shrinks while it is decoded."""
+    """The first half of `load_image`: read the file and decode it; a JPEG is scaled down while it is decoded."""
     from PIL import Image
 
     image = Image.open(photo)
@@ -132,7 +132,7 @@ def decode_photo(photo: Path, size: tuple[int, int]) -> Image.Image:
 def measure_stages(model: str, photo: Path, threads: int, repeats: int) -> dict[str, dict[str, float]]:
     """Time `STAGES` for one photo file, batch 1, default length and candidates.
 
-    Every repeat goes through all stages, so that a busy moment of the machine does not fall on one alone.
+    Every repeat runs all stages, so that a busy moment of the machine does not affect one stage alone.
     """
     from fastcap.runtime.bundle import Bundle, find_model
     from fastcap.runtime.captioner import Captioner
@@ -178,19 +178,15 @@ def peak_memory_mb() -> float | None:
 
 
 def run_python(*arguments: str) -> str:
-    """What a fresh Python process prints, run with one thread and no network for models.
+    """The output of a fresh Python process with one thread, which downloads no model.
 
-    Raises `FastcapError` with the last line of the process's complaint when it fails.
+    Raises FastcapError with the last line that a failed process wrote to stderr.
     """
-    environment = os.environ | {
-        "OMP_NUM_THREADS": "1",
-        "HF_HUB_OFFLINE": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-    }
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment)
     if done.returncode != 0:
-        complaint = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-        raise FastcapError(f"a measured process failed: {complaint[-1]}")
+        lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        raise FastcapError(f"a measured process failed: {lines[-1]}")
     return done.stdout.strip()
 
 
@@ -210,10 +206,8 @@ print(peak_memory_mb())
 
 
 def measure_process(model: str, photo: Path, repeats: int = 5) -> dict[str, Any]:
-    """What a fresh process costs, warm: memory to caption one photo, `import fastcap`, `fastcap caption`.
-
-    The measuring code is inside the memory figure.
-    """
+    """The cost of a fresh process with warm file caches: peak memory to caption one photo, which includes the measuring
+    code; time of `import fastcap` and of `fastcap caption`."""
     memory = run_python("-c", ONE_CAPTION, model, str(photo))
     imports = [float(run_python("-c", IMPORT)) for _ in range(repeats)]
     whole = Timing.of(lambda: run_python("-m", "fastcap", "caption", str(photo), "--model", model), repeats, warm_up=1)

@@ -69,9 +69,9 @@ def stem(word: str) -> str:
 
 
 def _region(word: str, start: int) -> int:
-    """Where the part after the first consonant that follows a vowel begins."""
-    found = REGION.search(word, start)
-    return found.end() if found else len(word)
+    """The start of the part after the first consonant that follows a vowel."""
+    match = REGION.search(word, start)
+    return match.end() if match else len(word)
 
 
 def _step_1a(word: str) -> str:
