@@ -80,7 +80,7 @@ def test_the_corpus_mean_is_the_mean_of_the_images():
 
 
 def test_forgetting_old_images_changes_no_score(monkeypatch):
-    monkeypatch.setattr("fastcap.evaluation.cider.REMEMBERED", 1)
+    monkeypatch.setattr("fastcap.evaluation.cider.CACHED", 1)
     references = {str(n): [["red", "cat", f"w{n}"]] for n in range(5)}
     cider = CiderD(references)
     for _ in range(2):
