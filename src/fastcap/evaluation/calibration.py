@@ -42,9 +42,7 @@ def fit_calibration(confidences: Sequence[float], supports: Sequence[float]) -> 
         ValueError: fewer than two confidences, or not as many as supports.
     """
     if len(confidences) != len(supports) or len(confidences) < 2:
-        raise ValueError(
-            f"{len(confidences)} confidences and {len(supports)} supports; needed: as many, 2 or more"
-        )
+        raise ValueError(f"{len(confidences)} confidences and {len(supports)} supports; needed: as many, 2 or more")
     p = np.clip(np.asarray(confidences, np.float64), 1e-6, 1 - 1e-6)
     x = np.stack([np.log(p / (1 - p)), np.ones(len(p))], axis=1)
     y = np.asarray(supports, np.float64)
