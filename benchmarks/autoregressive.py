@@ -26,7 +26,7 @@ from fastcap.evaluation.machine import git_commit, machine_facts, now
 from fastcap.export.compare import open_stepper
 from fastcap.export.families import EXPORTS
 from fastcap.generation.autoregressive import beam_search
-from fastcap.model import CaptionModel, TorchStepper
+from fastcap.model import TorchStepper, build_model
 from fastcap.release.sizes import quantised_graphs
 from fastcap.vocabulary import Vocabulary
 
@@ -55,7 +55,7 @@ def measure(recipe: str, repeats: int) -> dict[str, Any]:
     """Median milliseconds of each way. Every repeat goes through all, so that a busy moment does not fall on one."""
     config = load_config(ROOT / "configs" / "model" / f"{recipe}.yaml").model
     torch.manual_seed(0)
-    model = CaptionModel(config).eval()
+    model = build_model(config).eval()
     shape = (CALIBRATING, config.image_size, config.image_size, 3)
     pictures = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 

@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_leaves
 from fastcap.config import load_config
 from fastcap.evaluation.machine import git_commit, machine_facts, now
 from fastcap.losses.language import causal_loss, mask_tokens, masked_loss, read_causally, read_masked
-from fastcap.model import CaptionModel
+from fastcap.model import CaptionModel, build_model
 from fastcap.training.recompute import checkpoint_blocks
 
 
@@ -82,7 +82,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    model = CaptionModel(load_config(args.config).model).train()
+    model = build_model(load_config(args.config).model).train()
     peak, seconds, gradients = step(model, args.images)
     checkpoint_blocks(model)
     peak_after, seconds_after, gradients_after = step(model, args.images)

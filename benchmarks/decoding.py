@@ -29,7 +29,7 @@ from fastcap.evaluation.machine import git_commit, machine_facts, now
 from fastcap.export.compare import open_graph, open_stepper
 from fastcap.export.parallel import assemble_parallel, export_parallel
 from fastcap.generation.autoregressive import beam_search
-from fastcap.model import CaptionModel
+from fastcap.model import build_model
 from fastcap.quantization.products import quantize_products
 from fastcap.runtime.bundle import Bundle, find_model
 from fastcap.runtime.contract import DECODES
@@ -47,7 +47,7 @@ def export_untrained(width: int, folder: Path) -> ModelConfig:
     config = ModelConfig(image_size=64, d_model=width)
     config = replace(config, decoder=replace(config.decoder, d_hidden=2 * width))
     torch.manual_seed(0)
-    export_parallel(CaptionModel(config), folder)
+    export_parallel(build_model(config), folder)
     for part in folder.iterdir():
         quantize_products(part, {})
     assemble_parallel(folder, folder / "graphs", config)

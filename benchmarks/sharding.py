@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from fastcap.config import load_config
 from fastcap.evaluation.machine import git_commit, machine_facts, now
 from fastcap.losses.language import causal_loss, read_causally
-from fastcap.model import CaptionModel
+from fastcap.model import CaptionModel, build_model
 from fastcap.training.sharding import local_parts, shard_blocks, shard_like
 from fastcap.training.zero import ZeroOptimizer, shard_by_zero
 
@@ -55,7 +55,7 @@ def measure(path: str, way: str) -> dict[str, float]:
     """One step, by ddp, fsdp2 or zero3; what a process then holds."""
     torch.manual_seed(0)
     config, device = load_config(path).model, torch.device("cpu")
-    model = CaptionModel(config).train()
+    model = build_model(config).train()
     average = {name: value.detach().clone() for name, value in model.state_dict().items()}
     generator = torch.Generator().manual_seed(get_rank())
     size = config.image_size

@@ -74,10 +74,10 @@ def tiny_model(tiny_config: ModelConfig) -> CaptionModel:
     """A model in evaluation mode whose every weight is random, those that begin at 0 or 1 too."""
     import torch
 
-    from fastcap.model import CaptionModel
+    from fastcap.model import build_model
 
     torch.manual_seed(0)
-    model = CaptionModel(tiny_config)
+    model = build_model(tiny_config)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.1 * torch.randn_like(parameter)

@@ -12,7 +12,7 @@ import torch
 
 from fastcap.checkpoint import load_checkpoint, save_checkpoint
 from fastcap.data.tokenizer import train_tokenizer
-from fastcap.model import CaptionModel
+from fastcap.model import build_model
 
 SCRIPT = Path(__file__).resolve().parent.parent / "scripts/average.py"
 
@@ -26,7 +26,7 @@ def checkpoints(tiny_config, tmp_path: Path) -> list[Path]:
     for index, each in enumerate([config, config, dataclasses.replace(config, max_length=11)]):
         torch.manual_seed(index)
         paths.append(tmp_path / f"model{index}")
-        save_checkpoint(paths[-1], each, CaptionModel(each).state_dict(), tokenizer)
+        save_checkpoint(paths[-1], each, build_model(each).state_dict(), tokenizer)
     return paths
 
 

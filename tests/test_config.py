@@ -64,9 +64,9 @@ def test_a_data_set_is_a_block_to_include(path, write):
 
 
 def test_a_recipe_builds_the_model_it_describes():
-    from fastcap.model import CaptionModel
+    from fastcap.model import build_model
 
-    model = CaptionModel(load_config(CONFIGS / "model" / "fastcap_base.yaml").model)
+    model = build_model(load_config(CONFIGS / "model" / "fastcap_base.yaml").model)
     assert 4e6 < sum(parameter.numel() for parameter in model.parameters()) < 10e6
 
 

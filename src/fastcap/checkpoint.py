@@ -22,7 +22,7 @@ from torch import Tensor
 
 from fastcap.config import ModelConfig, ResNetViTConfig, from_mapping
 from fastcap.errors import ConfigError, ModelFileError
-from fastcap.model import CaptionModel
+from fastcap.model import CaptionModel, build_model
 from fastcap.vocabulary import Marks
 
 __all__ = ["load_checkpoint", "load_tensors", "save_checkpoint", "written_whole"]
@@ -133,8 +133,8 @@ def load_checkpoint(directory: Path | str) -> tuple[CaptionModel, Tokenizer]:
         )
     try:
         with torch.device("meta"):  # shapes alone: what a config asks for takes memory once the weights are as large
-            CaptionModel(config).load_state_dict(weights, assign=True)
-        model = CaptionModel(config)
+            build_model(config).load_state_dict(weights, assign=True)
+        model = build_model(config)
         model.load_state_dict(weights)
     except (RuntimeError, TypeError, ValueError, IndexError) as error:  # what PyTorch says of sizes that cannot be
         raise ModelFileError(f"{directory / WEIGHTS} does not fit {CONFIG}: {' '.join(str(error).split())}") from error

@@ -12,8 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Marks", "Vocabulary"]
 
-SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<mask>", "<unk>")
-PAD, BOS, EOS, MASK, UNK = range(len(SPECIAL_TOKENS))
+PAD, BOS, EOS, MASK, UNK = range(5)
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Marks:
         Raises:
             ConfigError: one of the first three is absent.
         """
-        pad, bos, eos, mask, unk = (tokenizer.token_to_id(name) for name in SPECIAL_TOKENS)
+        pad, bos, eos, mask, unk = (tokenizer.token_to_id(f"<{name}>") for name in ("pad", "bos", "eos", "mask", "unk"))
         if pad is None or bos is None or eos is None:
             raise ConfigError(f"the tokenizer's <pad>, <bos> and <eos> are {pad}, {bos} and {eos}; needed: all three")
         return cls(pad, bos, eos, mask, unk)
@@ -61,6 +60,17 @@ class Vocabulary(Marks):
             mark = getattr(self, name)
             if mark is not None and not 0 <= mark < self.size:
                 raise ConfigError(f"{name} is {mark}; allowed: 0 to {self.size - 1}, the ids of the vocabulary")
+
+    @property
+    def mask(self) -> int:
+        """The id of the mask mark.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        if self.mask_id is None:
+            raise ConfigError("mask_id is None; needed: the id of a mask mark, for decoding in parallel")
+        return self.mask_id
 
     @property
     def barred(self) -> tuple[int, ...]:

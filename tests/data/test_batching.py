@@ -32,9 +32,9 @@ def test_what_is_not_padding_is_the_sequence(sequences: list[list[int]], pad_id:
 
 
 def test_a_fixed_length_pads_and_never_cuts() -> None:
-    assert pad_tokens([[5, 6]], length=4)[0].tolist() == [[5, 6, 0, 0]]
+    assert pad_tokens([[5, 6]], 0, length=4)[0].tolist() == [[5, 6, 0, 0]]
     with pytest.raises(DataError, match="3 tokens does not fit the batch length 2"):
-        pad_tokens([[5, 6, 7]], length=2)
+        pad_tokens([[5, 6, 7]], 0, length=2)
 
 
 @given(st.lists(st.integers(0, 24), max_size=60), st.integers(24, 100), st.none() | st.integers(1, 8))

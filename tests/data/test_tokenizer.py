@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from fastcap.data import clean_caption, decode, encode, load_dataset, train_tokenizer
+from fastcap.data.tokenizer import SPECIAL_TOKENS
 from fastcap.errors import ConfigError, DataError
-from fastcap.vocabulary import SPECIAL_TOKENS
 
 CORPUS = [
     "a dog runs through the snow",

@@ -13,7 +13,7 @@ import torch
 from fastcap.config import ModelConfig
 from fastcap.data.tokenizer import train_tokenizer
 from fastcap.export.parallel import assemble_parallel, export_parallel
-from fastcap.model import CaptionModel
+from fastcap.model import CaptionModel, build_model
 from fastcap.quantization.convolutions import quantize_convolutions
 from fastcap.quantization.products import quantize_products
 
@@ -31,7 +31,7 @@ def model(tiny_config: ModelConfig) -> CaptionModel:
     decoder = dataclasses.replace(tiny_config.decoder, d_hidden=96)
     ranked = dataclasses.replace(tiny_config.generation, alignment_weight=2.0)
     config = dataclasses.replace(tiny_config, d_model=64, decoder=decoder, generation=ranked)
-    model = CaptionModel(config).eval()
+    model = build_model(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.05 * torch.randn_like(parameter)
@@ -44,7 +44,7 @@ def wide_model(tiny_config: ModelConfig) -> CaptionModel:
     """As `model`, and wide enough for its matrix products to be quantised too."""
     torch.manual_seed(0)
     decoder = dataclasses.replace(tiny_config.decoder, d_hidden=64)
-    model = CaptionModel(dataclasses.replace(tiny_config, d_model=128, decoder=decoder)).eval()
+    model = build_model(dataclasses.replace(tiny_config, d_model=128, decoder=decoder)).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.05 * torch.randn_like(parameter)

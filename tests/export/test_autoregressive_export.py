@@ -24,7 +24,7 @@ from fastcap.export.families import EXPORTS
 from fastcap.export.weights import restore, unheld
 from fastcap.export.writer import write_bundle
 from fastcap.generation.autoregressive import sample
-from fastcap.model import CaptionModel
+from fastcap.model import CaptionModel, build_model
 from fastcap.quantization.scales import quantised_layers
 from fastcap.quantization.sensitivity import Batch, measure_sensitivity
 from fastcap.release import ExportSettings, gate, pipeline
@@ -44,7 +44,7 @@ TEXTS = ["a red ball", "two dogs run"]
 def random_model(config: ModelConfig, **parts) -> CaptionModel:
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    model = CaptionModel(dataclasses.replace(config, d_model=64, **parts)).eval()
+    model = build_model(dataclasses.replace(config, d_model=64, **parts)).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.05 * torch.randn_like(parameter)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from fastcap.config import GenerationConfig, ModelConfig, ResNetViTConfig, RopeDecoderConfig
-from fastcap.model import CaptionModel
+from fastcap.model import CaptionModel, build_model
 
 EXPERTS = {"n_experts": 6, "top_k": 2, "d_hidden": 16}
 
@@ -28,7 +28,7 @@ def small_config(**decoder: Any) -> ModelConfig:
 def small_model(**decoder: Any) -> CaptionModel:
     """A model in evaluation mode whose every weight is random, those that begin at 0 or 1 too."""
     torch.manual_seed(0)
-    model = CaptionModel(small_config(**decoder))
+    model = build_model(small_config(**decoder))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.1 * torch.randn_like(parameter)

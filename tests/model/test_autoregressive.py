@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -34,8 +35,8 @@ class ToyStepper:
         logits = self.sharpness * rng.standard_normal(VOCABULARY)
         return logits - np.log(np.exp(logits).sum())
 
-    def start(self, image_state: Any, rows_per_image: int) -> Any:
-        return [(image, ()) for image in range(self.n_images) for _ in range(rows_per_image)]
+    def start(self, image_state: Any, rows_per_image: int, prompt_ids: Sequence[int] = ()) -> Any:
+        return [(image, tuple(prompt_ids)) for image in range(self.n_images) for _ in range(rows_per_image)]
 
     def step(self, token_ids: np.ndarray, state: Any, parents: np.ndarray) -> tuple[np.ndarray, Any]:
         rows = [

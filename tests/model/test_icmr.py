@@ -14,11 +14,11 @@ from torch import Tensor
 from fastcap.decoder.moe_decoder import ImageState
 from fastcap.generation.icmr import ICMRDecoder
 from fastcap.layers import ImageTokens
-from fastcap.model import CaptionModel
-from fastcap.vocabulary import BOS, EOS, MASK, PAD
+from fastcap.model import build_model
+from fastcap.vocabulary import Vocabulary
 from invariants import assert_batch_equals_single
 
-VOCABULARY, FORBIDDEN = 24, (0, 1, 2, 3, 4)
+VOCABULARY = 24
 
 
 class ToyDecoder:
@@ -39,8 +39,11 @@ class ToyDecoder:
         return self.own[: token_ids.shape[1]] + context / lengths[:, None, None] ** 0.5
 
 
+PAD, BOS, EOS, MASK = range(4)
+
+
 def refiner(passes: int) -> ICMRDecoder:
-    return ICMRDecoder(VOCABULARY, passes, PAD, MASK, FORBIDDEN)
+    return ICMRDecoder(Vocabulary(size=VOCABULARY), passes)
 
 
 lengths_of_rows = st.lists(st.integers(1, 12), min_size=1, max_size=5)
@@ -151,7 +154,7 @@ def test_words_ruled_out_are_never_produced_either(encoded):
     model, state = encoded
     lengths = torch.full((50,), 8)
     favourites = model.refiner(model.decoder, state, lengths, 8).token_ids.unique().tolist()
-    strict = ICMRDecoder(300, 3, PAD, MASK, [*FORBIDDEN, *favourites])
+    strict = ICMRDecoder(model.vocabulary, 3, favourites)
     assert not set(strict(model.decoder, state, lengths, 8).token_ids.unique().tolist()) & set(favourites)
 
 
@@ -239,7 +242,7 @@ def test_confidence_is_the_geometric_mean_of_the_tokens_in_both_readings(tiny_mo
 @torch.no_grad()
 def test_without_the_causal_reading_the_parallel_one_decides_alone(tiny_config):
     generation = dataclasses.replace(tiny_config.generation, causal_weight=0.0)
-    model = CaptionModel(dataclasses.replace(tiny_config, generation=generation)).eval()
+    model = build_model(dataclasses.replace(tiny_config, generation=generation)).eval()
     pixels = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     found = model(pixels, torch.tensor([3, 9]), torch.tensor([4]))
     torch.testing.assert_close(found.confidences, found.token_confidences.log().sum(dim=2).div(found.lengths).exp())
@@ -249,7 +252,7 @@ def test_without_the_causal_reading_the_parallel_one_decides_alone(tiny_config):
 @torch.no_grad()
 def test_a_heavy_alignment_alone_decides_the_order(tiny_config, weight):
     generation = dataclasses.replace(tiny_config.generation, alignment_weight=weight)
-    model = CaptionModel(dataclasses.replace(tiny_config, generation=generation)).eval()
+    model = build_model(dataclasses.replace(tiny_config, generation=generation)).eval()
     pixels = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     found = model(pixels, torch.tensor([3, 9]), torch.tensor([4]))
     texts = model.embed_text(found.token_ids.flatten(0, 1), found.lengths.flatten()).unflatten(0, (2, 4))

@@ -14,7 +14,8 @@ from torch import Tensor
 from fastcap.layers import ImageTokens
 from fastcap.losses.language import causal_loss, mask_tokens, masked_loss, read_causally, read_masked
 from fastcap.losses.reward import causal_reward_loss, reward_loss
-from fastcap.vocabulary import BOS, EOS, MASK, PAD
+
+PAD, BOS, EOS, MASK = range(4)
 
 LENGTHS = torch.tensor([5, 1, 7, 3])
 

@@ -19,6 +19,7 @@ from fastcap.losses.language import (
     read_causally,
     read_masked,
 )
+from fastcap.vocabulary import Vocabulary
 from invariants import assert_batch_equals_single, assert_cached_equals_full, assert_causal, assert_padding_blind
 
 N_IMAGES, LENGTH, VOCABULARY = 3, 7, 300
@@ -74,7 +75,7 @@ def test_an_expert_that_is_not_chosen_gets_no_gradient_at_all():
 
 def flops_of_decoding(n_experts: int, top_k: int, d_hidden: int) -> int:
     torch.manual_seed(0)
-    decoder = MoEDecoder(VOCABULARY, 32, 2, 4, d_hidden, n_experts, top_k, 12, 0.1, "rala").eval()
+    decoder = MoEDecoder(Vocabulary(size=VOCABULARY), 32, 2, 4, d_hidden, n_experts, top_k, 12, 0.1, "rala").eval()
     state = decoder.prepare(ImageTokens(torch.randn(2, 4, 32), torch.randn(2, 32)))
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         decoder.logits(torch.full((2, 7), 9), state, causal=True)
@@ -103,7 +104,7 @@ def test_the_router_takes_the_likeliest_and_its_weights_sum_to_one():
 
 @pytest.mark.parametrize("top_k", [1, 2])
 def test_the_task_loss_alone_teaches_the_gate(tiny_config, image, token_ids, top_k):
-    decoder = MoEDecoder(VOCABULARY, 32, 2, 4, 48, 4, top_k, 12, 0.0, "rala").double().train()
+    decoder = MoEDecoder(Vocabulary(size=VOCABULARY), 32, 2, 4, 48, 4, top_k, 12, 0.0, "rala").double().train()
     loss = causal_loss(
         decoder,
         read_causally(decoder, decoder.prepare(image), token_ids),

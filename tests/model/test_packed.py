@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from fastcap.export.packed import Layout, Packed, PackedDecoder
 from fastcap.generation.icmr import ICMRDecoder, Refined
 from fastcap.layers import ImageTokens
-from fastcap.model import CaptionModel, TorchStepper
-from fastcap.vocabulary import MASK, PAD
+from fastcap.model import TorchStepper, build_model
 from invariants import assert_exported_equals_eager
 
 
@@ -37,7 +36,7 @@ def test_every_pass_is_that_of_the_batched_decoder(model, state, lengths):
     assert layout.row.tolist() == [row for row, length in enumerate(lengths) for _ in range(length)]
     slow, slow_masked = model.refiner.begin(lengths, int(lengths.max()))
     fast, bias = packed.begin(layout), packed.bias(torch.zeros(()))
-    masked = fast.token_ids == MASK
+    masked = fast.token_ids == model.vocabulary.mask_id
     for done in range(1, model.refiner.passes + 1):
         slow, slow_masked = model.refiner.refine(model.decoder, state, slow, slow_masked, lengths, done)
         fast, masked = packed.refine(state, layout, bias, fast, masked, done)
@@ -55,7 +54,7 @@ def test_every_pass_is_that_of_the_batched_decoder(model, state, lengths):
 @torch.no_grad()
 def test_more_experts_are_weighed_by_their_shares_and_plain_attention_is_not_gated(tiny_config, changes):
     decoder = dataclasses.replace(tiny_config.decoder, **changes)
-    model = CaptionModel(dataclasses.replace(tiny_config, decoder=decoder)).double().eval()
+    model = build_model(dataclasses.replace(tiny_config, decoder=decoder)).double().eval()
     state = model.decoder.prepare(ImageTokens(torch.randn(1, 4, 32).double(), torch.randn(1, 32).double()))
     lengths = torch.tensor([5, 3])
     token_ids = torch.randint(5, 300, (2, 5))
@@ -71,7 +70,7 @@ def test_more_experts_are_weighed_by_their_shares_and_plain_attention_is_not_gat
 def sharpened(tiny_config):
     """A model sure enough of itself that refinement changes what it says."""
     torch.manual_seed(2)
-    model = CaptionModel(tiny_config).eval()
+    model = build_model(tiny_config).eval()
     with torch.no_grad():
         for parameter in model.decoder.parameters():
             parameter += 0.3 * torch.randn_like(parameter)
@@ -84,10 +83,10 @@ def sharpened(tiny_config):
 def test_the_kept_score_never_falls_and_lengths_stay(sharpened, lengths, passes, seed):
     generator = torch.Generator().manual_seed(seed)
     image = ImageTokens(torch.randn(1, 4, 32, generator=generator), torch.randn(1, 32, generator=generator))
-    state, refiner = sharpened.decoder.prepare(image), ICMRDecoder(300, passes, PAD, MASK, range(5))
+    state, refiner = sharpened.decoder.prepare(image), ICMRDecoder(sharpened.vocabulary, passes)
     packed, layout = PackedDecoder(sharpened.decoder, refiner, sharpened.vocabulary), Layout.of(torch.tensor(lengths))
     kept, bias = packed.begin(layout), packed.bias(torch.zeros(()))
-    masked = kept.token_ids == MASK
+    masked = kept.token_ids == sharpened.vocabulary.mask_id
     for done in range(1, passes + 1):
         before = kept.scores
         kept, masked = packed.refine(state, layout, bias, kept, masked, done)
@@ -104,7 +103,7 @@ def test_the_kept_score_never_falls_and_lengths_stay(sharpened, lengths, passes,
 @torch.no_grad()
 def test_a_step_is_that_of_the_batched_decoder_whoever_is_whose_parent(tiny_config, changes):
     decoder_config = dataclasses.replace(tiny_config.decoder, **changes)
-    model = CaptionModel(dataclasses.replace(tiny_config, decoder=decoder_config)).double().eval()
+    model = build_model(dataclasses.replace(tiny_config, decoder=decoder_config)).double().eval()
     state = model.decoder.prepare(ImageTokens(torch.randn(1, 4, 32).double(), torch.randn(1, 32).double()))
     stepper, packed = TorchStepper(model.decoder), PackedDecoder(model.decoder, model.refiner, model.vocabulary)
     slow, cache = stepper.start(state, 3), torch.zeros(4, 4, 3, 0, 8).double()

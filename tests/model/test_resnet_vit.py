@@ -22,7 +22,8 @@ from fastcap.config import (
 from fastcap.decoder.attention import CROSS_ATTENTIONS, SoftmaxAttention
 from fastcap.decoder.rope_decoder import RopeDecoder, TokenExperts
 from fastcap.layers import rotate, rotation
-from fastcap.model import CaptionModel
+from fastcap.model import build_model
+from fastcap.vocabulary import Vocabulary
 
 SIZES = {"basic": ((8, 8, 12, 16), (1, 2, 1, 1)), "inverted": ((8, 8, 12, 12, 16, 16, 24), (1, 2, 1, 1, 1, 1, 1))}
 
@@ -122,14 +123,14 @@ def test_bias_balancing_evens_out_the_experts_without_a_gradient():
 
 def test_parts_refuse_what_cannot_be():
     with pytest.raises(ValueError, match="d_model is 36; allowed: multiples of 8"):
-        RopeDecoder(300, d_model=36, max_length=12, **keywords(RopeDecoderConfig(n_heads=4)))
+        RopeDecoder(Vocabulary(size=300), d_model=36, max_length=12, **keywords(RopeDecoderConfig(n_heads=4)))
     with pytest.raises(ValueError, match=r"top_k is 3; allowed: 1\.\.2"):
         TokenExperts(8, 4, n_experts=2, top_k=3, n_shared=1, balancing="loss")
     with pytest.raises(ValueError, match="d_model is 6; allowed: multiples of 4"):
         ResNetViTBackbone(6, **keywords(ResNetViTConfig()))
     with pytest.raises(ValueError, match="blocks is 'mobile'; allowed: basic, inverted"):
         ResNetViTBackbone(8, **{**keywords(ResNetViTConfig()), "blocks": "mobile"})
-    decoder = CaptionModel(small_config()).decoder
+    decoder = build_model(small_config()).decoder
     with pytest.raises(ValueError, match="left to right only"):
         decoder.logits(torch.zeros(1, 1, dtype=torch.long), None, causal=False)
 
@@ -142,7 +143,7 @@ MAMBA = BackboneConfig(8, (8, 8, 12, 12, 16, 16, 24), (1,) * 7, 2, 32, (1, 1), 4
 @torch.no_grad()
 def test_every_backbone_goes_with_every_decoder(backbone_config, decoder):
     generation = GenerationConfig(min_length=2, candidates=2)
-    model = CaptionModel(ModelConfig(64, 32, 16, 300, 12, backbone_config, decoder, generation)).eval()
+    model = build_model(ModelConfig(64, 32, 16, 300, 12, backbone_config, decoder, generation)).eval()
     assert isinstance(model.backbone, SpatialMambaBackbone) == (backbone_config is MAMBA)
     image = model.encode(torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8))
     assert all(2 <= len(found[0].token_ids) <= 12 for found in model.search(image))

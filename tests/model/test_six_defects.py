@@ -18,11 +18,10 @@ from fastcap.alignment.cmfa import CONTRASTS, recall
 from fastcap.layers import FeedForward, ImageTokens, KeyValueCache
 from fastcap.losses.forcing import forced_tokens
 from fastcap.losses.language import balance_loss, causal_loss, read_causally
-from fastcap.model import CaptionModel
-from fastcap.vocabulary import BOS, PAD, SPECIAL_TOKENS
+from fastcap.model import CaptionModel, build_model
 from invariants import assert_batch_equals_single, assert_cached_equals_full, assert_causal, assert_padding_blind
 
-N_MARKS = len(SPECIAL_TOKENS)
+PAD, BOS, N_MARKS = 0, 1, 5
 
 
 def random_image(n_images: int = 2) -> ImageTokens:
@@ -56,7 +55,7 @@ def train_step(model: CaptionModel, optimizer: torch.optim.Optimizer, pixels: Te
 def test_1_no_gibberish_four_images_are_overfitted_to_exact_captions(decoder):
     """In free-running decode: every word rests on the words the model said itself."""
     torch.manual_seed(0)
-    model = CaptionModel(small_config(dropout=0.0, **decoder)).train()
+    model = build_model(small_config(dropout=0.0, **decoder)).train()
     pixels = torch.randint(0, 256, (4, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     captions = random_captions(torch.full((4,), 8))
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
@@ -197,7 +196,7 @@ def test_5_live_memory_is_flat_over_a_thousand_steps():
     """By a straight line: the bytes of all living tensors grow by less than 1 kB a step, and Python's objects by less
     than one a step."""
     torch.manual_seed(0)
-    model = CaptionModel(small_config(**EXPERTS)).train()
+    model = build_model(small_config(**EXPERTS)).train()
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
     pixels = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
     captions = random_captions(torch.full((2,), 6))
@@ -236,7 +235,7 @@ def test_6_retrieval_learns_from_the_sigmoid_loss_and_not_without_it():
     found = {}
     for weight in (0.0, 1.0):
         torch.manual_seed(0)
-        model = CaptionModel(small_config(dropout=0.0))
+        model = build_model(small_config(dropout=0.0))
         alignment = model.alignment.eval()
         image, lengths = random_image(12), torch.full((12,), 5)
         token_ids = random_captions(lengths)

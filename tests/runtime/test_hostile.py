@@ -24,7 +24,7 @@ def exported(tiny_config, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     from fastcap.data.tokenizer import train_tokenizer
     from fastcap.export.families import EXPORTS
     from fastcap.export.writer import write_bundle
-    from fastcap.model import CaptionModel
+    from fastcap.model import build_model
 
     resnet = ResNetViTConfig(widths=(8, 8, 12, 16), depths=(1, 1, 1, 1), n_layers=1, n_heads=4, d_hidden=48)
     rope = RopeDecoderConfig(n_layers=2, n_heads=4, d_hidden=64)
@@ -33,7 +33,7 @@ def exported(tiny_config, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     for kind, parts in (("parallel", {}), ("autoregressive", {"backbone": resnet, "decoder": rope})):
         folder = tmp_path_factory.mktemp(kind)
         torch.manual_seed(0)
-        model = CaptionModel(dataclasses.replace(tiny_config, vocab_size=tokenizer.get_vocab_size(), **parts)).eval()
+        model = build_model(dataclasses.replace(tiny_config, vocab_size=tokenizer.get_vocab_size(), **parts)).eval()
         EXPORTS[kind].parts(model, folder)
         EXPORTS[kind].assemble(folder, folder / "graphs", model.config)
         found[kind] = folder / "bundle"

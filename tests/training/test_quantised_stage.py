@@ -13,7 +13,7 @@ from toy_recipe import stage
 from fastcap.checkpoint import load_checkpoint
 from fastcap.config import StageConfig
 from fastcap.errors import ConfigError
-from fastcap.model import CaptionModel
+from fastcap.model import build_model
 from fastcap.quantization.fake import rounded
 from fastcap.quantization.scales import quantised_layers
 from fastcap.training import trainer
@@ -73,7 +73,7 @@ def test_steps_are_learned_and_never_decay(recipe):
     run = Trainer(config)
     run.prepare_stage(config.stages[0])
     steps = {name: value for name, value in run.model.named_parameters() if name.endswith("log_step")}
-    layers = quantised_layers(CaptionModel(run.model_config))
+    layers = quantised_layers(build_model(run.model_config))
     assert len(steps) == sum(len(layer.parameters) for layer in layers.values()) > 40
     for group in run.build_optimizer(config.stages[0]).param_groups:
         for parameter in group["params"]:

@@ -17,7 +17,7 @@ from fastcap.config import BackboneConfig, TeacherConfig, keywords
 from fastcap.data.tokenizer import decode, encode, train_tokenizer
 from fastcap.errors import ConfigError, DataError, FastcapError, ModelFileError
 from fastcap.generation.autoregressive import greedy_search
-from fastcap.model import CaptionModel, TorchStepper
+from fastcap.model import TorchStepper, build_model
 from fastcap.training.teachers.choose import (
     BEAMS,
     Ensemble,
@@ -38,7 +38,7 @@ def student(recipe) -> Trainer:
 def write_teacher(student: Trainer, path: Path, seed: int, **settings) -> str:
     """A checkpoint of random weights with the student's vocabulary."""
     torch.manual_seed(seed)
-    model = CaptionModel(dataclasses.replace(student.model_config, **settings))
+    model = build_model(dataclasses.replace(student.model_config, **settings))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.1 * torch.randn_like(parameter)

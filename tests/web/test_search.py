@@ -32,7 +32,7 @@ def folders(tiny_config, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     from fastcap.data.tokenizer import train_tokenizer
     from fastcap.export.families import EXPORTS
     from fastcap.export.writer import write_bundle
-    from fastcap.model import CaptionModel
+    from fastcap.model import build_model
 
     texts = ["a red ball lies on the grass", "two dogs run along a beach", "a man sits in a wooden boat"] * 3
     tokenizer = train_tokenizer(texts, tiny_config.vocab_size)
@@ -44,7 +44,7 @@ def folders(tiny_config, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     found = {}
     for kind, parts in families.items():
         torch.manual_seed(0)
-        model = CaptionModel(dataclasses.replace(tiny_config, **parts)).eval()
+        model = build_model(dataclasses.replace(tiny_config, **parts)).eval()
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter += 0.05 * torch.randn_like(parameter)

@@ -13,13 +13,13 @@ __all__ = ["bucket_batches", "pad_tokens"]
 
 
 def pad_tokens(
-    sequences: Sequence[Sequence[int]], pad_id: int = 0, length: int | None = None
+    sequences: Sequence[Sequence[int]], pad_id: int, length: int | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Token ids of unequal lengths -> `token_ids (B, T)` int64 and `padding_mask (B, T)`, True where padded.
 
     Args:
         sequences: at least one; none is cut.
-        pad_id: id at padded places (default 0, `<pad>`).
+        pad_id: id at padded places.
         length: T (default: the longest sequence, so that a batch of short captions stays cheap).
 
     Raises:

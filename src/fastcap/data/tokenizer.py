@@ -15,9 +15,10 @@ from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 
 from fastcap.errors import ConfigError, DataError
-from fastcap.vocabulary import SPECIAL_TOKENS
 
 __all__ = ["clean_caption", "decode", "encode", "train_tokenizer"]
+
+SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<mask>", "<unk>")  # in the order of their ids, from 0
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from fastcap.decoder.attention import CROSS_ATTENTIONS, Memory
 from fastcap.decoder.caption_decoder import CaptionDecoder
 from fastcap.layers import Expert, FeedForward, ImageTokens, KeyValueCache, Routing, SelfAttention
+from fastcap.vocabulary import Vocabulary
 
 __all__ = ["ImageState", "MoEDecoder", "Router", "Routing"]
 
@@ -29,6 +30,11 @@ class ImageState(NamedTuple):
     memories: list[Memory]  # one a layer
     routings: list[Routing]  # one a layer
     experts: list[list[Expert]]  # k a layer
+
+    @property
+    def n_images(self) -> int:
+        """B."""
+        return self.context.shape[0]
 
 
 class Router(nn.Module):
@@ -113,7 +119,7 @@ class MoEDecoder(CaptionDecoder):
     """Caption tokens and an image to logits over the vocabulary.
 
     Args:
-        vocab_size, d_model, max_length, dropout: see `CaptionDecoder`.
+        vocabulary, d_model, max_length, dropout: see `CaptionDecoder`; the parallel reading needs a mask mark.
         n_layers, n_heads: layers, and heads of both attentions.
         d_hidden: width inside one expert.
         n_experts, top_k: experts of a layer, and how many of them serve an image.
@@ -122,7 +128,7 @@ class MoEDecoder(CaptionDecoder):
 
     def __init__(
         self,
-        vocab_size: int,
+        vocabulary: Vocabulary,
         d_model: int,
         n_layers: int,
         n_heads: int,
@@ -133,7 +139,7 @@ class MoEDecoder(CaptionDecoder):
         dropout: float,
         cross_attention: str,
     ) -> None:
-        super().__init__(vocab_size, d_model, max_length, dropout)
+        super().__init__(vocabulary, d_model, max_length, dropout)
         self.position = nn.Parameter(torch.zeros(max_length + 1, d_model))  # counted from the first token
         self.remaining = nn.Parameter(torch.zeros(max_length + 1, d_model))  # counted back from the last
         self.context = nn.Linear(d_model, d_model)
@@ -176,8 +182,7 @@ class MoEDecoder(CaptionDecoder):
             remaining = (lengths[:, None] - 1 - steps).clamp(min=0)
             x = x + self.remaining[remaining]
             padding_mask = steps >= lengths[:, None]
-        images = image_state.context.shape[0]
-        x = x.reshape(images, -1, length, self.d_model) + image_state.context[:, None, None]
+        x = x.reshape(image_state.n_images, -1, length, self.d_model) + image_state.context[:, None, None]
         x = self.dropout(x.reshape(rows, length, self.d_model))
         for index, layer in enumerate(self.layers):
             x = layer(

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fastcap.decoder.caption_decoder import Decoder
 from fastcap.decoder.projection import Projection
 from fastcap.errors import ModelFileError
 from fastcap.layers import ImageTokens
@@ -65,8 +66,8 @@ def pack(lengths: Tensor, width: int, n_images: int, n_prefix: int) -> Packed:
     return Packed(image, column, real, positions, visible)
 
 
-class PrefixLM(nn.Module):
-    """A projection and a language model, with the interface of a `CaptionDecoder`.
+class PrefixLM(Decoder):
+    """A projection and a language model, whose table of words it is.
 
     Args:
         language_model: a decoder-only model of transformers with a head (`AutoModelForCausalLM`).
@@ -166,10 +167,6 @@ class PrefixLM(nn.Module):
             hidden[row, :length] = self.body(inputs_embeds=words, use_cache=False)[0][0, prefix.shape[1] :]
         return hidden
 
-    def logits(self, token_ids: Tensor, image_state: Tensor, **settings: Any) -> Tensor:
-        """token_ids (R, T) -> logits (R, T, V); arguments as in `hidden`."""
-        return self.project(self.hidden(token_ids, image_state, **settings))
-
     def new_cache(self, image_state: Tensor, rows_per_image: int) -> Any:
         """transformers' cache of R rows that have read the prefix; an image's prefix is read once."""
         from transformers import DynamicCache
@@ -187,9 +184,13 @@ class PrefixStepper:
         self.decoder = decoder
 
     @torch.no_grad()
-    def start(self, image_state: Tensor, rows_per_image: int) -> Any:
-        """The cache of rows that have read the prefix, the prompt included."""
-        return self.decoder.new_cache(image_state, rows_per_image)
+    def start(self, image_state: Tensor, rows_per_image: int, prompt_ids: Sequence[int] = ()) -> Any:
+        """The cache of rows that have read the prefix, and more tokens if there are any."""
+        cache = self.decoder.new_cache(image_state, rows_per_image)
+        if len(prompt_ids):
+            ids = torch.tensor(list(prompt_ids), device=image_state.device)
+            self.decoder.hidden(ids.expand(len(image_state) * rows_per_image, -1), torch.empty(0), cache=cache)
+        return cache
 
     @torch.no_grad()
     def step(self, token_ids: np.ndarray, state: Any, parents: np.ndarray) -> tuple[np.ndarray, Any]:

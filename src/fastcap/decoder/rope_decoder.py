@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from fastcap.decoder.attention import KeysValues, SoftmaxAttention
 from fastcap.decoder.caption_decoder import CaptionDecoder
 from fastcap.layers import FeedForward, ImageTokens, KeyValueCache, Rotation, Routing, SelfAttention, rotation
+from fastcap.vocabulary import Vocabulary
 
 __all__ = ["RopeDecoder", "RopeState", "TokenExperts"]
 
@@ -27,6 +28,11 @@ class RopeState(NamedTuple):
 
     memories: list[KeysValues]
     routings: list[Routing]
+
+    @property
+    def n_images(self) -> int:
+        """B."""
+        return self.memories[0].keys.shape[0]
 
 
 class TokenExperts(nn.Module):
@@ -147,7 +153,7 @@ class RopeDecoder(CaptionDecoder):
     """Caption tokens and an image to logits over the vocabulary, from left to right.
 
     Args:
-        vocab_size, d_model, max_length, dropout: see `CaptionDecoder`.
+        vocabulary, d_model, max_length, dropout: see `CaptionDecoder`.
         n_layers, n_heads: layers, and heads of both attentions; a head's width is even, since positions turn pairs.
         d_hidden: width inside the feed-forward network, or inside one expert.
         n_experts, top_k, n_shared, balancing: see `TokenExperts`; n_experts 0 is one dense network.
@@ -155,7 +161,7 @@ class RopeDecoder(CaptionDecoder):
 
     def __init__(
         self,
-        vocab_size: int,
+        vocabulary: Vocabulary,
         d_model: int,
         n_layers: int,
         n_heads: int,
@@ -167,7 +173,7 @@ class RopeDecoder(CaptionDecoder):
         max_length: int,
         dropout: float,
     ) -> None:
-        super().__init__(vocab_size, d_model, max_length, dropout)
+        super().__init__(vocabulary, d_model, max_length, dropout)
         if d_model % (2 * n_heads):
             raise ValueError(f"d_model is {d_model}; allowed: multiples of {2 * n_heads}, twice the heads")
         self.d_head = d_model // n_heads

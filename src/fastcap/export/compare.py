@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,9 +89,10 @@ class TwoSteppers:
     def __init__(self, first: Stepper, second: Stepper) -> None:
         self.first, self.second, self.difference = first, second, 0.0
 
-    def start(self, image_state: Any, rows_per_image: int) -> Any:
+    def start(self, image_state: Any, rows_per_image: int, prompt_ids: Sequence[int] = ()) -> Any:
         first, second = image_state
-        return self.first.start(first, rows_per_image), self.second.start(second, rows_per_image)
+        start = rows_per_image, prompt_ids
+        return self.first.start(first, *start), self.second.start(second, *start)
 
     def step(self, token_ids: np.ndarray, state: Any, parents: np.ndarray) -> tuple[np.ndarray, Any]:
         expected, first = self.first.step(token_ids, state[0], parents)

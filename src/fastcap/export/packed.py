@@ -2,7 +2,7 @@
 
 The candidates of a picture are laid end to end, N tokens in all, and an attention mask keeps them apart. No tensor has
 a batch dimension or a padded one, so an exported graph is two thirds smaller and faster than that of the batched
-decoder, `CaptionModel.caption`. Its results are those of the batched decoder for one picture.
+decoder, `ParallelCaptionModel.caption`. Its results are those of the batched decoder for one picture.
 
 Letters: K candidates, N tokens of all of them, T the longest, R rows decoded side by side, D width, H heads, W width of
 a head, S keys and values in turn of each layer, V vocabulary.
@@ -206,7 +206,7 @@ class PackedDecoder:
         return kept, rank < n_masked[row]
 
     def causal_scores(self, state: ImageState, layout: Layout, token_ids: Tensor) -> Tensor:
-        """`CaptionModel.causal_scores` of captions (N,) -> (K,)."""
+        """`ParallelCaptionModel.causal_scores` of captions (N,) -> (K,)."""
         decoder = self.decoder
         ended = Layout.of(layout.lengths, extra=1)
         lengths, row, step = ended

@@ -74,7 +74,7 @@ class Refine(Part):
 
 
 class Rank(Part):
-    """`CaptionModel.rank`."""
+    """`ParallelCaptionModel.rank`."""
 
     def forward(self, *tensors: Tensor) -> Captions:
         """`tensors`: as the graph's inputs."""

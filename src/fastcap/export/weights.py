@@ -19,7 +19,7 @@ from onnx import TensorProto, numpy_helper
 
 from fastcap.config import ModelConfig, from_mapping
 from fastcap.errors import ConfigError, ModelFileError
-from fastcap.model import CaptionModel
+from fastcap.model import CaptionModel, build_model
 from fastcap.runtime.contract import GRAPHS, MANIFEST
 
 __all__ = ["note_weights", "restore", "unheld"]
@@ -128,7 +128,7 @@ def restore(directory: Path) -> CaptionModel:
         raise ModelFileError(f"{path}: {error} is missing: it was exported by an older version") from error
     except (OSError, ValueError, ConfigError) as error:
         raise ModelFileError(f"{path} cannot be read: {error}") from error
-    model = CaptionModel(config)
+    model = build_model(config)
     state = model.state_dict()
     shapes = {name: value.shape for name, value in state.items()}
     try:

@@ -15,11 +15,11 @@ __all__ = ["Hypothesis", "Stepper", "beam_search", "greedy_search", "sample"]
 
 
 class Stepper(Protocol):
-    """An autoregressive decoder. `start` gives the state of R = B k rows that have read nothing yet; `step` reads
-    one token a row and returns log-probabilities (R, V) and the new state. Row r continues the past of row
-    `parents[r]` of the state: that is how beam search reorders."""
+    """An autoregressive decoder. `start` gives the state of R = B k rows that have all read the same prompt, or
+    nothing; `step` reads one more token of each row and returns log-probabilities (R, V) and the new state. Row r
+    continues row `parents[r]` of the state: that is how beam search reorders."""
 
-    def start(self, image_state: Any, rows_per_image: int) -> Any: ...
+    def start(self, image_state: Any, rows_per_image: int, prompt_ids: Sequence[int] = ()) -> Any: ...
 
     def step(self, token_ids: np.ndarray, state: Any, parents: np.ndarray) -> tuple[np.ndarray, Any]: ...
 
@@ -99,6 +99,7 @@ def beam_search(
     min_length: int | Sequence[int] = 1,
     length_penalty: float = 0.7,
     no_repeat: int = 0,
+    prompt_ids: Sequence[int] = (),
 ) -> list[list[Hypothesis]]:
     """The `beams` best captions of each image, best first.
 
@@ -106,6 +107,7 @@ def beam_search(
         beams: hypotheses kept, 1 or more; 1 is greedy search.
         min_length, max_length, forbidden, no_repeat: see `Limits`.
         length_penalty: exponent of the length that divides the log-probability; 0.7 as in Wu et al. (2016).
+        prompt_ids: tokens behind the begin mark that all captions continue; no part of them, nor of their scores.
 
     Raises:
         ValueError: beams < 1, or limits that make no sense.
@@ -113,13 +115,14 @@ def beam_search(
     if beams < 1:
         raise ValueError(f"beams is {beams}; allowed: 1 or more")
     limits = Limits(n_images, beams, min_length, max_length, eos_id, forbidden, no_repeat)
-    state = stepper.start(image_state, beams)
+    *read, newest = bos_id, *prompt_ids
+    state = stepper.start(image_state, beams, read)
     rows = np.arange(n_images * beams)
     first_row = np.arange(n_images)[:, None] * beams
     scores = np.full((n_images, beams), -np.inf)
     scores[:, 0] = 0.0  # all rows are equal at first: only one of them may branch
     tokens, token_log_p = np.zeros((len(rows), 0), dtype=np.int64), np.zeros((len(rows), 0))
-    last = np.full(len(rows), bos_id)
+    last = np.full(len(rows), newest)
     finished = np.zeros(len(rows), dtype=bool)
     parents = rows
     for _ in range(limits.steps):
@@ -204,6 +207,7 @@ def sample(
     min_length: int | Sequence[int] = 1,
     length_penalty: float = 0.7,
     no_repeat: int = 0,
+    prompt_ids: Sequence[int] = (),
 ) -> list[list[Hypothesis]]:
     """`samples` captions of each image, drawn at random, the most probable first; the same one may be drawn twice.
 
@@ -213,6 +217,7 @@ def sample(
         top_k: likeliest tokens that may be drawn, 0 for all. top_p: and of these as many as have this probability.
         min_length, max_length, forbidden, no_repeat: see `Limits`.
         length_penalty: of the scores, which are the model's own: neither temperature nor what was left out counts.
+        prompt_ids: see `beam_search`.
 
     Raises:
         ValueError: a setting out of its range.
@@ -227,10 +232,11 @@ def sample(
             raise ValueError(f"{name} is {value}; allowed: {allowed}")
     limits = Limits(n_images, samples, min_length, max_length, eos_id, forbidden, no_repeat)
     generators = [np.random.default_rng([seed, image]) for image in range(n_images)]
-    state = stepper.start(image_state, samples)
+    *read, newest = bos_id, *prompt_ids
+    state = stepper.start(image_state, samples, read)
     rows = np.arange(n_images * samples)
     tokens, token_log_p = np.zeros((len(rows), 0), dtype=np.int64), np.zeros((len(rows), 0))
-    last, finished = np.full(len(rows), bos_id), np.zeros(len(rows), dtype=bool)
+    last, finished = np.full(len(rows), newest), np.zeros(len(rows), dtype=bool)
     for _ in range(limits.steps):
         log_p, state = stepper.step(last, state, rows)
         log_p = limits(log_p, last, tokens)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from fastcap.vocabulary import Vocabulary
+
 if TYPE_CHECKING:
     from fastcap.decoder.moe_decoder import ImageState, MoEDecoder
 
@@ -35,23 +37,22 @@ class ICMRDecoder(nn.Module):
     accepted, so the score of the kept caption never falls.
 
     Args:
-        vocab_size: V.
+        vocabulary: V tokens; its mask mark and its pad mark are what the algorithm writes, no mark is ever predicted.
         passes: T. 1 is the arg-max of every position; more trades time for coherence.
-        pad_id, mask_id: the two marks that the algorithm writes.
-        forbidden: token ids that may never be produced (marks, and any words ruled out).
+        forbidden: ids of words that are never predicted either.
     """
 
     barred: Tensor
 
-    def __init__(self, vocab_size: int, passes: int, pad_id: int, mask_id: int, forbidden: Sequence[int]) -> None:
+    def __init__(self, vocabulary: Vocabulary, passes: int, forbidden: Sequence[int] = ()) -> None:
         super().__init__()
         if passes < 1:
             raise ValueError(f"passes is {passes}; allowed: 1 or more")
         self.passes = passes
-        self.pad_id = pad_id
-        self.mask_id = mask_id
-        barred = torch.zeros(vocab_size)
-        barred[list(forbidden)] = -torch.inf
+        self.pad_id = vocabulary.pad_id
+        self.mask_id = vocabulary.mask
+        barred = torch.zeros(vocabulary.size)
+        barred[[*vocabulary.barred, *forbidden]] = -torch.inf
         self.register_buffer("barred", barred, persistent=False)
 
     def forward(

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from fastcap.losses.language import read_causally
-from fastcap.vocabulary import SPECIAL_TOKENS
 
 __all__ = ["SCHEDULES", "forced_tokens", "forcing_probability"]
 
@@ -77,6 +76,6 @@ def forced_tokens(
     mixed = token_ids
     for _ in range(min(passes, token_ids.shape[1])):
         logits = decoder.project(read_causally(decoder, state, mixed, lengths)[:, :-1])
-        said = logits[..., len(SPECIAL_TOKENS) :].argmax(dim=-1) + len(SPECIAL_TOKENS)
+        said = decoder.without_marks(logits).argmax(dim=-1)
         mixed = torch.where(own, said, token_ids)
     return mixed

@@ -11,8 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fastcap.vocabulary import BOS, EOS, MASK, PAD
-
 if TYPE_CHECKING:
     from fastcap.decoder.caption_decoder import CaptionDecoder
     from fastcap.decoder.moe_decoder import ImageState, MoEDecoder
@@ -34,14 +32,13 @@ def read_causally(decoder: CaptionDecoder, state: Any, token_ids: Tensor, length
 
     `lengths` (R,) of the captions keep padding out of the statistics of routing; nothing else depends on them.
     """
-    begin = torch.full_like(token_ids[:, :1], BOS)
     lengths = None if lengths is None else lengths + 1
-    return decoder.hidden(torch.cat([begin, token_ids], dim=1), state, causal=True, lengths=lengths)
+    return decoder.hidden(decoder.inputs(token_ids), state, causal=True, lengths=lengths)
 
 
 def read_masked(decoder: MoEDecoder, state: ImageState, token_ids: Tensor, lengths: Tensor, masked: Tensor) -> Tensor:
     """Hidden states (R, T, D) of token_ids (R, T) with those that are `masked` (R, T) hidden, read all at once."""
-    return decoder.hidden(token_ids.masked_fill(masked, MASK), state, causal=False, lengths=lengths)
+    return decoder.hidden(token_ids.masked_fill(masked, decoder.vocabulary.mask), state, causal=False, lengths=lengths)
 
 
 def causal_loss(
@@ -51,8 +48,7 @@ def causal_loss(
 
     `hidden` is what `read_causally` gives.
     """
-    targets = F.pad(token_ids, (0, 1), value=PAD)
-    targets = targets.scatter(1, lengths[:, None], EOS)
+    targets = decoder.targets(token_ids, lengths)
     known = torch.arange(targets.shape[1], device=targets.device) <= lengths[:, None]
     return F.cross_entropy(decoder.project(hidden[known]), targets[known], label_smoothing=smoothing)
 

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fastcap.losses.language import read_causally
-from fastcap.vocabulary import EOS, MASK, PAD, SPECIAL_TOKENS
+from fastcap.losses.language import read_causally, read_masked
 
 if TYPE_CHECKING:
     from fastcap.decoder.caption_decoder import CaptionDecoder
@@ -44,11 +43,8 @@ def reward_loss(
     Returns:
         the loss, and the mean reward.
     """
-    hidden = decoder.hidden(token_ids.masked_fill(masked, MASK), state, causal=False, lengths=lengths)
-    logits = decoder.project(hidden[masked])  # (M, V)
-    logits = torch.cat(
-        [torch.full_like(logits[:, : len(SPECIAL_TOKENS)], -1e4), logits[:, len(SPECIAL_TOKENS) :]], dim=1
-    )
+    hidden = read_masked(decoder, state, token_ids, lengths, masked)
+    logits = decoder.without_marks(decoder.project(hidden[masked]), -1e4)  # (M, V)
     log_p = logits.log_softmax(dim=-1)
     drawn = torch.multinomial(log_p.detach().exp(), samples, replacement=True, generator=generator)  # (M, S)
     captions = token_ids.repeat(samples, 1, 1)
@@ -77,7 +73,7 @@ def causal_reward_loss(
         the loss, the mean over all tokens with the end marks, and the mean reward.
     """
     rewards = reward(token_ids.unflatten(0, (-1, samples)).transpose(0, 1))
-    targets = F.pad(token_ids, (0, 1), value=PAD).scatter(1, lengths[:, None], EOS)
+    targets = decoder.targets(token_ids, lengths)
     known = torch.arange(targets.shape[1], device=targets.device) <= lengths[:, None]
     logits = decoder.project(read_causally(decoder, state, token_ids, lengths)[known])
     better = advantage(rewards).t().flatten()[:, None].expand_as(known)[known].to(logits)

@@ -19,10 +19,11 @@ from fastcap.data.readers import Examples, load_dataset
 from fastcap.data.tokenizer import clean_caption, decode, encode
 from fastcap.errors import ConfigError, DataError
 from fastcap.evaluation.cider import CiderD
-from fastcap.vocabulary import EOS, PAD, SPECIAL_TOKENS
+from fastcap.vocabulary import PAD
 
 __all__ = ["CaptionPool", "SiblingPool", "cider_reward", "read_examples", "read_texts"]
 
+END = "<eos>"  # no word of a caption
 SIBLINGS = 5  # captions of one image in `data.siblings`
 
 MACHINE_DATASETS = ("coco_machine",)  # captions by a stronger captioner; all others are by people
@@ -173,7 +174,7 @@ def words_to_the_end(text: str) -> list[str]:
     With the mark, a caption that stops in the middle of a sentence ("a man in a") scores less than one that ends as
     people's do.
     """
-    return [*re.findall(r"[\w'-]+", text), SPECIAL_TOKENS[EOS]]
+    return [*re.findall(r"[\w'-]+", text), END]
 
 
 def cider_reward(pool: CaptionPool, tokenizer: Tokenizer) -> Callable[[Sequence[int], Tensor], Tensor]:

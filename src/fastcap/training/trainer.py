@@ -42,7 +42,7 @@ from fastcap.evaluation.cider import CiderD
 from fastcap.evaluation.ptb import ptb_tokens
 from fastcap.losses.forcing import forcing_probability
 from fastcap.losses.language import mask_tokens
-from fastcap.model import CaptionModel
+from fastcap.model import CaptionModel, build_model
 from fastcap.quantization.fake import fold_steps, folded_state, learn_steps, learns_steps, plain_name, rounded_once
 from fastcap.quantization.scales import quantised_layers, read_bits
 from fastcap.training.activations import ActivationMonitor
@@ -176,7 +176,7 @@ class Trainer:
 
     def new_model(self) -> CaptionModel:
         """A model of the recipe with random weights."""
-        model = CaptionModel(self.model_config)
+        model = build_model(self.model_config)
         if self.config.checkpointing:
             checkpoint_blocks(model)
         return model.to(self.device)
@@ -613,9 +613,7 @@ class Trainer:
         shipped = self.shipped()
         if not self.accelerator.is_main_process:
             return
-        generation = self.config.model.generation
-        limits = torch.tensor([generation.min_length, self.config.model.max_length], device=self.device)
-        count = torch.tensor([generation.candidates], device=self.device)
+        causal = bool(stage.causal_reward and not stage.masked and not stage.reward)
         captions: dict[str, list[str]] = {}
         vectors = []
         with self.averaged_model(shipped) as model:
@@ -624,12 +622,8 @@ class Trainer:
                 pixels = torch.from_numpy(self.val_images[list(batch)]).to(self.device)
                 image = model.encode(pixels)
                 vectors.append(model.alignment.embed_image(image))
-                if self.model_config.parallel and (stage.masked or stage.reward or not stage.causal_reward):
-                    found = model.caption(image, limits, count).token_ids[:, 0].tolist()
-                else:
-                    found = [hypotheses[0].token_ids for hypotheses in model.search(image, beams=1)]
-                for index, ids in zip(batch, found, strict=True):
-                    captions[str(index)] = ptb_tokens(decode(self.tokenizer, [i for i in ids if i != PAD]))
+                for index, ids in zip(batch, model.best_captions(image, causal), strict=True):
+                    captions[str(index)] = ptb_tokens(decode(self.tokenizer, ids))
             figures = self.recall(model, torch.cat(vectors)) if stage.contrastive else {}
         cider = 100 * self.val_scorer.corpus(captions)[0]
         self.log(stage, val_cider=cider, distinct=len({tuple(caption) for caption in captions.values()}), **figures)

@@ -142,9 +142,9 @@ class Ensemble(nn.Module):
             states.append(model.decoder.prepare(ImageTokens(image.tokens[rows], image.pooled[rows])))
         return states
 
-    def start(self, image_state: list[ImageState], rows_per_image: int) -> Any:
-        """The state of rows that have read nothing."""
-        return [s.start(state, rows_per_image) for s, state in zip(self.steppers, image_state, strict=True)]
+    def start(self, image_state: list[ImageState], rows_per_image: int, prompt_ids: Sequence[int] = ()) -> Any:
+        """The state of rows that have read a prompt."""
+        return [s.start(state, rows_per_image, prompt_ids) for s, state in zip(self.steppers, image_state, strict=True)]
 
     def step(self, token_ids: np.ndarray, state: Any, parents: np.ndarray) -> tuple[np.ndarray, Any]:
         """Log-probabilities (R, V) after one more token a row."""
