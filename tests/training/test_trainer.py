@@ -26,7 +26,7 @@ from fastcap.data.tokenizer import decode
 from fastcap.errors import ConfigError, DataError, FastcapError, ModelFileError
 from fastcap.evaluation.ptb import ptb_tokens
 from fastcap.generation.autoregressive import greedy_search
-from fastcap.model import CaptionModel, TorchStepper
+from fastcap.model import ParallelCaptionModel, TorchStepper
 from fastcap.training import trainer
 from fastcap.training.trainer import AveragedWeights, Trainer, schedule, train
 
@@ -127,7 +127,7 @@ def test_ctrl_c_waits_for_the_end_of_an_update(recipe, monkeypatch):
 def test_a_run_interrupted_while_it_validates_validates_when_resumed(recipe, monkeypatch):
     config = recipe()
     with monkeypatch.context() as patch:
-        patch.setattr(CaptionModel, "caption", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(ParallelCaptionModel, "caption", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             train(config)
     assert not (Path(config.output) / "best").exists()
