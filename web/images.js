@@ -1,7 +1,10 @@
 // Any picture a browser can read, as the uint8 RGB pixels that the graph takes: what fastcap/runtime/images.py does.
 //
 // A canvas would shrink a picture in its own way, differently in each browser. So only decoding is left to the browser;
-// shrinking is Pillow's, in its integer arithmetic, and gives the very pixels that Python gets.
+// shrinking is Pillow's, in its integer arithmetic, and gives the very pixels that Python gets. Turning is ours as well:
+// which formats a browser turns, as EXIF says, differs too, so it gets them without it (metadata.js).
+
+import { strip } from './metadata.js';
 
 const STRIPE_PIXELS = 4e6; // read at a time: a 100-megapixel photo need not fit in a canvas, nor twice into memory
 const REDUCING_GAP = 2; // box-shrink large pictures first, to twice the target
@@ -18,8 +21,8 @@ export class ImageError extends Error {
  *
  * `source`: a Blob or File in any format that the browser decodes, or anything else that `createImageBitmap` takes
  * (canvas, video, ImageBitmap, <img>); or {data, width, height}, RGBA in a Uint8Array or Uint8ClampedArray, as ImageData
- * is, which needs no browser. EXIF orientation is obeyed, transparency lies on white, an animation gives its first
- * frame, colour profiles are ignored as in Python.
+ * is, which needs no browser. Orientation and colour profile are obeyed, transparency lies on white, an animation gives
+ * its first frame.
  *
  * Returns a Uint8Array (height * width * 3), RGB. Throws ImageError.
  */
@@ -31,26 +34,24 @@ export async function loadImage(source, width, height) {
   if (!globalThis.createImageBitmap) {
     throw new ImageError(`${name}: nothing here decodes pictures; give {data, width, height}, the pixels as RGBA`);
   }
+  const { file, orientation } = source instanceof Blob ? await strip(source) : { file: source, orientation: 1 };
+  // Python turns a picture after resizing it.
+  const [w, h] = orientation > 4 ? [height, width] : [width, height];
   let picture;
   try {
-    picture = await decode(source, width, height);
+    picture = await decode(file, w, h);
   } catch (error) {
     throw new ImageError(`${name}: not a picture that this browser can read (${error.message})`);
   }
   try {
-    const pixels = read(picture);
-    if (!picture.sideways) return resize(pixels, width, height);
-    // Python turns a picture after resizing it; what it did across first is done downwards first here.
-    const data = resize(transposed(pixels, 4), height, width);
-    return transposed({ data, width: height, height: width }, 3).data;
+    return turned(resize(read(picture), w, h), w, h, orientation);
   } finally {
     picture.frame.close();
   }
 }
 
 /**
- * {frame, width, height, shrink, sideways}: what a canvas can draw, its size, by how much it is yet to be shrunk, and
- * whether it was turned by 90 degrees, as EXIF told.
+ * {frame, width, height, shrink}: what a canvas can draw, its size, and by how much it is yet to be shrunk.
  *
  * Python has the JPEG decoder shrink by 8, 4 or 2 while it decodes, which is cheap. A browser whose ImageDecoder does
  * so too gives the same pixels; elsewhere the whole picture is decoded, and the means of its pixels differ by a level
@@ -61,18 +62,16 @@ async function decode(source, width, height) {
   const size = jpegSize(bytes);
   const room = size && Math.min(Math.floor(size.width / width), Math.floor(size.height / height));
   const shrink = [8, 4, 2].find((scale) => room >= scale) ?? 1;
-  const turned = (found) => ({ ...found, sideways: size && size.width > size.height !== found.width > found.height });
   if (shrink > 1 && globalThis.ImageDecoder) {
     const [desiredWidth, desiredHeight] = [Math.ceil(size.width / shrink), Math.ceil(size.height / shrink)];
-    const asked = { data: bytes, type: 'image/jpeg', desiredWidth, desiredHeight, colorSpaceConversion: 'none' };
-    const decoder = new ImageDecoder(asked);
+    const decoder = new ImageDecoder({ data: bytes, type: 'image/jpeg', desiredWidth, desiredHeight });
     const { image: frame } = await decoder.decode();
     decoder.close();
     const isShrunk = frame.displayWidth * frame.displayHeight <= desiredWidth * desiredHeight;
-    return turned({ frame, width: frame.displayWidth, height: frame.displayHeight, shrink: isShrunk ? 1 : shrink });
+    return { frame, width: frame.displayWidth, height: frame.displayHeight, shrink: isShrunk ? 1 : shrink };
   }
-  const frame = await createImageBitmap(source, { colorSpaceConversion: 'none' });
-  return turned({ frame, width: frame.width, height: frame.height, shrink });
+  const frame = await createImageBitmap(source);
+  return { frame, width: frame.width, height: frame.height, shrink };
 }
 
 /** Width and height as the header of a JPEG file states them; null for other files. */
@@ -184,14 +183,22 @@ export function resize(image, width, height) {
   return pixels;
 }
 
-function transposed({ data, width, height }, channels) {
-  const turned = new data.constructor(data.length);
-  for (let y = 0; y < height; y++) {
-    for (let x = 0; x < width; x++) {
-      for (let c = 0; c < channels; c++) turned[channels * (x * height + y) + c] = data[channels * (y * width + x) + c];
+/** Upright RGB of `width` x `height` pixels that lie as `orientation` says, 1 to 8 as in EXIF. */
+function turned(pixels, width, height, orientation) {
+  if (orientation === 1) return pixels;
+  const isSideways = orientation > 4;
+  const [outWidth, outHeight] = isSideways ? [height, width] : [width, height];
+  const fromRight = [2, 3, 7, 8].includes(orientation);
+  const fromBottom = [3, 4, 6, 7].includes(orientation);
+  const upright = new Uint8Array(pixels.length);
+  for (let y = 0, at = 0; y < outHeight; y++) {
+    for (let x = 0; x < outWidth; x++, at += 3) {
+      const [column, row] = isSideways ? [y, x] : [x, y];
+      const from = 3 * ((fromBottom ? height - 1 - row : row) * width + (fromRight ? width - 1 - column : column));
+      for (let c = 0; c < 3; c++) upright[at + c] = pixels[from + c];
     }
   }
-  return { data: turned, width: height, height: width };
+  return upright;
 }
 
 /** One pixel of `into` from those that lie `step` apart in `from`. */
