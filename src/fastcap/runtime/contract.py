@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from fastcap.vocabulary import Vocabulary
@@ -64,8 +64,7 @@ class Tensor(NamedTuple):
     shape: tuple[int | str, ...]
 
 
-@dataclass(frozen=True)
-class Graph:
+class Graph(NamedTuple):
     """A file of a model directory, and its tensors by name.
 
     Attributes:
@@ -78,7 +77,7 @@ class Graph:
 
     file: str
     inputs: dict[str, Tensor]
-    outputs: dict[str, Tensor] = field(default_factory=dict)
+    outputs: dict[str, Tensor]
     gives_state: bool = False
     reads_state: bool = False
     gives_vectors: bool = False
@@ -111,7 +110,7 @@ MODEL = Graph(
 """Pixels to captions, best first, by parallel decoding. `length_range`: the smallest and the largest length in tokens;
 `candidates`: how many of the likeliest lengths are decoded; `penalties`: added to the logits of the vocabulary."""
 
-ENCODE = Graph("encode.onnx", inputs=_IMAGES, gives_state=True, gives_vectors=True)
+ENCODE = Graph("encode.onnx", inputs=_IMAGES, outputs={}, gives_state=True, gives_vectors=True)
 """Pixels to all that decoding from left to right needs of the picture."""
 
 STEP = Graph(
@@ -162,8 +161,7 @@ def decodes(kind: str, files: Collection[str]) -> tuple[str, ...]:
     return tuple(way for way in KINDS[kind].decodes if way == "parallel" or ENCODE.file in files)
 
 
-@dataclass(frozen=True)
-class Preprocessing:
+class Preprocessing(NamedTuple):
     """What happens to a picture before the graph sees it. `width`, `height` in pixels."""
 
     width: int
@@ -172,8 +170,7 @@ class Preprocessing:
     resample: str = "bilinear"
 
 
-@dataclass(frozen=True)
-class Decoding:
+class Decoding(NamedTuple):
     """Limits of the decoder. Lengths in tokens; `lengths` maps a name to (smallest, largest)."""
 
     passes: int
@@ -184,8 +181,7 @@ class Decoding:
     lengths: Mapping[str, tuple[int, int]]
 
 
-@dataclass(frozen=True)
-class Calibration:
+class Calibration(NamedTuple):
     """How a caption's probability becomes its confidence: `sigmoid(scale * logit(p) + offset)`, fitted so that the
     confidence is the share of the caption's content words that people use as well. The defaults change nothing."""
 
@@ -198,8 +194,7 @@ class Calibration:
         return _sigmoid(self.scale * math.log(p / (1 - p)) + self.offset)
 
 
-@dataclass(frozen=True)
-class Alignment:
+class Alignment(NamedTuple):
     """How the cosine of a picture and a text becomes a score: `sigmoid(scale * cosine + offset)`, fitted so that the
     score is the probability that the text was written of this picture rather than of another one."""
 
@@ -228,8 +223,7 @@ def named_lengths(low: int, high: int) -> dict[str, tuple[int, int]]:
     }
 
 
-@dataclass(frozen=True)
-class File:
+class File(NamedTuple):
     """What the manifest says of a file: its size, and the SHA-256 of its content in hexadecimal digits."""
 
     bytes: int
@@ -258,7 +252,7 @@ class Manifest:
     preprocessing: Preprocessing
     vocabulary: Vocabulary
     decoding: Decoding
-    calibration: Calibration = Calibration()
+    calibration: Calibration = field(default_factory=Calibration)
     alignment: Alignment | None = None
     architecture: Mapping[str, Any] | None = None
     unheld: Mapping[str, Any] | None = None
@@ -288,4 +282,8 @@ class Manifest:
 
     def as_json(self) -> dict[str, Any]:
         """The content of `model.json`."""
-        return {"format": FORMAT} | {key: value for key, value in asdict(self).items() if value is not None}
+        sections = {"vocabulary": vars(self.vocabulary), "files": {name: f._asdict() for name, f in self.files.items()}}
+        for name in ("preprocessing", "decoding", "calibration", "alignment"):
+            sections[name] = (section := getattr(self, name)) and section._asdict()
+        values = {"format": FORMAT, **vars(self), **sections}
+        return {key: value for key, value in values.items() if value is not None}
