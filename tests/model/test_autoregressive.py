@@ -18,6 +18,7 @@ from small_model import EXPERTS, small_model
 from fastcap.generation.autoregressive import beam_search, choice_probabilities, greedy_search, sample
 from fastcap.layers import ImageTokens
 from fastcap.model import TorchStepper
+from invariants import assert_exported_equals_eager
 
 BOS, EOS, VOCABULARY = 0, 1, 5
 MARKS: dict[str, Any] = {"bos_id": BOS, "eos_id": EOS}
@@ -63,18 +64,21 @@ def every_caption(min_length: int, max_length: int, tokens: tuple[int, ...] = (2
     return [c for length in lengths for c in itertools.product(tokens, repeat=length) if allowed(c)]
 
 
-def argmax_loop(stepper: ToyStepper, image: int, min_length: int, max_length: int) -> list[int]:
-    past: list[int] = [BOS]
-    while len(past) <= max_length:
+def argmax_loop(
+    stepper: ToyStepper, image: int, min_length: int, max_length: int, prompt: Sequence[int] = ()
+) -> list[int]:
+    past, caption = [BOS, *prompt], []
+    while len(caption) < max_length:
         log_p = stepper.log_p(image, tuple(past))
         log_p[[BOS, past[-1]]] = -np.inf
-        if len(past) <= min_length:
+        if len(caption) < min_length:
             log_p[EOS] = -np.inf
         token = int(log_p.argmax())
         if token == EOS:
             break
         past.append(token)
-    return past[1:]
+        caption.append(token)
+    return caption
 
 
 @settings(deadline=None)
@@ -181,6 +185,26 @@ def test_images_are_searched_independently():
 def test_settings_that_make_no_sense_are_refused(changed, message):
     with pytest.raises(ValueError, match=message):
         beam_search(ToyStepper(0), None, 1, **{"beams": 2, "max_length": 3, **MARKS, **changed})
+
+
+# Prompts
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10_000), st.lists(st.sampled_from([2, 3, 4]), max_size=3), st.integers(0, 2))
+def test_a_caption_continues_its_prompt_which_is_no_part_of_it(seed, prompt, min_length):
+    stepper, limits = ToyStepper(seed, 2), {"min_length": min_length, "max_length": min_length + 2}
+    found = greedy_search(stepper, None, 2, prompt_ids=prompt, forbidden=(BOS,), **limits, **MARKS)
+    drawn = sample(stepper, None, 2, samples=2, top_k=1, prompt_ids=prompt, forbidden=(BOS,), **limits, **MARKS)
+    for image, hypothesis in enumerate(found):
+        said = argmax_loop(stepper, image, **limits, prompt=prompt)
+        assert hypothesis.token_ids == said
+        past, log_p = [BOS, *prompt], []
+        for token in [*said, EOS]:
+            log_p.append(stepper.log_p(image, tuple(past))[token])
+            past.append(token)
+        assert hypothesis.log_p == pytest.approx(log_p)
+        assert [each.token_ids for each in drawn[image]] == [said, said]
 
 
 # Sampling
@@ -340,3 +364,37 @@ def test_beams_of_the_network_carry_their_own_past(decoder):
             targets = torch.tensor([*hypothesis.token_ids, 2])
             expected = logits.log_softmax(dim=-1).gather(1, targets[:, None]).sum().item()
             assert hypothesis.score == pytest.approx(expected)
+
+
+@torch.no_grad()
+def test_a_prompt_is_read_in_one_go_as_token_by_token(decoder):
+    image = ImageTokens(torch.randn(2, 4, 32).double(), torch.randn(2, 32).double())
+    stepper, state, prompt, rows = TorchStepper(decoder), decoder.prepare(image), [1, 17, 9, 60], np.arange(6)
+    at_once, one_by_one = stepper.start(state, 3, prompt), stepper.start(state, 3)
+    for token in prompt:
+        _, one_by_one = stepper.step(np.full(6, token), one_by_one, rows)
+    token_ids, parents = np.array([5, 6, 7, 8, 9, 10]), np.array([2, 0, 0, 5, 3, 4])
+    log_p = [stepper.step(token_ids, start, parents)[0] for start in (at_once, one_by_one)]
+    assert_exported_equals_eager({"log_p": log_p[0]}, {"log_p": log_p[1]}, atol=1e-10)
+
+
+@torch.no_grad()
+def test_a_search_of_the_network_continues_a_prompt(decoder):
+    image, prompt = ImageTokens(torch.randn(2, 4, 32).double(), torch.randn(2, 32).double()), [17, 9, 60]
+    settings_ = {"bos_id": 1, "eos_id": 2, "forbidden": (0, 1, 3), "max_length": 6, "length_penalty": 0.0}
+    found = greedy_search(TorchStepper(decoder), decoder.prepare(image), 2, prompt_ids=prompt, **settings_)
+    for index, hypothesis in enumerate(found):
+        state = decoder.prepare(ImageTokens(image.tokens[index : index + 1], image.pooled[index : index + 1]))
+        log_p = decoder.logits(torch.tensor([[1, *prompt, *hypothesis.token_ids]]), state, causal=True)[0, 3:]
+        targets = torch.tensor([*hypothesis.token_ids, 2])
+        expected = log_p.log_softmax(dim=-1).gather(1, targets[:, None])[:, 0]
+        assert hypothesis.log_p == pytest.approx(expected.tolist())
+
+
+@torch.no_grad()
+def test_a_prompt_takes_its_part_of_the_longest_caption(tiny_model):
+    image = tiny_model.encode(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))
+    for captions in (tiny_model.search(image, prompt_ids=[17] * 8), tiny_model.sample(image, 3, prompt_ids=[17] * 8)):
+        assert all(2 <= len(caption.token_ids) <= 4 for caption in captions[0])
+    with pytest.raises(ValueError, match=r"lengths 2\.\.1 are an empty range"):
+        tiny_model.search(image, prompt_ids=[17] * 11)
