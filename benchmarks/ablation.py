@@ -23,13 +23,13 @@ from torch import Tensor
 from fastcap.checkpoint import load_checkpoint
 from fastcap.config import load_config
 from fastcap.data.cache import ImageCache
-from fastcap.data.tokenizer import decode
 from fastcap.decoder.rope_decoder import TokenExperts
 from fastcap.evaluation.cider import CiderD
 from fastcap.evaluation.machine import git_commit, machine_facts, now
 from fastcap.evaluation.ptb import ptb_tokens
 from fastcap.layers import ImageTokens, Routing
 from fastcap.model import CaptionModel
+from fastcap.runtime.encoding import decode
 from fastcap.training.pools import read_examples
 from fastcap.training.trainer import train
 from fastcap.vocabulary import PAD

@@ -18,8 +18,8 @@ import torch
 
 from fastcap.checkpoint import load_checkpoint
 from fastcap.data.readers import Examples, load_dataset
-from fastcap.data.tokenizer import clean_caption, encode
 from fastcap.evaluation.machine import git_commit
+from fastcap.runtime.encoding import clean_caption, encode
 from fastcap.runtime.images import load_image
 
 

@@ -20,11 +20,11 @@ import torch
 from fastcap.checkpoint import load_checkpoint
 from fastcap.config import GenerationConfig
 from fastcap.data.readers import load_dataset
-from fastcap.data.tokenizer import decode
 from fastcap.evaluation.cider import CiderD
 from fastcap.evaluation.machine import git_commit, machine_facts
 from fastcap.evaluation.ptb import ptb_tokens
 from fastcap.layers import ImageTokens
+from fastcap.runtime.encoding import decode
 from fastcap.runtime.images import load_image
 from fastcap.vocabulary import PAD
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from fastcap.checkpoint import load_checkpoint, load_tensors, save_checkpoint
-from fastcap.data.tokenizer import decode, encode, train_tokenizer
+from fastcap.data.tokenizer import train_tokenizer
 from fastcap.errors import ModelFileError
+from fastcap.runtime.encoding import decode, encode
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from fastcap.data import clean_caption, decode, encode, load_dataset, train_tokenizer
+from fastcap.data import load_dataset, train_tokenizer
 from fastcap.data.tokenizer import SPECIAL_TOKENS
 from fastcap.errors import ConfigError, DataError
+from fastcap.runtime.encoding import clean_caption, decode, encode
 
 CORPUS = [
     "a dog runs through the snow",

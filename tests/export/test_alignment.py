@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from fastcap.cli import main
-from fastcap.data.tokenizer import clean_caption, encode
 from fastcap.errors import ConfigError, ModelFileError
 from fastcap.export.parallel import assemble_parallel
 from fastcap.export.writer import write_bundle
 from fastcap.runtime.bundle import Bundle
 from fastcap.runtime.captioner import Captioner
+from fastcap.runtime.encoding import clean_caption, encode
 from invariants import assert_exported_equals_eager
 
 TEXTS = ["A red ball lies on the grass.", "two dogs run", "a man sits in a wooden boat"]

@@ -24,11 +24,11 @@ from fastcap.config import (
     TrainConfig,
     from_mapping,
 )
-from fastcap.data.tokenizer import encode
 from fastcap.eager import checkpoint_captioner
 from fastcap.errors import ConfigError, FastcapError
 from fastcap.evaluation.attention import words_of
 from fastcap.losses.forcing import SCHEDULES, forcing_probability
+from fastcap.runtime.encoding import encode
 from fastcap.training.activations import ActivationMonitor
 from fastcap.training.trainer import Trainer, train
 

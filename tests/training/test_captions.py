@@ -11,9 +11,10 @@ import torch
 
 from fastcap.config import DataConfig
 from fastcap.data.readers import Example, Examples
-from fastcap.data.tokenizer import encode, train_tokenizer
+from fastcap.data.tokenizer import train_tokenizer
 from fastcap.errors import ConfigError, DataError
 from fastcap.evaluation.cider import CiderD
+from fastcap.runtime.encoding import encode
 from fastcap.training.pools import CaptionPool, SiblingPool, cider_reward, read_texts
 
 TEXTS = ["a red ball", "the red ball lies there", "a dog runs", "a dog runs over the grass", "two cats"]

@@ -23,8 +23,8 @@ from toy_recipe import stage
 
 from fastcap.config import DataConfig, DatasetConfig, TeacherConfig, TrainConfig
 from fastcap.data.shards import Cursor
-from fastcap.data.tokenizer import decode
 from fastcap.errors import ConfigError, DataError
+from fastcap.runtime.encoding import decode
 from fastcap.training.trainer import Trainer, train
 from fastcap.vocabulary import PAD
 

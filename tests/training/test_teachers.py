@@ -14,10 +14,11 @@ import torch
 from fastcap.backbone.spatial_mamba import SpatialMambaBackbone
 from fastcap.checkpoint import save_checkpoint
 from fastcap.config import BackboneConfig, TeacherConfig, keywords
-from fastcap.data.tokenizer import decode, encode, train_tokenizer
+from fastcap.data.tokenizer import train_tokenizer
 from fastcap.errors import ConfigError, DataError, FastcapError, ModelFileError
 from fastcap.generation.autoregressive import greedy_search
 from fastcap.model import TorchStepper, build_model
+from fastcap.runtime.encoding import decode, encode
 from fastcap.training.teachers.choose import (
     BEAMS,
     Ensemble,

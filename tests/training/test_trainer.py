@@ -22,11 +22,11 @@ from toy_recipe import stage
 from fastcap.checkpoint import load_checkpoint, load_tensors
 from fastcap.cli import main
 from fastcap.config import StageConfig
-from fastcap.data.tokenizer import decode
 from fastcap.errors import ConfigError, DataError, FastcapError, ModelFileError
 from fastcap.evaluation.ptb import ptb_tokens
 from fastcap.generation.autoregressive import greedy_search
 from fastcap.model import ParallelCaptionModel, TorchStepper
+from fastcap.runtime.encoding import decode
 from fastcap.training import trainer
 from fastcap.training.trainer import AveragedWeights, Trainer, schedule, train
 

@@ -39,8 +39,8 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from fastcap.checkpoint import load_checkpoint
-    from fastcap.data.tokenizer import decode
     from fastcap.evaluation.attention import attention_maps, draw_attention, words_of
+    from fastcap.runtime.encoding import decode
     from fastcap.runtime.images import load_image
 
     model, tokenizer = load_checkpoint(args.model)

@@ -7,7 +7,7 @@ from fastcap.data.batching import bucket_batches, pad_tokens
 from fastcap.data.cache import ImageCache
 from fastcap.data.formats import READERS
 from fastcap.data.readers import BadRow, Example, Examples, load_dataset
-from fastcap.data.tokenizer import clean_caption, decode, encode, train_tokenizer
+from fastcap.data.tokenizer import train_tokenizer
 
 __all__ = [
     "READERS",
@@ -18,9 +18,6 @@ __all__ = [
     "ImageCache",
     "augment",
     "bucket_batches",
-    "clean_caption",
-    "decode",
-    "encode",
     "is_crop_safe",
     "is_mirror_safe",
     "load_dataset",

@@ -1,13 +1,10 @@
-"""Captions -> token ids: a lower-case byte-level BPE (Sennrich et al. 2016; bytes as in GPT-2).
+"""Learning a tokenizer from captions: a lower-case byte-level BPE (Sennrich et al. 2016; bytes as in GPT-2).
 
 With bytes as the alphabet no text in any script is unknown, and ids decode to exactly what was encoded.
 """
 
 from __future__ import annotations
 
-import html
-import re
-import unicodedata
 from collections.abc import Iterable
 
 from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors
@@ -16,7 +13,7 @@ from tokenizers.trainers import BpeTrainer
 
 from fastcap.errors import ConfigError, DataError
 
-__all__ = ["clean_caption", "decode", "encode", "train_tokenizer"]
+__all__ = ["SPECIAL_TOKENS", "train_tokenizer"]
 
 SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<mask>", "<unk>")  # in the order of their ids, from 0
 
@@ -62,49 +59,3 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     if n_texts == 0:
         raise DataError("the tokenizer got no text to learn from; needed: at least one caption that is not empty")
     return tokenizer
-
-
-def encode(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Token ids of a text, without bos and eos. A text that spells `<pad>` is text, not the special token."""
-    tokenizer.encode_special_tokens = True
-    return tokenizer.encode(text, add_special_tokens=False).ids
-
-
-def decode(tokenizer: Tokenizer, token_ids: Iterable[int]) -> str:
-    """The text of token ids, special tokens left out: the inverse of `encode` up to NFC and case."""
-    return tokenizer.decode(list(token_ids), skip_special_tokens=True).removeprefix(" ")
-
-
-def clean_caption(text: str) -> str:
-    """The one form in which a model reads and writes captions.
-
-    Lower-case NFC, single spaces, straight quotes, HTML entities resolved; the data sets' token spacing
-    undone (`ca n't` -> `can't`, `child 's` -> `child's`, `red , blue` -> `red, blue`, `" hi "` -> `"hi"`);
-    without the final full stop, which `runtime/text.py` puts back. Cleaning twice changes nothing. May
-    return "".
-    """
-    while (cleaned := _clean_once(text)) != text:  # a removal can bring two marks together
-        text = cleaned
-    return text
-
-
-_STRAIGHT = str.maketrans({"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"'})
-_RULES = (
-    (re.compile(r"\s+"), " "),
-    (re.compile(r"(?<=\w) (?=n't\b)"), ""),
-    (re.compile(r"(?<=\w) (?='(?:s|re|ve|ll|d|m)\b)"), ""),
-    (re.compile(r" (?=[,.;:!?)%](?:[\s\"').,]|$))"), ""),
-    (re.compile(r"(?<=[($#]) "), ""),
-    (re.compile(r'(?<!\S)" ?([^"]*?) ?"(?!\w)'), r'"\1"'),
-    (re.compile(r"(?<!\S)' ([^']+) '(?!\w)"), r"'\1'"),
-    (re.compile(r"(?<=s) (?=' \w[^']*$)"), ""),  # parents ' house
-    (re.compile(r'[\s.]+("?)$'), r"\1"),
-)
-
-
-def _clean_once(text: str) -> str:
-    text = unicodedata.normalize("NFC", html.unescape(text).lower()).translate(_STRAIGHT)
-    text = text.replace("``", '"').replace("''", '"')
-    for pattern, replacement in _RULES:
-        text = pattern.sub(replacement, text)
-    return text.strip()

@@ -15,13 +15,13 @@ from torch.nn import functional as F
 
 from fastcap.alignment.cmfa import contrastive_loss
 from fastcap.data.batching import pad_tokens
-from fastcap.data.tokenizer import clean_caption, encode
 from fastcap.errors import ConfigError
 from fastcap.layers import ImageTokens
 from fastcap.losses.language import causal_loss, length_loss, mask_tokens, masked_loss, read_causally, read_masked
 from fastcap.model import CaptionModel
 from fastcap.quantization.fake import rounded
 from fastcap.quantization.scales import Layer
+from fastcap.runtime.encoding import clean_caption, encode
 from fastcap.vocabulary import Marks
 
 __all__ = ["Batch", "Change", "batches_of", "measure_sensitivity"]

@@ -15,7 +15,6 @@ from rich.console import Console
 from rich.progress import track
 from tokenizers import Tokenizer
 
-from fastcap.data.tokenizer import decode
 from fastcap.errors import ConfigError
 from fastcap.evaluation.machine import git_commit, now
 from fastcap.export.families import EXPORTS
@@ -25,6 +24,7 @@ from fastcap.quantization.bits import choose_bits, options_of, write_report
 from fastcap.quantization.post_training import quantize
 from fastcap.quantization.scales import Layer, quantised_layers
 from fastcap.quantization.sensitivity import Batch, batches_of, measure_sensitivity
+from fastcap.runtime.encoding import decode
 
 __all__ = ["MANIFEST", "Sizes", "bits_under_size", "directory_size", "own_batches", "quantised_graphs"]
 

@@ -13,12 +13,13 @@ import numpy as np
 
 from fastcap.errors import ConfigError
 from fastcap.runtime.bundle import Bundle, find_model
+from fastcap.runtime.encoding import decode
 from fastcap.runtime.engine import ENGINES, Decoded, Encoded, Engine
 from fastcap.runtime.images import ImageSource, load_image
 from fastcap.runtime.neutral import neutral_penalties, neutralise
 from fastcap.runtime.options import Options, Plan
 from fastcap.runtime.scorer import Scorer
-from fastcap.runtime.text import decode, word_count
+from fastcap.runtime.text import sentence, word_count
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -219,7 +220,7 @@ class Captioner:
         for caption in captions:
             if plan.words is None and len(by_text) == plan.returned:
                 break  # nobody asks for the others
-            text = decode(caption.token_ids, self._tokenizer)
+            text = sentence(decode(self._tokenizer, caption.token_ids))
             if plan.neutral:
                 text = neutralise(text)  # what was spelt from smaller pieces than words
             by_text.setdefault(text, caption)

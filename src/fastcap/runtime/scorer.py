@@ -13,6 +13,7 @@ import numpy as np
 from fastcap.errors import ConfigError, ModelFileError
 from fastcap.runtime.bundle import Bundle, running
 from fastcap.runtime.contract import TEXT
+from fastcap.runtime.encoding import clean_caption, encode
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -43,8 +44,6 @@ class Scorer:
         Raises ConfigError for no texts or too many, and for one that is no text of Unicode, empty or longer than the
         longest caption.
         """
-        from fastcap.data.tokenizer import clean_caption, encode
-
         if isinstance(texts, str) or not 1 <= len(texts) <= MAX_TEXTS:
             got = "one text" if isinstance(texts, str) else f"{len(texts)} texts"
             raise ConfigError(f"got {got}; needed: a list of 1 to {MAX_TEXTS} texts")

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-
-__all__ = ["decode", "sentence", "word_count"]
+__all__ = ["sentence", "word_count"]
 
 _LONGEST_REPEAT = 3  # words; longer immediate repeats hardly occur, and lists may repeat a phrase on purpose
 
@@ -27,11 +22,6 @@ _SPACING = (
     (re.compile(r"(?<=\w) - (?=\w)"), "-"),
     (re.compile(r'"\s*([^"]*?)\s*"'), r'"\1"'),
 )
-
-
-def decode(token_ids: Sequence[int], tokenizer: Tokenizer) -> str:
-    """Ids of one caption (T,), without padding, as a presentable sentence; "" when they hold no word."""
-    return sentence(tokenizer.decode(list(token_ids), skip_special_tokens=True))
 
 
 def sentence(text: str) -> str:

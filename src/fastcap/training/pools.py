@@ -16,9 +16,9 @@ from torch import Tensor
 
 from fastcap.config import DataConfig
 from fastcap.data.readers import Examples, load_dataset
-from fastcap.data.tokenizer import clean_caption, decode, encode
 from fastcap.errors import ConfigError, DataError
 from fastcap.evaluation.cider import CiderD
+from fastcap.runtime.encoding import clean_caption, decode, encode
 from fastcap.vocabulary import PAD
 
 __all__ = ["CaptionPool", "SiblingPool", "cider_reward", "read_examples", "read_texts"]

@@ -18,8 +18,8 @@ from tokenizers import Tokenizer
 
 from fastcap.config import DataConfig, TrainConfig
 from fastcap.data.shards import BadSamples, Cursor, Sample, Shard, find_shards, read_shard, stream
-from fastcap.data.tokenizer import clean_caption, encode
 from fastcap.errors import DataError, FastcapError, ImageError
+from fastcap.runtime.encoding import clean_caption, encode
 from fastcap.runtime.images import load_image
 from fastcap.runtime.sources import NamedBytes, is_url
 from fastcap.training.pools import CaptionPool

@@ -36,7 +36,7 @@ from fastcap.data.augment import augment
 from fastcap.data.batching import pad_tokens
 from fastcap.data.cache import ImageCache
 from fastcap.data.shards import Cursor, Shard, first_captions
-from fastcap.data.tokenizer import clean_caption, decode, encode, train_tokenizer
+from fastcap.data.tokenizer import train_tokenizer
 from fastcap.errors import ConfigError, FastcapError, ModelFileError
 from fastcap.evaluation.cider import CiderD
 from fastcap.evaluation.ptb import ptb_tokens
@@ -45,6 +45,7 @@ from fastcap.losses.language import mask_tokens
 from fastcap.model import CaptionModel, build_model
 from fastcap.quantization.fake import fold_steps, folded_state, learn_steps, learns_steps, plain_name, rounded_once
 from fastcap.quantization.scales import quantised_layers, read_bits
+from fastcap.runtime.encoding import clean_caption, decode, encode
 from fastcap.training.activations import ActivationMonitor
 from fastcap.training.batch import Batch, unit
 from fastcap.training.curves import draw_curves

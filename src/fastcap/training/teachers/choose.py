@@ -27,12 +27,12 @@ from fastcap.checkpoint import load_checkpoint
 from fastcap.config import SOURCES, BackboneConfig, ModelConfig, TeacherConfig, TrainConfig, keywords
 from fastcap.data.batching import pad_tokens
 from fastcap.data.cache import ImageCache
-from fastcap.data.tokenizer import clean_caption, encode
 from fastcap.errors import DataError, FastcapError, ModelFileError, needs
 from fastcap.generation.autoregressive import beam_search
 from fastcap.layers import ImageTokens
 from fastcap.losses.language import read_causally
 from fastcap.model import CaptionModel, TorchStepper
+from fastcap.runtime.encoding import clean_caption, encode
 from fastcap.vocabulary import BOS, EOS, MASK, PAD
 
 if TYPE_CHECKING:
