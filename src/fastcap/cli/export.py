@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from fastcap.errors import ConfigError, ModelFileError
-from fastcap.release.settings import PRECISIONS, ExportSettings, parse_size
+from fastcap.release.settings import PRECISIONS, ExportSettings
 
 __all__ = ["add_arguments", "run"]
 
@@ -38,21 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_mutually_exclusive_group()
     group.add_argument(
         "--target-size",
-        type=size,
         metavar="SIZE",
         help="most that the model directory may take, such as 9MB: layers get 4, 8 or 16 bits as their sensitivity "
         "asks for; DIR.bits.json, DIR.report.json and DIR.report.png say which, and why",
     )
     group.add_argument("--bits", type=Path, metavar="FILE", help="bits of layers, as DIR.bits.json has them")
     parser.set_defaults(usage_error=parser.error, **vars(ExportSettings()))
-
-
-def size(text: str) -> int:
-    """`parse_size`, for the parser."""
-    try:
-        return parse_size(text)
-    except ConfigError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def run(args: argparse.Namespace) -> int:
@@ -62,10 +53,10 @@ def run(args: argparse.Namespace) -> int:
     from fastcap.release.pipeline import export
 
     console = Console(stderr=True)
-    overwrite = args.overwrite or may_replace(args.out)
+    command = shlex.join(["fastcap", *sys.argv[1:]])
     try:
         settings = ExportSettings(**{name: getattr(args, name) for name in ExportSettings.__dataclass_fields__})
-        command = shlex.join(["fastcap", *sys.argv[1:]])
+        overwrite = args.overwrite or may_replace(args.out)
         export(args.model, args.out, args.root, settings, overwrite=overwrite, console=console, command=command)
     except ConfigError as error:
         args.usage_error(str(error))

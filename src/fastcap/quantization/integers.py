@@ -19,12 +19,14 @@ __all__ = ["is_large", "load_inferred", "quiet", "rewrite", "to_integers"]
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """A context without the advice of ONNX Runtime's quantiser, which is about its own command line."""
+    """A context without the quantiser's advice about its own command line, and without its warnings of infinite ranges,
+    which only tensors have that stay in floats: -inf bars a token."""
     root = logging.getLogger()
     before = root.level
     root.setLevel(logging.ERROR)
     try:
-        yield
+        with np.errstate(invalid="ignore"):
+            yield
     finally:
         root.setLevel(before)
 

@@ -35,7 +35,7 @@ class ExportSettings:
     calibration_split: str = "train"
     """Split to calibrate on."""
     calibration: int = 200
-    """Pictures to calibrate on, spread over their split; with more, the ranges of activations hardly change."""
+    """Pictures to calibrate on, spread over their split; as many as for the bundled model."""
     limit: int | None = None
     """Measure on the first pictures only, 4 or more; unset: on all."""
     precision: str = "int8"
