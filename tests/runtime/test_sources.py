@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import io
 import json
 import os
+import shutil
+import subprocess
 import sys
 import tarfile
 from pathlib import Path
@@ -126,12 +129,156 @@ def test_members_of_one_name_are_one_picture_the_first_and_hidden_ones_are_none(
             member = tarfile.TarInfo(name)
             member.size = len(data)
             tar.addfile(member, io.BytesIO(data))
-        link = tarfile.TarInfo("link.jpg")
-        link.type, link.linkname = tarfile.SYMTYPE, "/etc/hostname"
-        tar.addfile(link)
     assert names(path) == [f"{path}#a.jpg"]
     with PictureReader() as reader:
         assert captioner.caption(reader.read(f"{path}#a.jpg")).text == "A red barn stands."
+
+
+def link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, target
+    return member
+
+
+def test_links_in_a_tar_are_the_pictures_that_they_lead_to(captioner, tmp_path):
+    path = tmp_path / "links.tar"
+    with tarfile.open(path, "w") as tar:
+        tar.addfile(link("early.jpg", "deep/red.jpg"))  # a symbolic link may come before what it leads to
+        for name, colour in (("deep/red.jpg", "red"), ("./blue.jpg", "blue")):
+            member = tarfile.TarInfo(name)
+            member.size = len(jpeg(colour))
+            tar.addfile(member, io.BytesIO(jpeg(colour)))
+        tar.addfile(link("hard.jpg", "deep/red.jpg", tarfile.LNKTYPE))
+        tar.addfile(link("deep/up.jpg", "../blue.jpg"))
+        tar.addfile(link("twice.jpg", "hard.jpg"))
+        tar.addfile(link("outside.jpg", "/etc/hostname"))
+        tar.addfile(link("gone.jpg", "nowhere.jpg", tarfile.LNKTYPE))
+        tar.addfile(link("round.jpg", "about.jpg"))
+        tar.addfile(link("about.jpg", "round.jpg"))
+    red, blue, reasons = COLOURS["red"], COLOURS["blue"], ["is not in the archive"] * 2 + ["Too many levels"] * 2
+    expected = {"early": red, "deep/red": red, "./blue": blue, "hard": red, "deep/up": blue, "twice": red}
+    found = names(path)
+    assert [name.removeprefix(f"{path}#") for name in found[:6]] == [f"{name}.jpg" for name in expected]
+    with PictureReader() as reader:
+        assert [captioner.caption(reader.read(name)).text for name in found[:6]] == list(expected.values())
+        for name, reason in zip(found[6:], reasons, strict=True):
+            with pytest.raises(ImageError, match=reason):
+                reader.read(name)
+
+
+def packed(pictures: dict[str, bytes], **settings: object) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", **settings) as tar:
+        for name, data in pictures.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return file.getvalue()
+
+
+LONG = "/".join(["folder" * 10] * 5) + "/" + "ä" * 60 + ".jpg"
+SHARDS = {
+    "GNU's long names": (packed({LONG: jpeg("red"), "b.jpg": b"x"}, format=tarfile.GNU_FORMAT), [LONG, "b.jpg"]),
+    "pax's long names": (packed({LONG: jpeg("red"), "b.jpg": b"x"}, format=tarfile.PAX_FORMAT), [LONG, "b.jpg"]),
+    "bytes that are no text": (packed({"caf\udce9.jpg": jpeg("red")}, errors="surrogateescape"), ["caf\udce9.jpg"]),
+    "two archives": (packed({"a.jpg": jpeg("red")}) + packed({"b.jpg": jpeg("blue")}), ["a.jpg", "b.jpg"]),
+    "three, of which one is empty": (
+        packed({"a.jpg": jpeg("red")}) + packed({}) + packed({"b.jpg": jpeg("blue")}), ["a.jpg", "b.jpg"]
+    ),
+    "without its end": (packed({"a.jpg": jpeg("red")})[: 512 + -len(jpeg("red")) // 512 * -512], ["a.jpg"]),
+    "a megabyte of zeros behind it": (packed({"a.jpg": jpeg("red")}) + bytes(2**20), ["a.jpg"]),
+    "gzipped": (gzip.compress(packed({"a.jpg": jpeg("red"), "b.JPG": jpeg("blue")})), ["a.jpg", "b.JPG"]),
+    "two gzipped archives": (
+        gzip.compress(packed({"a.jpg": jpeg("red")})) + gzip.compress(packed({"b.jpg": b"x"})), ["a.jpg", "b.jpg"]
+    ),
+    "hidden folders": (
+        packed({"./.thumbnails/a.jpg": b"", "@eaDir/a.jpg": b"", "./a.jpg": jpeg("red"), "__MACOSX/b.jpg": b""}),
+        ["./a.jpg"],
+    ),
+    "formats that are not read": (packed({"a.HEIC": b"x", "b.jxl": b"x", "c.txt": b"x"}), ["a.HEIC", "b.jxl"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", SHARDS)
+@pytest.mark.parametrize("ending", [".tar", ".tgz", ".TAR.GZ"])
+def test_no_picture_of_a_tar_is_lost_whoever_wrote_it(tmp_path, kind, ending):
+    data, inner = SHARDS[kind]
+    path = tmp_path / f"shard{ending}"
+    path.write_bytes(data)
+    found = names(path)
+    assert found == [f"{path}#{name}" for name in inner]
+    with PictureReader() as reader:
+        for name in reversed(found):
+            assert len(reader.read(name).read()) in (1, len(jpeg("red")), len(jpeg("blue")))
+
+
+@pytest.mark.skipif(shutil.which("tar") is None, reason="no tar here")
+@pytest.mark.parametrize("form", ["gnu", "pax", "oldgnu"])
+def test_sparse_files_and_hard_links_of_gnu_tar_are_read(captioner, tmp_path, form):
+    bmp = io.BytesIO()
+    Image.new("RGB", (300, 300)).save(bmp, "BMP")
+    with open(tmp_path / "black.bmp", "wb") as file:
+        file.write(bmp.getvalue()[:54])
+        file.truncate(len(bmp.getvalue()))
+    (tmp_path / "a.jpg").write_bytes(jpeg("red"))
+    os.link(tmp_path / "a.jpg", tmp_path / "b.jpg")
+    line = ["tar", "--sparse", f"--format={form}", "-cf", "x.tar", "black.bmp", "a.jpg", "b.jpg"]
+    subprocess.run(line, cwd=tmp_path, check=True)
+    found = names(tmp_path / "x.tar")
+    assert [name.rpartition("#")[2] for name in found] == ["black.bmp", "a.jpg", "b.jpg"]
+    with PictureReader() as reader:
+        assert not load_image(reader.read(found[0])).any()
+        assert captioner.caption(reader.read(found[2])).text == "A red barn stands."
+
+
+def test_two_archives_with_one_name_and_junk_behind_an_archive_are_told(tmp_path):
+    path = tmp_path / "x.tar"
+    path.write_bytes(packed({"a.jpg": jpeg("red")}) + packed({"a.jpg": jpeg("blue"), "b.jpg": jpeg("red")}))
+    *found, (last, error) = find_pictures(str(path))
+    assert [name for name, _ in found] == [f"{path}#a.jpg", f"{path}#b.jpg"]
+    assert str(error) == f"{path}: 1 pictures have the name of an earlier one and are left out, the first of them a.jpg"
+    path.write_bytes(packed({"a.jpg": jpeg("red")}) + b"junk" * 1000)
+    *found, (last, error) = find_pictures(str(path))
+    assert [name for name, _ in found] == [f"{path}#a.jpg"]
+    assert "cannot be read" in str(error)
+    assert last == str(path)
+
+
+def test_a_folder_names_every_picture_whatever_its_ending_and_nothing_of_the_systems(tmp_path):
+    kept = ["a.JPG", "b.mpo", "c.APNG", "d.dib", "e.HEIC", "f.avif", "g.jxl", "h.jp2", "i.CR2", "j.svg", "unnamed"]
+    for name in [*kept, ".hidden.jpg", "._a.JPG", "notes.txt", "unnamed text", "Thumbs.db"]:
+        (tmp_path / name).write_bytes(b"text" if "t" in name else jpeg("red"))
+    for folder in (".thumbnails", "@eaDir", "__MACOSX", ".git", "$RECYCLE.BIN", "lost+found", "deeper/.Trash-1000"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "a.jpg").write_bytes(jpeg("red"))
+    (tmp_path / "deeper" / "k.jpg").write_bytes(jpeg("red"))
+    assert [os.path.relpath(name, tmp_path) for name in names(tmp_path, recursive=True)] == [
+        *kept[:4], "deeper/k.jpg", *kept[4:]
+    ]  # fmt: skip
+    assert [os.path.relpath(name, tmp_path) for name in names(tmp_path / ".git")] == [".git/a.jpg"]
+
+
+def test_every_folder_is_looked_into_once_linked_or_not(tmp_path):
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    for folder in (inside / "own", outside / "deeper", tmp_path / "beside"):
+        folder.mkdir(parents=True)
+        (folder / "a.jpg").write_bytes(jpeg("red"))
+    for link, target in {
+        "again": inside / "own",  # has a place of its own
+        "another": outside,
+        "deeper": outside / "deeper",  # is below another
+        "round": inside,  # a loop
+        "own/up": tmp_path,  # as long as this is followed, everything is found again
+        "own/self": inside / "own" / "self",
+    }.items():
+        (inside / link).symlink_to(target)
+    (outside / "back").symlink_to(inside)
+    expected = ["another/deeper/a.jpg", "own/a.jpg", "own/self"]
+    found = [os.path.relpath(name, inside) for name, _ in find_pictures(str(inside), recursive=True)]
+    assert found == [name for name in expected if name != "own/self"]
+    [(_, error)] = find_pictures(str(inside))
+    assert str(error) == f"{inside}: a folder without images; --recursive looks deeper"
+    assert [os.path.relpath(name, inside) for name in names(inside / "another" / "deeper")] == ["another/deeper/a.jpg"]
 
 
 def test_bytes_alone_are_pictures_too_and_a_bad_one_is_an_error_of_its_own(captioner, tmp_path):

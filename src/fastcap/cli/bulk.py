@@ -90,7 +90,8 @@ def run(
 
     `items`: pictures, or arguments that name none, each with the reason.
     """
-    from fastcap.runtime.sources import inside_shard, is_url
+    from fastcap.runtime.archives import is_url
+    from fastcap.runtime.sources import inside_shard
 
     pictures = dict(items)
     for image in pictures if args.sidecar else ():

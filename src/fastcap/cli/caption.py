@@ -72,7 +72,8 @@ def _caption(captioner: Captioner, reader: PictureReader, image: str, options: O
 
 def _expand(path: str, args: argparse.Namespace) -> Iterable[tuple[str, ImageError | None]]:
     """The images that one argument names, in a fixed order, or the reason why there are none."""
-    from fastcap.runtime.sources import find_pictures, is_url
+    from fastcap.runtime.archives import is_url
+    from fastcap.runtime.sources import find_pictures
 
     if path == _STDIN or (args.engine == "local" and is_url(path)):  # fastcap itself never opens a connection
         return [(path, None)]

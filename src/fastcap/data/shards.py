@@ -20,8 +20,9 @@ import numpy as np
 
 from fastcap.data.readers import MAX_BAD_SHARE, BadRow, OnBadData, caption_problem, printable
 from fastcap.errors import ConfigError, DataError, FastcapError, ImageError, needs
+from fastcap.runtime.archives import IMAGE_COLUMN, Table, Tar, is_url, opened, reading
 from fastcap.runtime.signatures import IMAGE_SUFFIXES
-from fastcap.runtime.sources import IMAGE_COLUMN, Table, Tar, is_url, matching, opened, reading
+from fastcap.runtime.sources import matching
 
 __all__ = ["BadSamples", "Cursor", "Sample", "Shard", "find_shards", "first_captions", "read_shard", "stream"]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["FORMATS", "IMAGE_SUFFIXES", "format_of"]
+import posixpath
+
+__all__ = ["FORMATS", "IMAGE_SUFFIXES", "format_of", "is_picture", "is_private"]
 
 FORMATS = ("JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "AVIF")
 """The formats that are read, and HEIC with the extra `heif`; every other decoder that Pillow has stays out of reach."""
@@ -17,6 +19,12 @@ _OTHER_SUFFIXES = """
 IMAGE_SUFFIXES = frozenset((_READ_SUFFIXES + _OTHER_SUFFIXES).split())
 """Endings of names, lower-case, that count as pictures when a folder is listed. Those of formats that are not read are
 among them, so that no picture is passed over in silence."""
+
+_PRIVATE = frozenset(
+    {"@eadir", "@tmp", "#recycle", "#snapshot", "@recycle", "__macosx", "$recycle.bin", "system volume information"}
+    | {"lost+found"}
+)
+"""Folders, lower-case, in which systems keep thumbnails, forks and what was deleted."""
 
 _RAW = "a camera's raw format"
 _SIGNATURES = {
@@ -70,6 +78,16 @@ _BRANDS = {
     b"crx ": f"CR3 ({_RAW})",
 }
 _DIB_HEADERS = (40, 52, 56, 64, 108, 124)  # bytes
+
+
+def is_picture(path: str) -> bool:
+    """Whether a path in a folder or an archive is that of a picture of the user's."""
+    return posixpath.splitext(path)[1].lower() in IMAGE_SUFFIXES and not any(map(is_private, path.split("/")))
+
+
+def is_private(name: str) -> bool:
+    """Whether a file or folder is the system's own: hidden, or one of thumbnails, forks and what was deleted."""
+    return (name.startswith(".") and name not in (".", "..")) or name.lower() in _PRIVATE
 
 
 def format_of(data: bytes) -> str:

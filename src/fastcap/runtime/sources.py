@@ -10,48 +10,36 @@ import contextlib
 import glob
 import os
 import re
-import tarfile
-from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterable, Iterator
 from io import BytesIO
-from itertools import accumulate, islice
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any
 
-from fastcap.errors import ConfigError, FastcapError, ImageError, nearest, needs
+from fastcap.errors import ConfigError, FastcapError, ImageError, needs
+from fastcap.runtime.archives import IMAGE_COLUMN, Shard, is_url, opened, reading, shard_kind
 from fastcap.runtime.images import MAX_BYTES, ImageSource
-from fastcap.runtime.signatures import IMAGE_SUFFIXES
+from fastcap.runtime.signatures import format_of, is_picture, is_private
 
-__all__ = [
-    "IMAGE_COLUMN",
-    "NamedBytes",
-    "PictureReader",
-    "Table",
-    "Tar",
-    "find_pictures",
-    "inside_shard",
-    "is_url",
-    "matching",
-    "opened",
-    "reading",
-]
-
-IMAGE_COLUMN = "image"
-"""The column of a parquet table that holds pictures, unless another is named: what Hugging Face's datasets write."""
+__all__ = ["NamedBytes", "PictureReader", "find_pictures", "inside_shard", "matching"]
 
 Found = tuple[str, ImageError | None]
 """A picture's name; or what was named in its place, and why there is none."""
 
-_TABLE_BATCH = 8  # rows of a table that are in memory, as pictures are large
-_TAR_BLOCK = 512
+_HEAD = 512  # bytes that tell a picture whose name has no ending
+_CLEAR_FORMATS = frozenset({"JPEG", "PNG", "WEBP", "GIF", "TIFF", "AVIF", "HEIF"})  # those with long signatures
 
 
 def find_pictures(path: str, *, recursive: bool = False, image_column: str = IMAGE_COLUMN) -> Iterator[Found]:
     """The pictures that one path stands for, in a fixed order, or the reason why there are none.
 
-    `path`: a picture file, a folder, a glob pattern, a `.tar` of WebDataset, a `.parquet` table, or an fsspec URL of
-    any of these. Shards are looked into where they are named, by themselves or by a pattern, not where a folder is.
-    `recursive`: look into the folders of a folder, too.
+    `path`: a picture file, a folder, a glob pattern, a `.tar` of WebDataset (or `.tar.gz`, `.tgz`), a `.parquet` table,
+    or an fsspec URL of any of these. Shards are looked into where they are named, by themselves or by a pattern, not
+    where a folder is.
+    `recursive`: look into the folders of a folder, too; into a linked one if it is not below the folder anyway.
+
+    In a folder, what is hidden and what belongs to the system is passed over. Pictures in formats that are not read are
+    named as others are: reading them says what they are.
 
     Raises ConfigError for a table without that column or an unknown kind of URL, FastcapError for a missing package or
     a URL that cannot be listed.
@@ -66,11 +54,6 @@ def find_pictures(path: str, *, recursive: bool = False, image_column: str = IMA
         yield from _of_file(path, image_column)
 
 
-def is_url(path: str) -> bool:
-    """Whether a path is one for fsspec, such as `s3://bucket/photos`."""
-    return re.match(r"[a-z][a-z0-9+.-]+://", path) is not None
-
-
 def matching(pattern: str) -> list[str]:
     """The files, here or behind a URL, that a glob pattern stands for, sorted; of any other path, itself.
 
@@ -82,13 +65,15 @@ def matching(pattern: str) -> list[str]:
         return sorted(filter(os.path.isfile, glob.glob(pattern, recursive=True)))
     system, path = _file_system(pattern)
     with _listing(pattern):
-        return sorted(system.unstrip_protocol(file) for file in system.glob(path) if not _is_hidden(file))
+        return sorted(
+            system.unstrip_protocol(file) for file in system.glob(path) if not is_private(os.path.basename(file))
+        )
 
 
 def inside_shard(name: str) -> tuple[str, str] | None:
     """The file and the member or row of a picture that lies in a shard; None for any other picture."""
-    found = re.match(r"(.+?\.(?:tar|parquet))#(.+)", name, re.DOTALL | re.IGNORECASE)
-    return (found[1], found[2]) if found and not os.path.lexists(name) else None
+    match = re.match(r"(.+?\.(?:tar|tar\.gz|tgz|parquet))#(.+)", name, re.DOTALL | re.IGNORECASE)
+    return (match[1], match[2]) if match and not os.path.lexists(name) else None
 
 
 class PictureReader:
@@ -101,7 +86,7 @@ class PictureReader:
     def __init__(self, image_column: str = IMAGE_COLUMN, urls: bool = False) -> None:
         self._column, self._urls = image_column, urls
         self._stack = contextlib.ExitStack()
-        self._open: tuple[str, _Shard] | None = None
+        self._open: tuple[str, Shard] | None = None
 
     def __enter__(self) -> PictureReader:
         return self
@@ -127,7 +112,9 @@ class PictureReader:
             if self._open is None or self._open[0] != path:
                 self.__exit__()
                 file = self._stack.enter_context(opened(path))
-                self._open = path, _SHARDS[_ending(path)](path, file, self._column)
+                open_shard = shard_kind(path)
+                assert open_shard is not None
+                self._open = path, open_shard(path, file, self._column)
             return self._open[1].read(inner)
 
 
@@ -139,132 +126,38 @@ class NamedBytes(BytesIO):
         self.name = name
 
 
-class _Shard(Protocol):
-    def names(self) -> Iterator[str]:
-        """What `read` takes, for every picture. Raises like the library that reads the file."""
-
-    def read(self, name: str) -> bytes:
-        """A picture's bytes, at most one more than MAX_BYTES. Raises LookupError if there is none."""
-
-
-class Tar:
-    """A shard of WebDataset: a picture is a member, whatever lies beside it. Members are looked for in the order in
-    which they lie there, so that reading them in that order goes through the file once."""
-
-    def __init__(self, path: str, file: IO[bytes], image_column: str) -> None:
-        self._file = file
-        self._tar = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115 (lives as long as the file)
-        self._members = iter(self._tar)
-        self._seen: dict[str, tarfile.TarInfo] = {}
-
-    def names(self) -> Iterator[str]:
-        return filter(_is_picture, self.files())
-
-    def files(self) -> Iterator[str]:
-        """What `read` takes, for every file that was not seen."""
-        while (member := self._next()) is not None:
-            yield member.name
-
-    def read(self, name: str) -> bytes:
-        while name not in self._seen and self._next():
-            pass
-        member = self._tar.extractfile(self._seen[name])
-        assert member is not None  # a regular file
-        return member.read(MAX_BYTES + 1)
-
-    def _next(self) -> tarfile.TarInfo | None:
-        """The next file that was not seen; of files of the same name, the first one counts."""
-        for member in self._members:
-            if member.isfile() and member.name not in self._seen:
-                self._seen[member.name] = member
-                return member
-        self._file.seek(self._tar.offset)
-        if any(self._file.read(_TAR_BLOCK)):  # tarfile takes any nonsense for the end
-            raise tarfile.ReadError("bad header")
-        return None
-
-
-class Table:
-    """A parquet table: a picture is a row."""
-
-    def __init__(self, path: str, file: IO[bytes], image_column: str) -> None:
-        try:
-            import pyarrow as pa
-            from pyarrow import parquet
-        except ModuleNotFoundError:
-            raise FastcapError(f"{path}: .parquet {needs('pyarrow', 'bulk')}") from None
-        self._table = parquet.ParquetFile(file)
-        self._column = image_column
-        schema = self._table.schema_arrow
-        if image_column not in schema.names:
-            raise ConfigError(
-                f"{path}: no column {image_column!r}{nearest(image_column, schema.names)}; "
-                f"its columns are {', '.join(schema.names)}"
-            )
-        kind = schema.field(image_column).type
-        self._in_struct = pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
-        held = kind.field("bytes").type if self._in_struct else kind
-        if not (pa.types.is_binary(held) or pa.types.is_large_binary(held)):
-            raise ConfigError(
-                f"{path}: column {image_column!r} holds {kind}; allowed are the bytes of pictures, by themselves or as "
-                "the field 'bytes' of a struct"
-            )
-        metadata = self._table.metadata
-        groups = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
-        self._starts = [0, *accumulate(groups)]  # of the groups of rows, and where the last one ends
-        self._batches: Iterator[Any] = iter(())
-        self._group = -1
-        self._rows: range = range(0)  # those of `_values`
-        self._values: Any = None
-
-    def names(self) -> Iterator[str]:
-        return map(str, range(self._starts[-1]))
-
-    def read(self, name: str) -> bytes:
-        if not name.isdecimal() or int(name) >= self._starts[-1]:
-            raise LookupError(name)
-        row = int(name)
-        group = bisect_right(self._starts, row) - 1
-        if group != self._group or row < self._rows.start:
-            self._group, self._rows = group, range(self._starts[group], self._starts[group])
-            self._batches = self._table.iter_batches(_TABLE_BATCH, [group], [self._column], use_threads=False)
-        while row not in self._rows:
-            self._values = next(self._batches).column(0)
-            self._rows = range(self._rows.stop, self._rows.stop + len(self._values))
-        return self.picture(self._values[row - self._rows.start].as_py())
-
-    def picture(self, value: Any) -> bytes:
-        """The bytes that a cell of the picture column holds; none for an empty cell."""
-        return (value["bytes"] if value and self._in_struct else value) or b""
-
-    @property
-    def columns(self) -> list[str]:
-        """The names of all columns."""
-        return list(self._table.schema_arrow.names)
-
-    def rows(self, columns: list[str], start: int = 0) -> Iterator[dict[str, Any]]:
-        """The cells of some columns, row by row from row `start` on; groups of rows before it are not read."""
-        if start >= self._starts[-1]:
-            return
-        first = bisect_right(self._starts, start) - 1
-        groups = list(range(first, self._table.metadata.num_row_groups))
-        batches = self._table.iter_batches(_TABLE_BATCH, groups, columns, use_threads=False)
-        yield from islice((row for batch in batches for row in batch.to_pylist()), start - self._starts[first], None)
-
-
-_SHARDS: dict[str, type[Tar] | type[Table]] = {".tar": Tar, ".parquet": Table}
-
-
 def _inside(folder: str, recursive: bool) -> Iterator[Found]:
-    """What lies in a folder and may be a picture, and the folders that cannot be listed."""
-    failed: list[OSError] = []
-    for place, folders, names in os.walk(folder, onerror=failed.append):
-        files = (str(Path(place, name)) for name in names)
-        yield from ((file, None) for file in files if _may_be_read(file))
-        if not recursive:
-            folders.clear()
-    for error in failed:
-        yield error.filename, ImageError(f"{error.filename}: cannot be listed: {error.strerror}")
+    """The pictures in a folder, and the folders that cannot be listed. Each folder is looked into once: by a link only
+    if it has no place of its own below `folder`, and never if `folder` lies in it."""
+    top = os.path.realpath(folder)
+    seen: set[str] = set()
+    folders, links = deque([folder]), deque[str]()
+    while folders or links:
+        place = folders.popleft() if folders else links.popleft()
+        real = os.path.realpath(place)
+        if real in seen or (seen and os.path.join(top, "").startswith(os.path.join(real, ""))):
+            continue
+        seen.add(real)
+        try:
+            with os.scandir(place) as entries:
+                paths = [str(Path(entry.path)) for entry in entries if not is_private(entry.name)]
+        except OSError as error:
+            yield place, ImageError(f"{place}: cannot be listed: {error.strerror}")
+            continue
+        for path in paths:
+            if os.path.isdir(path):
+                (links if os.path.islink(path) else folders).extend([path] if recursive else [])
+            elif _may_be_read(path) and (is_picture(os.path.basename(path)) or _is_unnamed_picture(path)):
+                yield path, None
+
+
+def _is_unnamed_picture(path: str) -> bool:
+    """A picture by its first bytes, for names without an ending, as caches and downloads have them."""
+    if os.path.splitext(path)[1]:
+        return False
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        return format_of(file.read(_HEAD)) in _CLEAR_FORMATS
+    return False
 
 
 def _may_be_read(path: str) -> bool:
@@ -273,12 +166,11 @@ def _may_be_read(path: str) -> bool:
 
 
 def _of_folder(path: str, inside: Iterable[Found], recursive: bool) -> Iterator[Found]:
-    found = sorted((name, problem) for name, problem in inside if problem or _is_picture(name))
+    found = sorted(inside, key=lambda item: item[0])
     yield from found
     if not found:
         deeper = "" if recursive else "; --recursive looks deeper"
-        endings = " ".join(sorted(IMAGE_SUFFIXES))
-        yield path, ImageError(f"{path}: a folder without images ({endings}){deeper}")
+        yield path, ImageError(f"{path}: a folder without images{deeper}")
 
 
 def _of_pattern(path: str, files: Iterator[str], image_column: str) -> Iterator[Found]:
@@ -290,17 +182,23 @@ def _of_pattern(path: str, files: Iterator[str], image_column: str) -> Iterator[
 
 
 def _of_file(path: str, image_column: str) -> Iterator[Found]:
-    if _ending(path) not in _SHARDS:
+    open_shard = shard_kind(path)
+    if open_shard is None:
         yield path, None
         return
-    empty = True
     try:
         with reading(path, path), opened(path) as file:
-            for inner in _SHARDS[_ending(path)](path, file, image_column).names():
+            shard, is_empty = open_shard(path, file, image_column), True
+            for inner in shard.names():
                 yield f"{path}#{inner}", None
-                empty = False
-        if empty:
+                is_empty = False
+        if is_empty:
             raise ImageError(f"{path}: a shard without images")
+        if shard.repeated:
+            raise ImageError(
+                f"{path}: {len(shard.repeated)} pictures have the name of an earlier one and are left out, "
+                f"the first of them {shard.repeated[0]}"
+            )
     except ImageError as error:
         yield path, error
 
@@ -311,9 +209,12 @@ def _find_by_url(url: str, recursive: bool, image_column: str) -> Iterator[Found
     files: list[str] = []
     with _listing(url):
         if is_folder := system.isdir(path):
-            files = system.find(path, maxdepth=None if recursive else 1)
+            below = len(path.rstrip("/")) + 1
+            files = [file for file in system.find(path, maxdepth=None if recursive else 1) if is_picture(file[below:])]
         elif is_pattern := glob.has_magic(path) and not system.exists(path):
-            files = [file for file in system.glob(path) if system.isfile(file) and not _is_hidden(file)]
+            files = [
+                file for file in system.glob(path) if system.isfile(file) and not is_private(os.path.basename(file))
+            ]
     urls = map(system.unstrip_protocol, files)
     if is_folder:
         yield from _of_folder(url, ((file, None) for file in urls), recursive)
@@ -344,40 +245,5 @@ def _listing(url: str) -> Iterator[None]:
         raise FastcapError(f"{url}: cannot be listed: {error or type(error).__name__}") from error
 
 
-def opened(path: str) -> IO[bytes]:
-    """A file, here or behind a URL, to be read from anywhere in it."""
-    if not is_url(path):
-        return open(path, "rb")
-    import fsspec
-
-    file: IO[bytes] = fsspec.open(path, "rb").open()
-    return file
-
-
-@contextlib.contextmanager
-def reading(path: str, name: str) -> Iterator[None]:
-    """Whatever is raised while a shard or a URL is read for a picture, as one line that names it."""
-    try:
-        yield
-    except FastcapError:
-        raise
-    except FileNotFoundError:
-        raise ImageError(f"{name}: no such file{'' if path == name else f' {path}'}") from None
-    except LookupError:
-        raise ImageError(f"{name}: {path} has no such picture") from None
-    except Exception as error:  # tarfile, pyarrow and every file system have their own
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise ImageError(f"{name}: cannot be read: {reason}") from error
-
-
-def _ending(path: str) -> str:
-    return os.path.splitext(path)[1].lower()
-
-
-def _is_picture(path: str) -> bool:
-    return _ending(path) in IMAGE_SUFFIXES and not _is_hidden(path)
-
-
 def _is_hidden(path: str) -> bool:
-    """Names with a leading dot are the system's own: thumbnails, resource forks."""
     return os.path.basename(path).startswith(".")

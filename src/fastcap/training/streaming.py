@@ -19,9 +19,10 @@ from tokenizers import Tokenizer
 from fastcap.config import DataConfig, TrainConfig
 from fastcap.data.shards import BadSamples, Cursor, Sample, Shard, find_shards, read_shard, stream
 from fastcap.errors import DataError, FastcapError, ImageError
+from fastcap.runtime.archives import is_url
 from fastcap.runtime.encoding import clean_caption, encode
 from fastcap.runtime.images import load_image
-from fastcap.runtime.sources import NamedBytes, is_url
+from fastcap.runtime.sources import NamedBytes
 from fastcap.training.pools import CaptionPool
 
 __all__ = ["StreamedPool", "find_all_shards", "read_first"]
