@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ PACKAGE = Path(fastcap.__file__).parent
 # What each part may not know, itself and through its own imports at module level.
 FORBIDDEN = {
     "runtime": {"torch", "transformers", "onnx", "fastcap.training", "fastcap.model", "fastcap.layers"},
+    "runtime/contract": {"numpy", "onnxruntime", "tokenizers", "fastcap.generation", "fastcap.runtime.bundle"},
     "errors": {"torch", "numpy"},
     "layers": {"fastcap.model", "fastcap.config", "fastcap.training", "fastcap.runtime"},
     "scan": {"fastcap.model", "fastcap.config", "fastcap.training", "fastcap.runtime"},
@@ -81,6 +83,12 @@ def test_imports_only_go_down(part):
 def test_nothing_in_the_package_pickles():
     for file in PACKAGE.rglob("*.py"):
         assert not imported(file) & {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal"}, file
+
+
+def test_no_module_takes_the_private_names_of_another():
+    for file in PACKAGE.rglob("*.py"):
+        private = [name for name in imported(file) if re.search(r"^fastcap\..*\._(?!_)", name)]
+        assert not private, f"{file.relative_to(PACKAGE)} imports {private}"
 
 
 def test_all_equals_what_imports():
