@@ -121,8 +121,8 @@ def test_a_picture_that_another_captioner_encoded_is_refused(golden):
         with pytest.raises(ConfigError) as caught:
             ask(encoded)
         assert str(caught.value) == (
-            "got a picture that another captioner encoded; allowed: what encode() of this one, of model "
-            "'tiny-autoregressive', gave"
+            "got a picture that another captioner encoded; allowed: one that encode() of this captioner, of model "
+            "'tiny-autoregressive', returned"
         )
 
 

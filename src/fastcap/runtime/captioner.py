@@ -88,12 +88,12 @@ class Captioner:
         return cls(Bundle.open(find_model(name_or_dir)), threads)
 
     def encode(self, image: ImageSource) -> Encoded:
-        """Read one picture, and run the part of the network that sees it: the expensive step, once.
+        """Load one picture and run the expensive step of the model, once.
 
-        `caption`, `score` and `embed_images` take what comes back as well as a picture, and then compute only the rest.
-        A parallel model is one graph from pixels to captions, so that its usual caption and the vector for scores are
-        what is computed here; another length runs that graph again, and the first search from left to right encodes the
-        picture once more. An autoregressive model sees the picture here and never again.
+        `caption`, `score` and `embed_images` accept the result in place of a picture, and compute only what is missing.
+        An autoregressive model runs its vision part here and never again. A parallel model is one graph from pixels to
+        captions: computed here are the captions of the default options and the vector for scores; other lengths run the
+        graph again, and the first left-to-right decoding runs the vision part once more.
 
         `image`: as in `caption`. Raises ImageError for a bad picture.
         """
@@ -117,17 +117,17 @@ class Captioner:
     ) -> Caption | list[Caption]:
         """Caption one picture, or a list or tuple of them (a list comes back, in order).
 
-        A picture is a path, bytes, a binary file object, a PIL image or an array; see `load_image`; or what `encode`
-        gave.
+        A picture is a path, bytes, a binary file object, a PIL image or an array (see `load_image`), or the result of
+        `encode`.
 
-        `options`, or its fields as keywords (`length="short"`): see `Options`. The two graphs that decode from left to
-        right are loaded when they are first asked for. Greedy search finds one caption; of a sample, `candidates` are
-        drawn. For a number of words each length in tokens is searched or drawn on its own, all side by side.
+        `options`, or its fields as keywords (`length="short"`): see `Options`. The two graphs of left-to-right decoding
+        are loaded on first use. Greedy search returns one caption; sampling draws `candidates` of them. For a number of
+        words, every length in tokens is decoded separately, all side by side.
 
-        The confidence of left-to-right decoding is calibrated like that of parallel decoding, which it was fitted for
-        where the model can: there the mean probability of a caption's tokens in both readings, here that of the causal
-        reading alone, end mark included, before any temperature. Beam search and samples are ordered by the
-        log-probability over length ** 0.7, not by confidence.
+        All ways of decoding share one calibration, fitted for the model's default one. Parallel decoding calibrates the
+        mean probability of a caption's tokens, parallel and causal; left-to-right decoding the causal one alone, end
+        mark included, before any temperature. Beam search and samples are ordered by log-probability over
+        length ** 0.7, not by confidence.
 
         Raises ImageError for a bad picture, ConfigError for an option out of range, a way of decoding that the model
         directory has no graphs for, or a picture that another captioner encoded.
@@ -157,12 +157,12 @@ class Captioner:
         return self._run([Encoded(picture[None], self._engine) for picture in pixels], plan, started)
 
     def score(self, image: ImageSource | Encoded, texts: Sequence[str]) -> list[float]:
-        """How well each text fits a picture, 0 to 1: the probability, in the eyes of the model's alignment, that the
-        text was written of this picture rather than of another everyday photo (fitted on one of each).
+        """How well each text fits a picture, 0 to 1: the probability, estimated by the model's alignment, that the text
+        was written of this picture rather than of another everyday photo (fitted on one of each).
 
         `image`: one picture, as in `caption`. `texts`: 1 to 10,000 of them, each of at most as many tokens as the
-        longest caption. The image side is blind to the texts; the order of scores is that of their cosines. The graph
-        that embeds texts is loaded when it is first asked for.
+        longest caption. The picture's vector does not depend on the texts; scores are ordered as the cosines. The graph
+        that embeds texts is loaded on first use.
 
         Raises ImageError for a bad picture, ConfigError for texts that are none, empty, too long or not Unicode, a
         picture that another captioner encoded, or a model directory without an alignment.
@@ -170,7 +170,7 @@ class Captioner:
         return self._scorer.scores(self.embed_images([image])[0], texts)
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """R texts -> unit vectors (R, A) float32: for those who keep them, to search. Raises as `score`."""
+        """R texts -> unit vectors (R, A) float32, for instance for a search index. Raises as `score`."""
         return self._scorer.embed(texts)
 
     def embed_images(self, images: Sequence[ImageSource | Encoded]) -> np.ndarray:
@@ -190,13 +190,13 @@ class Captioner:
         return load_image(image, (self.bundle.preprocessing.width, self.bundle.preprocessing.height))[None]
 
     def _taken(self, image: ImageSource | Encoded) -> Encoded:
-        """A picture that a caller gave. What nobody else holds is not encoded ahead of what is asked of it."""
+        """A caller's picture, as engines take it. A plain picture is used once, so it is not encoded ahead."""
         if not isinstance(image, Encoded):
             return Encoded(self._load(image), self._engine)
         if image.engine is not self._engine:
             raise ConfigError(
-                f"got a picture that another captioner encoded; allowed: what encode() of this one, of model "
-                f"{self.bundle.name!r}, gave"
+                "got a picture that another captioner encoded; allowed: one that encode() of this captioner, of model "
+                f"{self.bundle.name!r}, returned"
             )
         return image
 
@@ -219,10 +219,10 @@ class Captioner:
         by_text: dict[str, Decoded] = {}
         for caption in captions:
             if plan.words is None and len(by_text) == plan.returned:
-                break  # nobody asks for the others
+                break  # no more are asked for
             text = sentence(decode(self._tokenizer, caption.token_ids))
             if plan.neutral:
-                text = neutralise(text)  # what was spelt from smaller pieces than words
+                text = neutralise(text)  # penalties cannot bar words that are spelt from smaller pieces
             by_text.setdefault(text, caption)
         texts = list(by_text)
         if plan.words is not None:
@@ -237,7 +237,7 @@ class Captioner:
 
     @functools.cached_property
     def _pieces(self) -> dict[int, str]:
-        """What each token spells, as far as it was asked for."""
+        """The text of each token, filled as tokens occur."""
         return {}
 
     def _piece(self, token: int) -> str:

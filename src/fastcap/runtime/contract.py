@@ -1,8 +1,15 @@
-"""What a model directory is: its files, the tensors of its graphs and the sections of its manifest, for every kind of
-model.
+"""What a model directory holds, for each kind of model: its files, the tensors of its graphs, the keys of its manifest.
 
-`fastcap.export` writes by it, `fastcap.runtime` reads by it, and `scripts/web_contract.py` writes the web page's
-constants from it.
+| file | what it is | parallel | autoregressive |
+| --- | --- | --- | --- |
+| model.json | `Manifest`: facts, limits, sizes and hashes | required | required |
+| tokenizer.json | a tokenizer of the `tokenizers` library | required | required |
+| model.onnx | `MODEL`: pixels to captions | required | - |
+| encode.onnx, step.onnx | `ENCODE`, `STEP`: captions from left to right | both or neither | required |
+| text.onnx | `TEXT`: texts to vectors, for scores | with `alignment` | with `alignment` |
+
+`fastcap.export` writes directories by this module, `fastcap.runtime` reads them by it, and
+`scripts/web_constants.py` writes the constants of the web page from it.
 """
 
 from __future__ import annotations
@@ -54,10 +61,10 @@ UINT8, INT64, FLOAT = "tensor(uint8)", "tensor(int64)", "tensor(float)"
 class Tensor(NamedTuple):
     """An input or output of a graph: its type as ONNX Runtime names it, and its shape.
 
-    Letters of shapes: H, W height and width of the model's pictures; K candidate captions, T tokens, R rows (captions
-    that are decoded side by side); V vocabulary, A the space in which pictures and texts are compared; S keys and
-    values in turn of each layer, N heads, D width of a head. H, W and V are those of the manifest, S, N and D those of
-    the graph; K, T and R change from run to run.
+    Letters of shapes: H, W height and width of the model's pictures; V size of the vocabulary; A width of the space in
+    which pictures and texts are compared; S twice the number of layers (keys, then values of each), N heads, D width of
+    a head; K candidate captions, T tokens, R rows (captions that are decoded side by side). The manifest states H, W
+    and V, the graph A, S, N and D; K, T and R change from run to run.
     """
 
     type: str
@@ -65,14 +72,14 @@ class Tensor(NamedTuple):
 
 
 class Graph(NamedTuple):
-    """A file of a model directory, and its tensors by name.
+    """A graph of a model directory, and its tensors by name.
 
     Attributes:
         file: its name.
-        inputs, outputs: what it always has.
-        gives_state, reads_state: whether it also gives or reads the picture's state: tensors `state0`, `state1`, ...,
-            as many and of such types and shapes as the model's decoder needs, the same on both sides.
-        gives_vectors: whether it may also give `IMAGE_VECTORS`.
+        inputs, outputs: the tensors that it always has.
+        gives_state, reads_state: whether it also has outputs or inputs `state0`, `state1`, ...: the picture's state,
+            in whatever number, types and shapes the decoder needs, the same in both graphs.
+        gives_vectors: whether it may also have the output `IMAGE_VECTORS`.
     """
 
     file: str
@@ -84,10 +91,11 @@ class Graph(NamedTuple):
 
 
 STATE = "state"
-"""The name of a tensor of the picture's state, before its number."""
+"""How the names of the tensors of a picture's state begin; a number follows."""
 
 IMAGE_VECTORS = {"image_vectors": Tensor(FLOAT, (1, "A"))}
-"""A picture as a unit vector beside those of texts: of the graph that `Kind.vectors` names, where there is a `TEXT`."""
+"""The picture as a unit vector, comparable with those of `TEXT`: an output of the graph that `Kind.vectors` names, in a
+directory that has a `TEXT`."""
 
 _IMAGES = {"images": Tensor(UINT8, (1, "H", "W", 3))}
 
@@ -111,7 +119,7 @@ MODEL = Graph(
 `candidates`: how many of the likeliest lengths are decoded; `penalties`: added to the logits of the vocabulary."""
 
 ENCODE = Graph("encode.onnx", inputs=_IMAGES, outputs={}, gives_state=True, gives_vectors=True)
-"""Pixels to all that decoding from left to right needs of the picture."""
+"""Pixels to the picture's state: all that left-to-right decoding needs."""
 
 STEP = Graph(
     "step.onnx",
@@ -123,27 +131,27 @@ STEP = Graph(
     outputs={"log_p": Tensor(FLOAT, ("R", "V")), "new_cache": Tensor(FLOAT, ("S", "N", "R", "T+1", "D"))},
     reads_state=True,
 )
-"""One more token of each row. `parents`: the row of `cache` whose past each row continues; `log_p`: log-probabilities
-of the token that comes next."""
+"""Reads one more token of each row. `cache`: keys and values of the tokens read so far. `parents`: the row of `cache`
+that each row continues. `log_p`: log-probabilities of the next token."""
 
 TEXT = Graph(
     "text.onnx",
     inputs={"text_ids": Tensor(INT64, (1, "T"))},
     outputs={"text_vectors": Tensor(FLOAT, (1, "A"))},
 )
-"""A text to a unit vector; there where the manifest has an `alignment`."""
+"""A text to a unit vector. A directory has it if its manifest has an `alignment`."""
 
 GRAPHS = {graph.file: graph for graph in (MODEL, ENCODE, STEP, TEXT)}
 LEFT_TO_RIGHT = (ENCODE.file, STEP.file)
-"""What decoding from left to right takes; a directory has both or neither."""
+"""The graphs of left-to-right decoding; a directory has both or neither."""
 
 DECODES = ("parallel", "greedy", "beam", "sample")
-"""Ways of decoding; all but the first go from left to right."""
+"""Ways of decoding; all but the first decode from left to right."""
 
 
 class Kind(NamedTuple):
-    """A family of models. `graphs`: files that it must have. `vectors`: that which gives the vector of a picture.
-    `decodes`: ways of decoding, the usual one first; those from left to right where `LEFT_TO_RIGHT` is there."""
+    """A family of models. `graphs`: the files that it must have. `vectors`: the file that gives `IMAGE_VECTORS`.
+    `decodes`: its ways of decoding, the default first; those from left to right need `LEFT_TO_RIGHT`."""
 
     graphs: tuple[str, ...]
     vectors: str
@@ -157,12 +165,12 @@ KINDS = {
 
 
 def decodes(kind: str, files: Collection[str]) -> tuple[str, ...]:
-    """The ways of decoding of a directory with these files, the usual one first."""
+    """The ways of decoding of a directory with these files, the default first."""
     return tuple(way for way in KINDS[kind].decodes if way == "parallel" or ENCODE.file in files)
 
 
 class Preprocessing(NamedTuple):
-    """What happens to a picture before the graph sees it. `width`, `height` in pixels."""
+    """How a picture becomes the input of a graph: resized to `width` x `height` pixels, whatever its aspect ratio."""
 
     width: int
     height: int
@@ -183,7 +191,7 @@ class Decoding(NamedTuple):
 
 class Calibration(NamedTuple):
     """How a caption's probability becomes its confidence: `sigmoid(scale * logit(p) + offset)`, fitted so that the
-    confidence is the share of the caption's content words that people use as well. The defaults change nothing."""
+    confidence is the share of the caption's content words that people use too. The defaults change nothing."""
 
     scale: float = 1.0
     offset: float = 0.0
@@ -215,7 +223,7 @@ SHORT, LONG = 9, 13  # tokens: at most this many is short, at least this many is
 
 
 def named_lengths(low: int, high: int) -> dict[str, tuple[int, int]]:
-    """What "short", "normal" and "long" mean in tokens, for captions of `low` to `high` of them."""
+    """What "short", "normal" and "long" mean in tokens, for a model whose captions have `low` to `high` of them."""
     return {
         "short": (low, max(low, min(SHORT, high))),
         "normal": (low, high),
@@ -224,7 +232,7 @@ def named_lengths(low: int, high: int) -> dict[str, tuple[int, int]]:
 
 
 class File(NamedTuple):
-    """What the manifest says of a file: its size, and the SHA-256 of its content in hexadecimal digits."""
+    """A file as the manifest states it: its size, and the SHA-256 of its content in hexadecimal digits."""
 
     bytes: int
     sha256: str
@@ -232,17 +240,17 @@ class File(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What `model.json` says. Its keys are these fields and `format`, which is `FORMAT`; a field that is None is left
-    out. The keys of a section are the fields of its class.
+    """The content of `model.json`. Its keys are these fields and `format`, which is `FORMAT`; a field that is None is
+    left out. The keys of a section are the fields of its class.
 
     Attributes:
         kind: a key of `KINDS`.
-        name, description, licence: for people.
-        alignment: there is one where there is a `TEXT`.
-        architecture, unheld: the model's settings, and the weights that no graph holds, flat, by name: with these,
-            `fastcap checkpoint` turns the directory back into a checkpoint.
-        files: all files but the manifest, by name. A graph may keep weights in other files that are listed here.
-        quality, speed: measured figures that the directory states about itself, free in form.
+        name, description, licence: free texts; the name is not empty.
+        alignment: None if the directory has no `TEXT`.
+        architecture, unheld: the model's settings, and by name the weights that no graph holds, flat: what
+            `fastcap checkpoint` needs to turn the directory back into a checkpoint.
+        files: every file but the manifest, by name. A graph may keep weights in another file that is listed here.
+        quality, speed: measured figures, in any form.
     """
 
     kind: str
@@ -262,7 +270,7 @@ class Manifest:
 
     @classmethod
     def of(cls: type[_Manifest], config: ModelConfig, **rest: Any) -> _Manifest:
-        """That of a model with these settings; `rest`: what they do not say."""
+        """The manifest of a model with these settings; `rest`: the other fields."""
         size, generation = config.image_size, config.generation
         decoding = Decoding(
             passes=generation.passes,

@@ -1,5 +1,5 @@
-"""What a model computes: one engine a family, behind one protocol. A picture is encoded once, and then decoded or
-embedded as often as somebody asks.
+"""How a model runs: one engine per family, behind one protocol. A picture is encoded once, then decoded or embedded any
+number of times.
 
 Letters: H, W height and width of the model's pictures, T tokens, V vocabulary, A width of the space in which pictures
 and texts are compared.
@@ -40,13 +40,13 @@ class Decoded(NamedTuple):
 
 
 class Encoded:
-    """A picture as a captioner reads it, to be captioned, scored and embedded: `Captioner.encode` makes it.
+    """A picture that is ready to be captioned, scored and embedded; `Captioner.encode` returns it.
 
-    What a model computes of the picture is kept here, so that nothing is computed twice. Threads may share it.
+    It keeps the results of the network, so that none is computed twice. Threads may share it.
 
     Attributes:
         pixels: (1, H, W, 3) uint8.
-        engine: of the captioner that made it; no other takes it.
+        engine: that of the captioner that made it; no other captioner accepts it.
     """
 
     def __init__(self, pixels: np.ndarray, engine: Engine) -> None:
@@ -55,7 +55,7 @@ class Encoded:
         self._results: dict[Hashable, Any] = {}
 
     def once(self, key: Hashable, compute: Callable[[], _Result]) -> _Result:
-        """What `compute` gave when it was first asked for by this key."""
+        """The result stored under `key`; computed and stored if there is none yet."""
         with self._lock:
             if key not in self._results:
                 self._results[key] = compute()
@@ -63,30 +63,31 @@ class Encoded:
 
 
 class Engine(Protocol):
-    """A model of one family, ready to run. What it takes, a captioner has checked."""
+    """A model of one family, ready to run; its arguments are checked by the captioner."""
 
     def encode(self, pixels: np.ndarray) -> Encoded:
-        """The expensive step, for pixels (1, H, W, 3) uint8. Of an `Encoded` that was made without it, `decode` and
-        `vector` compute what they need."""
+        """Run the expensive step on pixels (1, H, W, 3) uint8. For an `Encoded` that was made without it, `decode` and
+        `vector` run it themselves, as far as they need it."""
 
     def decode(self, encoded: Encoded, plan: Plan, penalties: np.ndarray) -> list[Decoded]:
-        """Captions, best first; at least one. `penalties` (V,): added to the logits; below 0 bars a token.
+        """Captions, best first; at least one. `penalties` (V,) are added to the logits; 0 leaves a token alone, any
+        other value bars it from a search.
 
-        Raises ModelFileError for a graph that gives nonsense, ConfigError where the plan leaves nothing to say.
+        Raises ModelFileError for a graph whose outputs make no sense, ConfigError if the plan leaves no caption.
         """
 
     def vector(self, encoded: Encoded) -> np.ndarray:
-        """The picture's unit vector (1, A) beside those of texts."""
+        """The picture's unit vector (1, A), comparable with those of texts."""
 
 
 def search(
     stepper: Stepper, image_state: Any, plan: Plan, penalties: np.ndarray, vocabulary: Vocabulary
 ) -> list[Decoded]:
-    """What is found or drawn from left to right of one picture, best first.
+    """Captions of one picture by beam search or sampling, best first.
 
-    For a number of words each length in tokens is searched or drawn on its own, as if each had a picture of its own.
+    For a number of words, every length in tokens is searched or sampled separately, as if it had its own picture.
 
-    Raises ConfigError where nothing can be said.
+    Raises ConfigError if no caption satisfies the plan.
     """
     lengths = range(plan.low, plan.high + 1) if plan.words is not None else None
     limits: dict[str, Any] = {
@@ -110,7 +111,7 @@ def search(
 
 
 class StepEngine:
-    """`encode.onnx` and `step.onnx`: the autoregressive family, and the other's decoding from left to right."""
+    """`encode.onnx` and `step.onnx`: the autoregressive family, and left-to-right decoding of the parallel one."""
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
         self._stepper, self._vocabulary = OnnxStepper.open(bundle, threads), bundle.vocabulary
@@ -131,8 +132,8 @@ class StepEngine:
 
 
 class ParallelEngine:
-    """`model.onnx`, one graph from pixels to captions, which gives the picture's vector beside them; for decoding from
-    left to right a `StepEngine`, loaded when it is first asked for, which encodes the picture once more."""
+    """`model.onnx`, one graph from pixels to captions and to the picture's vector. Left-to-right decoding has a
+    `StepEngine`, loaded on first use, whose `encode.onnx` runs the vision part again."""
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
         self.session = bundle.open_graph(MODEL, threads)
@@ -142,7 +143,7 @@ class ParallelEngine:
         self._no_penalties = np.zeros(bundle.vocabulary.size, np.float32)
 
     def encode(self, pixels: np.ndarray) -> Encoded:
-        """The captions that the model gives where nobody asks for anything else, and the vector."""
+        """Compute the captions of the default options, and the vector."""
         encoded = Encoded(pixels, self)
         self.decode(encoded, Options().plan(self._bundle), self._no_penalties)
         return encoded
@@ -156,7 +157,7 @@ class ParallelEngine:
         return [Decoded(ids[:length], p, token_p[:length]) for ids, length, p, token_p in rows]
 
     def vector(self, encoded: Encoded) -> np.ndarray:
-        """That of any run of the graph; if there was none, of one for the shortest caption, which nobody reads."""
+        """The vector from an earlier run of the graph; else from a run with the shortest caption, the cheapest one."""
         shortest = self._bundle.decoding.min_length
         return encoded.once(_VECTORS, lambda: self._run(encoded, shortest, shortest, 1, self._no_penalties)[-1])
 
@@ -165,7 +166,7 @@ class ParallelEngine:
         return StepEngine(self._bundle, self._threads)
 
     def _run(self, encoded: Encoded, low: int, high: int, candidates: int, penalties: np.ndarray) -> list[np.ndarray]:
-        """What the graph gives: captions, and last the vector where there is an alignment, which is kept as well."""
+        """The graph's outputs: captions and, if the model has an alignment, last the vector, which is stored too."""
         feed = {
             "images": encoded.pixels,
             "length_range": np.array([low, high], np.int64),
@@ -179,7 +180,7 @@ class ParallelEngine:
         return outputs
 
     def _check(self, outputs: list[np.ndarray], candidates: int) -> None:
-        """A graph of the right signature can still return nonsense; say so before it is read."""
+        """Refuse outputs of a wrong shape or range: a graph with the right signature can still return nonsense."""
         token_ids, size = outputs[0], self._bundle.vocabulary.size
         shapes = [output.shape for output in outputs]
         expected = (1, candidates, *token_ids.shape[2:3])

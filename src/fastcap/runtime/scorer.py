@@ -24,9 +24,9 @@ MAX_TEXTS = 10_000  # of one call
 
 
 class Scorer:
-    """Texts as unit vectors, by `text.onnx`, and their scores beside a picture's vector, which another graph gives.
+    """Embeds texts with `text.onnx` and scores them against a picture's vector, which an engine computes.
 
-    Raises ConfigError when the model directory has no alignment, ModelFileError when its graph is not as it should be.
+    Raises ConfigError if the model directory has no alignment, ModelFileError as `Bundle.open_graph` does.
     """
 
     def __init__(self, bundle: Bundle, tokenizer: Tokenizer, threads: int = 1) -> None:
@@ -41,8 +41,8 @@ class Scorer:
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """R texts -> unit vectors (R, A) float32.
 
-        Raises ConfigError for no texts or too many, and for one that is no text of Unicode, empty or longer than the
-        longest caption.
+        Raises ConfigError for no texts or too many, and for one that is not Unicode, empty or longer than the longest
+        caption.
         """
         if isinstance(texts, str) or not 1 <= len(texts) <= MAX_TEXTS:
             got = "one text" if isinstance(texts, str) else f"{len(texts)} texts"

@@ -1,4 +1,4 @@
-"""Decoding from left to right with a model directory: the picture encoded once, then a token at a time."""
+"""Left-to-right decoding with a model directory: encode a picture once, then read captions a token at a time."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class OnnxStepper:
     """
 
     def __init__(self, folder: Path, encoder: InferenceSession, decoder: InferenceSession) -> None:
-        """Raises ModelFileError where the two graphs do not fit each other."""
+        """Raises ModelFileError if the two graphs do not fit each other."""
         self.folder = folder
         self._encoder, self._decoder = encoder, decoder
         given = {node.name: node.type for node in encoder.get_outputs()}
@@ -54,16 +54,16 @@ class OnnxStepper:
         return cls(bundle.folder, *(bundle.open_graph(graph, threads) for graph in (ENCODE, STEP)))
 
     def encode(self, picture: np.ndarray) -> dict[str, np.ndarray]:
-        """picture (1,H,W,3) uint8 -> its state by name: all that the decoder needs of it. With it `image_vectors`
-        (1,A), of a model that gives them here."""
+        """picture (1,H,W,3) uint8 -> all outputs of the graph by name: the picture's state, and `image_vectors` (1,A)
+        if the graph gives them."""
         with running(self.folder / ENCODE.file):
             return dict(zip(self._outputs, self._encoder.run(self._outputs, {"images": picture}), strict=True))
 
     def start(self, image_state: dict[str, np.ndarray], rows_per_image: int, prompt_ids: Sequence[int] = ()) -> _State:
-        """The state of rows that have read the prompt, a begin mark included if it has one.
+        """The state of rows that have read the prompt.
 
-        It has one row, which is the past of all: how many there are, the first tokens tell. `step.onnx` reads one token
-        a run, so a prompt of T tokens takes T runs.
+        Its cache has one row, which every row of the first `step` continues. `step.onnx` reads one token per run, so a
+        prompt of T tokens takes T runs.
         """
         layers, heads, _, _, width = self._cache
         cache = np.zeros((layers, heads, 1, 0, width), np.float32)
@@ -73,10 +73,10 @@ class OnnxStepper:
         return state
 
     def step(self, token_ids: np.ndarray, state: _State, parents: np.ndarray) -> tuple[np.ndarray, _State]:
-        """Log-probabilities (R, V) after one more token a row, and the new state."""
+        """Log-probabilities (R, V) after one more token of each row, and the new state."""
         tensors, cache = state
         path = self.folder / STEP.file
-        if cache.shape[2] == 1:
+        if cache.shape[2] == 1:  # the past of every row
             parents = np.zeros_like(parents)
         feed: dict[str, Any] = {"token_ids": token_ids, "parents": parents, "cache": cache, **tensors}
         with running(path):
