@@ -1,4 +1,7 @@
-"""Pieces that more than one part of a model is built from."""
+"""Layers that backbones, decoders and the alignment share.
+
+Letters: B images, N image tokens, R rows of T tokens, D width, H heads, K width of a head, E experts of inner width F.
+"""
 
 from __future__ import annotations
 
@@ -83,10 +86,10 @@ Rotation = tuple[Tensor, Tensor]  # cosines and sines, (T, K/2) each
 
 
 def rotation(start: int, length: int, width: int, device: torch.device | None = None) -> Rotation:
-    """The angles of rotary positions (RoPE, Su et al. 2021) for positions start, start + 1, ...: T = `length` of them.
+    """Rotary positions (RoPE, Su et al. 2021) start, start + 1, ..., T = `length` of them, for heads K = `width` wide.
 
-    Of a head K = `width` wide, an even number, the i-th pair of numbers is turned by `position / 10000^(2i/K)`; the
-    product of a turned query and a turned key then depends on how far apart they stand alone.
+    K is even. The i-th pair of a head's numbers is rotated by the angle `position / 10000^(2i/K)`, so that the product
+    of a rotated query and a rotated key depends only on the distance between them.
     """
     positions = torch.arange(start, start + length, device=device, dtype=torch.float32)
     angles = positions[:, None] * 10000.0 ** (-torch.arange(0, width, 2, device=device) / width)
@@ -94,38 +97,38 @@ def rotation(start: int, length: int, width: int, device: torch.device | None = 
 
 
 def rotate(x: Tensor, by: Rotation) -> Tensor:
-    """x (..., T, K) -> (..., T, K), number i turned together with number i + K/2."""
+    """x (..., T, K) -> (..., T, K); numbers i and i + K/2 are a pair."""
     cosine, sine = (part.to(x.dtype) for part in by)
     first, second = x.chunk(2, dim=-1)
     return torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1)
 
 
 class KeyValueCache:
-    """Keys and values of the positions decoded so far, a pair of (R, H, T, K) tensors a layer."""
+    """Keys and values of the tokens read so far: for each layer, two tensors (R, H, T, K)."""
 
     def __init__(self, n_layers: int) -> None:
         self.layers: list[tuple[Tensor, Tensor] | None] = [None] * n_layers
 
     @property
     def length(self) -> int:
-        """Positions held."""
+        """T, the number of tokens read so far; the next one has this position."""
         return 0 if self.layers[0] is None else self.layers[0][0].shape[2]
 
     def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Add new positions to a layer and return all of them."""
-        held = self.layers[layer]
-        if held is not None:
-            keys, values = torch.cat([held[0], keys], dim=2), torch.cat([held[1], values], dim=2)
+        """Append keys and values of new tokens to those of a layer, and return all of them."""
+        past = self.layers[layer]
+        if past is not None:
+            keys, values = torch.cat([past[0], keys], dim=2), torch.cat([past[1], values], dim=2)
         self.layers[layer] = (keys, values)
         return keys, values
 
     def reorder(self, rows: Tensor) -> None:
-        """Keep the given rows, in that order: what beam search does when hypotheses change places."""
+        """Row i becomes what row rows[i] was: beam search continues some hypotheses and drops others."""
         self.layers = [pair and (pair[0][rows], pair[1][rows]) for pair in self.layers]
 
 
 class SelfAttention(nn.Module):
-    """Softmax attention of a sequence to itself, causal or not (Vaswani et al. 2017)."""
+    """Multi-head softmax attention of a sequence to itself (Vaswani et al. 2017)."""
 
     def __init__(self, d_model: int, n_heads: int) -> None:
         super().__init__()
@@ -145,7 +148,14 @@ class SelfAttention(nn.Module):
         layer: int = 0,
         positions: Rotation | None = None,
     ) -> Tensor:
-        """x (R, T, D) -> (R, T, D); `padding_mask` (R, T) is True where padded. `positions`: rotary ones, of x."""
+        """x (R, T, D) -> (R, T, D).
+
+        Args:
+            causal: whether a token attends only to itself and to those before it.
+            padding_mask: (R, T), True at keys that no token attends to.
+            cache, layer: keys and values of earlier tokens, and where in the cache this layer keeps its own.
+            positions: rotary positions of x.
+        """
         rows, length, width = x.shape
         heads = self.project_in(x).view(rows, length, 3, self.n_heads, width // self.n_heads)
         queries, keys, values = heads.permute(2, 0, 3, 1, 4)  # (R, H, T, K) each
@@ -155,8 +165,8 @@ class SelfAttention(nn.Module):
             keys, values = cache.append(layer, keys, values)
         scores = queries @ keys.transpose(-1, -2) * (width // self.n_heads) ** -0.5
         if causal and length > 1:
-            seen = keys.shape[2] - length
-            future = torch.ones(length, keys.shape[2], dtype=torch.bool, device=x.device).triu(seen + 1)
+            past = keys.shape[2] - length
+            future = torch.ones(length, keys.shape[2], dtype=torch.bool, device=x.device).triu(past + 1)
             scores = scores.masked_fill(future, -torch.inf)
         if padding_mask is not None:
             scores = scores.masked_fill(padding_mask[:, None, None, :], -torch.inf)
@@ -165,7 +175,8 @@ class SelfAttention(nn.Module):
 
 
 class Routing(NamedTuple):
-    """Which experts serve M images or tokens: `chosen` (M, k), their `weights` (M, k), all `probabilities` (M, E)."""
+    """The k experts of each of M images or tokens: their indices `chosen` (M, k), the `weights` (M, k) of their
+    outputs, and the router's `probabilities` (M, E) of all experts."""
 
     chosen: Tensor
     weights: Tensor
@@ -173,8 +184,8 @@ class Routing(NamedTuple):
 
 
 class Expert(NamedTuple):
-    """One feed-forward network an image: weights (B, D, F) and (B, F, D), biases (B, 1, F) and (B, 1, D), and how much
-    its answer counts, (B, 1, 1)."""
+    """One expert for each image, gathered: weights (B, D, F) and (B, F, D), biases (B, 1, F) and (B, 1, D), and `share`
+    (B, 1, 1), the weight of its output."""
 
     weight_in: Tensor
     bias_in: Tensor
@@ -184,11 +195,11 @@ class Expert(NamedTuple):
 
 
 class FeedForward(nn.Module):
-    """E two-layer ReLU networks side by side, of which each image, or each token, uses the `chosen` ones only.
+    """E two-layer ReLU networks, the experts, of which each image, or each token, uses a few.
 
-    For an image the weights of its experts are gathered once (`select`, `forward`), for a token the tokens are sorted
-    by expert (`dispatch`); either way the arithmetic of other experts is never done. ReLU rather than GELU: as good at
-    this size, and cheaper in integer arithmetic.
+    Routed by image, the weights of an image's experts are gathered once (`select`) and applied to many tokens
+    (`forward`). Routed by token, tokens are sorted by expert (`dispatch`). Neither computes an expert that is not used.
+    ReLU rather than GELU: as good at this size, and cheaper in integer arithmetic.
     """
 
     def __init__(self, d_model: int, d_hidden: int, n_experts: int) -> None:
@@ -199,7 +210,7 @@ class FeedForward(nn.Module):
         self.bias_out = nn.Parameter(torch.zeros(n_experts, d_model))
 
     def select(self, chosen: Tensor, weights: Tensor) -> list[Expert]:
-        """The networks of B images, to be read as often as needed: indices and weights (B, k) -> k experts."""
+        """Gather the experts of B images: indices and weights (B, k) -> k experts."""
         experts = []
         for rank in range(int(chosen.shape[1])):
             # index_select, because the gradient of plain indexing is a fifth of a training step on a CPU
@@ -212,7 +223,7 @@ class FeedForward(nn.Module):
 
     @staticmethod
     def forward(x: Tensor, experts: Sequence[Expert]) -> Tensor:
-        """x (B, M, D), and what `select` found for these images -> (B, M, D)."""
+        """x (B, M, D), M tokens of each image, and the images' experts from `select` -> (B, M, D)."""
         y = torch.zeros_like(x)
         for expert in experts:
             hidden = F.relu(x @ expert.weight_in + expert.bias_in)
@@ -220,13 +231,13 @@ class FeedForward(nn.Module):
         return y
 
     def dispatch(self, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
-        """Tokens x (M, D), and for each of them indices and weights (M, k) -> (M, D).
+        """Tokens x (M, D), and indices and weights (M, k) of their experts -> (M, D).
 
-        Every expert's tokens stand in one buffer, as long as the busiest expert needs, and all experts work on theirs
-        at once: no token is dropped, and how evenly experts are used is what the buffer's padding costs.
+        The tokens of each expert are copied into one buffer (E, most tokens of an expert, D), so that all experts run
+        as one batched product. No token is dropped; uneven use of experts costs padding.
         """
         n_experts, top_k = len(self.weight_in), chosen.shape[1]
-        if chosen.numel() <= n_experts:  # a few tokens, as in decoding: most experts are not even read
+        if chosen.numel() <= n_experts:  # a few tokens, as in decoding: most experts are not read from memory
             return self.forward(x[:, None], self.select(chosen, weights))[:, 0]
         expert, order = chosen.flatten().sort(stable=True)
         counts = expert.bincount(minlength=n_experts)
@@ -234,12 +245,11 @@ class FeedForward(nn.Module):
         token = order // top_k
         tokens = x.new_zeros(n_experts, int(counts.max()), x.shape[1]).index_put((expert, slot), x[token])
         hidden = F.relu(tokens @ self.weight_in + self.bias_in[:, None])
-        answers = (hidden @ self.weight_out + self.bias_out[:, None])[expert, slot]
-        return torch.zeros_like(x).index_add(0, token, answers * weights.flatten()[order, None])
+        outputs = (hidden @ self.weight_out + self.bias_out[:, None])[expert, slot]
+        return torch.zeros_like(x).index_add(0, token, outputs * weights.flatten()[order, None])
 
     def forward_reference(self, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
-        """The slow twin of `forward`, and with tokens for images, (M, 1, D), of `dispatch`: one image, one expert and
-        one position at a time."""
+        """The slow twin of `forward` and, with x (M, 1, D), of `dispatch`: one image, expert and token at a time."""
         y = torch.zeros_like(x)
         for image in range(x.shape[0]):
             for rank in range(chosen.shape[1]):

@@ -1,4 +1,4 @@
-"""The selective scan of state-space models: a linear recurrence along a sequence, exact and without a slow loop.
+"""The selective scan of state-space models: a linear recurrence along a sequence, computed exactly and in parallel.
 
 Letters: B batch, H heads, N positions, P channels of a head, C chunks, L positions of a chunk.
 """
@@ -11,11 +11,11 @@ from torch.nn import functional as F
 
 __all__ = ["selective_scan", "selective_scan_reference"]
 
-FORGOTTEN = -64.0  # its exponential, 1.6e-28, adds nothing that float32 can hold; that of -inf costs ten times as long
+FORGOTTEN = -64.0  # its exponential, 1.6e-28, vanishes beside 1 in float32; that of -inf takes ten times as long
 
 
 def selective_scan_reference(log_decay: Tensor, inputs: Tensor) -> Tensor:
-    """The slow twin of `selective_scan`: the recurrence written as it is defined, one position at a time."""
+    """The slow twin of `selective_scan`: the recurrence as it is defined, one position at a time."""
     state = torch.zeros_like(inputs[:, :, 0])
     states = []
     for position in range(inputs.shape[2]):
@@ -27,15 +27,15 @@ def selective_scan_reference(log_decay: Tensor, inputs: Tensor) -> Tensor:
 def selective_scan(log_decay: Tensor, inputs: Tensor, chunk: int = 49) -> Tensor:
     """States of `h_t = exp(log_decay_t) h_{t-1} + inputs_t` with `h_0 = 0`, in time and memory linear in N.
 
-    One scalar decay a head makes a chunk a masked matrix product (the state-space duality of Mamba-2,
-    Dao and Gu 2024). The states at the ends of the chunks follow a recurrence of the same kind, a chunk's length
-    shorter: the function calls itself. There is no loop operator, so it exports to ONNX as it is.
+    With one scalar decay per head, a chunk is a masked matrix product (the state-space duality of Mamba-2, Dao and Gu
+    2024). The states at the ends of chunks follow the same kind of recurrence, with one position per chunk, so the
+    function calls itself. It has no loop and exports to ONNX as it is.
 
     Args:
-        log_decay: (B, H, N), at most 0 everywhere: a positive value would let the state grow without bound.
+        log_decay: (B, H, N), at most 0: the state would grow without bound otherwise.
         inputs: (B, H, N, P).
-        chunk: positions of a chunk, 2 or more. 49 is fastest on large maps in PyTorch; fewer mean fewer exponentials (a
-            chunk's are its square), which is what counts on small maps in ONNX Runtime.
+        chunk: positions of a chunk, 2 or more. 49 is fastest on large maps in PyTorch. A chunk takes as many
+            exponentials as its square, so fewer positions are faster on small maps in ONNX Runtime.
 
     Returns:
         (B, H, N, P), the state after each position.
@@ -54,10 +54,10 @@ def selective_scan(log_decay: Tensor, inputs: Tensor, chunk: int = 49) -> Tensor
     n_chunks = (length + padding) // chunk
     inputs = inputs.reshape(-1, heads, n_chunks, chunk, channels)
     total = log_decay.reshape(-1, heads, n_chunks, chunk).cumsum(dim=-1)
-    # decay from position s to position t >= s; differences are taken before exp, so nothing can overflow
+    # decay from position s to position t >= s; the difference is taken before exp, which cannot overflow then
     later = torch.ones(chunk, chunk, dtype=torch.bool, device=inputs.device).tril()
     between = (total[..., :, None] - total[..., None, :]).masked_fill(~later, FORGOTTEN).exp()
-    states = between @ inputs  # (B, H, C, L, P), each chunk as if it began from zero
+    states = between @ inputs  # (B, H, C, L, P), each chunk with initial state 0
     if n_chunks > 1:
         ends = selective_scan(total[..., -1], states[:, :, :, -1], chunk)  # (B, H, C, P)
         before = torch.cat([torch.zeros_like(ends[:, :, :1]), ends[:, :, :-1]], dim=2)

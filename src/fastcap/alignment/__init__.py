@@ -1,1 +1,1 @@
-"""Images and texts in one space."""
+"""Images and texts as vectors in one space."""

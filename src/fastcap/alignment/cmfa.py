@@ -1,7 +1,8 @@
-"""CMFA, cross-modal feature alignment: an image and a text as unit vectors, near each other if they belong together.
+"""CMFA, cross-modal feature alignment: images and texts as unit vectors, close together where they belong together.
 
-The text encoder is a network of its own that shares but the table of words with the decoder, and the image side gets
-nothing but the image: no caption can leak into it.
+The text encoder shares only the table of words with the decoder, and the image side sees only the image, so that no
+caption can leak into an image's vector.
+
 Letters: B images, R texts, T tokens, D width of the image tokens, A width of the shared space.
 """
 
@@ -20,10 +21,10 @@ class TextEncoder(nn.Module):
     """Embedded tokens to one vector: two small transformer layers and the mean over tokens.
 
     Args:
-        d_model: width of the embedded tokens; the table is the decoder's, which has seen more text than any image has.
+        d_model: width of the embedded tokens, from the decoder's table, which is trained on all captions.
         d_space: A.
         max_length: most tokens.
-        d_text: width; half the captioner's, since the text need only be recognised.
+        d_text: width of the layers; half the captioner's, since the text need only be recognised.
         n_layers, n_heads: layers and heads.
         dropout: of embedded tokens and of each residual branch, in training only.
     """
@@ -65,16 +66,16 @@ class TextEncoder(nn.Module):
 
 
 class Alignment(nn.Module):
-    """Image tokens and texts to unit vectors (…, A), and how their cosine becomes a logit.
+    """Image tokens and texts to unit vectors (…, A), and their cosine to a logit.
 
-    An image is what a learned question finds in its tokens (attention pooling) beside their mean and their largest
-    values, so the tokens can stay as the captioner wants them.
+    An image's tokens are pooled in three ways, by a learned query (attention pooling), by their mean and by their
+    maximum, so that the backbone need not change for the alignment.
 
     Args:
         d_model: D.
         d_space: A; 128 numbers tell thousands of images apart.
         max_length: most tokens of a text.
-        dropout: of what is seen of an image, and in the text encoder.
+        dropout: of the pooled image, and in the text encoder.
     """
 
     def __init__(self, d_model: int, d_space: int, max_length: int, dropout: float = 0.1) -> None:
@@ -84,15 +85,15 @@ class Alignment(nn.Module):
         self.image = nn.Sequential(
             nn.Dropout(dropout), nn.Linear(3 * d_model, d_model), nn.ReLU(), nn.Linear(d_model, d_space)
         )
-        self.log_scale = nn.Parameter(torch.tensor(10.0).log())  # SigLIP's beginnings: t = 10, b = -10
+        self.log_scale = nn.Parameter(torch.tensor(10.0).log())  # SigLIP's initial values: t = 10, b = -10
         self.bias = nn.Parameter(torch.tensor(-10.0))
 
     def embed_image(self, image: ImageTokens) -> Tensor:
         """ImageTokens of B images -> (B, A), unit length."""
         weights = self.question(image.tokens).softmax(dim=1)
-        found = (weights * image.tokens).sum(dim=1)
-        seen = torch.cat([found, image.tokens.mean(dim=1), image.tokens.amax(dim=1)], dim=-1)
-        return F.normalize(self.image(seen), dim=-1)
+        attended = (weights * image.tokens).sum(dim=1)
+        pooled = torch.cat([attended, image.tokens.mean(dim=1), image.tokens.amax(dim=1)], dim=-1)
+        return F.normalize(self.image(pooled), dim=-1)
 
     def embed_text(self, embedded: Tensor, lengths: Tensor) -> Tensor:
         """Embedded tokens (R, T, D), lengths (R,) -> (R, A), unit length."""
@@ -104,9 +105,8 @@ class Alignment(nn.Module):
 
 
 def contrastive_loss(alignment: Alignment, kind: str, image: ImageTokens, embedded: Tensor, lengths: Tensor) -> Tensor:
-    """`kind` ("info_nce" or "sigmoid") of B images against R = B c texts, the c of an image side by side.
-
-    One of c in turn stands for each image, so that two texts of one image are never each other's opposite.
+    """The mean of c losses of `kind` ("info_nce" or "sigmoid") of B images with R = B c texts, those of an image side by
+    side: the i-th takes the i-th text of each image, so that two texts of an image are never a negative pair.
 
     Args:
         embedded: tokens (R, T, D).
@@ -119,7 +119,7 @@ def contrastive_loss(alignment: Alignment, kind: str, image: ImageTokens, embedd
 
 
 def sigmoid_loss(logits: Tensor) -> Tensor:
-    """SigLIP's loss (Zhai et al. 2023): logits (B, B) of all pairs, of which the diagonal belongs together.
+    """SigLIP's loss (Zhai et al. 2023) of logits (B, B), whose diagonal holds the positive pairs.
 
     `-1/B Σ_ij log σ(y_ij logits_ij)`, y = 1 on the diagonal and -1 elsewhere.
     """
@@ -128,8 +128,8 @@ def sigmoid_loss(logits: Tensor) -> Tensor:
 
 
 def info_nce(logits: Tensor) -> Tensor:
-    """CLIP's loss (Radford et al. 2021): the mean cross-entropy of finding the text of each image and the image of each
-    text among B, for logits (B, B) whose diagonal belongs together."""
+    """CLIP's loss (Radford et al. 2021) of logits (B, B), whose diagonal holds the positive pairs: the mean of the
+    cross-entropies over texts and over images."""
     target = torch.arange(logits.shape[0], device=logits.device)
     return 0.5 * (F.cross_entropy(logits, target) + F.cross_entropy(logits.t(), target))
 
@@ -138,20 +138,20 @@ CONTRASTS = {"info_nce": info_nce, "sigmoid": sigmoid_loss}
 
 
 def recall(similarity: Tensor, owners: Tensor, at: tuple[int, ...] = (1, 5, 10)) -> dict[str, float]:
-    """Retrieval both ways: the share of images of which a text is among the k nearest texts, and of texts of which the
-    image is among the k nearest images, as `image_to_text_k` and `text_to_image_k`.
+    """Recall at k in both directions: `image_to_text_k`, the share of images with one of their texts among the k nearest
+    texts, and `text_to_image_k`, the share of texts with their image among the k nearest images.
 
     Args:
         similarity: (B, R).
         owners: (R,), the image of each text; every image has a text.
     """
-    found: dict[str, float] = {}
+    recalls: dict[str, float] = {}
     own = owners[None, :] == torch.arange(similarity.shape[0], device=owners.device)[:, None]  # (B, R)
     best = similarity.masked_fill(~own, -torch.inf).amax(dim=1, keepdim=True)
     image_rank = (similarity > best).sum(dim=1)
-    mine = similarity.gather(0, owners[None, :])
-    text_rank = (similarity > mine).sum(dim=0)
+    to_own_image = similarity.gather(0, owners[None, :])
+    text_rank = (similarity > to_own_image).sum(dim=0)
     for k in at:
-        found[f"image_to_text_{k}"] = (image_rank < k).float().mean().item()
-        found[f"text_to_image_{k}"] = (text_rank < k).float().mean().item()
-    return found
+        recalls[f"image_to_text_{k}"] = (image_rank < k).float().mean().item()
+        recalls[f"text_to_image_{k}"] = (text_rank < k).float().mean().item()
+    return recalls

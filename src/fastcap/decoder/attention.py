@@ -28,11 +28,11 @@ __all__ = [
 def kernel(x: Tensor) -> Tensor:
     """κ(x) = elu(x) + 1, positive everywhere (Katharopoulos et al. 2020)."""
     positive = F.relu(x)
-    return positive + (x - positive).exp()  # ONNX Runtime's own Elu takes three times as long
+    return positive + (x - positive).exp()  # a third of the time of ONNX Runtime's Elu
 
 
 class Memory(NamedTuple):
-    """An image as one layer sees it, whatever its number of tokens: computed once, read at every pass.
+    """Keys and values of an image, summed over its tokens: computed once for a layer, read in every pass.
 
     `buffer` (B, H, K, K) is 1/N Σ_j α_j κ(K_j)ᵀ V_j, `normaliser` (B, H, K) is 1/N Σ_j α_j κ(K_j).
     """
@@ -42,11 +42,11 @@ class Memory(NamedTuple):
 
 
 class CrossAttention(nn.Module):
-    """Heads, and projections to keys, values and queries.
+    """What the kinds below share: projections to keys, values and queries of H heads.
 
     Args:
-        d_model: width D of caption positions and image tokens.
-        n_heads: heads H.
+        d_model: D, the width of caption positions and image tokens.
+        n_heads: H.
     """
 
     def __init__(self, d_model: int, n_heads: int) -> None:
@@ -65,44 +65,43 @@ class CrossAttention(nn.Module):
         return x.reshape(x.shape[0], -1, self.n_heads, self.d_head).transpose(1, 2)
 
     def weights(self, x: Tensor, image_tokens: Tensor) -> Tensor:
-        """How much each of M caption positions looks at each image token, for pictures of it: x (B, M, D) and
-        image_tokens (B, N, D) -> (B, H, M, N), whose rows sum to 1."""
+        """x (B, M, D), image_tokens (B, N, D) -> attention weights (B, H, M, N), of which each row sums to 1."""
         raise NotImplementedError
 
 
 class KeysValues(NamedTuple):
-    """An image as one layer of softmax attention sees it: `keys` and `values` (B, H, N, K)."""
+    """Keys and values of an image for one layer of softmax attention, (B, H, N, K) each."""
 
     keys: Tensor
     values: Tensor
 
 
 class SoftmaxAttention(CrossAttention):
-    """Cross-attention as usual (Vaswani et al. 2017), of cost O(N K) for a caption position."""
+    """Softmax cross-attention (Vaswani et al. 2017); a caption position costs O(N K) per head."""
 
     def prepare(self, image_tokens: Tensor) -> KeysValues:
         """image_tokens (B, N, D) -> what `forward` reads."""
         return KeysValues(self.split(self.key(image_tokens)), self.split(self.value(image_tokens)))
 
-    def look(self, x: Tensor, keys: Tensor) -> Tensor:
-        """x (B, M, D), keys (B, H, N, K) -> weights (B, H, M, N)."""
+    def weights_of(self, x: Tensor, keys: Tensor) -> Tensor:
+        """x (B, M, D), keys (B, H, N, K) -> attention weights (B, H, M, N)."""
         scores = self.split(self.query(x)) @ keys.transpose(-1, -2) * self.d_head**-0.5
         return scores.softmax(dim=-1)
 
     def forward(self, x: Tensor, memory: KeysValues) -> Tensor:
         """x (B, M, D) -> (B, M, D)."""
-        read = self.look(x, memory.keys) @ memory.values
+        read = self.weights_of(x, memory.keys) @ memory.values
         return self.project_out(read.transpose(1, 2).flatten(2))
 
     def weights(self, x: Tensor, image_tokens: Tensor) -> Tensor:
         """As in `CrossAttention`."""
-        return self.look(x, self.prepare(image_tokens).keys)
+        return self.weights_of(x, self.prepare(image_tokens).keys)
 
 
 class LinearAttention(CrossAttention):
-    """Cross-attention whose cost for a caption position is O(K²), independent of N (Katharopoulos et al. 2020).
+    """Linear cross-attention (Katharopoulos et al. 2020); a caption position costs O(K²) per head, whatever N is.
 
-    Its heads should be few and wide, since the memory holds K x K numbers a head.
+    Few wide heads suit it: the memory of a head is K x K.
     """
 
     def keys_values_weights(self, image_tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -114,15 +113,15 @@ class LinearAttention(CrossAttention):
         """image_tokens (B, N, D) of a square grid -> the memory that `forward` reads."""
         keys, values, weights = self.keys_values_weights(image_tokens)
         weighted = keys * weights[..., None]
-        # means instead of sums: y is their ratio, and means stay in a range that int8 and fp16 like
+        # means instead of sums: their ratio is the same, and their range suits int8 and fp16
         n_tokens = image_tokens.shape[1]
         return Memory(weighted.transpose(-1, -2) @ values / n_tokens, weighted.sum(dim=2) / n_tokens)
 
     def weights(self, x: Tensor, image_tokens: Tensor) -> Tensor:
-        """As in `CrossAttention`; RALA's gate scales what is read, not where."""
+        """As in `CrossAttention`; RALA's gate, which comes after it, has no part in it."""
         keys, _, weights = self.keys_values_weights(image_tokens)
-        found = kernel(self.split(self.query(x))) @ keys.transpose(-1, -2) * weights[:, :, None]
-        return found / found.sum(dim=-1, keepdim=True)
+        scores = kernel(self.split(self.query(x))) @ keys.transpose(-1, -2) * weights[:, :, None]
+        return scores / scores.sum(dim=-1, keepdim=True)
 
     def read(self, x: Tensor, memory: Memory) -> Tensor:
         """x (B, M, D) -> `κ(Q) S ⊙ z`, (B, M, D)."""
@@ -132,16 +131,16 @@ class LinearAttention(CrossAttention):
         return read.transpose(1, 2).flatten(2)
 
     def forward(self, x: Tensor, memory: Memory) -> Tensor:
-        """x (B, M, D) -> (B, M, D): what is read, projected."""
+        """x (B, M, D) -> (B, M, D)."""
         return self.project_out(self.read(x, memory))
 
 
 class RankAugmentedLinearAttention(LinearAttention):
-    """Linear attention whose keys are weighed by a global query, and whose output by a gate: both restore rank.
+    """RALA: linear attention with keys weighted by a global query and a gated output, both of which restore rank.
 
-    Two departures that cross-attention asks for, both so that the memory depends on the image alone and can be
-    kept for all refinement passes: the global query that weighs the keys is the mean of *image* queries, and the
-    local positional encoding (LePE, a depthwise 3x3 convolution) is added to the values before they are summed.
+    Two departures from the paper, so that the memory depends on the image alone and is computed once for all passes:
+    the global query is the mean of queries of the *image*, and the local positional encoding (LePE, a depthwise 3x3
+    convolution) is added to the values before they are summed.
     """
 
     def __init__(self, d_model: int, n_heads: int) -> None:
@@ -172,7 +171,7 @@ CROSS_ATTENTIONS = {"rala": RankAugmentedLinearAttention, "linear": LinearAttent
 
 
 def read_memory_reference(queries: Tensor, keys: Tensor, values: Tensor, weights: Tensor) -> Tensor:
-    """The slow O(M N) twin of reading a memory: every query weighs every image token.
+    """The slow O(M N) twin of `LinearAttention.read`: every query attends to every image token.
 
     queries (B, H, M, K) and keys (B, H, N, K) after κ, values (B, H, N, K), weights α (B, H, N) -> (B, H, M, K).
     """

@@ -1,7 +1,7 @@
-"""Mixture-of-experts transformer decoder: one network that reads a caption causally or all at once.
+"""Mixture-of-experts transformer decoder: one network with two readings of a caption, causal and parallel.
 
-Causal, it is an autoregressive captioner; unmasked, a mask-predict one. Both readings share every weight, so what
-decodes is what was trained, and each reading can teach the other.
+The causal reading is an autoregressive captioner, the parallel one predicts masked tokens. Both share all weights, so
+that each can train, score and correct the other.
 
 Letters: B images, R caption rows (a multiple of B, the rows of one image side by side), T tokens, D width,
 E experts, V vocabulary.
@@ -24,12 +24,12 @@ __all__ = ["ImageState", "MoEDecoder", "Router", "Routing"]
 
 
 class ImageState(NamedTuple):
-    """All that the decoder ever needs of an image; the same for every pass, length and hypothesis."""
+    """What the decoder reads of B images, the same in every pass, for every length and hypothesis."""
 
     context: Tensor  # (B, D), added to every caption position
-    memories: list[Memory]  # one a layer
-    routings: list[Routing]  # one a layer
-    experts: list[list[Expert]]  # k a layer
+    memories: list[Memory]  # one per layer
+    routings: list[Routing]  # one per layer
+    experts: list[list[Expert]]  # k per layer
 
     @property
     def n_images(self) -> int:
@@ -38,10 +38,10 @@ class ImageState(NamedTuple):
 
 
 class Router(nn.Module):
-    """The gate: which experts serve an image. Top-k of E, softmax over the chosen (Shazeer et al. 2017).
+    """Chooses the experts of an image: the top k of E, weighted by a softmax over those k (Shazeer et al. 2017).
 
-    With k = 1 that softmax is the constant 1 and would teach the gate nothing; its gradient is therefore kept
-    by a factor p / stop_gradient(p), where p is the chosen experts' share of the full softmax.
+    With k = 1 the weight is the constant 1, which has no gradient. In training it is therefore multiplied by
+    p / stop_gradient(p), where p is the sum of the chosen experts' probabilities.
     """
 
     def __init__(self, d_model: int, n_experts: int, top_k: int) -> None:
@@ -63,7 +63,7 @@ class Router(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Self-attention, attention to the image, the image's experts; each normalised before and added."""
+    """Self-attention, cross-attention to the image, the image's experts: pre-norm residual branches."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class DecoderLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def prepare(self, image: ImageTokens) -> tuple[Memory, Routing, list[Expert]]:
-        """image -> its memory, where it is routed, and the experts found there: what every reading needs of it."""
+        """image -> its memory for cross-attention, its routing, and the weights of its experts."""
         routing = self.router(image.pooled)
         memory = self.cross_attention.prepare(image.tokens)
         return memory, routing, self.experts.select(routing.chosen, routing.weights)
@@ -108,7 +108,7 @@ class DecoderLayer(nn.Module):
             self.norm_self(x), causal=causal, padding_mask=padding_mask, cache=cache, layer=layer
         )
         x = x + self.dropout(attended)
-        # the rows of one image read one memory and one set of experts: (R, T, D) is (B, R/B * T, D)
+        # the rows of an image share its memory and its experts: (R, T, D) -> (B, R/B * T, D)
         x = x.reshape(memory.buffer.shape[0], -1, width)
         x = x + self.dropout(self.cross_attention(self.norm_cross(x), memory))
         x = x + self.dropout(self.experts(self.norm_experts(x), experts))
@@ -116,13 +116,13 @@ class DecoderLayer(nn.Module):
 
 
 class MoEDecoder(CaptionDecoder):
-    """Caption tokens and an image to logits over the vocabulary.
+    """A `CaptionDecoder` with a causal and a parallel reading, whose experts are chosen by the image.
 
     Args:
         vocabulary, d_model, max_length, dropout: see `CaptionDecoder`; the parallel reading needs a mask mark.
         n_layers, n_heads: layers, and heads of both attentions.
         d_hidden: width inside one expert.
-        n_experts, top_k: experts of a layer, and how many of them serve an image.
+        n_experts, top_k: experts of a layer, and how many of them an image uses.
         cross_attention: attention to the image, a name in `fastcap.decoder.attention.CROSS_ATTENTIONS`.
     """
 
@@ -168,9 +168,9 @@ class MoEDecoder(CaptionDecoder):
         lengths: Tensor | None = None,
         cache: KeyValueCache | None = None,
     ) -> Tensor:
-        """See `CaptionDecoder.hidden`. Not causal, it reads all at once: row t predicts token t of whole captions
-        without marks, some tokens masked. That needs `lengths`: positions past them are hidden, and the number of
-        tokens that remain is an input."""
+        """See `Decoder.hidden`. With `causal` False, the parallel reading: position t predicts token t of captions of
+        known `lengths`, without begin and end mark, some tokens masked. All positions attend to one another; how many
+        tokens follow is an input."""
         rows, length = token_ids.shape
         start = cache.length if cache is not None else 0
         x = self.embed(token_ids) + self.position[start : start + length]

@@ -1,4 +1,4 @@
-"""RoPE decoder: an autoregressive transformer with rotary positions, attention to the image, and experts if wanted.
+"""RoPE decoder: an autoregressive transformer with rotary positions, cross-attention to the image, optional experts.
 
 Letters: B images, R caption rows (a multiple of B, the rows of one image side by side), T tokens, D width, E experts,
 M tokens of all rows, V vocabulary.
@@ -23,8 +23,8 @@ BIAS_RATE = 1e-3  # by which a step moves an expert's bias, as in DeepSeek-V3
 
 
 class RopeState(NamedTuple):
-    """All that the decoder needs of an image: `memories`, one a layer. Reading with gradients in training mode notes
-    in `routings` which experts the tokens went to: what the routing loss asks for."""
+    """What the decoder reads of B images: `memories`, one per layer. A forward pass in training mode with gradients
+    appends to `routings` how each layer routed the tokens, for the balance loss."""
 
     memories: list[KeysValues]
     routings: list[Routing]
@@ -36,19 +36,17 @@ class RopeState(NamedTuple):
 
 
 class TokenExperts(nn.Module):
-    """DeepSeekMoE (Dai et al. 2024): many small experts, of which each token is given its own `top_k`, and shared ones
-    that all tokens use.
-
-    An expert's answer counts as much as its probability among all experts.
+    """DeepSeekMoE (Dai et al. 2024): each token uses its own `top_k` of many small experts, and all tokens use the
+    shared ones. The output of a routed expert is weighted by its probability among all of them.
 
     Args:
         d_model: D.
-        d_hidden: width inside one expert: fine-grained, a fraction of what a dense network has.
-        n_experts, top_k: routed experts E, and how many of them serve a token.
-        n_shared: experts that serve every token beside those, 0 for none.
-        balancing: "loss" leaves even use to the routing loss (`fastcap.losses.language.balance_loss`); "bias" adds a
-            number to each expert's probability when experts are chosen, not when their answers are weighed, and moves
-            it up where fewer tokens came than the mean, down where more did (Wang et al. 2024): no gradient is bent.
+        d_hidden: width inside one expert, a fraction of that of a dense network.
+        n_experts, top_k: routed experts E, and how many of them a token uses.
+        n_shared: shared experts, 0 for none.
+        balancing: "loss" leaves even use to `fastcap.losses.language.balance_loss`; "bias" adds a bias to each expert's
+            probability when experts are chosen, not when outputs are weighted. A training step raises it for experts
+            with fewer tokens than the mean and lowers it for the others, without a gradient (Wang et al. 2024).
     """
 
     bias: Tensor
@@ -66,15 +64,17 @@ class TokenExperts(nn.Module):
         self.register_buffer("bias", torch.zeros(n_experts))
 
     def route(self, x: Tensor) -> Routing:
-        """Tokens x (M, D) -> the experts that serve them."""
+        """Tokens x (M, D) -> their experts."""
         probabilities = self.gate(x).softmax(dim=-1)
         chosen = (probabilities + self.bias).topk(self.top_k, dim=-1).indices
         return Routing(chosen, probabilities.gather(1, chosen), probabilities)
 
     def forward(self, x: Tensor, real: Tensor | None = None) -> tuple[Tensor, Routing]:
-        """x (R, T, D) -> (R, T, D), and the routing of the tokens that are `real` (R, T); None where all are.
+        """x (R, T, D) -> (R, T, D), and the routing of tokens that are no padding.
 
-        Padding is served like any token, since no real token sees it, but counts in no balance.
+        Args:
+            real: (R, T), False at padding, which is computed like any token but left out of the routing and of the
+                balance; None where there is no padding.
         """
         tokens = x.flatten(0, 1)
         routing = self.route(tokens)
@@ -90,13 +90,13 @@ class TokenExperts(nn.Module):
 
 
 def dense_network(d_model: int, d_hidden: int) -> nn.Sequential:
-    """A feed-forward network with ReLU, as one of `FeedForward`'s."""
+    """A dense two-layer ReLU network, like one expert of `FeedForward`."""
     return nn.Sequential(nn.Linear(d_model, d_hidden), nn.ReLU(), nn.Linear(d_hidden, d_model))
 
 
 class RopeLayer(nn.Module):
-    """Causal self-attention with rotary positions, attention to the image, a feed-forward network or experts; each
-    normalised before and added."""
+    """Causal self-attention with rotary positions, cross-attention to the image, a dense network or experts: pre-norm
+    residual branches."""
 
     def __init__(
         self,
@@ -123,7 +123,7 @@ class RopeLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def prepare(self, image: ImageTokens) -> KeysValues:
-        """image -> what every later call reads of it."""
+        """image -> its keys and values for cross-attention."""
         return self.cross_attention.prepare(image.tokens)
 
     def forward(
@@ -135,10 +135,10 @@ class RopeLayer(nn.Module):
         cache: KeyValueCache | None,
         layer: int,
     ) -> tuple[Tensor, Routing | None]:
-        """x (R, T, D) -> (R, T, D), and where its tokens went if there are experts."""
+        """x (R, T, D) -> (R, T, D), and the routing of its tokens if there are experts."""
         attended = self.self_attention(self.norm_self(x), causal=True, cache=cache, layer=layer, positions=positions)
         x = x + self.dropout(attended)
-        # the rows of one image read one memory: (R, T, D) is (B, R/B * T, D)
+        # the rows of an image share its memory: (R, T, D) -> (B, R/B * T, D)
         grouped = self.norm_cross(x).reshape(memory.keys.shape[0], -1, x.shape[2])
         x = x + self.dropout(self.cross_attention(grouped, memory).reshape(x.shape))
         y, routing = self.norm_network(x), None
@@ -150,11 +150,11 @@ class RopeLayer(nn.Module):
 
 
 class RopeDecoder(CaptionDecoder):
-    """Caption tokens and an image to logits over the vocabulary, from left to right.
+    """A `CaptionDecoder` with rotary positions, which reads from left to right only.
 
     Args:
         vocabulary, d_model, max_length, dropout: see `CaptionDecoder`.
-        n_layers, n_heads: layers, and heads of both attentions; a head's width is even, since positions turn pairs.
+        n_layers, n_heads: layers, and heads of both attentions; a head's width is even, as `rotation` needs.
         d_hidden: width inside the feed-forward network, or inside one expert.
         n_experts, top_k, n_shared, balancing: see `TokenExperts`; n_experts 0 is one dense network.
     """
@@ -195,8 +195,8 @@ class RopeDecoder(CaptionDecoder):
         lengths: Tensor | None = None,
         cache: KeyValueCache | None = None,
     ) -> Tensor:
-        """See `CaptionDecoder.hidden`; `causal` is True, there is no other reading. Padding changes nothing but the
-        statistics of routing, and those only where `lengths` are not told."""
+        """See `Decoder.hidden`; `causal` is True. `lengths` keep padding out of the statistics of routing; the hidden
+        states do not depend on them."""
         if not causal:
             raise ValueError("the RoPE decoder reads from left to right only; the parallel reading is MoEDecoder's")
         length, device = token_ids.shape[1], token_ids.device

@@ -1,4 +1,5 @@
-"""DLAG, dynamic length-aware generation: caption length prediction (as in mask-predict, Ghazvininejad et al. 2019)."""
+"""DLAG, dynamic length-aware generation: the length of a caption is predicted before its words (as in mask-predict,
+Ghazvininejad et al. 2019)."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ class LengthPredictor(nn.Module):
 
     Args:
         d_model: width D of the pooled vector.
-        max_length: largest length; classes are 0..max_length, of which 0 is never chosen.
+        max_length: the largest length; classes are 0..max_length, of which 0 is never chosen.
     """
 
     def __init__(self, d_model: int, max_length: int) -> None:

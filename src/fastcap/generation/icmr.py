@@ -1,7 +1,7 @@
 """ICMR, iterative conditional masked refinement: mask-predict decoding (Ghazvininejad et al. 2019).
 
-All tokens of a caption are predicted at once from masks; then, pass by pass, the least certain are masked again
-and predicted anew, given the rest. Letters: R caption rows, T tokens.
+All tokens of a caption are predicted at once from masks; then, pass by pass, the least certain are masked again and
+predicted anew from the rest. Letters: R caption rows, T tokens, V vocabulary.
 """
 
 from __future__ import annotations
@@ -30,16 +30,15 @@ class Refined(NamedTuple):
 
 
 class ICMRDecoder(nn.Module):
-    """Refines captions of given lengths with the very decoder that was trained; it has no weights of its own.
+    """Refines captions of given lengths with a decoder's parallel reading; it has no weights of its own.
 
-    At most `passes` passes: pass t of T masks `⌊L (T - t) / T⌋` tokens for the next, so each masks fewer (strictly,
-    where L >= T) and the last leaves none. A pass whose sequence score is not better than the kept one is not
-    accepted, so the score of the kept caption never falls.
+    Pass t of P leaves `⌊L (P - t) / P⌋` of a caption's L tokens masked for the next: each pass masks fewer (strictly,
+    where L >= P), the last none. A pass is accepted only if it raises the caption's score, which therefore never falls.
 
     Args:
-        vocabulary: V tokens; its mask mark and its pad mark are what the algorithm writes, no mark is ever predicted.
-        passes: T. 1 is the arg-max of every position; more trades time for coherence.
-        forbidden: ids of words that are never predicted either.
+        vocabulary: V tokens; no mark is ever predicted.
+        passes: P. 1 is the arg-max of every position; more trade time for coherence.
+        forbidden: further token ids that are never predicted.
     """
 
     barred: Tensor
@@ -64,12 +63,12 @@ class ICMRDecoder(nn.Module):
         passes: int | None = None,
         penalties: Tensor | None = None,
     ) -> Refined:
-        """The captions after all passes, or the first `passes`.
+        """Captions after `passes` passes, by default all.
 
         Args:
-            decoder: read in parallel, on what it has prepared of B images.
+            image_state: of `decoder.prepare`.
             lengths: (R,) in 1..width.
-            width: T, the columns to decode.
+            width: T, the columns of the result.
             penalties: (V,), added to the logits: a large negative number rules a token out.
         """
         kept, masked = self.begin(lengths, width)
@@ -78,7 +77,7 @@ class ICMRDecoder(nn.Module):
         return kept
 
     def begin(self, lengths: Tensor, width: int | Tensor) -> tuple[Refined, Tensor]:
-        """Nothing but masks, at the worst score; and where they stand, (R, T)."""
+        """Captions of masks alone, with the lowest score, and where they are masked, (R, T)."""
         steps = torch.arange(width, device=lengths.device)  # type: ignore[arg-type]  # a tensor will do
         padded = steps >= lengths[:, None]
         token_ids = torch.full_like(padded, self.mask_id, dtype=torch.long).masked_fill(padded, self.pad_id)
@@ -96,7 +95,7 @@ class ICMRDecoder(nn.Module):
         done: int | Tensor,
         penalties: Tensor | None = None,
     ) -> tuple[Refined, Tensor]:
-        """Pass number `done` (1..T): predict what is masked, keep the better caption, mask for the next pass."""
+        """Pass number `done` (1..P): predict the masked tokens, keep the better caption, mask for the next pass."""
         padded = torch.arange(masked.shape[1], device=lengths.device) >= lengths[:, None]
         token_ids = kept.token_ids.masked_fill(masked, self.mask_id)
         token_ids, probabilities = self.predict(
@@ -122,10 +121,10 @@ class ICMRDecoder(nn.Module):
         lengths: Tensor,
         penalties: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Fill the masked positions; a token equal to its left neighbour gives way to the second choice."""
+        """Predict the masked tokens; one that would repeat its left neighbour becomes the second choice."""
         logits = decoder.logits(token_ids, image_state, causal=False, lengths=lengths)
         barred = self.barred if penalties is None else self.barred + penalties
-        # ranked as logarithms: where probabilities underflow to 0, a barred token would tie with the second choice
+        # ranked by logarithms: where probabilities underflow to 0, a barred token would tie with the second choice
         log_p, choice = (logits + barred).log_softmax(dim=-1).topk(2, dim=-1)
         p = log_p.exp()
         token_ids = torch.where(masked, choice[..., 0], token_ids)
@@ -138,9 +137,9 @@ class ICMRDecoder(nn.Module):
 
     @staticmethod
     def least_certain(probabilities: Tensor, count: Tensor) -> Tensor:
-        """True at the `count` (R,) smallest probabilities of each row (R, T); ties go to the left.
+        """True at the `count` (R,) smallest probabilities of each row (R, T); of equal ones, at the left one first.
 
-        Ranks come from comparing all pairs: T is small, and the graph needs no sort.
+        Ranks come from comparing all pairs: T is small, and an exported graph needs no sort.
         """
         p, q = probabilities[:, :, None], probabilities[:, None, :]
         earlier = torch.ones(p.shape[1], p.shape[1], dtype=torch.bool, device=p.device).tril(-1)

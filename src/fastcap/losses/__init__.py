@@ -1,1 +1,1 @@
-"""Losses: functions of tensors that return a scalar. A recipe weighs and adds them."""
+"""Losses: functions of tensors that return a scalar, which a recipe weights and adds up."""

@@ -1,8 +1,8 @@
-"""Scheduled sampling (Bengio et al. 2015): a causal reader is given fewer and fewer of the true words, and its own in
-their place, so that it learns to go on from what it says itself.
+"""Scheduled sampling (Bengio et al. 2015): more and more input tokens of the causal reading are its own predictions
+instead of the true ones, so that it learns to continue what it has written itself.
 
-A transformer reads all positions at once, so its own words come from readings beforehand (Mihaylova and Martins 2019);
-with as many of these as there are tokens the result is the sequential procedure exactly (Duckworth et al. 2019).
+A transformer reads all positions at once, so the predictions come from passes beforehand (Mihaylova and Martins 2019);
+with as many passes as tokens this is exactly the sequential procedure (Duckworth et al. 2019).
 
 Letters: R caption rows, T tokens, V vocabulary.
 """
@@ -19,11 +19,11 @@ from fastcap.losses.language import read_causally
 
 __all__ = ["SCHEDULES", "forced_tokens", "forcing_probability"]
 
-STEEPNESS = 10.0  # of the inverse sigmoid: flat at both ends, most of the way between 0.3 and 0.7
+STEEPNESS = 10.0  # of the inverse sigmoid: flat at both ends, steep between 0.3 and 0.7
 
 
 def inverse_sigmoid(progress: float) -> float:
-    """Bengio's k / (k + exp(x / k)) as a curve over 0..1, stretched to reach 1 and 0 there."""
+    """Bengio's k / (k + exp(x / k)) over 0..1, scaled to go from 1 to 0."""
 
     def falling(x: float) -> float:
         return 1 / (1 + math.exp(STEEPNESS * (x - 0.5)))
@@ -40,7 +40,7 @@ SCHEDULES = {
 
 
 def forcing_probability(schedule: str, progress: float, end: float) -> float:
-    """How likely a true word is given at a progress of 0..1: 1 at first, `end` at last; "always" stays at 1.
+    """The probability that an input token is the true one, at a progress of 0..1: from 1 to `end`; "always" stays at 1.
 
     Raises:
         ValueError: progress outside 0..1.
@@ -59,16 +59,15 @@ def forced_tokens(
     given: Tensor | None,
     passes: int,
 ) -> Tensor:
-    """What a causal reader is given in place of token_ids (R, T): each token itself where it is `given`, else the one
-    that the reader would have said there, the likeliest that is no mark.
+    """Input tokens for the causal reading of token_ids (R, T): the true token where `given`, else the decoder's
+    likeliest token there that is no mark.
 
-    With None these are the tokens themselves, and nothing is read. With none given and T passes they are what greedy
-    decoding says when nothing ends it: after pass t the first t words are settled.
+    Where no token is given, T passes are greedy decoding without an end: pass t settles token t.
 
     Args:
-        lengths: (R,) of the captions; what is beyond them stays as it is.
-        given: (R, T), True with the probability of `forcing_probability`; None for all.
-        passes: readings, at least 1; more than T change nothing.
+        lengths: (R,) of the captions; padding stays as it is.
+        given: (R, T), True with the probability of `forcing_probability`; None for all of them, without a pass.
+        passes: how often the decoder predicts, 1 or more; more than T change nothing.
     """
     if given is None:
         return token_ids
@@ -76,6 +75,6 @@ def forced_tokens(
     mixed = token_ids
     for _ in range(min(passes, token_ids.shape[1])):
         logits = decoder.project(read_causally(decoder, state, mixed, lengths)[:, :-1])
-        said = decoder.without_marks(logits).argmax(dim=-1)
-        mixed = torch.where(own, said, token_ids)
+        predicted = decoder.without_marks(logits).argmax(dim=-1)
+        mixed = torch.where(own, predicted, token_ids)
     return mixed

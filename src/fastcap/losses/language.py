@@ -1,4 +1,4 @@
-"""Losses of the two readings of a caption, of its length, and of the experts' use.
+"""Losses of the causal and the parallel reading, of caption lengths, and of the use of experts.
 
 Letters: B images, R caption rows, T tokens, D width, V vocabulary, E experts.
 """
@@ -28,33 +28,33 @@ __all__ = [
 
 
 def read_causally(decoder: CaptionDecoder, state: Any, token_ids: Tensor, lengths: Tensor | None = None) -> Tensor:
-    """Hidden states (R, T + 1, D) of which the t-th predicts token t of token_ids (R, T), or the end mark.
+    """Hidden states (R, T + 1, D) of the causal reading of token_ids (R, T): state t predicts token t, or the end mark.
 
-    `lengths` (R,) of the captions keep padding out of the statistics of routing; nothing else depends on them.
+    `lengths` (R,) of the captions keep padding out of the statistics of routing; the hidden states do not depend on
+    them.
     """
     lengths = None if lengths is None else lengths + 1
     return decoder.hidden(decoder.inputs(token_ids), state, causal=True, lengths=lengths)
 
 
 def read_masked(decoder: MoEDecoder, state: ImageState, token_ids: Tensor, lengths: Tensor, masked: Tensor) -> Tensor:
-    """Hidden states (R, T, D) of token_ids (R, T) with those that are `masked` (R, T) hidden, read all at once."""
+    """Hidden states (R, T, D) of the parallel reading of token_ids (R, T), those that are `masked` (R, T) replaced."""
     return decoder.hidden(token_ids.masked_fill(masked, decoder.vocabulary.mask), state, causal=False, lengths=lengths)
 
 
 def causal_loss(
     decoder: CaptionDecoder, hidden: Tensor, token_ids: Tensor, lengths: Tensor, smoothing: float
 ) -> Tensor:
-    """Next-token cross-entropy of token_ids (R, T), padded, whose lengths are (R,); the end mark is a target too.
-
-    `hidden` is what `read_causally` gives.
-    """
+    """Next-token cross-entropy of token_ids (R, T), padded behind their lengths (R,), end marks included; `hidden` of
+    `read_causally`."""
     targets = decoder.targets(token_ids, lengths)
     known = torch.arange(targets.shape[1], device=targets.device) <= lengths[:, None]
     return F.cross_entropy(decoder.project(hidden[known]), targets[known], label_smoothing=smoothing)
 
 
 def mask_tokens(token_ids: Tensor, lengths: Tensor, generator: torch.Generator) -> Tensor:
-    """True at 1..L tokens of each row (R, T), the number drawn evenly, then the places (conditional masking)."""
+    """A random mask (R, T) for token_ids (R, T): the number of masked tokens of each row is uniform in 1..length, and
+    so are their places (Ghazvininejad et al. 2019)."""
     noise = torch.rand(token_ids.shape, generator=generator).to(token_ids.device)
     count = (torch.rand(lengths.shape, generator=generator).to(lengths.device) * lengths).long() + 1
     inside = torch.arange(token_ids.shape[1], device=token_ids.device) < lengths[:, None]
@@ -63,21 +63,18 @@ def mask_tokens(token_ids: Tensor, lengths: Tensor, generator: torch.Generator) 
 
 
 def masked_loss(decoder: MoEDecoder, hidden: Tensor, token_ids: Tensor, masked: Tensor, smoothing: float) -> Tensor:
-    """Cross-entropy of the masked tokens given the others (Ghazvininejad et al. 2019); `masked` is (R, T).
-
-    `hidden` is what `read_masked` gives.
-    """
+    """Cross-entropy of the tokens that are `masked` (R, T); `hidden` of `read_masked`."""
     return F.cross_entropy(decoder.project(hidden[masked]), token_ids[masked], label_smoothing=smoothing)
 
 
 def length_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy of length logits (B, L) against the distribution of the references' lengths (B, L)."""
+    """Cross-entropy of logits over lengths (B, L) with the distribution of the references' lengths (B, L)."""
     return F.cross_entropy(logits, target)
 
 
 def balance_loss(state: ImageState | RopeState) -> Tensor:
-    """`E Σ_e f_e P_e` averaged over layers (Switch, Fedus et al. 2021): f the share of images, or of tokens, routed to
-    an expert, P its mean probability. 1 when even, E when one expert gets all."""
+    """`E Σ_e f_e P_e`, the mean over layers (Switch, Fedus et al. 2021): f is the share of images, or of tokens, routed
+    to an expert, P its mean probability. 1 when use is even, E when one expert gets all."""
     losses = []
     for routing in state.routings:
         n_experts = routing.probabilities.shape[1]

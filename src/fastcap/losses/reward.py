@@ -1,7 +1,7 @@
-"""Self-critical training of both readings: raise the probability of captions that score better than their siblings
-(Rennie et al. 2017; for parallel decoders as in CMAL, Guo et al. 2020).
+"""Self-critical training: raise the probability of sampled captions with a higher reward than others of the same image
+(Rennie et al. 2017; for parallel decoders, CMAL, Guo et al. 2020).
 
-Letters: B images, R caption rows, S samples, T tokens.
+Letters: B images, R caption rows, S samples, T tokens, M masked tokens of all rows.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ def reward_loss(
     reward: Callable[[Tensor], Tensor],
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Policy gradient of one refinement pass, each sample's baseline being the mean of its siblings.
+    """Policy gradient of one refinement pass; the baseline of a sample is the mean reward of the row's other samples.
 
     Args:
-        token_ids: (R, T); the tokens where not masked are the context.
-        masked: (R, T) positions to fill by sampling.
-        samples: S >= 2 captions drawn a row.
+        token_ids: (R, T); those that are not masked are the context.
+        masked: (R, T), positions that are sampled.
+        samples: S >= 2 captions sampled for each row.
         reward: captions (S, R, T) -> rewards (S, R).
 
     Returns:
@@ -63,14 +63,15 @@ def causal_reward_loss(
     samples: int,
     reward: Callable[[Tensor], Tensor],
 ) -> tuple[Tensor, Tensor]:
-    """Policy gradient of captions that were drawn from left to right, the baseline being the mean of the siblings.
+    """Policy gradient of captions sampled from left to right; the baseline of one is the mean reward of the others of
+    its image.
 
     Args:
         token_ids, lengths: (B S, T) padded and (B S,): S >= 2 captions of each image, side by side.
         reward: captions (S, B, T) -> rewards (S, B).
 
     Returns:
-        the loss, the mean over all tokens with the end marks, and the mean reward.
+        the loss, a mean over all tokens and end marks, and the mean reward.
     """
     rewards = reward(token_ids.unflatten(0, (-1, samples)).transpose(0, 1))
     targets = decoder.targets(token_ids, lengths)
@@ -81,5 +82,5 @@ def causal_reward_loss(
 
 
 def advantage(rewards: Tensor) -> Tensor:
-    """How much better each of S samples does than the mean of the others: (S, R) -> (S, R)."""
+    """Each of S rewards minus the mean of the others: (S, R) -> (S, R)."""
     return (rewards - rewards.mean(dim=0)) * len(rewards) / (len(rewards) - 1)

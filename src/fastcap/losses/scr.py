@@ -1,7 +1,6 @@
-"""SCR, semantic consistency regularisation: what the decoder says of a token reading left to right, and reading all at
-once, is pulled together.
+"""SCR, semantic consistency regularisation: the causal and the parallel reading are trained to predict alike.
 
-Each reading knows what the other does not: the causal one is sure of the order, the parallel one sees what follows.
+They know different things: the causal reading keeps word order better, the parallel one sees the words that follow.
 """
 
 from __future__ import annotations
@@ -23,5 +22,5 @@ def consistency_loss(causal: Tensor, parallel: Tensor) -> Tensor:
 
 @torch.no_grad()
 def agreement(causal: Tensor, parallel: Tensor) -> Tensor:
-    """The share of M tokens, each predicted twice as (M, V) logits, of which both readings name the same first."""
+    """The share of M tokens for which both readings, each as (M, V) logits, rank the same token first."""
     return (causal.argmax(dim=-1) == parallel.argmax(dim=-1)).float().mean()
