@@ -105,8 +105,8 @@ class Alignment(nn.Module):
 
 
 def contrastive_loss(alignment: Alignment, kind: str, image: ImageTokens, embedded: Tensor, lengths: Tensor) -> Tensor:
-    """The mean of c losses of `kind` ("info_nce" or "sigmoid") of B images with R = B c texts, those of an image side by
-    side: the i-th takes the i-th text of each image, so that two texts of an image are never a negative pair.
+    """The mean of c losses of `kind` ("info_nce" or "sigmoid"), for B images and R = B c texts, those of an image side
+    by side: the i-th loss takes the i-th text of each image, so that no two texts of an image are a negative pair.
 
     Args:
         embedded: tokens (R, T, D).
@@ -138,8 +138,8 @@ CONTRASTS = {"info_nce": info_nce, "sigmoid": sigmoid_loss}
 
 
 def recall(similarity: Tensor, owners: Tensor, at: tuple[int, ...] = (1, 5, 10)) -> dict[str, float]:
-    """Recall at k in both directions: `image_to_text_k`, the share of images with one of their texts among the k nearest
-    texts, and `text_to_image_k`, the share of texts with their image among the k nearest images.
+    """Recall at k in both directions: `image_to_text_k`, the share of images with one of their texts among the k
+    nearest, and `text_to_image_k`, the share of texts with their image among the k nearest.
 
     Args:
         similarity: (B, R).
