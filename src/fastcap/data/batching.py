@@ -44,15 +44,14 @@ def bucket_batches(
 ) -> list[list[int]]:
     """Batches of examples of about equal length, under a budget of tokens, padding included.
 
-    Examples of equal length are shuffled, batches are cut along the sorted lengths and then shuffled: close
-        to no
-    padding, another mixture every epoch, every example exactly once.
+    Examples of equal length are shuffled, the sorted examples are cut into batches, and batches are shuffled: little
+    padding, other batches in every epoch, and every example exactly once.
 
     Args:
         lengths: tokens of each example.
-        max_tokens: largest `B * T` of a batch.
-        seed, epoch: the same two give the same batches.
-        max_size: largest B (default: no limit but the tokens), for when pictures cost more than tokens.
+        max_tokens: the largest `B * T` of a batch.
+        seed, epoch: decide the batches.
+        max_size: the largest B (default: no limit but the tokens), where pictures cost more than tokens.
 
     Returns:
         Lists of indices into `lengths`.
@@ -71,7 +70,7 @@ def bucket_batches(
     batches: list[list[int]] = []
     batch: list[int] = []
     for index in order.tolist():
-        # Sorted upwards: the newest example is the batch's longest.
+        # sorted upwards: the latest example is the batch's longest
         if batch and ((len(batch) + 1) * lengths[index] > max_tokens or len(batch) == max_size):
             batches.append(batch)
             batch = []

@@ -1,7 +1,7 @@
-"""Left-to-right decoding, greedy, beam search and sampling, in numpy over a two-method protocol.
+"""Decoding from left to right in NumPy: greedy search, beam search and sampling.
 
-PyTorch and ONNX decoders serve it alike: whatever can `start` on images and `step` by one token.
-Letters: B images, k hypotheses an image, R = B k rows, V vocabulary.
+The decoder may be PyTorch, ONNX or anything else with the two methods of `Stepper`.
+Letters: B images, k hypotheses of an image, R = B k rows, T tokens, V vocabulary.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ __all__ = ["Hypothesis", "Stepper", "beam_search", "greedy_search", "sample"]
 
 
 class Stepper(Protocol):
-    """An autoregressive decoder. `start` gives the state of R = B k rows that have all read the same prompt, or
-    nothing; `step` reads one more token of each row and returns log-probabilities (R, V) and the new state. Row r
-    continues row `parents[r]` of the state: that is how beam search reorders."""
+    """An autoregressive decoder. `start` gives the state of R = B k rows that have all read the same prompt, or nothing
+    yet. `step` reads one more token of each row and returns log-probabilities (R, V) of the next one, and a new state.
+    Row r continues row `parents[r]` of the state, as beam search needs."""
 
     def start(self, image_state: Any, rows_per_image: int, prompt_ids: Sequence[int] = ()) -> Any: ...
 
@@ -25,8 +25,8 @@ class Stepper(Protocol):
 
 
 class Hypothesis(NamedTuple):
-    """A finished caption: its tokens without marks, its log-probability divided by length ** penalty, and of what that
-    is the sum: the log-probability of each token, and last of the end mark."""
+    """A finished caption: its tokens without marks; `score`, its log-probability divided by length ** penalty; and
+    `log_p`, the log-probability of each token and then of the end mark."""
 
     token_ids: list[int]
     score: float
@@ -34,18 +34,18 @@ class Hypothesis(NamedTuple):
 
 
 class Limits:
-    """What R rows may say: lengths, tokens that are ruled out, and no repetitions.
+    """Which tokens may come next in R rows: a range of lengths, forbidden tokens, and no repetitions.
 
     Args:
-        n_images, rows_per_image: whose product is R.
-        min_length, max_length: tokens a caption may have, marks not counted; for all images, or for each.
+        n_images, rows_per_image: B and k.
+        min_length, max_length: tokens of a caption, marks not counted; one number for all images, or one for each.
         eos_id: the end mark.
-        forbidden: token ids never produced; the token just produced is never repeated either.
-        no_repeat: of how many tokens no sequence is ever said twice in a caption; 0 for no such guard, 1 bars every
-            word that was said before.
+        forbidden: token ids that never come. The latest token never comes twice in a row either.
+        no_repeat: length of the sequences that never occur twice in a caption: 1 bars every token that occurred before,
+            0 bars none.
 
     Raises:
-        ValueError: a range of lengths that is empty, or a negative `no_repeat`.
+        ValueError: the range of lengths is empty, or `no_repeat` is negative.
     """
 
     def __init__(
@@ -68,8 +68,8 @@ class Limits:
         self.eos_id, self.forbidden, self.no_repeat = eos_id, list(forbidden), no_repeat
 
     def __call__(self, log_p: np.ndarray, last: np.ndarray, tokens: np.ndarray) -> np.ndarray:
-        """Log-probabilities (R, V) with all that is barred at -inf, for rows that have said `tokens` (R, position), of
-        which `last` (R,) is the latest, or the begin mark."""
+        """Log-probabilities (R, V) with -inf at barred tokens, for captions that begin with `tokens` (R, position); the
+        latest token, or what came before the caption, is `last` (R,)."""
         position = tokens.shape[1]
         log_p = log_p.astype(np.float64)
         log_p[:, self.forbidden] = -np.inf
@@ -104,13 +104,13 @@ def beam_search(
     """The `beams` best captions of each image, best first.
 
     Args:
-        beams: hypotheses kept, 1 or more; 1 is greedy search.
+        beams: k, 1 or more; 1 is greedy search.
         min_length, max_length, forbidden, no_repeat: see `Limits`.
         length_penalty: exponent of the length that divides the log-probability; 0.7 as in Wu et al. (2016).
-        prompt_ids: tokens behind the begin mark that all captions continue; no part of them, nor of their scores.
+        prompt_ids: tokens after the begin mark that every caption continues; part neither of captions nor of scores.
 
     Raises:
-        ValueError: beams < 1, or limits that make no sense.
+        ValueError: beams < 1, or as `Limits`.
     """
     if beams < 1:
         raise ValueError(f"beams is {beams}; allowed: 1 or more")
@@ -120,7 +120,7 @@ def beam_search(
     rows = np.arange(n_images * beams)
     first_row = np.arange(n_images)[:, None] * beams
     scores = np.full((n_images, beams), -np.inf)
-    scores[:, 0] = 0.0  # all rows are equal at first: only one of them may branch
+    scores[:, 0] = 0.0  # the rows of an image are equal at first: only one of them may branch
     tokens, token_log_p = np.zeros((len(rows), 0), dtype=np.int64), np.zeros((len(rows), 0))
     last = np.full(len(rows), newest)
     finished = np.zeros(len(rows), dtype=bool)
@@ -129,7 +129,7 @@ def beam_search(
         log_p, state = stepper.step(last, state, parents)
         log_p = limits(log_p, last, tokens)
         log_p[finished] = -np.inf
-        log_p[finished, eos_id] = 0.0  # a finished hypothesis goes on as itself
+        log_p[finished, eos_id] = 0.0  # a finished hypothesis stays as it is
         totals = (scores.reshape(-1, 1) + log_p).reshape(n_images, -1)
         best = np.argpartition(-totals, min(beams, totals.shape[1] - 1), axis=1)[:, :beams]
         order = np.argsort(-np.take_along_axis(totals, best, axis=1), axis=1, kind="stable")
@@ -148,42 +148,41 @@ def beam_search(
 def hypotheses(
     tokens: np.ndarray, log_p: np.ndarray, scores: np.ndarray, eos_id: int, length_penalty: float
 ) -> list[list[Hypothesis]]:
-    """What B images' rows have said, best first: tokens and log-probabilities (B k, T), their sums (B, k), of which
-    -inf marks a row that may say nothing."""
-    results = []
+    """The hypotheses of each of B images, best first: of tokens and log-probabilities (B k, T) and their sums (B, k),
+    where -inf marks a row to which the limits left no token."""
+    images = []
     for image, totals in enumerate(scores.tolist()):
-        found = []
-        for row, score in enumerate(totals, start=image * len(totals)):
-            if np.isfinite(score):
+        captions = []
+        for row, total in enumerate(totals, start=image * len(totals)):
+            if np.isfinite(total):
                 length = int((tokens[row] == eos_id).argmax())
-                each = log_p[row, : length + 1].tolist()
-                found.append(Hypothesis(tokens[row, :length].tolist(), score / max(1, length) ** length_penalty, each))
-        results.append(sorted(found, key=lambda hypothesis: -hypothesis.score))
-    return results
+                score = total / max(1, length) ** length_penalty
+                captions.append(Hypothesis(tokens[row, :length].tolist(), score, log_p[row, : length + 1].tolist()))
+        images.append(sorted(captions, key=lambda caption: -caption.score))
+    return images
 
 
 def greedy_search(stepper: Stepper, image_state: Any, n_images: int, **settings: Any) -> list[Hypothesis]:
-    """The most likely token at every step: beam search with one beam, and its settings."""
-    return [found[0] for found in beam_search(stepper, image_state, n_images, beams=1, **settings)]
+    """The most likely token at every step: beam search with one beam; settings of `beam_search`."""
+    return [captions[0] for captions in beam_search(stepper, image_state, n_images, beams=1, **settings)]
 
 
 def choice_probabilities(log_p: np.ndarray, temperature: float, top_k: int, top_p: float) -> np.ndarray:
-    """What sampling draws from: log-probabilities (R, V), some at -inf, to probabilities (R, V).
+    """The distribution that sampling draws from: log-probabilities (R, V), some of them -inf, to probabilities (R, V).
 
-    Temperature divides the logarithms; then all but the `top_k` likeliest tokens go, if that is not 0; then all but
-    the likeliest whose sum first reaches `top_p` (nucleus sampling, Holtzman et al. 2020). A row that is all -inf stays
-    at 0.
+    Log-probabilities are divided by the temperature; then the `top_k` likeliest tokens remain, all if it is 0; then the
+    likeliest whose sum first reaches `top_p` (nucleus sampling, Holtzman et al. 2020). A row of -inf becomes zeros.
     """
     highest = log_p.max(axis=1, keepdims=True)
     weights = np.exp((log_p - np.where(np.isfinite(highest), highest, 0.0)) / temperature)
-    if not top_k and top_p == 1:  # nothing goes: no need to know the order
+    if not top_k and top_p == 1:  # all remain: no need to sort
         return weights / np.maximum(weights.sum(axis=1, keepdims=True), np.finfo(float).tiny)
     order = np.argsort(-weights, axis=1, kind="stable")
     ranked = np.take_along_axis(weights, order, axis=1)
     if top_k:
         ranked[:, top_k:] = 0.0
     ranked /= np.maximum(ranked.sum(axis=1, keepdims=True), np.finfo(float).tiny)
-    ranked[ranked.cumsum(axis=1) - ranked >= top_p] = 0.0  # a token goes if those before it are enough
+    ranked[ranked.cumsum(axis=1) - ranked >= top_p] = 0.0  # a token is dropped if those before it reach top_p
     ranked /= np.maximum(ranked.sum(axis=1, keepdims=True), np.finfo(float).tiny)
     probabilities = np.zeros_like(ranked)
     np.put_along_axis(probabilities, order, ranked, axis=1)
@@ -212,11 +211,12 @@ def sample(
     """`samples` captions of each image, drawn at random, the most probable first; the same one may be drawn twice.
 
     Args:
-        seed: what an image is given depends on this and on its place in the batch alone.
-        temperature: below 1 prefers what is likely, above 1 levels; above 0.
-        top_k: likeliest tokens that may be drawn, 0 for all. top_p: and of these as many as have this probability.
+        seed: decides the draws, together with an image's place in the batch.
+        temperature: above 0; below 1 prefers likely tokens, above 1 levels the differences.
+        top_k: how many of the likeliest tokens may be drawn, 0 for all. top_p: the share of the probability of these
+            that may be drawn, the likeliest first.
         min_length, max_length, forbidden, no_repeat: see `Limits`.
-        length_penalty: of the scores, which are the model's own: neither temperature nor what was left out counts.
+        length_penalty: as in `beam_search`; scores are those of the model, without temperature, top_k and top_p.
         prompt_ids: see `beam_search`.
 
     Raises:
@@ -243,7 +243,7 @@ def sample(
         cumulated = choice_probabilities(log_p, temperature, top_k, top_p).cumsum(axis=1)
         drawn = np.concatenate([generator.random(samples) for generator in generators]) * cumulated[:, -1]
         last = np.where(cumulated[:, -1] > 0, (cumulated <= drawn[:, None]).sum(axis=1), eos_id)
-        last = np.where(finished, eos_id, last)  # a row that may say nothing ends there, at -inf
+        last = np.where(finished, eos_id, last)  # where the limits leave no token, a row ends, at -inf
         token_log_p = np.column_stack([token_log_p, np.where(finished, 0.0, log_p[rows, last])])
         tokens = np.column_stack([tokens, last])
         finished |= last == eos_id
