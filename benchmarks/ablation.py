@@ -32,7 +32,6 @@ from fastcap.model import CaptionModel
 from fastcap.runtime.encoding import decode
 from fastcap.training.pools import read_examples
 from fastcap.training.trainer import train
-from fastcap.vocabulary import PAD
 
 HERE = Path(__file__).resolve().parent
 RECIPE = HERE.parent / "configs/training/ablation.yaml"
@@ -190,8 +189,7 @@ def decoded(model: CaptionModel, image: ImageTokens, way: str) -> list[list[int]
     generation = model.config.generation
     limits = [generation.min_length, model.config.max_length] if predicted else [CONSTANT_LENGTH] * 2
     count = generation.candidates if predicted else 1
-    found = model.caption(image, torch.tensor(limits), torch.tensor([count]))
-    return [[i for i in ids if i != PAD] for ids in found.token_ids[:, 0].tolist()]
+    return model.caption(image, torch.tensor(limits), torch.tensor([count])).best()
 
 
 Rows = dict[str, tuple[list[float], str]]

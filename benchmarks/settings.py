@@ -26,7 +26,6 @@ from fastcap.evaluation.ptb import ptb_tokens
 from fastcap.layers import ImageTokens
 from fastcap.runtime.encoding import decode
 from fastcap.runtime.images import load_image
-from fastcap.vocabulary import PAD
 
 RESULT = Path(__file__).resolve().parent / "results/settings.json"
 CHUNK = 50  # pictures
@@ -71,9 +70,8 @@ def main() -> None:
         model.refiner.passes = generation.passes
         captions: dict[str, list[str]] = {}
         for image in images:
-            found = model.caption(image, limits, torch.tensor([generation.candidates]))
-            for row in found.token_ids[:, 0].tolist():
-                captions[str(len(captions))] = ptb_tokens(decode(tokenizer, [i for i in row if i != PAD]))
+            for token_ids in model.caption(image, limits, torch.tensor([generation.candidates])).best():
+                captions[str(len(captions))] = ptb_tokens(decode(tokenizer, token_ids))
         return round(100 * scorer.corpus(captions)[0], 2)
 
     rows = []

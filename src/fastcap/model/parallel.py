@@ -30,6 +30,11 @@ class Captions(NamedTuple):
     confidences: Tensor
     token_confidences: Tensor
 
+    def best(self) -> list[list[int]]:
+        """Token ids of the first candidate of each image, without padding."""
+        first = zip(self.token_ids[:, 0].tolist(), self.lengths[:, 0].tolist(), strict=True)
+        return [token_ids[:length] for token_ids, length in first]
+
 
 class ParallelCaptionModel(CaptionModel):
     """A captioning model that predicts lengths and refines captions in parallel; it can search from left to right too.
@@ -70,9 +75,7 @@ class ParallelCaptionModel(CaptionModel):
             return super().best_captions(image)
         generation, device = self.config.generation, image.tokens.device
         length_range = torch.tensor([generation.min_length, self.config.max_length], device=device)
-        captions = self.caption(image, length_range, torch.tensor([generation.candidates], device=device))
-        best = zip(captions.token_ids[:, 0].tolist(), captions.lengths[:, 0].tolist(), strict=True)
-        return [token_ids[:length] for token_ids, length in best]
+        return self.caption(image, length_range, torch.tensor([generation.candidates], device=device)).best()
 
     def rank(self, state: ImageState, refined: Refined, lengths: Tensor, log_p: Tensor, vectors: Tensor) -> Captions:
         """Candidates in order of the mean log-probability of their tokens, a weighted mean of both readings.
