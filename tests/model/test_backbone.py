@@ -14,7 +14,7 @@ from fastcap.backbone.spatial_mamba import SpatialMambaBackbone, SpatialMambaBlo
 from fastcap.config import BackboneConfig, ModelConfig, keywords
 from fastcap.errors import DataError
 from fastcap.scan import selective_scan_reference
-from fastcap.training.teachers.choose import convolutions, initialise_from_mobilenetv2
+from fastcap.training.initialise import convolutions, initialise_from_mobilenetv2
 
 SCANS = ("state_fusion", "cross_scan")
 TINY = {

@@ -164,7 +164,7 @@ def test_a_run_begun_before_a_setting_existed_resumes(recipe):
         del each["forcing"]
     del before["model"]["backbone"]["kind"], before["model"]["decoder"]["kind"]
     path.write_text(json.dumps(before))
-    assert Trainer(config).stage_index == 1
+    assert Trainer(config).position.stage == 1
     path.write_text(json.dumps(before | {"seed": 5}))
     with pytest.raises(ConfigError, match=r"another recipe \(different: seed\)"):
         Trainer(config)

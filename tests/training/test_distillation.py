@@ -19,10 +19,12 @@ from fastcap.cli import main
 from fastcap.config import TeacherConfig, load_config
 from fastcap.errors import ConfigError, ModelFileError
 from fastcap.losses.language import read_causally
-from fastcap.training import distillation, trainer
+from fastcap.training import distillation, tracking
 from fastcap.training.distillation import curriculum, feature_loss, logits_loss
-from fastcap.training.teachers import choose as teachers
-from fastcap.training.teachers.choose import Ensemble
+from fastcap.training.objective import TrainingStep
+from fastcap.training.teachers import ensemble
+from fastcap.training.teachers.ensemble import Ensemble
+from fastcap.training.teachers.features import ImageNetFeatures
 from fastcap.training.trainer import Trainer, train
 from fastcap.vocabulary import BOS
 
@@ -30,7 +32,7 @@ from fastcap.vocabulary import BOS
 @pytest.fixture(autouse=True)
 def no_picture(monkeypatch):
     """Curves take longer to draw than these stages to train; test_trainer.py draws them."""
-    monkeypatch.setattr(trainer, "draw_curves", lambda *_: None)
+    monkeypatch.setattr(tracking, "draw_curves", lambda *_: None)
 
 
 # The curriculum
@@ -117,10 +119,9 @@ def made(recipe, toy_data, tmp_path):
 
 def test_gradients_reach_the_student_and_its_projection_and_no_teacher(made):
     run = made(FEATURES, TeacherConfig("logits", (made.teacher(),)))
-    spec = run.config.stages[0]
-    batch = run.batch(spec, np.arange(12)).tensors
+    batch = run.inputs.batch(0).tensors
     pooled = torch.randn(5, 32, requires_grad=True)
-    state = run.model.decoder.prepare(run.model.encode(torch.from_numpy(run.images[list(range(5))])))
+    state = run.model.decoder.prepare(run.model.encode(torch.from_numpy(run.corpus.images[list(range(5))])))
     hidden = read_causally(run.model.decoder, state, batch["token_ids"]).detach().requires_grad_()
     losses = run.distillation.feature_losses(batch, pooled)
     losses |= run.distillation.logits_losses(batch, run.model.decoder, hidden)
@@ -144,11 +145,11 @@ def test_gradients_reach_the_student_and_its_projection_and_no_teacher(made):
 def test_what_is_kept_of_a_teacher_is_what_it_says(made):
     teacher = made.teacher()
     run = made(FEATURES, TeacherConfig("logits", (teacher,)))
-    batch, images, _ = run.batch(run.config.stages[0], np.arange(12))
-    network = Ensemble([teacher], run.config, run.tokenizer)
+    batch, images, _ = run.inputs.batch(0)
+    network = Ensemble([teacher], run.model_config, run.tokenizer, Path(run.config.data.cache))
     model = network.models[0]
     for row, length in enumerate(batch["lengths"].tolist()):
-        pixels = torch.from_numpy(run.images[[images[row // 2]]])
+        pixels = torch.from_numpy(run.corpus.images[[images[row // 2]]])
         state = model.decoder.prepare(model.encode(pixels))
         ids = batch["token_ids"][row, :length].tolist()
         expected = model.decoder.logits(torch.tensor([[BOS, *ids]]), state, causal=True)[0].log_softmax(dim=-1)
@@ -156,19 +157,19 @@ def test_what_is_kept_of_a_teacher_is_what_it_says(made):
         found = expected.gather(1, batch["logits_1.token_ids"][row, : length + 1])
         torch.testing.assert_close(kept, found, rtol=2e-3, atol=2e-3)  # fp16 keeps eleven bits
         torch.testing.assert_close(found[:, 0], expected.amax(dim=-1))
-    seen = teachers.ImageNetFeatures(Path(run.config.data.root) / "mobilenet.npz", "x")(
-        torch.from_numpy(run.images[images.tolist()]).permute(0, 3, 1, 2)
+    seen = ImageNetFeatures(Path(run.config.data.root) / "mobilenet.npz", "x")(
+        torch.from_numpy(run.corpus.images[images.tolist()]).permute(0, 3, 1, 2)
     )
     torch.testing.assert_close(batch["features_0.target"], seen, rtol=2e-3, atol=1e-2)
 
 
 def test_rows_come_from_a_teacher_of_sequences_as_often_as_its_turn_says(made):
     run = made(FEATURES, TeacherConfig("sequences", (made.teacher(),), weight=0.8), captions=4)
-    run.pool.token_ids[5][run.distillation.spoken["sequences_1"]] = []  # it has said nothing of this picture
+    run.corpus.pool.token_ids[5][run.distillation.spoken["sequences_1"]] = []  # it has said nothing of this picture
     rng = np.random.default_rng(0)
 
     def share(image: int, progress: float) -> float:
-        human = run.pool.token_ids[image]["human"]
+        human = run.corpus.pool.token_ids[image]["human"]
         rows = [ids for _ in range(300) for ids in run.distillation.draw(image, rng, progress)]
         assert len(rows) == 1200
         return sum(ids not in human for ids in rows) / len(rows)
@@ -183,7 +184,7 @@ def test_captions_of_a_teacher_that_are_too_long_are_left_out(made, monkeypatch)
     monkeypatch.setattr(Ensemble, "captions", lambda self, paths, images: said[images.start : images.stop])
     run = made(TeacherConfig("sequences", (made.teacher(),)))
     source = run.distillation.spoken["sequences_0"]
-    assert all(captions[source] == [[7, 8], [10]] for captions in run.pool.token_ids)
+    assert all(captions[source] == [[7, 8], [10]] for captions in run.corpus.pool.token_ids)
 
 
 # Kept on disk
@@ -232,13 +233,13 @@ def test_distilled_captions_are_made_once_and_reused(recipe, monkeypatch):
     stages = (stage(steps=2), stage(name="distil", steps=3, sources=("distilled",), causal=0))
     config = recipe(stages=stages)
     searches: list[int] = []
-    search = teachers.beam_search
+    search = ensemble.beam_search
 
     def counted(*arguments, **settings):
         searches.append(1)
         return search(*arguments, **settings)
 
-    monkeypatch.setattr(teachers, "beam_search", counted)
+    monkeypatch.setattr(ensemble, "beam_search", counted)
     with monkeypatch.context() as patch:
         interrupted_at(patch, 4)
         with pytest.raises(KeyboardInterrupt):
@@ -246,7 +247,7 @@ def test_distilled_captions_are_made_once_and_reused(recipe, monkeypatch):
     assert searches == [1]
     run = Trainer(config)
     run.prepare_stage(config.stages[1])
-    for captions in run.pool.token_ids:
+    for captions in run.corpus.pool.token_ids:
         assert 1 <= len(captions["distilled"]) <= 3
         for ids in captions["distilled"]:
             assert config.model.generation.min_length <= len(ids) <= 20
@@ -260,7 +261,7 @@ def test_distilled_captions_are_made_once_and_reused(recipe, monkeypatch):
 
 def interrupted_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """Ctrl-C inside the forward pass of the step-th step from now."""
-    forward, calls = trainer.TrainingStep.forward, []
+    forward, calls = TrainingStep.forward, []
 
     def failing(self, *arguments):
         calls.append(1)
@@ -268,7 +269,7 @@ def interrupted_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
             raise KeyboardInterrupt
         return forward(self, *arguments)
 
-    monkeypatch.setattr(trainer.TrainingStep, "forward", failing)
+    monkeypatch.setattr(TrainingStep, "forward", failing)
 
 
 @pytest.fixture
@@ -355,7 +356,9 @@ def test_the_recipe_of_the_repository_trains_on_toy_data(recipe, made, toy_data,
     assert main(["train", "--config", str(path), *line]) == 0
     assert capsys.readouterr().out.strip() == str(Path(config["output"]) / "best")
     rows = [json.loads(line) for line in (Path(config["output"]) / "log.jsonl").read_text().splitlines()]
-    assert all({"features_0", "logits_1", "weight_sequences_2", "consistency"} <= row.keys() for row in rows[:3])
+    steps = [row for row in rows if "loss" in row]
+    assert len(steps) == 3
+    assert all({"features_0", "logits_1", "weight_sequences_2", "consistency"} <= row.keys() for row in steps)
 
 
 # Trouble

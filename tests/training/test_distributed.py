@@ -24,9 +24,8 @@ from toy_recipe import stage
 from fastcap.config import ForcingConfig, ResNetViTConfig, RopeDecoderConfig, TrainConfig
 from fastcap.errors import ConfigError
 from fastcap.training.batch import Batch, unit
-from fastcap.training.objective import TrainingStep
 from fastcap.training.trainer import Trainer, train
-from fastcap.training.zero import import_deepspeed
+from fastcap.training.zero import freeze_unused, import_deepspeed
 
 # Five images cannot be shared out evenly, and captions differ in length; what is not a mean is left out.
 SHARED = stage(
@@ -67,11 +66,9 @@ def gradients(config: TrainConfig, at: int = 3) -> tuple[dict[str, float], dict[
     with torch.no_grad():
         for parameter in made.model.parameters():
             parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
-    spec, made.step = made.config.stages[0], at
-    eligible = made.prepare_stage(spec)
-    drawing = torch.Generator().manual_seed(made.seed())
-    module = TrainingStep(made.model, made.distillation).train()
-    losses = made.gradients(module, spec, made.batch(spec, eligible, drawing), drawing)
+    made.position = made.position.at(at)
+    made.prepare_stage(made.config.stages[0])
+    losses = made.gradients(*made.draw())
     found = {name: each.grad for name, each in made.model.named_parameters() if each.grad is not None}
     return {name: value.item() for name, value in losses.items()}, found
 
@@ -151,9 +148,9 @@ def other_precision():
 def test_bf16_trains_on_a_cpu_in_micro_batches_with_checkpointing(recipe):
     config = recipe(stages=(stage(freeze="none", steps=2),), precision="bf16", accumulate=2, checkpointing=True)
     train(config)
-    rows = log(config)
-    assert all(math.isfinite(row["loss"]) for row in rows[:2])
-    assert all(row["images_per_second"] > 0 and 0 < row["mfu"] < 1 and row["memory_mb"] > 50 for row in rows[:2])
+    rows = [row for row in log(config) if "loss" in row]
+    assert len(rows) == 2 and all(math.isfinite(row["loss"]) for row in rows)
+    assert all(row["images_per_second"] > 0 and 0 < row["mfu"] < 1 and row["memory_mb"] > 50 for row in rows)
 
 
 # Trackers
@@ -201,9 +198,8 @@ def test_what_sharded_training_cannot_do_is_refused_before_it_begins(recipe, mon
 
 def test_zero3_leaves_alone_what_the_losses_of_a_stage_do_not_reach(recipe):
     made = Trainer(recipe(stages=(stage(freeze="none", length=0.0),)))
-    (spec,) = made.config.stages
-    eligible = made.prepare_stage(spec)
-    made.freeze_unused(TrainingStep(made.model, made.distillation).train(), spec, made.batch(spec, eligible))
+    made.prepare_stage(made.config.stages[0])
+    freeze_unused(made.objective, lambda: made.gradients(*made.draw()))
     left = {name.split(".")[0] for name, weight in made.model.named_parameters() if not weight.requires_grad}
     assert left == {"length_predictor", "alignment"}
     assert all(weight.grad is None for weight in made.model.parameters())

@@ -16,7 +16,8 @@ from fastcap.errors import ConfigError
 from fastcap.model import build_model
 from fastcap.quantization.fake import rounded
 from fastcap.quantization.scales import quantised_layers
-from fastcap.training import trainer
+from fastcap.training.objective import TrainingStep
+from fastcap.training.optimizer import STEP_RATE
 from fastcap.training.trainer import Trainer, train
 
 
@@ -42,7 +43,7 @@ def test_a_quantised_stage_resumes_exactly_and_ends_rounded(recipe, tmp_path, mo
     stages = (stage(steps=2), quantised(steps=4, bits=str(plan)))
     whole, parted = (recipe(name, stages, checkpoint_every=1, keep_last=9) for name in ("whole", "parted"))
     train(whole)
-    forward, calls = trainer.TrainingStep.forward, []
+    forward, calls = TrainingStep.forward, []
 
     def failing(self, *arguments):
         calls.append(1)
@@ -51,7 +52,7 @@ def test_a_quantised_stage_resumes_exactly_and_ends_rounded(recipe, tmp_path, mo
         return forward(self, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer.TrainingStep, "forward", failing)
+        patch.setattr(TrainingStep, "forward", failing)
         with pytest.raises(KeyboardInterrupt):
             train(parted)
     half = Path(parted.output) / "checkpoints" / "step-0000004"
@@ -75,10 +76,10 @@ def test_steps_are_learned_and_never_decay(recipe):
     steps = {name: value for name, value in run.model.named_parameters() if name.endswith("log_step")}
     layers = quantised_layers(build_model(run.model_config))
     assert len(steps) == sum(len(layer.parameters) for layer in layers.values()) > 40
-    for group in run.build_optimizer(config.stages[0]).param_groups:
+    for group in run.build_optimizer().param_groups:
         for parameter in group["params"]:
             if any(parameter is step for step in steps.values()):
-                assert (group["weight_decay"], group["scale"]) == (0.0, trainer.STEP_RATE)
+                assert (group["weight_decay"], group["scale"]) == (0.0, STEP_RATE)
 
 
 def test_a_plan_that_does_not_fit_the_model_is_one_clear_error(recipe, tmp_path):

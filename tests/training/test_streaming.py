@@ -25,6 +25,9 @@ from fastcap.config import DataConfig, DatasetConfig, TeacherConfig, TrainConfig
 from fastcap.data.shards import Cursor
 from fastcap.errors import ConfigError, DataError
 from fastcap.runtime.encoding import decode
+from fastcap.training.inputs import Inputs
+from fastcap.training.position import Position
+from fastcap.training.state import State
 from fastcap.training.trainer import Trainer, train
 from fastcap.vocabulary import PAD
 
@@ -74,11 +77,10 @@ def streamed(recipe, samples, tmp_path) -> Callable[..., TrainConfig]:
 
 def spoken(trainer: Trainer, steps: int, images: int) -> Counter[str]:
     """How often each caption was drawn in some steps of some images each."""
-    spec = dataclasses.replace(trainer.config.stages[0], images=images)
-    eligible = trainer.prepare_stage(spec)
+    trainer.prepare_stage(dataclasses.replace(trainer.config.stages[0], images=images))
     found: Counter[str] = Counter()
-    for trainer.step in range(steps):
-        batch = trainer.batch(spec, eligible)
+    for step in range(steps):
+        batch = trainer.inputs.batch(step)
         assert batch.tensors["pixels"].shape == (images, 64, 64, 3) and batch.tensors["pixels"].float().std() > 1
         rows = batch.tensors["token_ids"].tolist()
         found.update(decode(trainer.tokenizer, [i for i in row if i != PAD]) for row in rows)
@@ -134,13 +136,14 @@ def test_a_batch_is_the_same_read_in_a_row_or_from_the_place_that_a_checkpoint_k
     """Every place of two epochs, within shards and blocks and at their edges."""
     whole, parted = (Trainer(streamed(kind=kind)) for _ in range(2))
     spec = whole.config.stages[0]
-    eligible = whole.prepare_stage(spec)
-    for whole.step in range(6):
-        expected = whole.batch(spec, eligible)
-        parted.step, parted.cursor = whole.step, parted.stream.cursor_at(whole.stream.position(whole.step))
-        found = parted.batch(spec, parted.prepare_stage(spec))
+    whole.prepare_stage(spec)
+    for step in range(6):
+        expected = whole.inputs.batch(step)
+        parted.position, parted.state = Position(0, 0, step), State(stream=whole.inputs.position(step))
+        parted.prepare_stage(spec)
+        found = parted.inputs.batch(step)
         assert all(torch.equal(found.tensors[name], value) for name, value in expected.tensors.items())
-        assert parted.stream.position(parted.step + 1) == whole.stream.position(whole.step + 1)
+        assert parted.inputs.position(step + 1) == whole.inputs.position(step + 1)
 
 
 @pytest.mark.slow
@@ -150,16 +153,16 @@ def test_an_interrupted_run_is_the_uninterrupted_one_bit_for_bit(streamed, monke
     stages = (STREAMED, dataclasses.replace(STREAMED, name="more", steps=2))
     whole, parted = (streamed(name, kind, stages=stages) for name in ("whole", "parted"))
     train(whole)
-    read = Trainer.batch
+    read = Inputs.batch
 
-    def stopping(self: Trainer, *args: Any) -> Any:
-        found = read(self, *args)
-        if (self.stage_index, self.step) in places:
-            places.remove((self.stage_index, self.step))
+    def stopping(self: Inputs, step: int, *args: Any) -> Any:
+        batch = read(self, step, *args)
+        if (self.start.stage, step) in places:
+            places.remove((self.start.stage, step))
             raise KeyboardInterrupt
-        return found
+        return batch
 
-    monkeypatch.setattr(Trainer, "batch", stopping)
+    monkeypatch.setattr(Inputs, "batch", stopping)
     places = [(0, 3), (1, 1)]
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
@@ -169,7 +172,7 @@ def test_an_interrupted_run_is_the_uninterrupted_one_bit_for_bit(streamed, monke
 
 
 def test_other_shards_than_those_of_the_checkpoint_are_refused(streamed):
-    stream = Trainer(streamed()).stream
+    stream = Trainer(streamed()).corpus.stream
     stream.begin([0], 7, Cursor(1, 1, 2, 3))
     position = stream.position(7)
     assert stream.cursor_at(position) == Cursor(1, 1, 2, 3)
@@ -190,7 +193,7 @@ def test_a_picture_that_cannot_be_decoded_stops_the_run_or_is_left_out(streamed,
     assert len(found) == 22 and set(found.values()) == {4}
     [row] = map(json.loads, (Path(trainer.config.data.cache) / "bad_train.jsonl").read_text().splitlines())
     assert row["where"] == f"{tmp_path}/1.tar#001.png" and "red" not in row["caption"]
-    assert trainer.stream.bad.n_bad == 4
+    assert trainer.corpus.stream.bad.n_bad == 4
 
 
 def test_a_stream_without_anything_to_learn_from_is_an_error(streamed, toy_data):

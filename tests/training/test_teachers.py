@@ -19,14 +19,11 @@ from fastcap.errors import ConfigError, DataError, FastcapError, ModelFileError
 from fastcap.generation.autoregressive import greedy_search
 from fastcap.model import TorchStepper, build_model
 from fastcap.runtime.encoding import decode, encode
-from fastcap.training.teachers.choose import (
-    BEAMS,
-    Ensemble,
-    HuggingFaceCaptioner,
-    ImageNetFeatures,
-    convolutions,
-    load_teacher,
-)
+from fastcap.training.initialise import convolutions
+from fastcap.training.teachers.choose import load_teacher
+from fastcap.training.teachers.ensemble import BEAMS, Ensemble
+from fastcap.training.teachers.features import ImageNetFeatures
+from fastcap.training.teachers.hugging_face import HuggingFaceCaptioner
 from fastcap.training.trainer import Trainer
 from fastcap.vocabulary import BOS, EOS, MASK, PAD
 
@@ -48,7 +45,8 @@ def write_teacher(student: Trainer, path: Path, seed: int, **settings) -> str:
 
 
 def load(student: Trainer, kind: str, *names: str) -> torch.nn.Module | None:
-    return load_teacher(TeacherConfig(kind, names), student.config, student.tokenizer, "stages.0.teachers.0")
+    teacher, data = TeacherConfig(kind, names), student.config.data
+    return load_teacher(teacher, student.model_config, student.tokenizer, data, "stages.0.teachers.0")
 
 
 # Checkpoints
@@ -61,7 +59,7 @@ def test_an_ensemble_says_the_mean_of_its_members_probabilities(student, tmp_pat
     ensemble = load(student, "logits", *names)
     assert isinstance(ensemble, Ensemble)
     rows = [(3, (7, 8, 9)), (0, (7,)), (3, (11, 12))]
-    token_ids, log_p = ensemble.next_tokens(student.pool.paths, rows, 5)
+    token_ids, log_p = ensemble.next_tokens(student.corpus.pool.paths, rows, 5)
     assert token_ids.shape == log_p.shape == (3, 4, 5)
     for row, (image, caption) in enumerate(rows):
         members = []
@@ -79,12 +77,12 @@ def test_an_ensemble_says_the_mean_of_its_members_probabilities(student, tmp_pat
 @torch.no_grad()
 def test_an_ensemble_is_searched_as_one_and_twins_say_what_one_says(student, tmp_path):
     name = write_teacher(student, tmp_path / "a", 1)
-    alone = load(student, "sequences", name).captions(student.pool.paths, range(3))
-    twins = load(student, "sequences", name, name).captions(student.pool.paths, range(3))
+    alone = load(student, "sequences", name).captions(student.corpus.pool.paths, range(3))
+    twins = load(student, "sequences", name, name).captions(student.corpus.pool.paths, range(3))
     assert alone == twins
     assert [len(found) for found in alone] == [BEAMS] * 3
     other = load(student, "sequences", name, write_teacher(student, tmp_path / "b", 2))
-    state = other.prepare(student.pool.paths, range(2))
+    state = other.prepare(student.corpus.pool.paths, range(2))
     settings = dict(max_length=9, bos_id=BOS, eos_id=EOS, forbidden=(PAD, BOS, MASK))
     both = greedy_search(other, state, 2, **settings)
     one = greedy_search(TorchStepper(other.models[0].decoder), state[0], 2, **settings)
@@ -149,12 +147,12 @@ def test_a_hugging_face_captioner_captions_in_the_students_tokens(student, tmp_p
     teacher = load(student, "sequences", hugging_face(family, tmp_path / family))
     assert isinstance(teacher, HuggingFaceCaptioner)
     assert not any(parameter.requires_grad for parameter in teacher.parameters())
-    captions = teacher.captions(student.pool.paths, range(4))
+    captions = teacher.captions(student.corpus.pool.paths, range(4))
     assert [len(found) for found in captions] == [BEAMS] * 4
     said = {decode(student.tokenizer, ids) for found in captions for ids in found}
     assert any(said)
     assert set(" ".join(said).split()) <= set(WORDS)  # no mark is said
-    again = teacher.captions(student.pool.paths, range(1, 3))
+    again = teacher.captions(student.corpus.pool.paths, range(1, 3))
     assert again == captions[1:3]
 
 
@@ -170,7 +168,7 @@ def test_a_name_is_pinned_by_its_revision(student, monkeypatch):
     monkeypatch.setattr(transformers.AutoModelForImageTextToText, "from_pretrained", found)
     for name in ("org/captioner@1a2b", "org/captioner"):
         with pytest.raises(ModelFileError, match=rf"teacher {name} was not found"):
-            HuggingFaceCaptioner(name, student.config, student.tokenizer)
+            HuggingFaceCaptioner(name, student.tokenizer, 20)
     assert asked == [("org/captioner", "1a2b"), ("org/captioner", None)]
 
 

@@ -27,8 +27,10 @@ from fastcap.evaluation.ptb import ptb_tokens
 from fastcap.generation.autoregressive import greedy_search
 from fastcap.model import ParallelCaptionModel, TorchStepper
 from fastcap.runtime.encoding import decode
-from fastcap.training import trainer
-from fastcap.training.trainer import AveragedWeights, Trainer, schedule, train
+from fastcap.training.objective import TrainingStep
+from fastcap.training.optimizer import schedule
+from fastcap.training.trainer import Trainer, train
+from fastcap.training.weights import WeightAverage
 
 
 def checkpoints(config) -> list[str]:
@@ -40,9 +42,14 @@ def tensors(config, name: str) -> dict[str, torch.Tensor]:
     return {**load_file(folder / "training.safetensors"), **load_file(folder / "model.safetensors")}
 
 
+def validations(config) -> list[dict[str, float]]:
+    rows = [json.loads(line) for line in (Path(config.output) / "log.jsonl").read_text().splitlines()]
+    return [row for row in rows if "val_cider" in row]
+
+
 def interrupted_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """Ctrl-C inside the forward pass of the step-th step from now."""
-    forward, calls = trainer.TrainingStep.forward, []
+    forward, calls = TrainingStep.forward, []
 
     def failing(self, *arguments):
         calls.append(1)
@@ -50,7 +57,7 @@ def interrupted_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
             raise KeyboardInterrupt
         return forward(self, *arguments)
 
-    monkeypatch.setattr(trainer.TrainingStep, "forward", failing)
+    monkeypatch.setattr(TrainingStep, "forward", failing)
 
 
 TWO_STAGES = (
@@ -106,16 +113,16 @@ def test_ctrl_c_waits_for_the_end_of_an_update(recipe, monkeypatch):
     whole, parted = recipe("whole", (stage(steps=6),)), recipe("parted", (stage(steps=6),))
     train(whole)
     with monkeypatch.context() as patch:
-        update, calls = Trainer.update_average, []
+        update, calls = WeightAverage.update, []
 
-        def interrupting(self):
+        def interrupting(self, model):
             calls.append(1)
             if len(calls) == 3:
                 os.kill(os.getpid(), signal.SIGINT)
                 time.sleep(0.01)
-            update(self)
+            update(self, model)
 
-        patch.setattr(Trainer, "update_average", interrupting)
+        patch.setattr(WeightAverage, "update", interrupting)
         with pytest.raises(KeyboardInterrupt):
             train(parted)
     assert checkpoints(parted) == ["step-0000003"]
@@ -127,14 +134,23 @@ def test_ctrl_c_waits_for_the_end_of_an_update(recipe, monkeypatch):
 def test_a_run_interrupted_while_it_validates_validates_when_resumed(recipe, monkeypatch):
     config = recipe()
     with monkeypatch.context() as patch:
-        patch.setattr(ParallelCaptionModel, "caption", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        caption, calls = ParallelCaptionModel.caption, []
+
+        def interrupting(self, *arguments):
+            calls.append(1)
+            if len(calls) == 2:  # the first is before the first step
+                raise KeyboardInterrupt
+            return caption(self, *arguments)
+
+        patch.setattr(ParallelCaptionModel, "caption", interrupting)
         with pytest.raises(KeyboardInterrupt):
             train(config)
-    assert not (Path(config.output) / "best").exists()
     held = tensors(config, "step-0000004")
-    assert not torch.equal(held["weights:decoder.bias"], held["decoder.bias"])  # not the average, put in to validate
+    assert not torch.equal(held["weights:decoder.bias"], held["decoder.bias"])  # not the average, which is validated
+    assert [row["step"] for row in validations(config)] == [0]
     best = train(config)
     load_checkpoint(best)
+    assert [row["step"] for row in validations(config)] == [0, 4]
 
 
 @pytest.mark.slow
@@ -199,14 +215,14 @@ def last_step(log: Path) -> int:
 
 def test_a_loss_that_is_not_finite_stops_with_its_batch_and_leaves_the_checkpoint(recipe, monkeypatch):
     config = recipe(stages=(stage(steps=6),), checkpoint_every=2)
-    forward, calls = trainer.TrainingStep.forward, []
+    forward, calls = TrainingStep.forward, []
 
     def failing(self, *arguments):
         calls.append(1)
         losses = forward(self, *arguments)
         return {**losses, "masked": losses["masked"] * float("nan")} if len(calls) == 4 else losses
 
-    monkeypatch.setattr(trainer.TrainingStep, "forward", failing)
+    monkeypatch.setattr(TrainingStep, "forward", failing)
     with pytest.raises(FastcapError, match=r"not finite at stage 0 step 3 \(.*masked nan.*nonfinite_batch"):
         train(config)
     batch = load_file(Path(config.output) / "nonfinite_batch.safetensors")
@@ -217,14 +233,14 @@ def test_a_loss_that_is_not_finite_stops_with_its_batch_and_leaves_the_checkpoin
 
 def test_a_gradient_that_is_not_finite_stops_before_it_reaches_the_weights(recipe, monkeypatch):
     config = recipe(checkpoint_every=1)
-    forward = trainer.TrainingStep.forward
+    forward = TrainingStep.forward
 
     def failing(self, *arguments):
         losses = forward(self, *arguments)
         zero = (self.model.decoder.bias[7] * 0).abs().sqrt()  # 0, and its slope is infinite
         return {**losses, "masked": losses["masked"] + zero}
 
-    monkeypatch.setattr(trainer.TrainingStep, "forward", failing)
+    monkeypatch.setattr(TrainingStep, "forward", failing)
     with pytest.raises(FastcapError, match="the loss or its gradient is not finite at stage 0 step 0"):
         train(config)
     assert not (Path(config.output) / "checkpoints").exists()
@@ -253,12 +269,12 @@ def test_a_run_can_begin_with_the_weights_of_another(recipe):
     best = Path(first.output) / "best"
     trainer = Trainer(recipe("second", init=str(best)))
     expected = load_tensors(best / "model.safetensors")
-    for weights in (trainer.model.state_dict(), trainer.average):
+    for weights in (trainer.model.state_dict(), trainer.average.values):
         assert all(torch.equal(weights[name], value) for name, value in expected.items())
     assert trainer.tokenizer.get_vocab() == load_checkpoint(best)[1].get_vocab()
     trainer.run()
     resumed = Trainer(recipe("second", init=str(best)))  # its own checkpoint comes first
-    assert resumed.stage_index == 1
+    assert resumed.position.stage == 1
 
 
 @pytest.mark.parametrize("change", ["missing", "misfit", "heads"])
@@ -331,7 +347,7 @@ def test_a_run_leaves_logs_curves_and_its_last_checkpoints(recipe):
     assert best == output / "best"
     assert checkpoints(config) == ["step-0000005", "step-0000006"]
     rows = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in rows if "val_cider" in row] == [3, 6]
+    assert [row["step"] for row in rows if "val_cider" in row] == [0, 3, 6]
     losses = {"loss", "causal", "masked", "length", "balance", "rate", "gradient"}
     assert all(losses <= row.keys() for row in rows if "loss" in row)
     assert (output / "curves.png").read_bytes().startswith(b"\x89PNG")
@@ -339,6 +355,30 @@ def test_a_run_leaves_logs_curves_and_its_last_checkpoints(recipe):
     model, tokenizer = load_checkpoint(best)
     assert not model.training
     assert decode(tokenizer, tokenizer.encode(" a red ball").ids) == "a red ball"
+
+
+def test_a_run_validates_what_it_begins_with_once_and_a_later_stage_does_not(recipe, monkeypatch):
+    """Interrupted in its first step and resumed, and in the first step of its second stage."""
+    first = recipe("first", (stage(steps=6),))
+    best = train(first)
+    config = recipe("second", (stage(steps=2), stage(name="more", steps=2)), init=str(best))
+    for step in (1, 3):
+        with monkeypatch.context() as patch:
+            interrupted_at(patch, step)
+            with pytest.raises(KeyboardInterrupt):
+                train(config)
+    train(config)
+    rows = validations(config)
+    assert [row["step"] for row in rows] == [0, 2, 4]
+    assert rows[0]["val_cider"] == validations(first)[-1]["val_cider"]  # of the weights that it begins with
+
+
+def test_weights_that_only_get_worse_stay_the_best(recipe, four):
+    train(four)
+    worse = dataclasses.replace(four, output=f"{four.output}-worse", init=f"{four.output}/best", ema=0.0)
+    best = train(dataclasses.replace(worse, stages=(stage(steps=3, learning_rate=0.5, images=4, freeze="none"),)))
+    begun, kept = (load_file(Path(folder) / "model.safetensors") for folder in (worse.init, best))
+    assert all(torch.equal(begun[name], value) for name, value in kept.items())
 
 
 def test_a_finished_run_is_not_run_again(recipe):
@@ -443,8 +483,8 @@ def test_a_reward_for_words_is_refused():
 
 def test_convolutions_learn_at_their_own_rate(recipe):
     made = Trainer(recipe())
-    made.prepare_stage(stage(freeze="none"))
-    optimizer = made.build_optimizer(stage(freeze="none", convolution_rate=0.1))
+    made.prepare_stage(stage(freeze="none", convolution_rate=0.1))
+    optimizer = made.build_optimizer()
     names = {parameter: name for name, parameter in made.model.named_parameters()}
     seen = set()
     for group in optimizer.param_groups:
@@ -464,14 +504,12 @@ def test_the_average_is_the_moving_average_of_the_weights(recipe):
     for update in range(1, 6):
         with torch.no_grad():
             made.model.decoder.bias.add_(1.0)
-        made.update_average()
+        made.average.update(made.model)
         decay = min(0.5, (1 + update) / (10 + update))
         expected = decay * expected + (1 - decay) * made.model.decoder.bias.detach()
-    torch.testing.assert_close(made.average[name], expected)
+    torch.testing.assert_close(made.average.values[name], expected)
     own = made.model.decoder.bias.detach().clone()
-    with AveragedWeights(made.model, made.average):
-        torch.testing.assert_close(made.model.decoder.bias.detach(), expected)
-        assert not made.model.training
+    torch.testing.assert_close(made.average.shipped(made.model)[name], expected)
     assert torch.equal(made.model.decoder.bias.detach(), own)
 
 
@@ -488,11 +526,10 @@ def test_the_rate_rises_in_a_line_and_falls_in_half_a_cosine_to_nought():
 
 
 def test_an_epoch_shows_every_image_once_and_the_next_in_another_order(recipe):
-    made = Trainer(recipe())
-    made.prepare_stage(spec := stage(images=5))
-    eligible, seen = np.arange(12), []
-    for made.step in range(12):
-        seen += made.batch(spec, eligible).images.tolist()
+    made, seen = Trainer(recipe()), []
+    made.prepare_stage(stage(images=5))
+    for step in range(12):
+        seen += made.inputs.batch(step).images.tolist()
     epochs = [seen[start : start + 12] for start in range(0, 60, 12)]
     assert all(sorted(epoch) == list(range(12)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 5
@@ -500,25 +537,19 @@ def test_an_epoch_shows_every_image_once_and_the_next_in_another_order(recipe):
 
 def test_a_batch_is_a_function_of_the_step(recipe):
     for freeze in ("convolutions", "none"):
-        made, spec = Trainer(recipe()), stage(freeze=freeze)
-        made.prepare_stage(spec)
-        eligible = np.arange(12)
-        made.step = 3
-        first = made.batch(spec, eligible).tensors
-        made.step = 4
-        other = made.batch(spec, eligible).tensors
-        made.step = 3
-        again = made.batch(spec, eligible).tensors
+        made = Trainer(recipe())
+        made.prepare_stage(stage(freeze=freeze))
+        first, other, again = (made.inputs.batch(step).tensors for step in (3, 4, 3))
         assert all(torch.equal(first[name], again[name]) for name in first)
         assert not torch.equal(first["token_ids"], other["token_ids"])
 
 
 def test_the_length_target_is_the_share_of_the_references_lengths(recipe):
-    made, spec = Trainer(recipe()), stage()
-    made.prepare_stage(spec)
-    batch, indices, _ = made.batch(spec, np.arange(12))
+    made = Trainer(recipe())
+    made.prepare_stage(stage())
+    batch, indices, _ = made.inputs.batch(0)
     for row, index in enumerate(indices):
-        lengths = [len(ids) for ids in made.pool.token_ids[index]["human"]]
+        lengths = [len(ids) for ids in made.corpus.pool.token_ids[index]["human"]]
         expected = np.bincount(lengths, minlength=21) / 2
         assert batch["length_target"][row].tolist() == pytest.approx(expected.tolist())
 
@@ -553,9 +584,9 @@ def test_four_pictures_are_learnt_by_heart_in_both_readings(four):
     train(four)
     made = Trainer(four)
     model = made.model.eval()
-    model.load_state_dict(made.average)
-    pixels = torch.from_numpy(made.images[list(range(4))])
-    expected = [texts[0] for texts in made.pool.texts]
+    model.load_state_dict(made.average.values)
+    pixels = torch.from_numpy(made.corpus.images[list(range(4))])
+    expected = [texts[0] for texts in made.corpus.pool.texts]
     with torch.no_grad():
         image = model.encode(pixels)
         parallel = model.caption(image, torch.tensor([2, 20]), torch.tensor([2])).token_ids[:, 0].tolist()
@@ -598,11 +629,11 @@ def test_where_the_causal_reading_alone_is_rewarded_it_is_what_is_validated(four
     train(config)
     rows = [json.loads(line) for line in (Path(config.output) / "log.jsonl").read_text().splitlines()]
     made = Trainer(config)
-    made.model.eval().load_state_dict(made.average)
+    made.model.eval().load_state_dict(made.average.values)
     with torch.no_grad():
-        image = made.model.encode(torch.from_numpy(made.val_images[list(range(4))]))
+        image = made.model.encode(torch.from_numpy(made.validation.images[list(range(4))]))
         said = [hypotheses[0].token_ids for hypotheses in made.model.search(image, beams=1)]
     captions = {str(index): ptb_tokens(decode(made.tokenizer, ids)) for index, ids in enumerate(said)}
-    parallel, greedy = (row["val_cider"] for row in rows if "val_cider" in row)
-    assert greedy == pytest.approx(100 * made.val_scorer.corpus(captions)[0])
+    parallel, greedy = (row["val_cider"] for row in rows if "val_cider" in row and row["step"])
+    assert greedy == pytest.approx(100 * made.validation.scorer.corpus(captions)[0])
     assert greedy != pytest.approx(parallel, rel=0.01)

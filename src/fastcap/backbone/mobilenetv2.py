@@ -14,7 +14,7 @@ STAGES_TO_STRIDE_16 = 5
 
 
 class ConvBlock(nn.Conv2d):
-    """Convolution and, by default, ReLU6; no normalisation layer: it is folded in, so training sees what ships.
+    """Convolution and, by default, ReLU6. Batch normalisation is folded in, so training sees what ships.
 
     Padding is TensorFlow's SAME: a stride of 2 pads right and bottom only, unless a side is odd.
     """

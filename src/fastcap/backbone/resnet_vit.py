@@ -24,9 +24,9 @@ STEM_WIDTH, EXPANSION, HEAD_WIDTH = 32, 6, 1280  # MobileNetV2's
 
 
 def grid_positions(rows: int, columns: int, width: int, device: torch.device | None = None) -> Tensor:
-    """Sines and cosines that tell where a token stands, for a grid of any size: (rows * columns, width).
+    """Sinusoidal positions of the tokens of a grid of any size: (rows * columns, width).
 
-    The first half of the numbers tells the row, the second the column, each as in Vaswani et al. (2017).
+    The first half of the numbers encodes the row, the second the column, each as in Vaswani et al. (2017).
     """
     rates = 10000.0 ** (-torch.arange(width // 4, device=device) / (width // 4))
     halves = []
@@ -54,7 +54,7 @@ class ResidualBlock(nn.Module):
     def __init__(self, d_in: int, d_out: int, stride: int) -> None:
         super().__init__()
         self.first = Convolution(d_in, d_out, 3, stride)
-        self.second = Convolution(d_out, d_out, 3, scale=0.0)  # a new block changes nothing (Goyal et al. 2017)
+        self.second = Convolution(d_out, d_out, 3, scale=0.0)  # initially the shortcut alone (Goyal et al. 2017)
         self.shortcut = nn.Identity() if stride == 1 and d_in == d_out else Convolution(d_in, d_out, 1, stride)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -109,7 +109,7 @@ class ResNetViTBackbone(Backbone):
     """Images of any size to image tokens, one for every 32x32 pixels.
 
     Args:
-        d_model: width of the image tokens, a multiple of 4 since positions are told by four kinds of numbers.
+        d_model: width of the image tokens, a multiple of 4: sine and cosine of row and column.
         blocks: "basic", ResNet's, or "inverted", MobileNetV2's.
         widths, depths: channels and blocks of the convolutional stages: four basic ones, at strides 4, 8, 16 and 32, or
             seven inverted ones.

@@ -1,7 +1,7 @@
 """Spatial-Mamba backbone: a selective state-space vision encoder with linear cost in the number of tokens.
 
-Convolutional stages bring a 224x224 image to 14x14, where scans begin to be affordable (at 56x56 one scan costs
-as much as ten convolutions); Spatial-Mamba blocks then mix the whole image at 14x14 and at 7x7.
+Convolutional stages bring a 224x224 image to 14x14, where scans become affordable (at 56x56 one scan costs as much as
+ten convolutions). Spatial-Mamba blocks then mix the whole image at 14x14 and at 7x7.
 
 Sources: MobileNetV2 (Sandler et al. 2018) for the convolutional blocks, VMamba (Liu et al. 2024) for the
 cross-scan, Spatial-Mamba (Xiao et al., ICLR 2025) for structure-aware state fusion.
@@ -21,7 +21,7 @@ from fastcap.scan import selective_scan
 
 __all__ = ["SpatialMambaBackbone", "SpatialMambaBlock"]
 
-MAX_CHUNK = 14  # positions of a scan's chunk: few, since ONNX Runtime's exponentials are dear
+MAX_CHUNK = 14  # positions of a scan's chunk: few, since exponentials are slow in ONNX Runtime
 
 
 class SpatialMambaBlock(nn.Module):
@@ -59,12 +59,12 @@ class SpatialMambaBlock(nn.Module):
                 nn.Conv2d(d_model, d_model, 3, padding=dilation, dilation=dilation, groups=d_model, bias=False)
                 for dilation in self.DILATIONS
             ]
-            for convolution in fusion:  # begins as the unfused state, a third from each dilation
+            for convolution in fusion:  # initially the unfused state, a third from each dilation
                 nn.init.zeros_(convolution.weight)
                 convolution.weight.data[:, :, 1, 1] = 1 / len(self.DILATIONS)
             self.fusion = nn.ModuleList(fusion)
         self.project_out = nn.Conv2d(d_model, d_model, 1)
-        # a new block changes nothing: the convolutional features around it are kept while it learns
+        # initially the identity: the convolutional features around the block are unchanged while it learns
         for parameter in self.project_out.parameters():
             nn.init.zeros_(parameter)
 
@@ -168,10 +168,7 @@ class SpatialMambaBackbone(Backbone):
         self.pool = nn.Linear(d_model, d_model)
 
     def convolve(self, images: Tensor) -> Tensor:
-        """The convolutional stages to stride 16: (B, 3, H, W), multiples of 32, -> (B, d_stride_16, H/16, W/16).
-
-        Apart from `mix` because these stages can be frozen, and what they compute kept for all epochs.
-        """
+        """The convolutional stages to stride 16: (B, 3, H, W), multiples of 32, -> (B, d_stride_16, H/16, W/16)."""
         x = images.to(self.stem.weight.dtype) / 127.5 - 1.0
         return self.to_stride_16(self.stem(x))
 

@@ -1,7 +1,7 @@
 """PMTD, progressive multi-teacher distillation: a curriculum over several teachers, from the weakest to the strongest.
 
-A teacher sees each training image once, as it is, and what it says is kept on disk: what its last convolutions see, the
-likeliest next tokens of each caption (Hinton et al. 2015), or captions of its own (Kim and Rush 2016).
+A teacher reads each training image once, without augmentation, and its outputs are cached on disk: features of its last
+convolution, the likeliest next tokens of each caption (Hinton et al. 2015), or captions of its own (Kim and Rush 2016).
 
 Letters: B images, R caption rows, T tokens, M tokens of all rows, D width, V vocabulary, C channels of a teacher,
 k likeliest tokens.
@@ -22,27 +22,28 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fastcap.config import StageConfig, TeacherConfig, TrainConfig
+from fastcap.config import DataConfig, ModelConfig, StageConfig, TeacherConfig
 from fastcap.data.batching import pad_tokens
 from fastcap.data.cache import ImageCache, build_array
 from fastcap.training.features import FrozenFeatures
 from fastcap.training.pools import CaptionPool
-from fastcap.training.teachers.choose import BEAMS, Caption, Ensemble, ImageNetFeatures, Speaker, load_teacher
-from fastcap.vocabulary import PAD
+from fastcap.training.teachers.choose import Speaker, load_teacher
+from fastcap.training.teachers.ensemble import BEAMS, Caption, Ensemble
+from fastcap.training.teachers.features import ImageNetFeatures
 
 if TYPE_CHECKING:
     from fastcap.decoder.caption_decoder import CaptionDecoder
 
-__all__ = ["Distillation", "asks_itself", "curriculum", "feature_loss", "logits_loss"]
+__all__ = ["Distillation", "curriculum", "distils_itself", "feature_loss", "logits_loss"]
 
 LIKELIEST = 16  # next tokens kept of a teacher: 2 kB a caption
-CHUNK = 32  # images or captions that a teacher sees at once
+CHUNK = 32  # images or captions in a teacher's batch
 
 
 def curriculum(progress: float, n_teachers: int) -> list[float]:
     """The part of each teacher, weakest first, at a progress of 0..1 through a stage; the parts sum to 1.
 
-    The lesson walks from the first teacher to the last at an even pace and is shared by the two that it stands between.
+    The weight moves from the first teacher to the last at an even pace, and is shared by the two that it lies between.
 
     Raises:
         ValueError: progress outside 0..1.
@@ -54,9 +55,9 @@ def curriculum(progress: float, n_teachers: int) -> list[float]:
 
 
 def feature_loss(projected: Tensor, target: Tensor) -> Tensor:
-    """Mean squared distance of (B, C) to a teacher's (B, C), each image's brought to mean 0 and variance 1.
+    """Mean squared distance of (B, C) to a teacher's (B, C), each image's normalised to mean 0 and variance 1.
 
-    1 is therefore the loss of a student that says 0 of every image, whatever the teacher's scale.
+    A student that projects every image to 0 therefore has the loss 1, whatever the teacher's scale.
     """
     return F.mse_loss(projected, F.layer_norm(target, target.shape[-1:]))
 
@@ -74,8 +75,8 @@ def logits_loss(logits: Tensor, token_ids: Tensor, log_p: Tensor, temperature: f
     return temperature**2 * (teacher.exp() * (teacher - student)).sum(dim=-1).mean()
 
 
-def asks_itself(stage: StageConfig) -> bool:
-    """Whether a stage needs captions by the student's own causal reading."""
+def distils_itself(stage: StageConfig) -> bool:
+    """Whether a stage needs captions by the student's own causal reading (the source "distilled")."""
     return stage.inputs == "images" and "distilled" in {
         *stage.sources,
         *(name for teacher in stage.teachers for name in teacher.names),
@@ -83,22 +84,24 @@ def asks_itself(stage: StageConfig) -> bool:
 
 
 class Distillation(nn.Module):
-    """What the teachers of one stage said of its images, and the learned projections onto their features.
+    """The cached outputs of one stage's teachers, and the learned projections onto their features.
 
-    The projections are its only weights: trained beside the model, dropped with the stage. Files are kept in
-    `data.cache`; their names are digests of the teacher's weights, the images and the captions, so that a stale one
-    cannot be used, and an interrupted build goes on where it stopped.
+    The projections are its only weights: trained beside the model, dropped with the stage. Files are cached in
+    `data.cache` under digests of the teacher's weights, the images and the captions, so that a stale one cannot be
+    used; an interrupted build continues where it stopped.
 
     Args:
-        config, stage: the recipe, and the stage of it that `setting` names, such as stages.1.
+        stage, setting: the stage, and where the recipe has it, such as stages.1.
+        student, tokenizer: the model that learns, and its tokenizer.
         own: checkpoint directory of the student at its first distilled stage, the teacher called "distilled".
     """
 
     def __init__(
         self,
-        config: TrainConfig,
         stage: StageConfig,
         setting: str,
+        student: ModelConfig,
+        data: DataConfig,
         pool: CaptionPool,
         images: ImageCache,
         tokenizer: Tokenizer,
@@ -106,19 +109,18 @@ class Distillation(nn.Module):
         device: torch.device | str = "cpu",
     ) -> None:
         super().__init__()
-        self.config, self.stage = config, stage
-        self.pool, self.images, self.tokenizer, self.device = pool, images, tokenizer, device
-        self.folder = Path(config.data.cache)
-        self.names = [f"{teacher.kind}_{index}" for index, teacher in enumerate(self.stage.teachers)]
-        self.spoken: dict[str, str] = {}  # sources of captions by teacher
+        self.stage, self.student, self.pool, self.images = stage, student, pool, images
+        self.tokenizer, self.device, self.folder = tokenizer, device, Path(data.cache)
+        self.names = [f"{teacher.kind}_{index}" for index, teacher in enumerate(stage.teachers)]
+        self.spoken: dict[str, str] = {}  # teacher of sequences -> source of its captions in the pool
         self.features: dict[str, FrozenFeatures] = {}
         self.next_tokens: dict[str, NDArray[Any]] = {}
         self.projections = nn.ModuleDict()
-        if asks_itself(self.stage):
-            self.add_captions("distilled", Ensemble([str(own)], config, tokenizer))
+        if distils_itself(stage):
+            self.add_captions("distilled", Ensemble([str(own)], student, tokenizer, self.folder))
         networks: dict[str, ImageNetFeatures | Speaker | None] = {}
         for index, (name, teacher) in enumerate(self.teachers()):
-            network = load_teacher(teacher, config, tokenizer, f"{setting}.teachers.{index}")
+            network = load_teacher(teacher, student, tokenizer, data, f"{setting}.teachers.{index}")
             if teacher.kind == "sequences":
                 source = self.spoken[name] = "+".join(teacher.names)
                 if network is not None:
@@ -130,19 +132,19 @@ class Distillation(nn.Module):
         for name in self.names:  # now that all captions are known
             network = networks.get(name)
             if isinstance(network, ImageNetFeatures):
-                self.features[name] = self.see(network)
-                self.projections[name] = nn.Linear(config.model.d_model, network.d_features)
+                self.features[name] = self.cache_features(network)
+                self.projections[name] = nn.Linear(student.d_model, network.d_features)
             elif isinstance(network, Ensemble):
-                self.next_tokens[name] = self.read_captions(network)
+                self.next_tokens[name] = self.cache_next_tokens(network)
 
     def teachers(self) -> Iterator[tuple[str, TeacherConfig]]:
         """Each teacher with the name of its term, such as `logits_1`."""
         yield from zip(self.names, self.stage.teachers, strict=True)
 
-    # What teachers say
+    # The teachers' outputs, cached
 
-    def see(self, teacher: ImageNetFeatures) -> FrozenFeatures:
-        """A teacher's features of every image: cheap to keep, and crops and mirrors hardly change them."""
+    def cache_features(self, teacher: ImageNetFeatures) -> FrozenFeatures:
+        """A teacher's features of every image, one view each: crops and mirroring hardly change them."""
         teacher.to(self.device)
         return FrozenFeatures(
             self.folder,
@@ -154,7 +156,7 @@ class Distillation(nn.Module):
             seed=0,
         )
 
-    def kept(
+    def cached(
         self,
         kind: str,
         teacher: Speaker,
@@ -163,7 +165,7 @@ class Distillation(nn.Module):
         dtype: DTypeLike,
         compute: Callable[[range], Iterable[NDArray[Any]]],
     ) -> NDArray[Any]:
-        """An array that is computed once; see `build_array`. `facts`: on what it depends beside teacher and images."""
+        """An array that is computed once; see `build_array`. `facts`: what it depends on beside teacher and images."""
         digest = hashlib.sha256(json.dumps([teacher.settings, self.images.keys, facts], default=str).encode())
         for tensor in teacher.state_dict().values():
             digest.update(tensor.cpu().numpy().tobytes())
@@ -174,46 +176,45 @@ class Distillation(nn.Module):
         return np.load(path, mmap_mode="r")
 
     def add_captions(self, source: str, teacher: Speaker) -> None:
-        """Give every image of the pool the captions of a teacher, under a source of their own."""
-        model, paths = self.config.model, self.pool.paths
+        """Add a teacher's captions of every image to the pool, under a source of their own."""
+        max_length, pad_id, paths = self.student.max_length, self.student.vocabulary.pad_id, self.pool.paths
 
         def compute(images: range) -> Iterable[NDArray[Any]]:
-            for found in teacher.captions(paths, images):
-                fitting = [ids if len(ids) <= model.max_length else [] for ids in found]
+            for captions in teacher.captions(paths, images):
+                fitting = [ids if len(ids) <= max_length else [] for ids in captions]
                 fitting += [[]] * (BEAMS - len(fitting))
-                yield pad_tokens(fitting, PAD, model.max_length)[0]
+                yield pad_tokens(fitting, pad_id, max_length)[0]
 
-        facts = [self.tokenizer.to_str(), BEAMS, model.max_length, model.generation.min_length]
-        shape = (len(paths), BEAMS, model.max_length)
-        captions = self.kept("captions", teacher, facts, shape, np.int32, compute)
-        for token_ids, rows in zip(self.pool.token_ids, captions.tolist(), strict=True):
-            token_ids[source] = [ids for ids in ([i for i in ids if i != PAD] for ids in rows) if ids]
+        facts = [self.tokenizer.to_str(), BEAMS, max_length, self.student.generation.min_length]
+        padded = self.cached("captions", teacher, facts, (len(paths), BEAMS, max_length), np.int32, compute)
+        for token_ids, rows in zip(self.pool.token_ids, padded.tolist(), strict=True):
+            token_ids[source] = [ids for ids in ([i for i in ids if i != pad_id] for ids in rows) if ids]
 
-    def read_captions(self, teacher: Ensemble) -> NDArray[Any]:
-        """The likeliest next tokens of all captions that the stage may draw, by a structured array's row each."""
+    def cache_next_tokens(self, teacher: Ensemble) -> NDArray[Any]:
+        """The likeliest next tokens of every caption that the stage may draw: a row each of a structured array."""
         sources = dict.fromkeys([*self.stage.sources, *self.spoken.values()])
         captions: list[Caption] = [
             (image, tuple(ids))
-            for image, of in enumerate(self.pool.token_ids)
+            for image, by_source in enumerate(self.pool.token_ids)
             for source in sources
-            for ids in of.get(source, [])
+            for ids in by_source.get(source, [])
         ]
         captions = list(dict.fromkeys(captions))
         self.row_of = {caption: row for row, caption in enumerate(captions)}
         k = min(LIKELIEST, self.tokenizer.get_vocab_size())
-        shape = (self.config.model.max_length + 1, k)
+        shape = (self.student.max_length + 1, k)
         row = np.dtype([("token_ids", np.int32, shape), ("log_p", np.float16, shape)])
 
         def compute(rows: range) -> Iterable[NDArray[Any]]:
             token_ids, log_p = teacher.next_tokens(self.pool.paths, captions[rows.start : rows.stop], k)
-            kept = np.zeros(len(rows), row)
-            kept["token_ids"][:, : token_ids.shape[1]] = token_ids.cpu()
-            kept["log_p"][:, : log_p.shape[1]] = log_p.cpu()
-            return kept
+            values = np.zeros(len(rows), row)
+            values["token_ids"][:, : token_ids.shape[1]] = token_ids.cpu()
+            values["log_p"][:, : log_p.shape[1]] = log_p.cpu()
+            return values
 
-        return self.kept("logits", teacher, [captions, shape], (len(captions),), row, compute)
+        return self.cached("logits", teacher, [captions, shape], (len(captions),), row, compute)
 
-    # What a step asks for
+    # What a step reads
 
     @property
     def reads_causally(self) -> bool:
@@ -226,15 +227,15 @@ class Distillation(nn.Module):
         return {name: part * teacher.weight for part, (name, teacher) in zip(parts, self.teachers(), strict=True)}
 
     def shares(self, image: int, progress: float) -> list[tuple[Sequence[str], float]]:
-        """Where an image's captions come from, and how often: each teacher of sequences that has said something of it
-        with its weight, the stage's sources with what is left of 1."""
+        """Where an image's captions come from, and how often: from each teacher of sequences that captioned it by its
+        weight, from the stage's sources for what is left of 1."""
         weights = self.weights(progress)
         spoken = [name for name in self.spoken if self.pool.token_ids[image].get(self.spoken[name])]
         rest = max(0.0, 1 - sum(weights[name] for name in spoken))
         return [*(([self.spoken[name]], weights[name]) for name in spoken), (self.stage.sources, rest)]
 
     def draw(self, image: int, rng: np.random.Generator, progress: float) -> list[list[int]]:
-        """`stage.captions` captions of an image, from its teachers and sources at random, as often as `shares` says."""
+        """`stage.captions` captions of an image, drawn from teachers and sources in proportion to `shares`."""
         groups, shares = zip(*self.shares(image, progress), strict=True)
         counts = rng.multinomial(self.stage.captions, shares)
         return [
@@ -243,7 +244,7 @@ class Distillation(nn.Module):
 
     def length_target(self, image: int, progress: float) -> NDArray[np.float32]:
         """Shares of the lengths 0..max_length among the captions that `draw` gives: (max_length + 1,)."""
-        max_length = self.config.model.max_length
+        max_length = self.student.max_length
         target = np.zeros(max_length + 1, np.float32)
         for group, share in self.shares(image, progress):
             if share > 0:
@@ -251,33 +252,33 @@ class Distillation(nn.Module):
         return target
 
     def targets(self, images: NDArray[np.int64], rows: Sequence[Sequence[int]], width: int) -> dict[str, Tensor]:
-        """What the teachers said of a batch: B images, and the R = B c rows drawn of them, side by side, padded to
-        `width` tokens."""
+        """The teachers' outputs for a batch: of B images, and of the R = B c caption rows drawn for them, padded to
+        `width` tokens, the c rows of an image side by side."""
         batch: dict[str, Tensor] = {}
         for name, features in self.features.items():
             batch[f"{name}.target"] = features[images, np.zeros_like(images)]
         row_images = np.repeat(images, self.stage.captions)
         captions = [(int(image), tuple(ids)) for image, ids in zip(row_images, rows, strict=True)]
         for name, next_tokens in self.next_tokens.items():
-            kept = next_tokens[[self.row_of[caption] for caption in captions]]
-            batch[f"{name}.token_ids"] = torch.from_numpy(kept["token_ids"][:, : width + 1].astype(np.int64))
-            batch[f"{name}.log_p"] = torch.from_numpy(kept["log_p"][:, : width + 1].astype(np.float32))
+            values = next_tokens[[self.row_of[caption] for caption in captions]]
+            batch[f"{name}.token_ids"] = torch.from_numpy(values["token_ids"][:, : width + 1].astype(np.int64))
+            batch[f"{name}.log_p"] = torch.from_numpy(values["log_p"][:, : width + 1].astype(np.float32))
         return batch
 
     def feature_losses(self, batch: dict[str, Tensor], pooled: Tensor) -> dict[str, Tensor]:
-        """The terms of teachers of features, unweighted: of a batch with `targets`, and images seen as (B, D)."""
+        """The unweighted losses of teachers of features, for a batch with `targets` and pooled image tokens (B, D)."""
         return {name: feature_loss(self.projections[name](pooled), batch[f"{name}.target"]) for name in self.features}
 
     def logits_losses(self, batch: dict[str, Tensor], decoder: CaptionDecoder, hidden: Tensor) -> dict[str, Tensor]:
-        """The terms of teachers of logits, unweighted; `hidden` (R, T + 1, D) is what `read_causally` gives.
+        """The unweighted losses of teachers of logits; `hidden` (R, T + 1, D) is what `read_causally` returns.
 
-        The parallel reading learns from them through the weights that it shares with the causal one alone: it sees the
-        words to come, and what a teacher would say without them is no lesson for it.
+        They reach the parallel reading through the weights that it shares with the causal one only: it sees later words
+        too, and a teacher's prediction without them is no target for it.
         """
         known = torch.arange(hidden.shape[1], device=hidden.device) <= batch["lengths"][:, None]
-        terms = {}
+        losses = {}
         for name in self.next_tokens:
             token_ids, log_p = (batch[f"{name}.{part}"][known] for part in ("token_ids", "log_p"))
             temperature = self.stage.teachers[self.names.index(name)].temperature
-            terms[name] = logits_loss(decoder.project(hidden[known]), token_ids, log_p, temperature)
-        return terms
+            losses[name] = logits_loss(decoder.project(hidden[known]), token_ids, log_p, temperature)
+        return losses

@@ -1,4 +1,4 @@
-"""Outputs of frozen parts of the network, computed once for a few augmented views of each image and kept on disk."""
+"""Outputs of frozen parts of the network, computed once for a few augmented views of each image and cached on disk."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import track
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fastcap.data.augment import AugmentSettings, augment, draw_window
-from fastcap.data.cache import ImageCache
+from fastcap.data.cache import ImageCache, build_array
 
 __all__ = ["FrozenFeatures", "crop_anew"]
 
@@ -25,12 +24,12 @@ def crop_anew(
 ) -> Tensor:
     """Feature maps (B, C, H, W), each cropped and mirrored at random as `augment` does with its picture.
 
-    A map of a crop is nearly the crop of a map, and costs next to nothing: kept maps need not be the same ones in
-    every epoch.
+    The map of a crop is nearly the crop of the map, and costs next to nothing, so that cached maps need not be the same
+    in every epoch.
 
     Args:
-        captions, rngs: of each image: so that nothing contradicts them, and what is drawn depends on no other.
-        crop_scale: smallest share of the map's area that is kept, above 0, at most 1.
+        captions, rngs: one for each image: crops do not contradict its captions, and do not depend on other images.
+        crop_scale: smallest share of the map's area that a crop has, above 0, at most 1.
     """
     settings = AugmentSettings(crop_scale=crop_scale)
     theta = torch.zeros(len(features), 2, 3)
@@ -44,13 +43,14 @@ def crop_anew(
 
 
 class FrozenFeatures:
-    """`features[images, views]` -> (B, ...) float32, what `compute` makes of (B, 3, H, W) uint8 pixels.
+    """`features[images, views]` -> (B, ...) float32: the outputs of frozen modules for views of images, cached on disk.
 
-    View 0 is the image as it is, the others are augmented. Kept as fp16: 38 kB a view instead of 76, an error far
-    below the quantisation to come. The file's name is a digest of the weights, the images and the seed, so a stale
-    cache cannot be used; an interrupted build goes on where it stopped.
+    View 0 is the image as it is, the others are augmented. Cached as fp16: 38 kB a view instead of 76, an error far
+    below that of quantisation. The file is named by a digest of weights, images, captions and seed, so that a stale one
+    cannot be used; an interrupted build continues where it stopped.
 
     Args:
+        compute: from (B, 3, H, W) uint8 pixels to outputs (B, ...).
         parts: the frozen modules that `compute` uses.
         captions: of each image, so that no view contradicts them.
     """
@@ -67,48 +67,32 @@ class FrozenFeatures:
         views: int,
         seed: int,
     ) -> None:
+        self.compute, self.images, self.captions = compute, images, captions
+        self.views, self.seed = views, seed
         digest = hashlib.sha256(json.dumps([images.size, images.keys, views, seed, captions]).encode())
         for module in parts:
             for tensor in module.state_dict().values():
                 digest.update(tensor.cpu().numpy().tobytes())
         path = folder / f"features-{digest.hexdigest()[:16]}.npy"
         if not path.is_file():
-            self.build(path, compute, images, captions, views, seed)
+            self.build(path)
         self.values = np.load(path, mmap_mode="r")
 
     @torch.no_grad()
-    def build(
-        self,
-        path: Path,
-        compute: Callable[[Tensor], Tensor],
-        images: ImageCache,
-        captions: Sequence[Sequence[str]],
-        views: int,
-        seed: int,
-    ) -> None:
-        """Compute all views, image by image; progress is noted after each batch."""
-        one = compute(torch.zeros(1, 3, images.size, images.size, dtype=torch.uint8))
-        shape = (len(images), views, *one.shape[1:])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial, progress = path.with_suffix(".partial.npy"), path.with_suffix(".progress")
-        done = int(progress.read_text()) if partial.is_file() and progress.is_file() else 0
-        values = np.lib.format.open_memmap(partial, "r+" if done else "w+", np.float16, None if done else shape)
-        starts = range(done, len(images), self.BATCH)
-        for start in track(starts, "frozen features", console=Console(stderr=True)):
-            batch = range(start, min(start + self.BATCH, len(images)))
-            pixels = []
-            for index in batch:
-                image = images[index]
-                rng = np.random.default_rng([seed, index])
-                pixels += [image] + [augment(image, captions[index], rng) for _ in range(views - 1)]
-            stacked = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
-            features = compute(stacked).cpu().numpy().astype(np.float16)
-            values[batch.start : batch.stop] = features.reshape(len(batch), views, *features.shape[1:])
-            progress.write_text(str(batch.stop))
-        values.flush()
-        del values
-        partial.rename(path)
-        progress.unlink(missing_ok=True)
+    def build(self, path: Path) -> None:
+        """Compute all views, `BATCH` images at a time."""
+        blank = self.compute(torch.zeros(1, 3, self.images.size, self.images.size, dtype=torch.uint8))
+        shape = (len(self.images), self.views, *blank.shape[1:])
+        build_array(path, shape, np.float16, self.outputs, chunk=self.BATCH, title="frozen features")
+
+    def outputs(self, batch: range) -> NDArray[np.float32]:
+        """All views of a batch of images: (B, views, ...)."""
+        pixels = []
+        for index in batch:
+            image, rng = self.images[index], np.random.default_rng([self.seed, index])
+            pixels += [image] + [augment(image, self.captions[index], rng) for _ in range(self.views - 1)]
+        outputs = self.compute(torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)).cpu().numpy()
+        return outputs.reshape(len(batch), self.views, *outputs.shape[1:])
 
     def __getitem__(self, key: tuple[np.ndarray, np.ndarray]) -> Tensor:
         return torch.from_numpy(np.asarray(self.values[key]).astype(np.float32))

@@ -1,59 +1,72 @@
-"""What a step computes: the losses of a batch, of all kinds that a stage can ask for."""
+"""What a step computes: the losses of a batch, and their weights."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fastcap.alignment.cmfa import contrastive_loss
-from fastcap.config import StageConfig
+from fastcap.config import LOSSES, StageConfig
 from fastcap.data.batching import pad_tokens
-from fastcap.layers import ImageTokens
+from fastcap.layers import Cut, ImageTokens
 from fastcap.losses.forcing import forced_tokens
 from fastcap.losses.language import balance_loss, causal_loss, length_loss, masked_loss, read_causally, read_masked
 from fastcap.losses.reward import causal_reward_loss, reward_loss
 from fastcap.losses.scr import agreement, consistency_loss
 from fastcap.model import CaptionModel
 from fastcap.training.distillation import Distillation
-from fastcap.vocabulary import PAD
+from fastcap.training.tracking import count_flops
 
-__all__ = ["TrainingStep"]
+__all__ = ["Reward", "TrainingStep"]
+
+Reward = Callable[[Tensor], Tensor]  # captions (S, R, T) of token ids, padded -> CIDEr-D (S, R)
 
 
 class TrainingStep(nn.Module):
-    """A model and its losses behind one `forward`, as data-parallel wrappers need it."""
+    """A model and the losses of one stage behind one `forward`, as data-parallel wrappers need it.
 
-    def __init__(self, model: CaptionModel, distillation: Distillation) -> None:
+    Args:
+        cut: where the backbone continues from cached features, if the stage has any.
+    """
+
+    def __init__(self, model: CaptionModel, distillation: Distillation, stage: StageConfig, cut: Cut | None) -> None:
         super().__init__()
-        self.model = model
-        self.distillation = distillation
+        self.model, self.distillation, self.stage, self.cut = model, distillation, stage, cut
+        self.captions = any(parameter.requires_grad for parameter in model.decoder.parameters())
+
+    def trained(self) -> dict[str, nn.Parameter]:
+        """The parameters by name: the model's, and distillation.NAME."""
+        return {name.removeprefix("model."): parameter for name, parameter in self.named_parameters()}
+
+    def weights(self, progress: float) -> dict[str, float]:
+        """The weight of each loss in the sum of all, at a progress of 0..1 through the stage."""
+        return {name: getattr(self.stage, name) for name in LOSSES} | self.distillation.weights(progress)
 
     def forward(self, *arguments: Any) -> dict[str, Tensor]:
         """As `losses`."""
         return self.losses(*arguments)
 
-    def losses(
-        self, batch: dict[str, Tensor], stage: StageConfig, reward: Any, generator: torch.Generator
-    ) -> dict[str, Tensor]:
-        """The losses of a batch by name, unweighted, and figures to watch; what no loss needs is not computed."""
-        model = self.model
-        backbone = model.backbone
+    def encode(self, batch: dict[str, Tensor]) -> ImageTokens:
+        """The image tokens of a batch: of words in place of images, of cached features, or of pixels."""
         if "words" in batch:
-            image = model.encode_words(batch["words"])
-        elif "tokens" in batch:
-            image = backbone.summarised(batch["tokens"])
-        elif "features" in batch:
-            image = backbone.mix(batch["features"])
-        else:
-            image = model.encode(batch["pixels"])
+            return self.model.encode_words(batch["words"])
+        if "features" in batch:
+            assert self.cut is not None
+            return self.cut.resume(batch["features"])
+        return self.model.encode(batch["pixels"])
+
+    def losses(self, batch: dict[str, Tensor], reward: Reward, generator: torch.Generator) -> dict[str, Tensor]:
+        """The losses of a batch by name, unweighted, and figures to watch; what no loss needs is not computed."""
+        model, stage, image = self.model, self.stage, self.encode(batch)
         token_ids, lengths = batch["token_ids"], batch["lengths"]
         losses = {}
         if stage.contrastive:
             embedded = model.decoder.embedding(token_ids)
             losses["contrastive"] = contrastive_loss(model.alignment, stage.contrast, image, embedded, lengths)
-        if stage.freeze == "captioner":
+        if not self.captions:
             return losses
         state = model.decoder.prepare(image)
         if stage.length:
@@ -73,54 +86,48 @@ class TrainingStep(nn.Module):
             losses["consistency"] = consistency_loss(*both)
             losses["agreement"] = agreement(*both)  # a figure to watch, not a loss: it has no weight
         if stage.reward:
-            losses["reward"], losses["cider_sampled"] = self.reward(
-                image, state, lengths, stage.samples, reward, generator
-            )
+            losses["reward"], losses["cider_sampled"] = self.reward(state, lengths, reward, generator)
         if stage.causal_reward:
-            losses["causal_reward"], losses["cider_drawn"] = self.causal_reward(
-                image, state, stage.samples, reward, generator
-            )
+            losses["causal_reward"], losses["cider_drawn"] = self.causal_reward(image, state, reward, generator)
         if state.routings:  # known before the readings where images are routed, after them where tokens are
             losses["balance"] = balance_loss(state)
         return losses
 
-    def reward(
-        self,
-        image: ImageTokens,
-        state: Any,
-        lengths: Tensor,
-        samples: int,
-        reward: Any,
-        generator: torch.Generator,
-    ) -> tuple[Tensor, Tensor]:
-        """Self-critical loss of one refinement pass, drawn evenly: the first sees masks only, a later one what the
+    def flops(self, batch: dict[str, Tensor]) -> int:
+        """Floating-point operations of a forward pass, which changes no state."""
+        self.eval()
+        reward = lambda captions: torch.zeros(captions.shape[:2])  # noqa: E731
+        flops = count_flops(lambda: self.losses(batch, reward, torch.Generator()))
+        self.train()
+        return flops
+
+    def reward(self, state: Any, lengths: Tensor, reward: Reward, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Self-critical loss of one refinement pass, chosen evenly: the first reads masks alone, a later one what the
         passes before it would have kept."""
         refiner = self.model.refiner
         steps = torch.arange(int(lengths.max()), device=lengths.device)
         inside = steps < lengths[:, None]
-        token_ids = torch.full_like(inside, PAD, dtype=torch.long)
+        token_ids = torch.full_like(inside, self.model.vocabulary.pad_id, dtype=torch.long)
         masked = inside
         done = int(torch.randint(refiner.passes, (), generator=generator))
         if done:
             with torch.no_grad():
                 earlier = refiner(self.model.decoder, state, lengths, len(steps), passes=done)
                 token_ids = earlier.token_ids
-                masked = (
-                    refiner.least_certain(earlier.probabilities, lengths * (refiner.passes - done) // refiner.passes)
-                    & inside
-                )
-        return reward_loss(self.model.decoder, state, token_ids, lengths, masked, samples, reward, generator)
+                n_masked = lengths * (refiner.passes - done) // refiner.passes
+                masked = refiner.least_certain(earlier.probabilities, n_masked) & inside
+        return reward_loss(self.model.decoder, state, token_ids, lengths, masked, self.stage.samples, reward, generator)
 
     def causal_reward(
-        self, image: ImageTokens, state: Any, samples: int, reward: Any, generator: torch.Generator
+        self, image: ImageTokens, state: Any, reward: Reward, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Self-critical loss of captions drawn from left to right; they are drawn without dropout, as users are told
-        them."""
-        training = self.model.training
+        """Self-critical loss of captions sampled from left to right, without dropout, as users get them."""
+        training, samples = self.model.training, self.stage.samples
         self.model.eval()
         seed = int(torch.randint(2**31, (), generator=generator))
         drawn = self.model.sample(image, samples, seed=seed)
         self.model.train(training)
         rows = [caption.token_ids for captions in drawn for caption in captions]
-        token_ids, padding_mask = (torch.from_numpy(part).to(image.tokens.device) for part in pad_tokens(rows, PAD))
+        padded = pad_tokens(rows, self.model.vocabulary.pad_id)
+        token_ids, padding_mask = (torch.from_numpy(part).to(image.tokens.device) for part in padded)
         return causal_reward_loss(self.model.decoder, state, token_ids, (~padding_mask).sum(dim=1), samples, reward)

@@ -1,28 +1,107 @@
-"""Sharded training by PyTorch's FSDP2 (Zhao et al. 2023, after ZeRO-3, Rajbhandari et al. 2020).
+"""How the processes of a run share its weights: each holds all of them, or its shards by PyTorch's FSDP2.
 
-Each process keeps its part of every weight, along the first axis, and so of its gradient, its optimiser state and its
-average. A block is put together when it computes, and taken apart again. The parts of DeepSpeed's ZeRO-3, which are
-flat, are gathered by the same functions; see `fastcap.training.zero`.
+FSDP2 (Zhao et al. 2023, after ZeRO-3, Rajbhandari et al. 2020): each process (rank) keeps its shard of every weight,
+along the first axis, and so of its gradient, its optimiser state and its average. A block's weights are gathered when
+it computes, and freed afterwards. The shards of DeepSpeed's ZeRO-3, which are flat, are gathered by the same functions;
+see `fastcap.training.zero`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
 
 import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 from torch import Tensor, nn
 from torch.distributed import all_gather_single, get_rank, get_world_size
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from fastcap.errors import ConfigError
 from fastcap.training.recompute import BLOCKS
 
-__all__ = ["FlatPart", "gather", "local_parts", "part_of", "shard_blocks", "shard_like", "undivided", "whole"]
+__all__ = [
+    "FlatPart", "Fsdp2", "Replicated", "gather", "local_parts", "part_of", "shard_blocks", "shard_like",
+    "start_processes", "undivided", "whole",
+]  # fmt: skip
+
+Build = Callable[[], torch.optim.Optimizer]
+
+
+def start_processes(precision: str) -> Accelerator:
+    """The processes of this run, as accelerate or torchrun started them; one, if nobody did.
+
+    Raises:
+        ConfigError: accelerate is told to shard the model, which this package does itself.
+    """
+    if "true" in (os.environ.get(f"ACCELERATE_USE_{engine}") for engine in ("FSDP", "DEEPSPEED")):
+        raise ConfigError(
+            "accelerate is told to divide the model itself (distributed_type FSDP or DEEPSPEED); allowed: "
+            "MULTI_GPU, with sharding fsdp2 or zero3 in the recipe"
+        )
+    return Accelerator(
+        cpu=not torch.accelerator.is_available(),  # else processes on CPUs would not find one another
+        mixed_precision=precision,
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(find_unused_parameters=True),  # no stage uses all of the network
+            InitProcessGroupKwargs(timeout=timedelta(days=1)),  # while the main process caches or validates
+        ],
+    )
+
+
+class Replicated:
+    """Every process holds all weights; several exchange their gradients (DDP). One process is the plain case."""
+
+    shards = False
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self.accelerator, self.device = accelerator, accelerator.device
+
+    def wrap(self, network: nn.Module, build: Build, backward: Callable[[], Any]) -> tuple[nn.Module, Any]:
+        """What to call in place of a network, and its optimiser.
+
+        Args:
+            build: makes the optimiser, once the network's parameters are those that it will train.
+            backward: computes the network's gradients of one batch, which tell what a stage trains.
+        """
+        return self.accelerator.prepare(network, build())
+
+    def clip(self, network: nn.Module, optimizer: Any, limit: float) -> Tensor:
+        """Scale gradients down to a norm of `limit`, that of all together; returns the norm before."""
+        return whole(self.accelerator.clip_grad_norm_(network.parameters(), limit))
+
+    def close(self, model: nn.Module, optimizer: Any, new_model: Callable[[], Any]) -> Any:
+        """At the end of a stage: the model with all its weights, of which `new_model` makes another if need be."""
+        return model
+
+
+class Fsdp2(Replicated):
+    """Every process holds its shards of the weights."""
+
+    shards = True
+
+    def wrap(self, network: nn.Module, build: Build, backward: Callable[[], Any]) -> tuple[nn.Module, Any]:
+        shard_blocks(network, self.device)
+        return network, build()
+
+    def close(self, model: nn.Module, optimizer: Any, new_model: Callable[[], Any]) -> Any:
+        weights = gather(local_parts(model), self.device)
+        self.release(optimizer)
+        complete = new_model()
+        complete.load_state_dict(weights)
+        return complete
+
+    def release(self, optimizer: Any) -> None:
+        """Free what the optimiser holds of the network."""
 
 
 class FlatPart(Tensor):
-    """This process's even part of a flattened tensor, (n,); where that does not come out even, the last end is filler.
+    """This process's shard of a flattened tensor, (n,), equally long in all; the last ends are filled up.
 
     `whole_shape` is the shape of the tensor.
     """
@@ -31,21 +110,21 @@ class FlatPart(Tensor):
 
     @staticmethod
     def of(part: Tensor, shape: torch.Size) -> FlatPart:
-        """A part (n,), of a tensor of this shape."""
-        found = part.as_subclass(FlatPart)
-        found.whole_shape = shape
-        return found
+        """A shard (n,), of a tensor of this shape."""
+        flat = part.as_subclass(FlatPart)
+        flat.whole_shape = shape
+        return flat
 
     def numbers(self) -> Tensor:
-        """The part without filler."""
+        """The shard without what it was filled up with."""
         plain = self.as_subclass(Tensor)
         return plain[: max(0, self.whole_shape.numel() - get_rank() * len(plain))]
 
 
 def shard_blocks(network: nn.Module, device: torch.device) -> None:
-    """Divide the weights of a network among all processes, in place; what is in no block is one block more.
+    """Shard the weights of a network among all processes, in place; what is in no block forms one block more.
 
-    Every process is to hold the same weights, and from now on to call the same blocks equally often in the same order:
+    Every process has to hold the same weights, and from now on to call the same blocks equally often in the same order:
     they wait for one another in each. The gradient is the mean of the processes' gradients.
 
     Args:
@@ -64,7 +143,7 @@ def shard_blocks(network: nn.Module, device: torch.device) -> None:
 
 
 def undivided(network: nn.Module) -> set[nn.Parameter]:
-    """The single numbers among a network's weights, which have no parts.
+    """The single numbers among a network's weights, which cannot be sharded.
 
     Raises:
         ValueError: one of them is trained.
@@ -77,7 +156,7 @@ def undivided(network: nn.Module) -> set[nn.Parameter]:
 
 def local_parts(network: nn.Module) -> dict[str, Tensor]:
     """What this process holds of a network's state, by name."""
-    state = network.state_dict(keep_vars=True)  # DeepSpeed notes its parts at the weights themselves
+    state = network.state_dict(keep_vars=True)  # DeepSpeed keeps its shards as attributes of the weights
     return {
         name: FlatPart.of(value.ds_tensor, value.ds_shape) if hasattr(value, "ds_tensor") else value.detach()
         for name, value in state.items()
@@ -85,12 +164,12 @@ def local_parts(network: nn.Module) -> dict[str, Tensor]:
 
 
 def shard_like(tensors: Mapping[str, Tensor], patterns: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """This process's parts of whole tensors, divided as those of the same names are; nothing is sent."""
+    """This process's shards of whole tensors, divided as those of the same names are; nothing is communicated."""
     return {name: part_of(tensor, patterns[name]) for name, tensor in tensors.items()}
 
 
 def part_of(tensor: Tensor, pattern: Tensor) -> Tensor:
-    """A tensor divided as another is."""
+    """This process's shard of a whole tensor, divided as another is."""
     if isinstance(pattern, FlatPart):
         part = FlatPart.of(torch.zeros_like(pattern.as_subclass(Tensor)), pattern.whole_shape)
         start = get_rank() * len(part)
@@ -103,7 +182,7 @@ def part_of(tensor: Tensor, pattern: Tensor) -> Tensor:
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """A tensor put together from all processes' parts, or as it is; all processes are to ask for it."""
+    """A tensor gathered from all processes' shards, or as it is; every process has to call this."""
     if isinstance(tensor, FlatPart):
         flat = torch.empty(get_world_size() * len(tensor), dtype=tensor.dtype, device=tensor.device)
         all_gather_single(flat, tensor.as_subclass(Tensor))
@@ -112,15 +191,15 @@ def whole(tensor: Tensor) -> Tensor:
 
 
 def gather(tensors: Mapping[str, Tensor], device: torch.device | str, keep: bool = True) -> dict[str, Tensor]:
-    """Tensors put together one by one, on `device`; all processes are to ask for it.
+    """Tensors gathered one by one, on `device`; every process has to call this.
 
-    A tensor that was not divided is returned as it is; `keep`: whether this process wants the others.
+    A tensor that is not sharded is returned as it is; `keep`: whether this process needs the others.
     """
-    found = {}
+    gathered = {}
     for name, tensor in tensors.items():
         full = whole(tensor)
         if full is tensor:
-            found[name] = tensor
+            gathered[name] = tensor
         elif keep:
-            found[name] = full.detach().to(device)
-    return found
+            gathered[name] = full.detach().to(device)
+    return gathered

@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from fastcap.config import DataConfig, TrainConfig
+from fastcap.config import DataConfig
 from fastcap.data.shards import BadSamples, Cursor, Sample, Shard, find_shards, read_shard, stream
 from fastcap.errors import DataError, FastcapError, ImageError
 from fastcap.runtime.archives import is_url
@@ -54,12 +54,12 @@ def read_first(data: DataConfig, size: int) -> tuple[list[Sample], NDArray[np.ui
             if len(samples) == data.val_limit:
                 return samples, np.stack(pixels)
             bad.n_seen += 1
-            found = sample.problem or decoded(sample, size)
-            if isinstance(found, str):
-                bad.note(sample, found)
+            picture = sample.problem or decoded(sample, size)
+            if isinstance(picture, str):
+                bad.note(sample, picture)
             else:
                 samples.append(sample)
-                pixels.append(found)
+                pixels.append(picture)
     if not samples:
         raise DataError("no usable sample in the shards of data.val")
     return samples, np.stack(pixels)
@@ -77,51 +77,65 @@ class StreamedPool(CaptionPool):
     """The samples of one step at a time: image i is the step's i-th. `pixels` has the pictures of this process, every
     `n_processes`-th.
 
-    Every process reads all samples, since their captions say how much each share of a step counts, and decodes its own
-    pictures. Processes tell one another which could not be decoded; the stream's next samples take their places. So
-    all agree on each step, whatever their number.
+    Every process reads all samples, since their captions decide how much each share of a step counts, and decodes its
+    own pictures. Processes exchange which could not be decoded, and the stream's next samples take their places. So all
+    agree on each step, whatever their number.
+
+    Args:
+        image_size, max_length: the model's, in pixels and in tokens.
+        threads: that decode; 0 for as many as there are cores.
     """
 
-    def __init__(self, config: TrainConfig, shards: Sequence[Shard], tokenizer: Tokenizer, accelerator: Accelerator):
+    def __init__(
+        self,
+        data: DataConfig,
+        shards: Sequence[Shard],
+        tokenizer: Tokenizer,
+        accelerator: Accelerator,
+        image_size: int,
+        max_length: int,
+        threads: int,
+    ) -> None:
         super().__init__()
-        self.config, self.shards, self.tokenizer, self.accelerator = config, shards, tokenizer, accelerator
-        file = Path(config.data.cache) / "bad_train.jsonl" if accelerator.is_main_process else None
-        self.bad = BadSamples(config.data.on_bad_data, file)
+        self.shards, self.tokenizer, self.accelerator = shards, tokenizer, accelerator
+        self.image_size, self.max_length, self.buffer = image_size, max_length, data.shuffle_buffer
+        file = Path(data.cache) / "bad_train.jsonl" if accelerator.is_main_process else None
+        self.bad = BadSamples(data.on_bad_data, file)
         self.pixels: dict[int, NDArray[np.uint8]] = {}
         self.cursors: dict[int, Cursor] = {}
         """Where the stream stands before a step: the last that was read, and the next."""
-        self.threads = ThreadPoolExecutor(config.threads or os.cpu_count())
+        self.threads = ThreadPoolExecutor(threads or os.cpu_count())
 
     def begin(self, seed: Sequence[int], step: int, cursor: Cursor) -> None:
-        """Go to a place, which is where `step` begins; `seed` says in what order the stage reads."""
+        """Go to the place where `step` begins; `seed` determines the stage's order of reading."""
         self.cursor, self.cursors = cursor, {step: cursor}
         self.used = cursor.epoch
-        self.samples = stream(self.shards, seed, self.config.data.shuffle_buffer, cursor)
+        self.samples = stream(self.shards, seed, self.buffer, cursor)
 
     def advance(self, step: int, n: int) -> NDArray[np.int64]:
         """Read the n samples of a step, after those of the step before; returns their indices, 0..n-1."""
-        size = self.config.model.image_size
+        size = self.image_size
         process, n_processes = self.accelerator.process_index, self.accelerator.num_processes
         self.cursor = self.cursors[step]
-        kept: list[tuple[Sample, NDArray[np.uint8] | None]] = []
+        samples: list[tuple[Sample, NDArray[np.uint8] | None]] = []
         self.texts, self.token_ids = [], []
-        while len(kept) < n:
-            fresh = [self.next_sample() for _ in range(n - len(kept))]
-            own = [i for i in range(len(fresh)) if (len(kept) + i) % n_processes == process]
+        while len(samples) < n:
+            fresh = [self.next_sample() for _ in range(n - len(samples))]
+            own = [i for i in range(len(fresh)) if (len(samples) + i) % n_processes == process]
             pictures = self.threads.map(decoded, [fresh[i][0] for i in own], repeat(size))
-            found = dict(zip(own, pictures, strict=True))
-            bad = self.agreed([isinstance(found.get(i), str) for i in range(len(fresh))])
+            decoded_here = dict(zip(own, pictures, strict=True))
+            bad = self.agreed([isinstance(decoded_here.get(i), str) for i in range(len(fresh))])
             for i, (sample, texts, token_ids) in enumerate(fresh):
-                picture = found.get(i)
+                picture = decoded_here.get(i)
                 if bad[i]:
                     self.bad.note(sample, str(picture or decoded(sample, size)))
                     continue
                 assert not isinstance(picture, str)
-                kept.append((sample, picture))
+                samples.append((sample, picture))
                 self.texts.append(texts)
                 self.token_ids.append({"human": token_ids})
         self.pixels = {}
-        for i, (sample, picture) in enumerate(kept):
+        for i, (sample, picture) in enumerate(samples):
             if i % n_processes == process:  # some moved up into this process's share
                 again = decoded(sample, size) if picture is None else picture
                 assert not isinstance(again, str)
@@ -130,7 +144,7 @@ class StreamedPool(CaptionPool):
         return np.arange(n)
 
     def position(self, step: int) -> dict[str, int] | None:
-        """Where a step that was read, or the one after it, begins, as plain data; None in a stage without images."""
+        """Where a step that was read, or the one after it, begins, as plain data; None for any other step."""
         cursor = self.cursors.get(step)
         return None if cursor is None else {**asdict(cursor), "n_shards": len(self.shards)}
 
@@ -149,14 +163,14 @@ class StreamedPool(CaptionPool):
             if self.cursor.epoch > self.used + 1:
                 raise DataError(
                     f"no usable sample in a whole epoch of {len(self.shards)} shards: {self.skipped} captions were "
-                    f"empty or longer than {self.config.model.max_length} tokens, {self.bad.n_bad} samples bad"
+                    f"empty or longer than {self.max_length} tokens, {self.bad.n_bad} samples bad"
                 )
             if sample.problem:
                 self.bad.note(sample, sample.problem)
                 continue
             texts = [clean_caption(caption) for caption in sample.captions]
             token_ids = [encode(self.tokenizer, text) for text in texts]
-            fitting = [ids for ids in token_ids if 1 <= len(ids) <= self.config.model.max_length]
+            fitting = [ids for ids in token_ids if 1 <= len(ids) <= self.max_length]
             self.skipped += len(texts) - len(fitting)
             if fitting:
                 self.used = self.cursor.epoch
@@ -174,5 +188,5 @@ class StreamedPool(CaptionPool):
         """What was read since the run began, in words."""
         return (
             f"{self.bad.n_seen} samples read, epoch {self.cursor.epoch}, {self.bad.n_bad} samples bad, {self.skipped} "
-            f"captions longer than {self.config.model.max_length} tokens left out"
+            f"captions longer than {self.max_length} tokens left out"
         )

@@ -1,4 +1,4 @@
-"""Where a run's figures go, and how fast it is."""
+"""What a run tells: lines and a progress bar on the terminal, figures to its trackers, how fast it is."""
 
 from __future__ import annotations
 
@@ -6,19 +6,24 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.tensorboard import SummaryWriter
 
 from fastcap.errors import ConfigError, needs
+from fastcap.training.activations import ActivationMonitor
+from fastcap.training.curves import draw_curves
 
-__all__ = ["TRACKERS", "Throughput", "Tracker", "count_flops"]
+__all__ = ["TRACKERS", "RunLog", "Throughput", "Tracker", "console", "count_flops"]
 
-TRAINING = 3  # forward passes that a forward and a backward pass cost: two matrix products on the way back for each one
+console = Console(stderr=True)
+TRAINING = 3  # a forward and a backward pass cost three forward passes: two matrix products backward for each forward
 
 
 class Tracker(Protocol):
@@ -61,7 +66,7 @@ class TensorBoard:
 class WeightsAndBiases:
     """A run of the project "fastcap" with the recipe as its configuration; files below wandb/ in the run's folder.
 
-    Where it goes is the package's own business: with WANDB_MODE=offline nothing leaves the machine.
+    The package decides where figures are sent: with WANDB_MODE=offline nothing leaves the machine.
 
     Raises:
         ConfigError: the package is not installed.
@@ -88,8 +93,58 @@ TRACKERS: dict[str, Callable[[Path, Mapping[str, Any]], Tracker]] = {
 }
 
 
+class RunLog:
+    """A run's terminal, trackers and files of figures; on all processes but the main one it does nothing.
+
+    Args:
+        output: the run's folder.
+    """
+
+    def __init__(self, output: Path, *, is_main: bool) -> None:
+        self.output, self.is_main = output, is_main
+        self.trackers: list[Tracker] = []
+
+    def open(self, trackers: Sequence[str], settings: Mapping[str, Any]) -> None:
+        """Open trackers by name; `settings`: the recipe as plain data."""
+        self.output.mkdir(parents=True, exist_ok=True)
+        if self.is_main:
+            for name in trackers:
+                self.trackers.append(TRACKERS[name](self.output, settings))
+
+    def close(self) -> None:
+        """Close the trackers, and draw the curves."""
+        for tracker in self.trackers:
+            tracker.close()
+        if self.is_main:
+            draw_curves(self.output / "log.jsonl", self.output / "curves.png")
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        if self.is_main:
+            console.print(text)
+
+    def progress(self) -> Progress:
+        """The progress bar of a stage."""
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+        status = TextColumn("{task.fields[status]}"), TimeRemainingColumn()
+        return Progress(*columns, *status, console=console, disable=not self.is_main)
+
+    def figures(self, stage: str, step: int, values: Mapping[str, float]) -> None:
+        """Send figures to the trackers; `step` counts over all stages."""
+        for tracker in self.trackers:
+            tracker.log(stage, step, values)
+
+    def activations(self, stage: str, step: int, monitor: ActivationMonitor) -> None:
+        """Append a line to activations.jsonl: what the monitor noted in the last step, of this stage's number."""
+        if self.is_main:
+            row = {"stage": stage, "step": step, "layers": monitor.rows}
+            with (self.output / "activations.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+            console.print(f"{stage} {step}: {monitor.summary()}")
+
+
 class Throughput:
-    """How fast a stage trains: time between steps (validation, checkpoints) does not count.
+    """How fast a stage trains; time between steps (validation, checkpoints) does not count.
 
     Args:
         flops: of the forward pass for one image, see `count_flops`.
@@ -102,13 +157,13 @@ class Throughput:
         self.images, self.seconds = 0, 0.0
 
     def add(self, images: int, seconds: float) -> None:
-        """Note a step."""
+        """Count a step."""
         self.images, self.seconds = self.images + images, self.seconds + seconds
 
     def figures(self) -> dict[str, float]:
-        """Since the last call: `images_per_second` of all processes together; `mfu`, an estimate of the share that the
-        network's arithmetic has of what the devices reach in one large matrix product; and `memory_mb`, the largest
-        that the main process has had in use on its device so far."""
+        """Since the last call: `images_per_second` of all processes together; `mfu`, estimated model FLOPs utilisation:
+        the network's operations a second as a share of what the devices reach in one large matrix product; and
+        `memory_mb`, the main process's peak memory on its device so far."""
         rate = self.images / self.seconds
         self.images, self.seconds = 0, 0.0
         return {
@@ -119,17 +174,16 @@ class Throughput:
 
 
 def count_flops(forward: Callable[[], Any]) -> int:
-    """Floating-point operations of the matrix products and convolutions of a forward pass; nothing is trained, drawn or
-    moved by it."""
+    """Floating-point operations of the matrix products and convolutions of a forward pass, which changes no state."""
     with torch.random.fork_rng(), torch.no_grad(), FlopCounterMode(display=False) as counter:
         forward()
     return counter.get_total_flops()
 
 
 def product_rate(device: torch.device) -> float:
-    """Operations a second of a large float32 matrix product on a device, the best of three: what it can be asked for.
+    """Operations a second of a large float32 matrix product on a device, the best of three.
 
-    Measured rather than looked up, so that it holds for any device, and for as many threads as training has.
+    Measured, not looked up, so that it holds for any device, and for the number of threads that training has.
     """
     size = 512 if device.type == "cpu" else 8192
     a = torch.ones(size, size, device=device)
@@ -142,7 +196,7 @@ def product_rate(device: torch.device) -> float:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes: most that was ever allocated on a CUDA device, else the largest resident size of the process."""
+    """Bytes: peak allocation on a CUDA device, else the process's peak resident size."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,7 +1,7 @@
 """Sharded training by DeepSpeed's ZeRO-3 (Rajbhandari et al. 2020).
 
-Each process keeps an even part of every weight, flattened, and so of its gradient, its moments and its average. A layer
-is put together when it computes, and taken apart again.
+Each process keeps an equal shard of every weight, flattened, and so of its gradient, its moments and its average. A
+layer's weights are gathered when it computes, and freed afterwards.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,17 +17,43 @@ from torch import Tensor, nn
 from torch.distributed import all_reduce
 
 from fastcap.errors import ConfigError, needs
-from fastcap.training.sharding import FlatPart, part_of, undivided
+from fastcap.training.sharding import Build, FlatPart, Fsdp2, part_of, undivided
 
-__all__ = ["ZeroOptimizer", "import_deepspeed", "shard_by_zero"]
+__all__ = ["Zero3", "ZeroOptimizer", "freeze_unused", "import_deepspeed", "shard_by_zero"]
 
-# Layers whose weights are read by calling them alone; the weights of other modules may be read in other ways.
+# Layers whose weights are only read by calling them; the weights of other modules may be read in other ways.
 LAYERS = (nn.Linear, nn.Conv2d, nn.LayerNorm, nn.GroupNorm)
 BUCKET = 500_000  # numbers that are sent together, of gradients and of weights that will be needed next
 
 
+class Zero3(Fsdp2):
+    """Every process holds its shards of the weights, in DeepSpeed's engine."""
+
+    def __init__(self, accelerator: Any) -> None:
+        super().__init__(accelerator)
+        import_deepspeed(self.device)  # a missing package is an error now, not after the caches are built
+
+    def wrap(self, network: nn.Module, build: Build, backward: Callable[[], Any]) -> tuple[nn.Module, Any]:
+        freeze_unused(network, backward)
+        return shard_by_zero(network, build(), self.device)
+
+    def clip(self, network: nn.Module, optimizer: ZeroOptimizer, limit: float) -> Tensor:
+        return optimizer.clip(limit)
+
+    def release(self, optimizer: ZeroOptimizer) -> None:
+        optimizer.close()
+
+
+def freeze_unused(network: nn.Module, backward: Callable[[], Any]) -> None:
+    """Train only what gets gradients in `backward`: DeepSpeed would take the others' for 0, and decay the weights."""
+    backward()
+    for parameter in network.parameters():
+        parameter.requires_grad_(parameter.grad is not None)
+        parameter.grad = None
+
+
 def import_deepspeed(device: torch.device) -> Any:
-    """DeepSpeed, told where the process computes, and to compile nothing.
+    """DeepSpeed, told on which device the process computes, and to compile nothing.
 
     Raises:
         ConfigError: it is not installed.
@@ -58,28 +85,28 @@ class ZeroOptimizer:
 
     @property
     def state(self) -> dict[Tensor, dict[str, Tensor]]:
-        """This process's parts of what the optimiser knows of each weight."""
-        found: dict[Tensor, dict[str, Tensor]] = {}
+        """This process's shards of the moments of each weight."""
+        state: dict[Tensor, dict[str, Tensor]] = {}
         for flat, parameters in self.flat_groups():
             for name, value in self.zero.optimizer.state.get(flat, {}).items():
                 sizes = [parameter.ds_tensor.numel() for parameter in parameters]
                 pieces = value.split(sizes) if value.ndim else [value.clone() for _ in sizes]
                 for parameter, piece in zip(parameters, pieces, strict=True):
                     piece = FlatPart.of(piece, parameter.ds_shape) if value.ndim else piece
-                    found.setdefault(parameter, {})[name] = piece
-        return found
+                    state.setdefault(parameter, {})[name] = piece
+        return state
 
     def flat_groups(self) -> Any:
-        """This process's parts of the weights that are trained, side by side, and whose they are."""
+        """This process's shards of the weights that are trained, side by side in flat tensors, and these weights."""
         return zip(self.zero.fp32_partitioned_groups_flat, self.zero.fp16_groups, strict=True)
 
     def zero_grad(self) -> None:
-        """Begin a step."""
+        """Set all gradients to 0."""
         self.zero.zero_grad()
-        self.zero.grad_partitions_flat_buffer.zero_()  # else a weight that gets no gradient has its last one again
+        self.zero.grad_partitions_flat_buffer.zero_()  # else a weight that gets no gradient keeps its last one
 
     def clip(self, limit: float) -> Tensor:
-        """Scale gradients down to a norm of `limit`, that of all weights together; returns the norm that they had."""
+        """Scale gradients down to a norm of `limit`, that of all weights together; returns the norm before."""
         from deepspeed.utils import safe_get_local_grad
 
         gradients = []
@@ -92,25 +119,25 @@ class ZeroOptimizer:
         return norm
 
     def step(self) -> None:
-        """Change the weights."""
+        """Update the weights."""
         self.zero.step()
 
     def close(self) -> None:
-        """Let go of the network."""
+        """Release the network."""
         from deepspeed.runtime.zero.parameter_offload import FWD_MODULE_STACK
 
         self.engine.destroy()
-        FWD_MODULE_STACK.clear()  # modules that compute just now; DeepSpeed never takes the network itself off
+        FWD_MODULE_STACK.clear()  # modules that are computing; DeepSpeed never removes the network itself
 
 
 def shard_by_zero(
     network: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
 ) -> tuple[nn.Module, ZeroOptimizer]:
-    """Divide the weights of a network among all processes, in place, and what an optimiser knows of them.
+    """Shard the weights of a network among all processes, in place, and an optimiser's moments of them.
 
-    Every process is to hold the same weights, and from now on to call the same layers equally often in the same order.
-    Weights that are read otherwise than by calling a layer (embeddings, positions, experts) stay together for a step.
-    The gradient is the mean of the processes' gradients, and 0 for weights to be trained that get none.
+    Every process has to hold the same weights, and from now on to call the same layers equally often in the same order.
+    Weights that are read other than by calling a layer (embeddings, positions, experts) stay gathered for a step.
+    The gradient is the mean of the processes' gradients, and 0 for trained weights that get none.
 
     Returns:
         What to call in place of the network, and in place of the optimiser.
@@ -136,11 +163,11 @@ def shard_by_zero(
     scalars = undivided(network)
     for module in network.modules():
         for name, parameter in list(module.named_parameters(recurse=False)):
-            if parameter in scalars:  # DeepSpeed would divide it all the same, and fail
+            if parameter in scalars:  # DeepSpeed would try to divide it, and fail
                 delattr(module, name)
                 module.register_buffer(name, parameter.detach())
     engine = deepspeed.initialize(model=network, optimizer=optimizer, config=settings)[0]
-    engine.no_sync = contextlib.nullcontext  # gradients of micro-batches are sent at once: only parts are kept
+    engine.no_sync = contextlib.nullcontext  # gradients of each micro-batch are sent: a process keeps its shards alone
     for module in network.modules():
         if not isinstance(module, LAYERS):
             for parameter in module.parameters(recurse=False):

@@ -1,1 +1,1 @@
-"""Those who know more than the model that learns: their features, next tokens and captions."""
+"""Networks that a student learns from: by their features, their next-token probabilities, or their captions."""

@@ -1,0 +1,209 @@
+"""The training data of a run, and the batches of its stages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from fastcap.config import DataConfig, ModelConfig, StageConfig
+from fastcap.data.augment import augment
+from fastcap.data.batching import pad_tokens
+from fastcap.data.cache import ImageCache
+from fastcap.data.shards import Cursor, Shard, first_captions
+from fastcap.data.tokenizer import train_tokenizer
+from fastcap.layers import Cut
+from fastcap.losses.language import mask_tokens
+from fastcap.runtime.encoding import clean_caption
+from fastcap.training.batch import Batch
+from fastcap.training.distillation import Distillation
+from fastcap.training.features import FrozenFeatures, crop_anew
+from fastcap.training.pools import CaptionPool, SiblingPool, length_distribution, read_examples, read_texts
+from fastcap.training.position import Position
+from fastcap.training.streaming import StreamedPool, find_all_shards
+
+__all__ = ["Corpus", "Inputs"]
+
+TOKENIZER_CAPTIONS = 50_000  # of a stream: a vocabulary of some thousand entries changes little beyond
+
+
+class Corpus:
+    """The captioned images of a run: `pool` has their captions, `images` their pixels, `stream` both if they are read
+    from shards; and `tokenizer`, which is learnt from the captions unless there is one.
+
+    Args:
+        model: how large images and captions may be, and how many tokens a new tokenizer learns.
+        threads: that decode a stream; 0 for as many as there are cores.
+
+    Raises:
+        DataError: a data set cannot be read.
+    """
+
+    def __init__(
+        self, data: DataConfig, model: ModelConfig, tokenizer: Tokenizer | None, accelerator: Accelerator, threads: int
+    ) -> None:
+        self.data, self.max_length = data, model.max_length
+        streamed = data.streams("train")
+        self.shards = find_all_shards(data, "train") if streamed else []
+        parts = [] if streamed else read_examples(data, "train")
+        self.tokenizer = tokenizer or learn_tokenizer(data, parts, self.shards, model.vocab_size)
+        limits = (model.image_size, model.max_length)
+        stream = StreamedPool(data, self.shards, self.tokenizer, accelerator, *limits, threads) if streamed else None
+        self.stream = stream
+        self.pool = self.stream or CaptionPool.build(parts, self.tokenizer, model.max_length)
+        self.images = ImageCache(Path(data.cache) / f"train-{model.image_size}", model.image_size)
+
+    def decode_images(self) -> None:
+        """Bring the cache of pixels up to date; a stream has none."""
+        if self.stream is None:
+            self.images.build(self.pool.paths)
+
+    def features(self, cut: Cut, views: int, seed: int, device: torch.device) -> FrozenFeatures:
+        """The outputs of a backbone at a cut for augmented views of every image, cached."""
+        cache, texts = Path(self.data.cache), self.pool.texts
+        return FrozenFeatures(
+            cache, lambda pixels: cut.compute(pixels.to(device)), cut.frozen, self.images, texts, views, seed
+        )
+
+    def summary(self) -> str:
+        """What there is to learn from, in words."""
+        if self.stream is not None:
+            return f"{len(self.shards)} training shards"
+        n_human = sum(len(captions.get("human", [])) for captions in self.pool.token_ids)
+        return (
+            f"{len(self.pool.paths)} training images, {n_human} human captions ({self.pool.skipped} longer than "
+            f"{self.max_length} tokens left out)"
+        )
+
+
+def learn_tokenizer(data: DataConfig, parts: Any, shards: Sequence[Shard], vocab_size: int) -> Tokenizer:
+    """A tokenizer learnt from all training captions and texts; of shards, from the texts alone, or from the first
+    captions where there are none."""
+    texts = [caption for _, examples in parts for example in examples for caption in example.captions]
+    texts += list(read_texts(data)) or list(first_captions(shards, TOKENIZER_CAPTIONS))
+    return train_tokenizer(map(clean_caption, texts), vocab_size)
+
+
+class Inputs:
+    """The batches of one stage, each a function of the step alone.
+
+    Every process draws the whole batch, and loads what is large for its own images alone.
+
+    Args:
+        start: where the stage begins, or goes on.
+        n_cells: words that stand in for an image, in a stage that learns from words.
+        features: cached outputs of the backbone, in place of pixels.
+        share: this process's number, and how many there are.
+        stream: where a stream goes on, as `position` said.
+    """
+
+    def __init__(
+        self,
+        stage: StageConfig,
+        start: Position,
+        corpus: Corpus,
+        distillation: Distillation,
+        n_cells: int,
+        features: FrozenFeatures | None = None,
+        share: tuple[int, int] = (0, 1),
+        stream: dict[str, int] | None = None,
+    ) -> None:
+        self.stage, self.start, self.distillation, self.features = stage, start, distillation, features
+        self.pool, self.images, self.stream = corpus.pool, corpus.images, corpus.stream
+        self.max_length, self.pad_id, self.n_cells = corpus.max_length, distillation.student.vocabulary.pad_id, n_cells
+        self.process, self.n_processes = share
+        self.siblings: SiblingPool | None = None
+        if stage.inputs == "words":
+            self.siblings, self.stream = SiblingPool(corpus.data, corpus.tokenizer, self.max_length), None
+            self.eligible = np.arange(len(self.siblings.groups))
+        elif self.stream is not None:
+            self.stream.begin(start.order_seed, start.step, self.stream.cursor_at(stream) if stream else Cursor())
+        else:
+            self.eligible = self.pool.with_sources(stage.sources)
+
+    def position(self, step: int) -> dict[str, int] | None:
+        """Where the stream stands before a step that was read, or the one after it; None if nothing is streamed."""
+        return self.stream.position(step) if self.stream is not None else None
+
+    def batch(self, step: int, generator: torch.Generator | None = None) -> Batch:
+        """This process's share of a step's batch, on the CPU. A stream has to be read step by step.
+
+        Args:
+            generator: of the numbers drawn in PyTorch, seeded with the step's seed, which is the default.
+        """
+        position, stage = self.start.at(step), self.stage
+        generator, rng = generator or position.torch_generator(), position.numpy_generator()
+        indices = self.indices(position)
+        rows, tensors = self.draw(indices, rng, position.progress(stage.steps))
+        token_ids, padding_mask = map(torch.from_numpy, pad_tokens(rows, self.pad_id))
+        lengths = (~padding_mask).sum(dim=1)
+        tensors |= {"token_ids": token_ids, "lengths": lengths}
+        forcing = position.forcing(stage.forcing, stage.steps)
+        if forcing < 1 and self.distillation.reads_causally:
+            tensors["given"] = torch.rand(token_ids.shape, generator=generator) < forcing
+        if stage.masked or stage.consistency:
+            tensors["masked"] = mask_tokens(token_ids, lengths, generator)
+        batch = Batch.whole(tensors, indices).share(self.process, self.n_processes)
+        if self.siblings is None:
+            own = [row for row, keep in zip(rows, self.owned(len(rows), stage.captions), strict=True) if keep]
+            batch.tensors.update(self.distillation.targets(batch.images, own, token_ids.shape[1]))
+            batch.tensors.update(self.load(indices, rng, position))
+        return batch
+
+    def indices(self, position: Position) -> NDArray[np.int64]:
+        """The images of a step, or groups of captions: each of those eligible once an epoch; or the stream's next."""
+        n = self.stage.images
+        if self.stream is not None:
+            return self.stream.advance(position.step, n)
+        places = np.arange(position.step * n, (position.step + 1) * n)
+        indices = np.empty(n, dtype=np.int64)
+        for epoch in np.unique(places // len(self.eligible)):
+            order = np.random.default_rng([*position.order_seed, epoch]).permutation(self.eligible)
+            here = places // len(self.eligible) == epoch
+            indices[here] = order[places[here] % len(self.eligible)]
+        return indices
+
+    def draw(
+        self, indices: NDArray[np.int64], rng: np.random.Generator, progress: float
+    ) -> tuple[list[list[int]], dict[str, Tensor]]:
+        """Captions of B images, those of an image side by side; and `length_target` (B, L), the shares of their
+        lengths, with `words` (B, N) where words stand in for images."""
+        if self.siblings is None:
+            rows = [row for i in indices for row in self.distillation.draw(int(i), rng, progress)]
+            target = [self.distillation.length_target(int(i), progress) for i in indices]
+            return rows, {"length_target": torch.from_numpy(np.stack(target))}
+        drawn = [self.siblings.draw(int(i), self.stage.captions, self.n_cells, rng) for i in indices]
+        target = [length_distribution(self.siblings.groups[i], self.max_length) for i in indices]
+        words = np.stack([words for words, _ in drawn])
+        tensors = {"words": torch.from_numpy(words), "length_target": torch.from_numpy(np.stack(target))}
+        return [row for _, rows in drawn for row in rows], tensors
+
+    def load(self, indices: NDArray[np.int64], rng: np.random.Generator, position: Position) -> dict[str, Tensor]:
+        """What the model sees of this process's images: `features` (B, ...) of a view, or augmented `pixels`."""
+        images = indices[self.process :: self.n_processes]
+        if self.features is not None:
+            views = rng.integers(self.features.views, size=len(indices))
+            features = self.features[images, views[self.process :: self.n_processes]]
+            if self.stage.crop_scale < 1:
+                texts = [self.pool.texts[i] for i in images]
+                rngs = [np.random.default_rng([position.step_seed, int(i)]) for i in images]
+                features = crop_anew(features, texts, rngs, self.stage.crop_scale)
+            return {"features": features}
+        source, pixels = self.stream.pixels if self.stream else self.images, []
+        for index, own in zip(indices, self.owned(len(indices)), strict=True):
+            # another process's image is not read: augmenting a single pixel draws the same numbers
+            image = source[int(index)] if own else np.zeros((1, 1, 3), np.uint8)
+            augmented = augment(image, self.pool.texts[index], rng)
+            pixels += [augmented] if own else []
+        return {"pixels": torch.from_numpy(np.stack(pixels))}
+
+    def owned(self, n: int, rows: int = 1) -> NDArray[np.bool_]:
+        """Which of n images, or of n caption rows of which an image has several, are this process's: (n,)."""
+        return np.arange(n) // rows % self.n_processes == self.process

@@ -1,0 +1,114 @@
+"""What a run resumes from: its checkpoints, and whether they fit its recipe."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from fastcap.checkpoint import load_tensors, save_checkpoint
+from fastcap.config import ModelConfig, TrainConfig, from_mapping
+from fastcap.errors import ConfigError, ModelFileError
+
+__all__ = ["State", "check_architecture", "check_recipe", "latest_checkpoint", "load_state", "save_state"]
+
+RECIPE, POSITION, TENSORS = "recipe.json", "position.json", "training.safetensors"
+
+
+@dataclass
+class State:
+    """What a run resumes from, beside its averaged model; as created, what it begins with.
+
+    `stage`, `step`: the stage's number and the steps that it has made; `updates`, of the average; `best`, CIDEr on the
+    validation images so far, -1 before any; `stream`: the place in the training shards; `scaler`, of losses in fp16.
+    `tensors`: weights:NAME; in the middle of a stage moments:NAME:PART, of the optimiser, and projections:NAME, onto
+    teachers' features; average:NAME where the averaged model is rounded.
+    """
+
+    stage: int = 0
+    step: int = 0
+    updates: int = 0
+    best: float = -1.0
+    stream: dict[str, int] | None = None
+    scaler: dict[str, Any] | None = None
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+
+    def part(self, kind: str) -> dict[str, Tensor]:
+        """The tensors of one kind, by the rest of their names."""
+        return {name.removeprefix(f"{kind}:"): t for name, t in self.tensors.items() if name.startswith(f"{kind}:")}
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint in a run's folder of checkpoints."""
+    return max(folder.glob("step-*"), default=None)
+
+
+def save_state(path: Path, state: State, recipe: TrainConfig, *averaged: Any) -> None:
+    """Write a checkpoint that resumes exactly, and delete all but the last `keep_last` beside it.
+
+    Args:
+        averaged: the model that ships: its config, its weights, its tokenizer.
+    """
+    position = {name: value for name, value in vars(state).items() if name != "tensors"}
+    documents = {POSITION: position, RECIPE: dataclasses.asdict(recipe)}
+    save_checkpoint(path, *averaged, tensors={TENSORS: state.tensors}, documents=documents)
+    for old in sorted(path.parent.glob("step-*"))[: -recipe.keep_last]:
+        shutil.rmtree(old)
+
+
+def load_state(checkpoint: Path) -> State:
+    """What `save_state` wrote.
+
+    Raises:
+        ModelFileError: a file is missing or damaged.
+    """
+    path = checkpoint / POSITION
+    try:
+        position = json.loads(path.read_text(encoding="utf-8"))
+        state = State(*(position[name] for name in ("stage", "step", "updates", "best", "stream", "scaler")))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelFileError(f"{path} cannot be read: {error}") from error
+    return dataclasses.replace(state, tensors=load_tensors(checkpoint / TENSORS))
+
+
+def check_recipe(checkpoint: Path, recipe: TrainConfig, accept_changes: bool) -> None:
+    """Refuse to resume under another recipe, unless changes are accepted.
+
+    Raises:
+        ConfigError: the recipes differ; names the settings.
+        ModelFileError: the checkpoint's recipe is missing or damaged.
+    """
+    path = checkpoint / RECIPE
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(before, dict):
+            raise ValueError("a mapping is needed")
+    except (OSError, ValueError) as error:
+        raise ModelFileError(f"{path} cannot be read: {error}") from error
+    now = dataclasses.asdict(recipe)
+    try:
+        before = dataclasses.asdict(from_mapping(TrainConfig, before))  # settings that are new since have defaults
+        changed = [key for key in now if now[key] != before[key]]
+    except ConfigError:
+        changed = ["settings that this version does not know"]
+    if changed and not accept_changes:
+        raise ConfigError(
+            f"{checkpoint} was trained by another recipe (different: {', '.join(changed)}); choose another output, "
+            "or resume all the same with --accept-changes"
+        )
+
+
+def check_architecture(source: str, theirs: ModelConfig, ours: ModelConfig) -> None:
+    """Refuse to begin with the weights of another architecture: some differences fit every tensor.
+
+    Raises:
+        ModelFileError: a setting that changes the network differs.
+    """
+    decoder = dataclasses.replace(theirs.decoder, dropout=ours.decoder.dropout)
+    if dataclasses.replace(theirs, decoder=decoder, generation=ours.generation) != ours:
+        raise ModelFileError(f"{source} does not fit the recipe's model: its settings differ; see config.json")

@@ -1,0 +1,131 @@
+"""A teacher of kind logits or sequences: checkpoints whose next-token probabilities are averaged.
+
+Letters: B images, R caption rows, T tokens, V vocabulary, k likeliest tokens.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from fastcap.checkpoint import load_checkpoint
+from fastcap.config import ModelConfig
+from fastcap.data.batching import pad_tokens
+from fastcap.data.cache import ImageCache
+from fastcap.errors import ModelFileError
+from fastcap.generation.autoregressive import beam_search
+from fastcap.layers import ImageTokens
+from fastcap.losses.language import read_causally
+from fastcap.model import CaptionModel, TorchStepper
+
+if TYPE_CHECKING:
+    from fastcap.decoder.moe_decoder import ImageState
+
+__all__ = ["BEAMS", "Caption", "Ensemble"]
+
+BEAMS = 3  # captions of an image that a teacher gives
+
+Caption = tuple[int, tuple[int, ...]]  # index of an image, token ids
+
+
+class Ensemble(nn.Module):
+    """Checkpoints as one autoregressive teacher, whose next-token probabilities are the mean of theirs.
+
+    A `fastcap.generation.autoregressive.Stepper`, so it can be searched. Members may differ in everything but the
+    vocabulary.
+
+    Args:
+        names: checkpoint directories.
+        student, tokenizer: the model that learns, and its tokenizer.
+        cache: folder for decoded pictures, `data.cache`.
+
+    Raises:
+        ModelFileError: a checkpoint is missing or damaged, has another vocabulary than the student, or cannot read
+            captions as long as the student's.
+    """
+
+    def __init__(self, names: Sequence[str], student: ModelConfig, tokenizer: Tokenizer, cache: Path) -> None:
+        super().__init__()
+        models = []
+        for name in names:
+            model, theirs = load_checkpoint(name)
+            ours = tokenizer.get_vocab()
+            if theirs.get_vocab() != ours:
+                shared = len(ours.items() & theirs.get_vocab().items())
+                raise ModelFileError(
+                    f"teacher {name} has another vocabulary: {theirs.get_vocab_size()} tokens, of which {shared} are "
+                    f"among the student's {len(ours)}; allowed: the student's own, as from the same data.train and "
+                    "data.text, or by beginning with the teacher's weights (init)"
+                )
+            if model.config.max_length < student.max_length:
+                raise ModelFileError(
+                    f"teacher {name} reads captions of at most {model.config.max_length} tokens; allowed: "
+                    f"{student.max_length} (the student's model.max_length) or more"
+                )
+            models.append(model)
+        self.models = nn.ModuleList(models).eval().requires_grad_(False)
+        self.steppers = [TorchStepper(model.decoder) for model in models]
+        self.settings = [dataclasses.asdict(model.config) for model in models]
+        self.student, self.vocabulary, self.cache = student, student.vocabulary, cache
+        self.images: dict[int, ImageCache] = {}  # by size
+
+    def prepare(self, paths: Sequence[Path], images: Sequence[int], rows: Any = slice(None)) -> list[ImageState]:
+        """Each member's state of some images; `rows`, indices into these, repeats them for several captions."""
+        states = []
+        for model in self.models:
+            assert isinstance(model, CaptionModel)
+            size = model.config.image_size
+            if size not in self.images:
+                self.images[size] = ImageCache(self.cache / f"train-{size}", size).build(paths)
+            pixels = torch.from_numpy(self.images[size][list(images)])
+            image = model.encode(pixels.to(model.decoder.bias.device))
+            states.append(model.decoder.prepare(ImageTokens(image.tokens[rows], image.pooled[rows])))
+        return states
+
+    def start(self, image_state: list[ImageState], rows_per_image: int, prompt_ids: Sequence[int] = ()) -> Any:
+        """The state of rows that have read a prompt."""
+        return [s.start(state, rows_per_image, prompt_ids) for s, state in zip(self.steppers, image_state, strict=True)]
+
+    def step(self, token_ids: np.ndarray, state: Any, parents: np.ndarray) -> tuple[np.ndarray, Any]:
+        """Log-probabilities (R, V) after one more token a row."""
+        steps = [s.step(token_ids, part, parents) for s, part in zip(self.steppers, state, strict=True)]
+        log_p = np.logaddexp.reduce([log_p for log_p, _ in steps]) - np.log(len(steps))
+        return log_p, [part for _, part in steps]
+
+    @torch.no_grad()
+    def captions(self, paths: Sequence[Path], images: range) -> list[list[list[int]]]:
+        """Token ids of the best `BEAMS` captions of some images by beam search, best first."""
+        hypotheses = beam_search(
+            self,
+            self.prepare(paths, images),
+            len(images),
+            beams=BEAMS,
+            max_length=self.student.max_length,
+            min_length=self.student.generation.min_length,
+            bos_id=self.vocabulary.bos_id,
+            eos_id=self.vocabulary.eos_id,
+            forbidden=self.vocabulary.barred_in_search,
+        )
+        return [[hypothesis.token_ids for hypothesis in image] for image in hypotheses]
+
+    @torch.no_grad()
+    def next_tokens(self, paths: Sequence[Path], captions: Sequence[Caption], k: int) -> tuple[Tensor, Tensor]:
+        """The likeliest k tokens at every place of R captions, the end included: ids and log-probabilities, each
+        (R, T + 1, k)."""
+        images, rows = np.unique([image for image, _ in captions], return_inverse=True)
+        token_ids = torch.from_numpy(pad_tokens([ids for _, ids in captions], self.vocabulary.pad_id)[0])
+        log_p = []
+        for model, state in zip(self.models, self.prepare(paths, images.tolist(), rows), strict=True):
+            assert isinstance(model, CaptionModel)
+            hidden = read_causally(model.decoder, state, token_ids.to(model.decoder.bias.device))
+            log_p.append(model.decoder.project(hidden).log_softmax(dim=-1))
+        top = torch.stack(log_p).logsumexp(dim=0).topk(k, dim=-1)
+        return top.indices, top.values - math.log(len(log_p))

@@ -1,0 +1,89 @@
+"""How good a model's captions of the validation images are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from fastcap.alignment.cmfa import recall
+from fastcap.config import DataConfig, ModelConfig
+from fastcap.data.batching import pad_tokens
+from fastcap.data.cache import ImageCache
+from fastcap.evaluation.cider import CiderD
+from fastcap.evaluation.ptb import ptb_tokens
+from fastcap.model import CaptionModel
+from fastcap.runtime.encoding import clean_caption, decode, encode
+from fastcap.training.pools import read_examples
+from fastcap.training.streaming import read_first
+
+__all__ = ["Validation"]
+
+BATCH = 50
+
+
+class Validation:
+    """The first `val_limit` validation images, of files spread evenly over all, with their references.
+
+    Args:
+        model, tokenizer: how large the images are, and how references are tokenised.
+
+    Raises:
+        DataError: a data set cannot be read.
+    """
+
+    def __init__(self, data: DataConfig, model: ModelConfig, tokenizer: Tokenizer) -> None:
+        self.tokenizer, self.pad_id = tokenizer, model.vocabulary.pad_id
+        self.images: ImageCache | NDArray[np.uint8]
+        if data.streams("val"):
+            samples, self.images = read_first(data, model.image_size)
+            captions = [sample.captions for sample in samples]
+        else:
+            examples = [example for _, part in read_examples(data, "val") for example in part]
+            limit = min(data.val_limit, len(examples))
+            chosen = [examples[i * len(examples) // limit] for i in range(limit)]
+            cache = ImageCache(Path(data.cache) / f"val-{model.image_size}", model.image_size)
+            self.images = cache.build([example.image for example in chosen])
+            captions = [example.captions for example in chosen]
+        self.scorer = CiderD({str(i): [ptb_tokens(text) for text in texts] for i, texts in enumerate(captions)})
+        token_ids = [[encode(tokenizer, clean_caption(text)) for text in texts] for texts in captions]
+        self.token_ids = [[row[: model.max_length] for row in rows if row] for rows in token_ids]
+
+    @torch.no_grad()
+    def figures(self, model: CaptionModel, *, causal: bool, align: bool) -> tuple[dict[str, float], str]:
+        """Figures of a model in evaluation mode, and its caption of the first image.
+
+        Args:
+            causal: whether it captions from left to right, where its family has another way.
+            align: whether to measure as well how images and captions retrieve one another.
+
+        Returns:
+            `val_cider` (CIDEr-D, times 100), `distinct` (number of different captions), and recalls, 0..1.
+        """
+        captions: dict[str, list[str]] = {}
+        vectors = []
+        for start in range(0, len(self.images), BATCH):
+            batch = range(start, min(start + BATCH, len(self.images)))
+            pixels = torch.from_numpy(self.images[list(batch)]).to(model.decoder.bias.device)
+            image = model.encode(pixels)
+            if align:
+                vectors.append(model.alignment.embed_image(image))
+            for index, ids in zip(batch, model.best_captions(image, causal), strict=True):
+                captions[str(index)] = ptb_tokens(decode(self.tokenizer, ids))
+        distinct = len({tuple(caption) for caption in captions.values()})
+        figures = {"val_cider": 100 * self.scorer.corpus(captions)[0], "distinct": distinct}
+        if align:
+            figures |= self.recall(model, torch.cat(vectors))
+        return figures, " ".join(captions["0"])
+
+    def recall(self, model: CaptionModel, images: Tensor) -> dict[str, float]:
+        """How often the vectors (B, A) of the validation images retrieve their captions, and captions their image."""
+        rows = [row for rows in self.token_ids for row in rows]
+        owners = torch.tensor([i for i, rows in enumerate(self.token_ids) for _ in rows], device=images.device)
+        token_ids, padding_mask = (torch.from_numpy(part).to(images.device) for part in pad_tokens(rows, self.pad_id))
+        texts = model.embed_text(token_ids, (~padding_mask).sum(dim=1))
+        return recall(images @ texts.t(), owners)
