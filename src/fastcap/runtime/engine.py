@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from fastcap.errors import ConfigError, ModelFileError
-from fastcap.generation.autoregressive import Stepper, beam_search, sample
 from fastcap.runtime.bundle import Bundle, running
 from fastcap.runtime.contract import IMAGE_VECTORS, MODEL
 from fastcap.runtime.options import Options, Plan
 from fastcap.runtime.stepper import OnnxStepper
 
 if TYPE_CHECKING:
+    from fastcap.generation.autoregressive import Stepper
     from fastcap.vocabulary import Vocabulary
 
 __all__ = ["ENGINES", "Decoded", "Encoded", "Engine", "ParallelEngine", "StepEngine", "search"]
@@ -89,6 +89,8 @@ def search(
 
     Raises ConfigError if no caption satisfies the plan.
     """
+    from fastcap.generation.autoregressive import beam_search, sample  # a parallel caption starts without it
+
     lengths = range(plan.low, plan.high + 1) if plan.words is not None else None
     limits: dict[str, Any] = {
         "min_length": lengths or plan.low,
