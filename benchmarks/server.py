@@ -33,6 +33,7 @@ from PIL import Image
 
 from fastcap.evaluation.machine import git_commit, machine_facts, now
 from fastcap.runtime.captioner import Captioner
+from fastcap.runtime.cores import usable_cores
 from fastcap.runtime.signatures import IMAGE_SUFFIXES
 
 CLIENTS = (1, 8, 32)
@@ -203,7 +204,7 @@ def main() -> None:
     parser.add_argument(
         "--requests", type=int, default=2000, help=f"for each number of clients, in {ROUNDS} turns (%(default)s)"
     )
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="pictures at a time (%(default)s)")
+    parser.add_argument("--workers", type=int, default=usable_cores(), help="pictures at a time (%(default)s)")
     parser.add_argument("--json", default=str(RESULT), metavar="FILE", help="%(default)s; - prints only")
     args = parser.parse_args()
     if args.requests < ROUNDS:

@@ -7,17 +7,17 @@ import os
 import tempfile
 
 from fastcap.cli.options import add_model, add_number
+from fastcap.runtime.cores import usable_cores
 
 __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
-    cores = os.cpu_count() or 1
     add_model(parser)
     parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (%(default)s)")
     add_number(parser, "--port", 0, 65535, 7860, "port to listen on, 0 for any free one")
-    add_number(parser, "--threads", 1, 64, min(cores, 64), "visitors served at the same time")
+    add_number(parser, "--threads", 1, 64, min(usable_cores(), 64), "visitors served at the same time")
 
 
 def run(args: argparse.Namespace) -> int:

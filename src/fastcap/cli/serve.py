@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fastcap.cli.options import add_model, add_number
 from fastcap.errors import ConfigError
+from fastcap.runtime.cores import usable_cores
 from fastcap.serve.limits import Limits
 
 __all__ = ["add_arguments", "run"]
@@ -18,11 +19,11 @@ _TOKEN = "FASTCAP_TOKEN"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
-    limits, cores, number = Limits(), os.cpu_count() or 1, partial(add_number, parser)
+    limits, number = Limits(), partial(add_number, parser)
     add_model(parser)
     parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (%(default)s)")
     number("--port", 0, 65535, 8000, "port to listen on, 0 for any free one")
-    number("--threads", 1, 64, min(cores, 64), "pictures captioned at the same time")
+    number("--threads", 1, 64, min(usable_cores(), 64), "pictures captioned at the same time")
     number("--queue", 1, 10_000, limits.queue, "pictures under way or waiting, beyond which requests get a 503")
     number("--max-bytes", 1024, 2**30, limits.body_bytes, "bytes of a request")
     number("--max-pixels", 1024, 128_000_000, limits.pixels, "pixels of a picture")

@@ -20,6 +20,7 @@ from fastcap.config import DataConfig
 from fastcap.data.shards import BadSamples, Cursor, Sample, Shard, find_shards, read_shard, stream
 from fastcap.errors import DataError, FastcapError, ImageError
 from fastcap.runtime.archives import is_url
+from fastcap.runtime.cores import usable_cores
 from fastcap.runtime.encoding import clean_caption, encode
 from fastcap.runtime.images import load_image
 from fastcap.runtime.sources import NamedBytes
@@ -104,7 +105,7 @@ class StreamedPool(CaptionPool):
         self.pixels: dict[int, NDArray[np.uint8]] = {}
         self.cursors: dict[int, Cursor] = {}
         """Where the stream stands before a step: the last that was read, and the next."""
-        self.threads = ThreadPoolExecutor(threads or os.cpu_count())
+        self.threads = ThreadPoolExecutor(threads or usable_cores())
 
     def begin(self, seed: Sequence[int], step: int, cursor: Cursor) -> None:
         """Go to the place where `step` begins; `seed` determines the stage's order of reading."""

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from fastcap import errors
 from fastcap.errors import ConfigError, FastcapError, ImageError
 from fastcap.runtime.bundle import find_model
+from fastcap.runtime.cores import usable_cores
 from fastcap.runtime.options import Options
 from fastcap.runtime.rows import Row, caption_row
 
@@ -87,9 +88,7 @@ def _rows(pool: WorkerPool, images: Iterator[str]) -> Generator[Row, None, None]
 def check_workers(workers: int | None) -> int:
     """The number of worker processes, None being the cores of this process. Raises ConfigError."""
     if workers is None:
-        # Not os.cpu_count: a container or `taskset` may have left us fewer.
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return min(cores, MAX_WORKERS)
+        return min(usable_cores(), MAX_WORKERS)
     if type(workers) is not int or not 1 <= workers <= MAX_WORKERS:
         raise ConfigError(f"workers is {workers!r}; allowed are whole numbers from 1 to {MAX_WORKERS}")
     return workers
