@@ -22,6 +22,7 @@ from torch import Tensor
 
 from fastcap.config import ModelConfig, ResNetViTConfig, from_mapping
 from fastcap.errors import ConfigError, ModelFileError
+from fastcap.files import sync
 from fastcap.model import CaptionModel, build_model
 from fastcap.vocabulary import Marks
 
@@ -68,7 +69,7 @@ def written_whole(directory: Path) -> Iterator[Path]:
         yield aside
         for path in [*aside.iterdir(), aside]:
             descriptor = os.open(path, os.O_RDONLY)
-            os.fsync(descriptor)
+            sync(descriptor)
             os.close(descriptor)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)

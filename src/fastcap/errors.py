@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+from typing import TypeVar
 
-__all__ = ["ConfigError", "DataError", "FastcapError", "ImageError", "ModelFileError", "nearest", "needs"]
+__all__ = ["ConfigError", "DataError", "FastcapError", "ImageError", "ModelFileError", "many", "nearest", "needs"]
+
+T = TypeVar("T")
 
 
 class FastcapError(Exception):
@@ -25,6 +29,16 @@ class ConfigError(FastcapError):
 
 class DataError(FastcapError):
     """A data set is missing a file or holds a bad row; the message names the file and the row."""
+
+
+def many(values: T, what: str, error: type[FastcapError] = ConfigError) -> T:
+    """Values of which there may be many, as they are. Raises `error` for one text, bytes or path in their place, which
+    Python would take for many letters."""
+    kinds = {str: "text", bytes: "bytes object", bytearray: "bytes object", os.PathLike: "path"}
+    for kind, name in kinds.items():
+        if isinstance(values, kind):
+            raise error(f"got one {name}; needed: a list of {what}")
+    return values
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

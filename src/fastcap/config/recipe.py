@@ -12,7 +12,7 @@ from fastcap.config.fit import check_sharding, fit_stage
 from fastcap.config.model import ModelConfig
 from fastcap.config.reading import check_positive, check_ranges, from_mapping, override, read_yaml
 from fastcap.config.stage import StageConfig
-from fastcap.errors import ConfigError, nearest
+from fastcap.errors import ConfigError, many, nearest
 
 __all__ = ["TRACKERS", "TrainConfig", "load_config", "recipes"]
 
@@ -111,6 +111,6 @@ def load_config(recipe: Path | str, overrides: Sequence[str] = ()) -> TrainConfi
             )
         path = known[recipe]
     mapping = read_yaml(path)
-    for text in overrides:
+    for text in many(overrides, "overrides"):
         override(mapping, text)
     return from_mapping(TrainConfig, mapping)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
-from fastcap.errors import ConfigError, DataError
+from fastcap.errors import ConfigError, DataError, many
 
 __all__ = [
     "CROP_WORDS",
@@ -92,12 +92,12 @@ class AugmentSettings:
 
 def is_mirror_safe(captions: Sequence[str], words: Collection[str] = MIRROR_WORDS) -> bool:
     """Whether a mirror image keeps every caption true: no direction, nothing readable, no digit."""
-    return not any(re.search(r'["“”\d]', text) or _mentions(text, words) for text in _texts(captions))
+    return not any(re.search(r'["“”\d]', text) or _mentions(text, words) for text in many(captions, "texts", DataError))
 
 
 def is_crop_safe(captions: Sequence[str], words: Collection[str] = CROP_WORDS) -> bool:
     """Whether losing the rim keeps every caption true: none speaks of corners, edges or the distance."""
-    return not any(_mentions(text, words) for text in _texts(captions))
+    return not any(_mentions(text, words) for text in many(captions, "texts", DataError))
 
 
 def augment(
@@ -169,12 +169,6 @@ def _tone_curve(picture: Image.Image, brightness: float, contrast: float) -> lis
 
 def _factor(rng: np.random.Generator, strength: float) -> float:
     return rng.uniform(1 - strength, 1 + strength)
-
-
-def _texts(captions: Sequence[str]) -> Sequence[str]:
-    if isinstance(captions, str):  # is a sequence of letters, in which no word is ever found
-        raise DataError(f"captions is one text, {captions!r}; needed: a list of texts")
-    return captions
 
 
 def _mentions(text: str, words: Collection[str]) -> bool:

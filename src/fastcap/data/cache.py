@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastcap.errors import DataError
+from fastcap.errors import DataError, many
+from fastcap.files import replace, sync, written_aside
 from fastcap.runtime.images import load_image
 
 __all__ = ["ImageCache", "build_array"]
@@ -72,7 +73,7 @@ class ImageCache:
             DataError: there are no paths, a picture is missing, or the disk is full.
             ImageError: a picture cannot be decoded; what was decoded before it is kept.
         """
-        if not paths:
+        if not many(paths, "paths"):
             raise DataError("the image cache got no pictures; needed: at least one path")
         keys = [_key(path) for path in paths]
         if keys == self._keys:
@@ -97,7 +98,8 @@ class ImageCache:
                     progress=progress,
                 )
             index = {"format": FORMAT, "size": self.size, "file": file_name, "images": keys}
-            _write_atomically(self.folder / "index.json", json.dumps(index))
+            with written_aside(self.folder / "index.json") as file:
+                file.write_text(json.dumps(index), encoding="utf-8")
         except OSError as error:
             raise DataError(f"image cache {self.folder}: {error}") from error
         self._open()
@@ -177,8 +179,8 @@ def build_array(
                     file.write(np.asarray(row, kind).tobytes())
                     bar.advance(task)
                 file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+        sync(file.fileno())
+    replace(partial, path)
 
 
 def _key(path: str | Path) -> list[Any]:
@@ -188,9 +190,3 @@ def _key(path: str | Path) -> list[Any]:
     except OSError as error:
         raise DataError(f"image {path} is missing: {error}") from error
     return [os.path.abspath(path), status.st_size, status.st_mtime_ns]
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, Literal, get_args
 
 from fastcap.data.formats import READERS
 from fastcap.errors import ConfigError, DataError, ImageError
+from fastcap.files import written_aside
 from fastcap.runtime.images import load_image
 
 __all__ = [
@@ -173,6 +173,5 @@ def printable(value: Any) -> str:
 
 def _write_quarantine(path: Path, bad: Sequence[BadRow]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text("".join(json.dumps(asdict(row)) + "\n" for row in bad), encoding="utf-8")
-    os.replace(partial, path)
+    with written_aside(path) as file:
+        file.write_text("".join(json.dumps(asdict(row)) + "\n" for row in bad), encoding="utf-8")

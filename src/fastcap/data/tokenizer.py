@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, process
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 
-from fastcap.errors import ConfigError, DataError
+from fastcap.errors import ConfigError, DataError, many
 
 __all__ = ["SPECIAL_TOKENS", "train_tokenizer"]
 
@@ -45,7 +45,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
 
     def counted() -> Iterable[str]:
         nonlocal n_texts
-        for text in texts:
+        for text in many(texts, "texts"):
             n_texts += bool(text.strip())
             yield text
 

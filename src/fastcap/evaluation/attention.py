@@ -5,8 +5,6 @@ Letters: N image tokens, T caption tokens, W words.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from fastcap.files import written_aside
 from fastcap.layers import ImageTokens
 from fastcap.losses.language import read_causally
 from fastcap.model import CaptionModel
@@ -84,12 +83,8 @@ def draw_attention(
     for axis in axes.flat:
         axis.set_axis_off()
     figure.tight_layout()
-    handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".png")
-    os.close(handle)
     try:
-        figure.savefig(partial, dpi=100)
-        os.chmod(partial, 0o644)
-        os.replace(partial, path)
+        with written_aside(path) as file:
+            figure.savefig(file, dpi=100, format="png")
     finally:
         plt.close(figure)
-        Path(partial).unlink(missing_ok=True)

@@ -10,6 +10,8 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from fastcap.errors import many
+
 __all__ = ["bleu"]
 
 Tokens = Sequence[str]
@@ -26,6 +28,8 @@ def bleu(candidates: Mapping[str, Tokens], references: Mapping[str, Sequence[Tok
     matched, proposed = [0] * n, [0] * n
     candidate_length = reference_length = 0
     for image_id, candidate in candidates.items():
+        for tokens in (candidate, *many(references[image_id], "references")):
+            many(tokens, "tokens")
         candidate_length += len(candidate)
         reference_length += min(
             (abs(len(reference) - len(candidate)), len(reference)) for reference in references[image_id]

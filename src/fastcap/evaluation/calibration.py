@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fastcap.errors import many
 from fastcap.evaluation.ptb import ptb_tokens
 from fastcap.evaluation.stem import stem
 
@@ -30,7 +31,7 @@ FUNCTION_WORDS = frozenset(
 def support(caption: str, references: Sequence[str]) -> float:
     """The share of a caption's content words that a reference contains, compared by stem: 0 to 1; 0 if it has none."""
     words = {stem(word) for word in ptb_tokens(caption) if word not in FUNCTION_WORDS}
-    known = {stem(word) for reference in references for word in ptb_tokens(reference)}
+    known = {stem(word) for reference in many(references, "references") for word in ptb_tokens(reference)}
     return len(words & known) / len(words) if words else 0.0
 
 

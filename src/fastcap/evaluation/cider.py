@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 
-from fastcap.errors import ConfigError, DataError
+from fastcap.errors import ConfigError, DataError, many
 
 __all__ = ["CiderD"]
 
@@ -51,12 +51,13 @@ class CiderD:
         if not references:
             raise DataError("CIDEr-D needs the references of at least one image, got none")
         for image_id, captions in references.items():
-            if not captions:
+            if not many(captions, f"references of {image_id!r}", DataError):
                 raise DataError(f"image {image_id!r} has no reference; CIDEr-D needs at least one for each image")
         self.n = n
         self.sigma = sigma
         self._references = {
-            image_id: [tuple(caption) for caption in captions] for image_id, captions in references.items()
+            image_id: [tuple(many(caption, "tokens", DataError)) for caption in captions]
+            for image_id, captions in references.items()
         }
         self._document_frequency: Counter[NGram] = Counter()
         for captions in self._references.values():

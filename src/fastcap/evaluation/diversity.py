@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
+from fastcap.errors import many
+
 __all__ = ["diversity", "has_repeat"]
 
 LONGEST_REPEAT = 3  # words; "on top of on top of" is a stutter, a longer echo is hardly ever one
@@ -19,7 +21,7 @@ def diversity(candidates: Mapping[str, Sequence[str]]) -> dict[str, float]:
         `repetition_rate` and `empty_rate`: shares of captions, in 0..1, that repeat 1 to 3 words at once, or
         have no word.
     """
-    captions = [tuple(tokens) for tokens in candidates.values()]
+    captions = [tuple(many(tokens, "tokens")) for tokens in candidates.values()]
     words = [word for caption in captions for word in caption]
     pairs = [pair for caption in captions for pair in pairwise(caption)]
     return {
@@ -35,6 +37,7 @@ def diversity(candidates: Mapping[str, Sequence[str]]) -> dict[str, float]:
 
 def has_repeat(tokens: Sequence[str]) -> bool:
     """Whether a run of 1 to 3 words follows itself at once, as in "a dog on a hat on a hat"."""
+    many(tokens, "tokens")
     return any(
         tokens[i : i + n] == tokens[i + n : i + 2 * n]
         for n in range(1, LONGEST_REPEAT + 1)

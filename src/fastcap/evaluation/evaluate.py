@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fastcap.errors import DataError
+from fastcap.errors import DataError, many
 from fastcap.evaluation.calibration import calibration_error, support
 from fastcap.evaluation.machine import git_commit, machine_facts, now
 from fastcap.evaluation.metrics import UNITS, score_captions
@@ -115,7 +115,7 @@ def evaluate_model(
         ImageError: a picture cannot be read. None is left out, since figures on fewer would not compare.
         ConfigError: an option that the model does not take.
     """
-    if not examples:
+    if not many(examples, "examples"):
         raise DataError("evaluation needs at least one picture with its captions, got none")
     options = Options.of(options, keywords)
     for example in list(examples)[:WARM_UP]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 
+from fastcap.errors import many
 from fastcap.evaluation.stem import stem
 
 __all__ = ["meteor"]
@@ -76,6 +77,8 @@ def meteor(candidates: Mapping[str, Tokens], references: Mapping[str, Sequence[T
     """
     total = Statistics()
     for image_id, candidate in candidates.items():
+        for tokens in (candidate, *many(references[image_id], "references")):
+            many(tokens, "tokens")
         each = (compare(candidate, reference) for reference in references[image_id])
         total += max(each, key=lambda statistics: (statistics.score, astuple(statistics)))
     return total.score

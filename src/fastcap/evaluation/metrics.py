@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fastcap.errors import DataError
+from fastcap.errors import DataError, many
 from fastcap.evaluation.bleu import bleu
 from fastcap.evaluation.cider import CiderD
 from fastcap.evaluation.diversity import diversity
@@ -60,6 +60,8 @@ def score_captions(predictions: Mapping[str, str], references: Mapping[str, Sequ
         missing = [image_id for image_id in ids if image_id not in others]
         if missing:
             raise DataError(f"{len(missing)} of {len(ids)} images have no {part}, among them {missing[0]!r}")
+    for image_id, texts in references.items():
+        many(texts, f"references of {image_id!r}", DataError)
     candidates = {image_id: ptb_tokens(caption) for image_id, caption in predictions.items()}
     expected = {image_id: [ptb_tokens(text) for text in texts] for image_id, texts in references.items()}
     cider, cider_by_image = CiderD(expected).corpus(candidates)

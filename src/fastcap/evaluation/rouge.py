@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fastcap.errors import many
+
 __all__ = ["rouge_l"]
 
 BETA = 1.2  # the COCO tool's weight of recall over precision
@@ -15,6 +17,8 @@ BETA = 1.2  # the COCO tool's weight of recall over precision
 
 def rouge_l(candidate: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """ROUGE-L of one caption's tokens against its references, in 0..1; the corpus score is the mean."""
+    for tokens in (candidate, *many(references, "references")):
+        many(tokens, "tokens")
     common = [_common_subsequence(candidate, reference) for reference in references]
     if not any(common):
         return 0.0

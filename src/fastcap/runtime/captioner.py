@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
-from fastcap.errors import ConfigError
+from fastcap.errors import ConfigError, many
 from fastcap.runtime.bundle import Bundle, find_model
 from fastcap.runtime.encoding import decode
 from fastcap.runtime.engine import ENGINES, Decoded, Encoded, Engine
@@ -176,7 +176,9 @@ class Captioner:
     def embed_images(self, images: Sequence[ImageSource | Encoded]) -> np.ndarray:
         """B pictures -> unit vectors (B, A) float32; products with those of texts are cosines. Raises as `score`."""
         scorer = self._scorer
-        if not len(images):
+        if isinstance(images, (np.ndarray, Encoded)):  # an array's rows would be taken for pictures
+            raise ConfigError("got one picture; needed: a list of pictures")
+        if not len(many(images, "pictures")):
             raise ConfigError("got 0 pictures; needed: 1 or more")
         vectors = [self._engine.vector(self._taken(image)) for image in images]
         return scorer.checked(np.concatenate(vectors), len(images))

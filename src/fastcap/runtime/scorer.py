@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastcap.errors import ConfigError, ModelFileError
+from fastcap.errors import ConfigError, ModelFileError, many
 from fastcap.runtime.bundle import Bundle, running
 from fastcap.runtime.contract import TEXT
 from fastcap.runtime.encoding import clean_caption, encode
@@ -44,9 +44,8 @@ class Scorer:
         Raises ConfigError for no texts or too many, and for one that is not Unicode, empty or longer than the longest
         caption.
         """
-        if isinstance(texts, str) or not 1 <= len(texts) <= MAX_TEXTS:
-            got = "one text" if isinstance(texts, str) else f"{len(texts)} texts"
-            raise ConfigError(f"got {got}; needed: a list of 1 to {MAX_TEXTS} texts")
+        if not 1 <= len(many(texts, "texts")) <= MAX_TEXTS:
+            raise ConfigError(f"got {len(texts)} texts; needed: a list of 1 to {MAX_TEXTS} texts")
         for text in texts:
             _check_text(text)
         token_ids = [encode(self._tokenizer, clean_caption(text)) for text in texts]

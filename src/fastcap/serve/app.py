@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import FileResponse, RedirectResponse
 
 import fastcap
-from fastcap.errors import ConfigError, FastcapError, ImageError, nearest
+from fastcap.errors import ConfigError, FastcapError, ImageError, many, nearest
 from fastcap.runtime.captioner import Captioner
 from fastcap.serve.fetch import is_authority
 from fastcap.serve.gate import Gate, problem
@@ -74,7 +74,7 @@ def create_app(
     if origins:
         app.add_middleware(
             CORSMiddleware,
-            allow_origins=[*map(_origin, origins)],
+            allow_origins=[*map(_origin, many(origins, "origins"))],
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization"],
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import errno
 import json
+import logging
 import os
 import sys
 import time
@@ -17,6 +18,7 @@ from itertools import count, islice
 from pathlib import Path
 
 from fastcap.errors import ConfigError, DataError, FastcapError, needs
+from fastcap.files import sync, written_aside
 from fastcap.runtime.rows import Row
 
 __all__ = ["TABLES", "Journal", "check_output"]
@@ -27,13 +29,15 @@ _SYNC_SECONDS = 1.0  # at most as much work is lost with the power; a kill loses
 _TABLE_ROWS = 10_000  # held in memory at a time
 _MAX_ROW_BYTES = 2**20
 _BEGIN = b'{"image": '  # of every row
+_log = logging.getLogger(__name__)
 
 
 class Journal:
     """The rows of a job, for `with`. Every row carries `made_with`, the model and its options.
 
     `done`: the pictures that had a row when it was opened, and whether it is an error. A last line that was cut short
-    is dropped. While it is open no other run can open it (on Windows: nothing keeps it from that).
+    is dropped. While it is open no other run can open it. On Windows nothing prevents that, nor where the file system
+    has no locks; the latter is logged.
 
     Raises DataError for a file that holds anything else or was made with something else, FastcapError when another run
     writes to it, OSError when it cannot be written.
@@ -46,7 +50,9 @@ class Journal:
         self._file = path.open("ab", buffering=0)
         try:
             _lock(self._file.fileno(), path)
-            self._file.truncate(self._read())
+            end = self._read()
+            if end < path.stat().st_size:  # not every file system can cut a file, and most files need no cut
+                self._file.truncate(end)
         except BaseException:
             self._file.close()
             raise
@@ -55,7 +61,7 @@ class Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.fsync(self._file.fileno())
+        sync(self._file.fileno())
         self._file.close()
 
     def append(self, row: Row) -> None:
@@ -66,16 +72,13 @@ class Journal:
         if self._file.write(data) != len(data):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
         if time.monotonic() - self._synced > _SYNC_SECONDS:
-            os.fsync(self._file.fileno())
+            sync(self._file.fileno())
             self._synced = time.monotonic()
 
     def write_table(self, path: Path) -> None:
         """All rows as one of `TABLES`, by the ending of `path`: whole or not at all."""
-        partial = path.with_name(path.name + ".part")
-        TABLES[path.suffix.lower()](self._rows(), partial)
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        with written_aside(path, durable=True) as file:
+            TABLES[path.suffix.lower()](self._rows(), file)
 
     def _read(self) -> int:
         """Fill `done`; returns the number of bytes up to the end of the last whole row."""
@@ -147,6 +150,8 @@ def _lock(descriptor: int, path: Path) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise FastcapError(f"{path}: another run is writing to it") from None
+    except OSError as error:  # Lustre and some of NFS and FUSE know no locks
+        _log.warning("%s: cannot be locked (%s); let no other run write to it", path, error.strerror)
 
 
 def _write_csv(rows: Iterator[Row], path: Path) -> None:

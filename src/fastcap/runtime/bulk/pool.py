@@ -25,7 +25,7 @@ from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
 from fastcap import errors
-from fastcap.errors import ConfigError, FastcapError, ImageError
+from fastcap.errors import ConfigError, FastcapError, ImageError, many
 from fastcap.runtime.bundle import find_model
 from fastcap.runtime.cores import usable_cores
 from fastcap.runtime.options import Options
@@ -75,7 +75,7 @@ def caption_files(
     """
     count, folder = check_workers(workers), find_model(model)
     pool = WorkerPool(count, folder, image_column, Options.of(options, keywords))
-    return _rows(pool, (os.fspath(image) for image in images))
+    return _rows(pool, (os.fspath(image) for image in many(images, "paths")))
 
 
 def _rows(pool: WorkerPool, images: Iterator[str]) -> Generator[Row, None, None]:

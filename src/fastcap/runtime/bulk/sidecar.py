@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from collections.abc import Callable
 from html import escape
-from pathlib import Path
 
+from fastcap.files import written_aside
 from fastcap.runtime.rows import Row
 from fastcap.runtime.signatures import IMAGE_SUFFIXES
 
@@ -53,11 +52,8 @@ def write_sidecar(row: Row, kind: str) -> None:
     """Write the sidecar of a captioned picture, whole or not at all; one that exists is replaced. Raises OSError, which
     names it."""
     path = sidecar_path(row["image"], kind)
-    partial = Path(path + ".part")
     try:
-        partial.write_text(SIDECARS[kind](row), encoding="utf-8")
-        os.replace(partial, path)
+        with written_aside(path) as file:
+            file.write_text(SIDECARS[kind](row), encoding="utf-8")
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
         raise OSError(error.errno, error.strerror, path) from error
