@@ -23,6 +23,7 @@ from fastcap.config import StageConfig, TrainConfig
 from fastcap.errors import ConfigError, FastcapError, ModelFileError
 from fastcap.model import CaptionModel, build_model
 from fastcap.quantization.fake import learns_steps, plain_name, rounded_once
+from fastcap.runtime.cores import usable_cores
 from fastcap.training.activations import ActivationMonitor
 from fastcap.training.batch import Batch, unit
 from fastcap.training.distillation import Distillation, distils_itself
@@ -73,8 +74,7 @@ class Trainer:
         self.checkpoints = self.output / "checkpoints"
         self.monitor: ActivationMonitor | None = None
         self.held: list[int] = []  # signals that wait for the end of a step
-        if config.threads:
-            torch.set_num_threads(config.threads)
+        torch.set_num_threads(config.threads or min(torch.get_num_threads(), usable_cores()))
         self.accelerator = start_processes(config.precision)
         self.device, self.is_main = self.accelerator.device, self.accelerator.is_main_process
         self.sharding = SHARDINGS[config.sharding if self.accelerator.num_processes > 1 else "no"](self.accelerator)
