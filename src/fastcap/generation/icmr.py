@@ -98,9 +98,9 @@ class ICMRDecoder(nn.Module):
         """Pass number `done` (1..P): predict the masked tokens, keep the better caption, mask for the next pass."""
         padded = torch.arange(masked.shape[1], device=lengths.device) >= lengths[:, None]
         token_ids = kept.token_ids.masked_fill(masked, self.mask_id)
-        token_ids, probabilities = self.predict(
-            decoder, image_state, token_ids, kept.probabilities, masked, lengths, penalties
-        )
+        logits = decoder.logits(token_ids, image_state, causal=False, lengths=lengths)
+        logits = logits + (self.barred if penalties is None else self.barred + penalties)
+        token_ids, probabilities = self.predict(logits, token_ids, kept.probabilities, masked)
         scores = probabilities.clamp(min=1e-9).log().masked_fill(padded, 0.0).sum(dim=-1) / lengths
         better = scores > kept.scores
         kept = Refined(
@@ -111,29 +111,19 @@ class ICMRDecoder(nn.Module):
         n_masked = torch.div(lengths * (self.passes - done), self.passes, rounding_mode="floor")
         return kept, self.least_certain(kept.probabilities, n_masked) & ~padded
 
-    def predict(
-        self,
-        decoder: MoEDecoder,
-        image_state: ImageState,
-        token_ids: Tensor,
-        probabilities: Tensor,
-        masked: Tensor,
-        lengths: Tensor,
-        penalties: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Predict the masked tokens; one that would repeat its left neighbour becomes the second choice."""
-        logits = decoder.logits(token_ids, image_state, causal=False, lengths=lengths)
-        barred = self.barred if penalties is None else self.barred + penalties
+    @staticmethod
+    def predict(logits: Tensor, token_ids: Tensor, probabilities: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
+        """Token ids and probabilities (R, T), the masked ones from logits (R, T, V): the first choice, or the second where
+        the first repeats the token on its left."""
         # ranked by logarithms: where probabilities underflow to 0, a barred token would tie with the second choice
-        log_p, choice = (logits + barred).log_softmax(dim=-1).topk(2, dim=-1)
+        log_p, choice = logits.log_softmax(dim=-1).topk(2, dim=-1)
         p = log_p.exp()
         token_ids = torch.where(masked, choice[..., 0], token_ids)
         probabilities = torch.where(masked, p[..., 0], probabilities)
         left = torch.cat([torch.full_like(token_ids[:, :1], -1), token_ids[:, :-1]], dim=1)
         repeats = masked & (token_ids == left)
         token_ids = torch.where(repeats, choice[..., 1], token_ids)
-        probabilities = torch.where(repeats, p[..., 1], probabilities)
-        return token_ids, probabilities
+        return token_ids, torch.where(repeats, p[..., 1], probabilities)
 
     @staticmethod
     def least_certain(probabilities: Tensor, count: Tensor) -> Tensor:

@@ -66,29 +66,24 @@ class CaptionModel(nn.Module):
         """token_ids (R, T) padded, lengths (R,) -> unit vectors (R, A), comparable with `alignment.embed_image`."""
         return self.alignment.embed_text(self.decoder.embedding(token_ids), lengths)
 
-    @torch.no_grad()
-    def search(
-        self, image: ImageTokens, beams: int = 3, prompt_ids: Sequence[int] = (), **settings: Any
-    ) -> list[list[Hypothesis]]:
+    def search(self, image: ImageTokens, beams: int = 3, **settings: Any) -> list[list[Hypothesis]]:
         """Captions of encoded images from left to right, best first for each: beam search, greedy with one beam.
 
-        Args:
-            prompt_ids: tokens that every caption continues; they are no part of it.
-            settings: of `fastcap.generation.autoregressive.beam_search`, in place of the model's own `limits`.
+        `settings`: of `fastcap.generation.autoregressive.beam_search`, in place of the model's own `limits`.
         """
-        stepper, state = TorchStepper(self.decoder), self.decoder.prepare(image)
-        settings = {**self.limits(prompt_ids), **settings}
-        return beam_search(stepper, state, len(image.tokens), beams=beams, **settings)
+        return self.from_left_to_right(beam_search, image, beams=beams, **settings)
+
+    def sample(self, image: ImageTokens, samples: int = 1, **settings: Any) -> list[list[Hypothesis]]:
+        """Captions of encoded images drawn at random, the most probable first for each; `settings` as in `search`, of
+        `fastcap.generation.autoregressive.sample`."""
+        return self.from_left_to_right(sample, image, samples=samples, **settings)
 
     @torch.no_grad()
-    def sample(
-        self, image: ImageTokens, samples: int = 1, prompt_ids: Sequence[int] = (), **settings: Any
-    ) -> list[list[Hypothesis]]:
-        """Captions of encoded images drawn at random, the most probable first for each; arguments as in `search`, of
-        `fastcap.generation.autoregressive.sample`."""
+    def from_left_to_right(self, algorithm: Any, image: ImageTokens, **settings: Any) -> list[list[Hypothesis]]:
+        """Captions of encoded images by `beam_search` or `sample`."""
         stepper, state = TorchStepper(self.decoder), self.decoder.prepare(image)
-        settings = {**self.limits(prompt_ids), **settings}
-        return sample(stepper, state, len(image.tokens), samples=samples, **settings)
+        limits = self.limits(settings.get("prompt_ids", ()))
+        return algorithm(stepper, state, len(image.tokens), **{**limits, **settings})
 
     def limits(self, prompt_ids: Sequence[int] = ()) -> dict[str, Any]:
         """Settings of a search: the model's own lengths, of which a prompt takes its part, and its marks."""
@@ -98,7 +93,6 @@ class CaptionModel(nn.Module):
             "bos_id": self.vocabulary.bos_id,
             "eos_id": self.vocabulary.eos_id,
             "forbidden": self.vocabulary.barred_in_search,
-            "prompt_ids": prompt_ids,
         }
 
     @torch.no_grad()
