@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Marks", "Vocabulary"]
 
-PAD, BOS, EOS, MASK, UNK = range(5)
-
 
 @dataclass(frozen=True)
 class Marks:

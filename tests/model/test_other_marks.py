@@ -4,13 +4,11 @@ numbered anew has the same losses and says the same captions, numbered anew."""
 from __future__ import annotations
 
 import dataclasses
-import json
 
 import numpy as np
 import pytest
 import torch
 from small_model import EXPERTS, small_config
-from tokenizers import Tokenizer
 from torch import Tensor
 
 from fastcap.checkpoint import load_checkpoint, save_checkpoint
@@ -22,20 +20,9 @@ from fastcap.losses.language import causal_loss, mask_tokens, masked_loss, read_
 from fastcap.losses.reward import causal_reward_loss, reward_loss
 from fastcap.model import CaptionModel, build_model
 from fastcap.vocabulary import Marks
+from renumbering import NEW, OTHER, SIZE, USUAL, renumbered_tokenizer, renumbered_weights
 
-USUAL, OTHER = Marks(0, 1, 2, 3, None), Marks(pad_id=7, bos_id=0, eos_id=3, mask_id=250, unk_id=None)
-SIZE = 300
 FAMILIES = ["parallel", "autoregressive", "autoregressive with experts"]
-
-
-def renumbering() -> Tensor:
-    """The new id of every old one, (300,): the marks' as `OTHER` says, all others at random."""
-    marks = dict(zip(dataclasses.astuple(USUAL)[:4], dataclasses.astuple(OTHER)[:4], strict=True))
-    free = [i for i in np.random.default_rng(0).permutation(SIZE).tolist() if i not in marks.values()]
-    return torch.tensor([marks[old] if old in marks else free.pop() for old in range(SIZE)])
-
-
-NEW = renumbering()
 
 
 @pytest.fixture(params=FAMILIES)
@@ -49,10 +36,7 @@ def models(request, tiny_config) -> tuple[CaptionModel, CaptionModel]:
         for parameter in usual.parameters():
             parameter += 0.3 * torch.randn_like(parameter)
     other = build_model(dataclasses.replace(config, marks=OTHER)).double().eval()
-    weights = {name: value.clone() for name, value in usual.state_dict().items()}
-    for name in ("decoder.embedding.weight", "decoder.bias"):
-        weights[name][NEW] = usual.state_dict()[name]
-    other.load_state_dict(weights)
+    other.load_state_dict(renumbered_weights(usual.state_dict()))
     return usual, other
 
 
@@ -155,17 +139,6 @@ def test_words_in_place_of_an_image_leave_the_same_cells_empty(models):
     torch.testing.assert_close(other, usual)
 
 
-def renumbered(tokenizer: Tokenizer) -> Tokenizer:
-    """A tokenizer with the new ids."""
-    content = json.loads(tokenizer.to_str())
-    vocabulary = content["model"]["vocab"]
-    content["model"]["vocab"] = {token: int(NEW[old]) for token, old in vocabulary.items()}
-    for token in content["added_tokens"]:
-        token["id"] = int(NEW[token["id"]])
-    content["added_tokens"].sort(key=lambda token: token["id"])
-    return Tokenizer.from_str(json.dumps(content))
-
-
 def test_a_checkpoint_captions_in_the_same_words(models, pixels, tmp_path):
     texts = ["a red ball lies on the grass", "two dogs run along a beach", "a man sits in a wooden boat"] * 3
     tokenizer = train_tokenizer(texts, SIZE)
@@ -173,7 +146,7 @@ def test_a_checkpoint_captions_in_the_same_words(models, pixels, tmp_path):
         models[0].decoder.bias[261:] += 8  # words, not single bytes
         models[1].decoder.bias[NEW[261:]] += 8
     captions = []
-    for name, model, its_tokenizer in zip("ab", models, (tokenizer, renumbered(tokenizer)), strict=True):
+    for name, model, its_tokenizer in zip("ab", models, (tokenizer, renumbered_tokenizer(tokenizer)), strict=True):
         save_checkpoint(tmp_path / name, model.config, model.state_dict(), its_tokenizer)
         assert load_checkpoint(tmp_path / name)[0].vocabulary == model.vocabulary
         captioner = checkpoint_captioner(tmp_path / name)

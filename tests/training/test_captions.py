@@ -81,7 +81,7 @@ def test_the_reward_is_cider_d_of_each_sample_against_its_own_picture(pool, toke
         for row in range(3):
             ids = encode(tokenizer, drawn[sample][row])
             captions[sample, row, : len(ids)] = torch.tensor(ids)
-    rewards = cider_reward(pool, tokenizer)(rows, captions)
+    rewards = cider_reward(pool, tokenizer, 0)(rows, captions)
     for sample in range(2):
         for row, image in enumerate(rows):
             expected = scorer.score([*drawn[sample][row].split(), "<eos>"], str(image))
@@ -93,7 +93,7 @@ def test_a_caption_that_stops_short_earns_less_than_one_that_ends_as_people_do(p
     text = pool.texts[0][0]
 
     def earned(*words: str) -> float:
-        return cider_reward(pool, tokenizer)([0], torch.tensor([[encode(tokenizer, " ".join(words))]])).item()
+        return cider_reward(pool, tokenizer, 0)([0], torch.tensor([[encode(tokenizer, " ".join(words))]])).item()
 
     words = text.split()
     scorer = CiderD({str(i): [text.split() for text in texts] for i, texts in enumerate(pool.texts)})
@@ -122,7 +122,7 @@ def test_texts_are_read_plain_or_compressed_and_a_bad_file_is_named(tmp_path):
 
 def siblings(tmp_path, lines: list[str], tokenizer) -> SiblingPool:
     (tmp_path / "siblings.txt").write_text("\n".join(lines) + "\n")
-    return SiblingPool(DataConfig(root=str(tmp_path), siblings="siblings.txt"), tokenizer, max_length=6)
+    return SiblingPool(DataConfig(root=str(tmp_path), siblings="siblings.txt"), tokenizer, max_length=6, pad_id=0)
 
 
 def test_a_group_shows_some_words_of_its_captions_and_says_the_captions(tmp_path, tokenizer):

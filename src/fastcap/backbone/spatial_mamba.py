@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fastcap.backbone.base import Backbone
 from fastcap.backbone.mobilenetv2 import STAGES_TO_STRIDE_16, ConvBlock, inverted_residual_stages
-from fastcap.layers import Backbone, ImageTokens
+from fastcap.layers import ImageTokens
 from fastcap.scan import selective_scan
 
 __all__ = ["SpatialMambaBackbone", "SpatialMambaBlock"]

@@ -113,7 +113,7 @@ class ICMRDecoder(nn.Module):
 
     @staticmethod
     def predict(logits: Tensor, token_ids: Tensor, probabilities: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
-        """Token ids and probabilities (R, T), the masked ones by logits (R, T, V): the first choice, or the second where
+        """Token ids and probabilities (R, T), the masked ones by logits (R, T, V): the first choice, or the second if
         the first would repeat its left neighbour."""
         # ranked by logarithms: where probabilities underflow to 0, a barred token would tie with the second choice
         log_p, choice = logits.log_softmax(dim=-1).topk(2, dim=-1)

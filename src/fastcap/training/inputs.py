@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from fastcap.backbone.base import Cut
 from fastcap.config import DataConfig, ModelConfig, StageConfig
 from fastcap.data.augment import augment
 from fastcap.data.batching import pad_tokens
 from fastcap.data.cache import ImageCache
 from fastcap.data.shards import Cursor, Shard, first_captions
 from fastcap.data.tokenizer import train_tokenizer
-from fastcap.layers import Cut
 from fastcap.losses.language import mask_tokens
 from fastcap.runtime.encoding import clean_caption
 from fastcap.training.batch import Batch
@@ -121,7 +121,7 @@ class Inputs:
         self.process, self.n_processes = share
         self.siblings: SiblingPool | None = None
         if stage.inputs == "words":
-            self.siblings, self.stream = SiblingPool(corpus.data, corpus.tokenizer, self.max_length), None
+            self.siblings, self.stream = SiblingPool(corpus.data, corpus.tokenizer, self.max_length, self.pad_id), None
             self.eligible = np.arange(len(self.siblings.groups))
         elif self.stream is not None:
             self.stream.begin(start.order_seed, start.step, self.stream.cursor_at(stream) if stream else Cursor())

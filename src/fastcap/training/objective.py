@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from fastcap.alignment.cmfa import contrastive_loss
+from fastcap.backbone.base import Cut
 from fastcap.config import LOSSES, StageConfig
 from fastcap.data.batching import pad_tokens
-from fastcap.layers import Cut, ImageTokens
+from fastcap.layers import ImageTokens
 from fastcap.losses.forcing import forced_tokens
 from fastcap.losses.language import balance_loss, causal_loss, length_loss, masked_loss, read_causally, read_masked
 from fastcap.losses.reward import causal_reward_loss, reward_loss

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fastcap.layers import Cut
+from fastcap.backbone.base import Cut
 from fastcap.model import CaptionModel
 from fastcap.training.sharding import shard_like
 

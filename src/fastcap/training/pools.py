@@ -19,7 +19,6 @@ from fastcap.data.readers import Examples, load_dataset
 from fastcap.errors import ConfigError, DataError
 from fastcap.evaluation.cider import CiderD
 from fastcap.runtime.encoding import clean_caption, decode, encode
-from fastcap.vocabulary import PAD
 
 __all__ = ["CaptionPool", "SiblingPool", "cider_reward", "read_examples", "read_texts"]
 
@@ -132,12 +131,13 @@ def length_distribution(captions: Sequence[Sequence[int]], max_length: int) -> n
 class SiblingPool:
     """Captions without images, in groups that describe the same one: `groups[i]` is a list of token id lists."""
 
-    def __init__(self, data: DataConfig, tokenizer: Tokenizer, max_length: int) -> None:
+    def __init__(self, data: DataConfig, tokenizer: Tokenizer, max_length: int, pad_id: int) -> None:
         """Read `data.siblings`.
 
         Raises:
             DataError: the file is missing, damaged, not a multiple of five lines, or has no caption that fits.
         """
+        self.pad_id = pad_id
         lines = list(read_lines(data, data.siblings, "data.siblings"))
         if not lines or len(lines) % SIBLINGS:
             raise DataError(
@@ -153,7 +153,7 @@ class SiblingPool:
     def draw(
         self, index: int, count: int, n_cells: int, rng: np.random.Generator
     ) -> tuple[np.ndarray, list[list[int]]]:
-        """Some words of one or two captions of a group, each at a random cell of (n_cells,), PAD elsewhere; and `count`
+        """Some words of one or two captions of a group, at random cells of (n_cells,), pad marks elsewhere; and `count`
         captions of the group to say.
 
         A share of the words, drawn anew between a third and all, is shown: an image never tells all that people say.
@@ -163,7 +163,7 @@ class SiblingPool:
         words = sorted({token for i in order[: int(rng.integers(1, 3))] for token in group[i]})
         share = rng.uniform(1 / 3, 1)
         shown = [token for token in words if rng.random() < share][:n_cells]
-        cells = np.full(n_cells, PAD)
+        cells = np.full(n_cells, self.pad_id)
         cells[rng.permutation(n_cells)[: len(shown)]] = shown
         return cells, [group[i] for i in np.resize(rng.permutation(len(group)), count)]
 
@@ -177,14 +177,14 @@ def words_to_the_end(text: str) -> list[str]:
     return [*re.findall(r"[\w'-]+", text), END]
 
 
-def cider_reward(pool: CaptionPool, tokenizer: Tokenizer) -> Callable[[Sequence[int], Tensor], Tensor]:
+def cider_reward(pool: CaptionPool, tokenizer: Tokenizer, pad_id: int) -> Callable[[Sequence[int], Tensor], Tensor]:
     """A reward: image index of each row (R,), captions (S, R, T) of token ids -> CIDEr-D (S, R), 0..10."""
     references = {str(index): [words_to_the_end(text) for text in texts] for index, texts in enumerate(pool.texts)}
     scorer = CiderD(references)
 
     def reward(images: Sequence[int], captions: Tensor) -> Tensor:
         samples, rows, _ = captions.shape
-        decoded = [decode(tokenizer, [i for i in row if i != PAD]) for row in captions.flatten(0, 1).tolist()]
+        decoded = [decode(tokenizer, [i for i in row if i != pad_id]) for row in captions.flatten(0, 1).tolist()]
         scores = [scorer.score(words_to_the_end(text), str(images[i % rows])) for i, text in enumerate(decoded)]
         return torch.tensor(scores).view(samples, rows)
 

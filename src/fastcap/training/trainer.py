@@ -182,7 +182,7 @@ class Trainer:
         share, stream = (self.accelerator.process_index, self.accelerator.num_processes), self.state.stream
         self.inputs = Inputs(stage, self.position, self.corpus, self.distillation, cells, features, share, stream)
         rewarded = stage.reward or stage.causal_reward
-        self.reward = cider_reward(self.corpus.pool, self.tokenizer) if rewarded else None
+        self.reward = cider_reward(self.corpus.pool, self.tokenizer, self.model.vocabulary.pad_id) if rewarded else None
         self.objective = TrainingStep(self.model, self.distillation, stage, cut).train()
         self.module: nn.Module = self.objective
 
