@@ -14,11 +14,12 @@ from fastcap.errors import ConfigError, ModelFileError
 from fastcap.generation.autoregressive import beam_search, greedy_search
 from fastcap.layers import ImageTokens, pool_grid
 from fastcap.losses.language import causal_loss, read_causally
-from fastcap.vocabulary import BOS, EOS, Vocabulary
+from fastcap.vocabulary import Vocabulary
 
 transformers = pytest.importorskip("transformers")
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48}
+BOS, EOS = 1, 2
 MARKS = {"vocab_size": 60, "bos_token_id": BOS, "eos_token_id": EOS, "pad_token_id": 0}
 FAMILIES = {
     "llama": lambda: transformers.LlamaConfig(**SIZES, **MARKS, num_key_value_heads=2, tie_word_embeddings=True),

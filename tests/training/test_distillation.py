@@ -26,7 +26,6 @@ from fastcap.training.teachers import ensemble
 from fastcap.training.teachers.ensemble import Ensemble
 from fastcap.training.teachers.features import ImageNetFeatures
 from fastcap.training.trainer import Trainer, train
-from fastcap.vocabulary import BOS
 
 
 @pytest.fixture(autouse=True)
@@ -152,7 +151,9 @@ def test_what_is_kept_of_a_teacher_is_what_it_says(made):
         pixels = torch.from_numpy(run.corpus.images[[images[row // 2]]])
         state = model.decoder.prepare(model.encode(pixels))
         ids = batch["token_ids"][row, :length].tolist()
-        expected = model.decoder.logits(torch.tensor([[BOS, *ids]]), state, causal=True)[0].log_softmax(dim=-1)
+        expected = model.decoder.logits(torch.tensor([[model.vocabulary.bos_id, *ids]]), state, causal=True)[
+            0
+        ].log_softmax(dim=-1)
         kept = batch["logits_1.log_p"][row, : length + 1]
         found = expected.gather(1, batch["logits_1.token_ids"][row, : length + 1])
         torch.testing.assert_close(kept, found, rtol=2e-3, atol=2e-3)  # fp16 keeps eleven bits

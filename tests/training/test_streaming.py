@@ -29,7 +29,6 @@ from fastcap.training.inputs import Inputs
 from fastcap.training.position import Position
 from fastcap.training.state import State
 from fastcap.training.trainer import Trainer, train
-from fastcap.vocabulary import PAD
 
 STREAMED = stage(freeze="none", steps=4)
 
@@ -83,7 +82,7 @@ def spoken(trainer: Trainer, steps: int, images: int) -> Counter[str]:
         batch = trainer.inputs.batch(step)
         assert batch.tensors["pixels"].shape == (images, 64, 64, 3) and batch.tensors["pixels"].float().std() > 1
         rows = batch.tensors["token_ids"].tolist()
-        found.update(decode(trainer.tokenizer, [i for i in row if i != PAD]) for row in rows)
+        found.update(decode(trainer.tokenizer, [i for i in row if i]) for row in rows)
     return found
 
 

@@ -25,7 +25,8 @@ from fastcap.training.teachers.ensemble import BEAMS, Ensemble
 from fastcap.training.teachers.features import ImageNetFeatures
 from fastcap.training.teachers.hugging_face import HuggingFaceCaptioner
 from fastcap.training.trainer import Trainer
-from fastcap.vocabulary import BOS, EOS, MASK, PAD
+
+PAD, BOS, EOS, MASK, UNK = range(5)
 
 
 @pytest.fixture
@@ -83,7 +84,7 @@ def test_an_ensemble_is_searched_as_one_and_twins_say_what_one_says(student, tmp
     assert [len(found) for found in alone] == [BEAMS] * 3
     other = load(student, "sequences", name, write_teacher(student, tmp_path / "b", 2))
     state = other.prepare(student.corpus.pool.paths, range(2))
-    settings = dict(max_length=9, bos_id=BOS, eos_id=EOS, forbidden=(PAD, BOS, MASK))
+    settings = dict(max_length=9, bos_id=BOS, eos_id=EOS, forbidden=(PAD, BOS, MASK, UNK))
     both = greedy_search(other, state, 2, **settings)
     one = greedy_search(TorchStepper(other.models[0].decoder), state[0], 2, **settings)
     assert [found.token_ids for found in both] != [found.token_ids for found in one]
