@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fastcap.runtime.captioner import Caption, Captioner
     from fastcap.runtime.engine import Encoded
     from fastcap.runtime.gallery import show
-    from fastcap.runtime.options import Sampling
+    from fastcap.runtime.options import Options, Sampling
 
     __version__: str
 
@@ -34,6 +34,7 @@ __all__ = [
     "FastcapError",
     "ImageError",
     "ModelFileError",
+    "Options",
     "Sampling",
     "__version__",
     "available_models",
@@ -46,6 +47,7 @@ _HOMES = {
     "Caption": "captioner",
     "Captioner": "captioner",
     "Encoded": "engine",
+    "Options": "options",
     "Sampling": "options",
     "show": "gallery",
 }

@@ -1,4 +1,4 @@
-"""The `fastcap` command. Each verb is one small module, imported only when it is chosen."""
+"""The `fastcap` command. Each verb is a small module that is imported only when it is chosen."""
 
 from __future__ import annotations
 

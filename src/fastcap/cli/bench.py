@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def measure(model: str, image: Path | None, repeats: int, peers: bool) -> dict[str, Any]:
-    """All figures of one run, as they stand in the JSON: milliseconds, MB of 10^6 bytes, plain counts."""
+    """All figures of one run, as in the JSON: milliseconds, MB of 10^6 bytes, counts."""
     from fastcap.evaluation.machine import git_commit, machine_facts, now
     from fastcap.evaluation.speed import measure_process, measure_stages, sample_photo
     from fastcap.runtime.images import load_image

@@ -1,4 +1,4 @@
-"""`fastcap caption --out` and `--sidecar`: a whole folder, in several processes, in as many runs as it takes."""
+"""`fastcap caption --out` and `--sidecar`: many pictures in several processes, over as many runs as it takes."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def wanted(args: argparse.Namespace) -> bool:
 def run(
     args: argparse.Namespace, items: Iterable[tuple[str, ImageError | None]], bundle: Bundle, options: Options
 ) -> int:
-    """Caption what is not done yet; returns 1 if any picture failed, now or in an earlier run.
+    """Caption the pictures that have no row yet. Returns 1 if any picture failed, now or in an earlier run.
 
     `items`: pictures, or arguments that name none, each with the reason.
     """
@@ -122,7 +122,7 @@ def run(
 
 
 def _captioned(images: list[str], args: argparse.Namespace, options: Options) -> Generator[Row, None, None]:
-    """A row for each picture, from the engine that was asked for."""
+    """A row for each picture, from the engine that `args` names."""
     from fastcap.runtime.bulk.cluster import caption_on_cluster
     from fastcap.runtime.bulk.pool import caption_files
 
@@ -133,7 +133,7 @@ def _captioned(images: list[str], args: argparse.Namespace, options: Options) ->
 
 
 class _Job:
-    """What is to be done with each picture, and the count of what came of them."""
+    """What is to be done with each picture, and counts of the outcomes."""
 
     def __init__(self, args: argparse.Namespace, journal: Journal | None) -> None:
         self.sidecar: str | None = args.sidecar
@@ -143,7 +143,7 @@ class _Job:
         self.total = self.captioned = self.failed = self.before = self.left_out = 0
 
     def sort_out(self, pictures: Mapping[str, ImageError | None]) -> list[str]:
-        """The pictures to caption. What needs no caption or can have none is counted, and recorded, here."""
+        """The pictures to caption. Those that need no caption, or can have none, are counted and recorded here."""
         todo: list[str] = []
         owners: dict[str, str] = {}
         done = self.journal.done if self.journal else {}
@@ -159,7 +159,7 @@ class _Job:
                 self.failed += done[image]
             elif problem:
                 self.record(caption_row(image, problem))
-            # Without rows, a picture that has its sidecar needs nothing more.
+            # If no rows are written, a picture that has its sidecar is done.
             elif self.sidecar and self._has_sidecar(image) and (self.skip_existing or not self.journal):
                 self.left_out += 1
             else:
@@ -167,12 +167,12 @@ class _Job:
         return todo
 
     def record(self, row: Row) -> None:
-        """Write the sidecar, then the row: what has a row is finished."""
+        """Write the sidecar, then the row: a picture that has a row is done."""
         if self.sidecar and "caption" in row and not self._has_sidecar(row["image"]):
             try:
                 write_sidecar(row, self.sidecar)
             except OSError as error:
-                if error.errno in _FULL:  # no fault of this picture: the next run is to write it
+                if error.errno in _FULL:  # not this picture's fault: the next run shall write it
                     raise
                 row = {"image": row["image"], "error": f"{error.filename}: cannot be written: {error.strerror}"}
         if self.journal:

@@ -1,4 +1,4 @@
-"""`fastcap caption`: the runtime's one verb, on the command line."""
+"""`fastcap caption`: captions for files, folders, globs or stdin."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "run"]
 
 _STDIN = "-"
-_PROGRESS_FROM = 20  # images; fewer are done before a bar would be drawn
+_PROGRESS_FROM = 20  # images; fewer are captioned before a bar would be drawn
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,10 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Caption every image; returns 1 if any of them failed, and goes on to the end all the same."""
+    """Caption every image; one that fails does not stop the others. Returns 1 if any failed."""
     from fastcap.runtime.sources import PictureReader
 
-    # A damaged file makes Pillow warn besides failing; the user gets one line for it, ours.
+    # For a damaged file Pillow warns as well as failing; one line, ours, is enough.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     is_bulk = bulk.wanted(args)
     captioner, options = open_captioner(args)
@@ -96,7 +96,7 @@ def _show_text(image: str, result: Caption | ImageError, candidates: int, total:
 
 @contextlib.contextmanager
 def _progress(total: int) -> Iterator[Callable[[], object]]:
-    """A bar on stderr while the captions go to a file; on a terminal the captions themselves are the bar."""
+    """A bar on stderr while captions go to a file; on a terminal the captions themselves show progress."""
     if total < _PROGRESS_FROM or not sys.stderr.isatty() or sys.stdout.isatty():
         yield lambda: None
         return

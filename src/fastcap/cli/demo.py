@@ -1,6 +1,6 @@
-"""`fastcap demo`: the web page, on this machine alone.
+"""`fastcap demo`: the web page, for this machine alone.
 
-The standard library's server suffices: a dozen files for one visitor, and so the page needs no extra.
+The standard library's server is enough for a dozen files and one visitor, so the page needs no extra.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the address, hand out files until Ctrl-C."""
+    """Print the address, serve files until Ctrl-C."""
     bundle = Bundle.open(find_model(args.model))
     with _Server((_HOST, args.port), partial(_Handler, WebPage(bundle))) as server:
         address = f"http://{_HOST}:{server.server_address[1]}/"
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A visitor who leaves in the middle of an answer is no error of ours; everything else is."""
+        """Report every error but a client that closes its connection before the end of the answer."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 
@@ -56,8 +56,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "fastcap", ""
-    timeout = 60  # seconds that a connection may idle
-    disable_nagle_algorithm = True  # a file does not wait until its headers are acknowledged
+    timeout = 60  # seconds that a connection may be idle
+    disable_nagle_algorithm = True  # otherwise a file waits until its headers are acknowledged
 
     def __init__(self, page: WebPage, *connection: Any) -> None:
         self._page = page
@@ -83,4 +83,4 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: who looks at what is nobody's business."""
+        """Log nothing: who looks at what is private."""

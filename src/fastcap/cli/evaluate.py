@@ -1,4 +1,4 @@
-"""`fastcap evaluate`: how good a model's captions are on a data set, and how long they take."""
+"""`fastcap evaluate`: the quality of a model's captions on a data set, and the time they take."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure and print. Everything a user can get wrong is checked before the first caption."""
+    """Measure and print. Arguments and data are checked before the first caption."""
     from fastcap.data.readers import load_dataset
     from fastcap.evaluation.evaluate import evaluate_model
 
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _source(args: argparse.Namespace) -> tuple[str, Path, str]:
-    """Reader, root and split that the command line means."""
+    """Reader, root and split of the data set that `args` names."""
     path = Path(args.dataset)
     if not path.suffix:
         if args.root is None:

@@ -1,4 +1,4 @@
-"""`fastcap explain`: where a model looks at a picture while it says each word of its caption."""
+"""`fastcap explain`: the attention of a model to parts of a picture for each word of its caption."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         type=Path,
         metavar="CHECKPOINT",
-        help="checkpoint directory; an exported model no longer tells where it looks",
+        help="checkpoint directory; an exported model gives no attention weights",
     )
     parser.add_argument("--out", required=True, type=Path, metavar="FILE.png", help="picture to write")
     add_number(parser, "--beams", 1, MAX_BEAMS, 3, "hypotheses")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Caption from left to right, draw a panel a word, print the caption."""
+    """Caption from left to right, draw a panel for each word, print the caption."""
     if args.out.suffix.lower() != ".png":
         raise ConfigError(f"--out is {args.out}; allowed: a file that ends in .png")
     check_folder("--out", args.out)

@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _token(args: argparse.Namespace) -> str | None:
-    """The token, never on the command line, where every user of the machine could read it."""
+    """The token. It is no argument, as other users of the machine can read command lines."""
     token = args.token_file.read_text("utf-8", "replace").strip() if args.token_file else os.environ.get(_TOKEN)
     if token is not None and not (token.isascii() and token.isprintable() and len(token) >= 16 and " " not in token):
         raise ConfigError("the token is too short or holds unusual letters; allowed are 16 or more of ASCII, no spaces")

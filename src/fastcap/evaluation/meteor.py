@@ -79,8 +79,8 @@ def meteor(candidates: Mapping[str, Tokens], references: Mapping[str, Sequence[T
     for image_id, candidate in candidates.items():
         for tokens in (candidate, *many(references[image_id], "references")):
             many(tokens, "tokens")
-        each = (compare(candidate, reference) for reference in references[image_id])
-        total += max(each, key=lambda statistics: (statistics.score, astuple(statistics)))
+        compared = (compare(candidate, reference) for reference in references[image_id])
+        total += max(compared, key=lambda statistics: (statistics.score, astuple(statistics)))
     return total.score
 
 
@@ -108,7 +108,7 @@ def align(candidate: Tokens, reference: Tokens) -> dict[tuple[int, int], None]:
     wanted = [sum(j in places for places in options) for j in range(len(reference))]
     beam: list[Partial] = [((0.0, 0, 0), 0, None, ())]
     for i, places in enumerate(options):
-        found: dict[tuple[int, int | None], Partial] = {}
+        best: dict[tuple[int, int | None], Partial] = {}
         only_choice = len(places) == 1 and wanted[places[0]] == 1
         for (weight, chunks, distance), taken, last, pairs in beam:
             free = [j for j in places if not taken >> j & 1]
@@ -129,9 +129,9 @@ def align(candidate: Tokens, reference: Tokens) -> dict[tuple[int, int], None]:
                 following.append(((weight, chunks, distance), taken, None, pairs))
             for alignment in following:
                 state = alignment[1:3]
-                if state not in found or alignment[0] > found[state][0]:
-                    found[state] = alignment
-        beam = sorted(found.values(), key=lambda alignment: alignment[0], reverse=True)[:BEAM]
+                if state not in best or alignment[0] > best[state][0]:
+                    best[state] = alignment
+        beam = sorted(best.values(), key=lambda alignment: alignment[0], reverse=True)[:BEAM]
     return dict.fromkeys(beam[0][3])
 
 

@@ -25,7 +25,7 @@ _ITEM = f"width:{_SIDE}px;overflow-wrap:anywhere"
 
 @dataclass(frozen=True)
 class Gallery:
-    """What `show` gives. Jupyter draws `html`, in which every text is escaped and nothing is loaded from elsewhere."""
+    """What `show` returns. Jupyter displays `html`, in which texts are escaped and nothing is loaded from elsewhere."""
 
     captions: tuple[str, ...]
     html: str
@@ -40,12 +40,12 @@ class Gallery:
 def show(
     images: ImageSource | list[Any] | tuple[Any, ...], captions: str | Caption | Sequence[str | Caption]
 ) -> Gallery:
-    """Pictures with captions below them, to be the last line of a notebook's cell: `show(paths, caption(paths))`.
+    """Pictures with captions below them, as the last line of a notebook's cell: `show(paths, caption(paths))`.
 
-    `images`: one picture or a list or tuple of them, of the kinds that `Captioner.caption` takes; file objects are
-    used up. `captions`: as many captions or texts. The confidence of a caption is shown when the mouse is above it.
+    `images`: one picture, or a list or tuple of them, of the kinds that `Captioner.caption` takes; file objects are
+    read to their end. `captions`: as many captions or texts; the mouse over a caption shows its confidence.
 
-    Raises ImageError for a bad picture, ConfigError if there are more of one than of the other.
+    Raises ImageError for a bad picture, ConfigError if the numbers of pictures and captions differ.
     """
     pictures = images if isinstance(images, (list, tuple)) else [images]
     texts = [captions] if isinstance(captions, (str, Caption)) else list(captions)

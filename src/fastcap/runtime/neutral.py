@@ -1,8 +1,8 @@
 """Neutral wording: captions that say "person" where a picture cannot tell who somebody is.
 
-A model guesses gender from clothes and hair, and is wrong often enough to hurt. Asked to be neutral, the decoder may
-not choose a gendered word at all, so it finds the best sentence without one; what it then spells from smaller pieces is
-replaced. Words are compared whole: a manhole is no man.
+A model guesses gender from clothes and hair, and is wrong often enough to hurt. The option `neutral` bars gendered
+words from decoding, so that the decoder searches for the best sentence without one; those that it spells from smaller
+tokens are replaced afterwards. Only whole words are compared: "manhole" contains "man", but is kept.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _PAIRS = """
     playboy person, sir person, madam person, mister person, mr mx, mrs mx, ms mx
 """
 GENDERED: dict[str, str] = dict(pair.split() for pair in _PAIRS.split(","))
-"""Gendered words and what to say instead, in lower case. A list of our own, for English captions of photographs."""
+"""Gendered words and their replacements, in lower case. A list of our own, for English captions of photographs."""
 
 _AFTER_THEY = {"is": "are", "was": "were", "has": "have", "does": "do"}
 _WORD = re.compile(r"([^\W\d_]+)")
@@ -72,11 +72,11 @@ def gendered_words(text: str) -> list[str]:
 
 
 def neutralise(text: str) -> str:
-    """The text with every gendered word replaced, in its case, and the articles and verbs beside it made to fit.
+    """The text with every gendered word replaced in the same case, and the articles and verbs beside it adapted.
 
     "male" and "female" before another word are left out.
     """
-    parts = _WORD.split(text)  # words stand at the odd places
+    parts = _WORD.split(text)  # words are at odd indices
     for place in range(1, len(parts), 2):
         word = parts[place]
         neutral = GENDERED.get(word.casefold())
@@ -102,9 +102,9 @@ def neutralise(text: str) -> str:
 
 
 def neutral_penalties(tokenizer: Tokenizer) -> np.ndarray:
-    """Penalties (V,) float32 that rule out every token that is a gendered word; 0 for all others.
+    """Penalties (V,) float32: -1e9 for every token that is a gendered word, which bars it; 0 for all others.
 
-    Pieces inside words stay: the "king" of "barking" names nobody.
+    Tokens inside words are not barred: the "king" of "barking" is no king.
     """
     size = tokenizer.get_vocab_size()
     words = [tokenizer.decode([index]) for index in range(size)]

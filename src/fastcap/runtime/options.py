@@ -22,8 +22,7 @@ MAX_BEAMS = 8
 WORD_SPREAD = 4  # a word is one token or a few: captions of n words have about n to n + 4 tokens
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(NamedTuple):
     """How front ends describe and check one field. The option has the type of `default`; None stands for a text.
 
     `told`: one line of help. `metavar`: the value's placeholder on the command line.

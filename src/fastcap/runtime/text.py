@@ -1,4 +1,4 @@
-"""Token ids to a sentence a reader can be shown, worded as alt text."""
+"""Token ids to a sentence that can be shown to readers, worded as alt text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["sentence", "word_count"]
 _LONGEST_REPEAT = 3  # words; longer immediate repeats hardly occur, and lists may repeat a phrase on purpose
 
 _PICTURE = r"(?:image|picture|photo|photograph|snapshot|pic)"
-# Alt text says what is seen, not that it is a picture: screen readers have already said "image".
+# Alt text says what is seen, not that it is a picture: screen readers announce "image" themselves.
 _PREAMBLE = re.compile(
     rf"""^(?:this\ is\ |there\ is\ |it\ is\ )? (?:an?|the|this)? \s*\b {_PICTURE} \s+
          (?:(?:taken\ )?of|showing|depicting|shows|depicts|is\ of|contains|features) \s+ (?=.*[^\W_])""",
@@ -31,7 +31,7 @@ def sentence(text: str) -> str:
     """
     text = "".join(letter if letter.isprintable() else " " for letter in text)
     before = None
-    while text != before:  # one repair may lay bare the next: "a dog , a dog"
+    while text != before:  # one repair may make another necessary: "a dog , a dog"
         before = text
         text = _repaired(text)
     first = re.search(r"[^\W_]", text)
@@ -56,13 +56,13 @@ def word_count(text: str) -> int:
 
 def _without_repeats(words: list[str]) -> list[str]:
     """Drop immediate repeats of one to three words: "a hat a hat" says no more than "a hat"."""
-    kept: list[str] = []
+    result: list[str] = []
     keys: list[str] = []
     for word in words:
-        kept.append(word)
+        result.append(word)
         keys.append(word.casefold().strip(",.;:") or word)
         for n in range(1, _LONGEST_REPEAT + 1):
-            if len(kept) >= 2 * n and keys[-n:] == keys[-2 * n : -n]:
-                del kept[-2 * n : -n], keys[-2 * n : -n]  # the later copy stays, with the punctuation that ends it
+            if len(result) >= 2 * n and keys[-n:] == keys[-2 * n : -n]:
+                del result[-2 * n : -n], keys[-2 * n : -n]  # the later copy stays, with the punctuation that ends it
                 break
-    return kept
+    return result

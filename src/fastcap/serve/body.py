@@ -15,7 +15,7 @@ __all__ = ["Picture", "has_body", "read_form", "read_pictures"]
 
 
 class Picture(BytesIO):
-    """The bytes of a picture, and the name that answers and errors give it."""
+    """The bytes of a picture, and its name in answers and errors."""
 
     def __init__(self, data: bytes, name: str) -> None:
         super().__init__(data)
@@ -23,12 +23,12 @@ class Picture(BytesIO):
 
 
 def has_body(request: Request) -> bool:
-    """Whether a body was announced."""
+    """Whether the headers announce a body."""
     return request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
 
 
 class _FormParser(MultiPartParser):
-    """Starlette's parser, which alone would drop an unfinished part without a word."""
+    """Starlette's parser, which by itself drops an unfinished part silently."""
 
     ended = False
 
@@ -46,7 +46,7 @@ class _FormParser(MultiPartParser):
 
 
 async def read_pictures(request: Request, limits: Limits) -> list[Picture]:
-    """The files of a form, or the body itself, whatever its type is said to be: its bytes say what it is."""
+    """The files of a form, or else the body itself, whatever its stated type: the format is read from its bytes."""
     if _is_form(request):
         pictures, texts = await read_form(request, limits)
         if texts:
@@ -77,7 +77,7 @@ async def read_form(request: Request, limits: Limits) -> tuple[list[Picture], li
         form = await parser.parse()
     except MultiPartException as error:
         raise HTTPException(400, error.message) from None
-    except UnicodeError:  # Starlette expects UnicodeDecodeError alone, and some codecs raise no more than this
+    except UnicodeError:  # Starlette catches UnicodeDecodeError alone, but some codecs raise its base class
         raise HTTPException(400, "a form that is not in the charset that it states; allowed is UTF-8") from None
     if not parser.ended:
         raise HTTPException(400, "the form is cut short; allowed is one that ends with its boundary and '--'")

@@ -1,8 +1,8 @@
-"""Pictures from the web, under a policy that keeps a server from being turned against its own network.
+"""Pictures from the web, without giving strangers access to the server's own network.
 
-Only http and https, only hosts on a list, only public addresses; the address that was checked is the one connected to,
-so a name that resolves differently a moment later (DNS rebinding) changes nothing; redirects are not followed; size
-and time are capped. The reason for each: CVE-2025-6242 and its relatives.
+Only http and https, only hosts on a list, only public addresses; the server connects to the very address that it
+checked, so a name that resolves differently a moment later (DNS rebinding) changes nothing; redirects are not followed;
+size and time are capped. CVE-2025-6242 and its relatives show why.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ class _Target(NamedTuple):
 
     @property
     def authority(self) -> str:
-        """As URLs say it: an IPv6 address in brackets, the port unless it is the usual one."""
+        """As in URLs: an IPv6 address in brackets, the port unless it is the scheme's default."""
         return self.with_port.rpartition(":")[0] if self.port == _PORTS[self.scheme] else self.with_port
 
     @property
     def with_port(self) -> str:
-        """The same, with any port."""
+        """The same, always with the port."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 class Fetcher:
-    """Fetches from `hosts` alone: "example.org" at its scheme's usual port, "example.org:8080" at that one; an IPv6
-    address stands in brackets.
+    """Fetches from `hosts` alone: "example.org" means the scheme's default port, "example.org:8080" that one; an IPv6
+    address is written in brackets.
 
-    `seconds`: the whole time, from resolving the name to the last byte.
+    `seconds`: the time limit, from resolving the name to the last byte.
 
     Raises ConfigError for a host of another form.
     """
@@ -68,7 +68,7 @@ class Fetcher:
         self.seconds = seconds
 
     async def fetch(self, url: str, max_bytes: int) -> bytes:
-        """The body of a 200 answer. Raises FetchError, naming the address, for everything else."""
+        """The body of a response with status 200. Raises FetchError, which names the URL, for everything else."""
         target = self._target(url)
         try:
             return await asyncio.wait_for(_get(target, max_bytes), self.seconds)
@@ -100,12 +100,12 @@ class Fetcher:
 
 def is_authority(text: str) -> bool:
     """Whether it is HOST or HOST:PORT in ASCII, an IPv6 address in brackets."""
-    found = _AUTHORITY.fullmatch(text.lower())
-    return found is not None and int(found[1] or 0) < 2**16
+    match = _AUTHORITY.fullmatch(text.lower())
+    return match is not None and int(match[1] or 0) < 2**16
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one of the public Internet: no private, local, shared, mapped or tunnelled one."""
+    """Whether an IP address is public: not private, local, shared, mapped or tunnelled."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if not ip.is_global or ip.is_multicast:
         return False
@@ -124,9 +124,9 @@ async def _get(target: _Target, max_bytes: int) -> bytes:
 
 
 async def _resolve(host: str, port: int) -> str:
-    """The one address to connect to; an error if any that the name has is not public."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    addresses = [str(info[4][0]) for info in found]
+    """The address to connect to. Raises FetchError if any address of the host is not public."""
+    infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = [str(info[4][0]) for info in infos]
     for address in addresses:
         if not is_public(address):
             raise FetchError(f"{host} is {address}; allowed are public addresses")

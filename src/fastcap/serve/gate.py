@@ -1,4 +1,4 @@
-"""What every request passes before the application sees it: token, size, deadline; and what is counted of it."""
+"""Middleware in front of the application: checks token, size and deadline of every request, and counts requests."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["Gate", "problem"]
 
 
 def problem(error: HTTPException) -> JSONResponse:
-    """The one shape that every error has: `{"error": "what was got, and what is allowed"}`."""
+    """The shape of every error: `{"error": "what was got, and what is allowed"}`."""
     return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
 
 
 class Gate:
     """ASGI middleware.
 
-    `token`: what `Authorization: Bearer` must carry, on every route; None asks for nothing.
+    `token`: required as `Authorization: Bearer` on every route; None requires nothing.
 
     While `scope["app"].state.draining` is true, answers close their connections, so that clients go elsewhere.
     """
@@ -40,7 +40,7 @@ class Gate:
             await self._app(scope, receive, send)
             return
         started, status = time.perf_counter(), 0
-        # The files of the page take a slow connection longer than a caption may take; they cost no computing.
+        # Over a slow connection the page's files take longer than a caption may take; they cost no computation.
         seconds = None if scope["path"].startswith("/demo/") else self._limits.seconds
 
         async def watched_send(message: Message) -> None:
@@ -66,22 +66,22 @@ class Gate:
             raise
         finally:
             route = getattr(scope.get("route"), "path", "other")
-            self._metrics.requests.labels(route, status or 499).inc()  # 499: nobody was there to read an answer
+            self._metrics.requests.labels(route, status or 499).inc()  # 499: the client had gone
             self._metrics.request_seconds.labels(route).observe(time.perf_counter() - started)
 
     def _check(self, headers: Headers) -> None:
-        """Refuse by the headers alone, before a byte of the body is read."""
+        """Refuse a request by its headers, before a byte of the body is read."""
         if self._authorization is not None:
-            found = headers.get("authorization", "").encode()
-            if not hmac.compare_digest(found, self._authorization):
-                message = "a wrong token" if found else "no token; send the header 'Authorization: Bearer TOKEN'"
+            got = headers.get("authorization", "").encode()
+            if not hmac.compare_digest(got, self._authorization):
+                message = "a wrong token" if got else "no token; send the header 'Authorization: Bearer TOKEN'"
                 raise HTTPException(401, message, headers={"WWW-Authenticate": "Bearer"})
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > self._limits.body_bytes:
             raise self._too_large(f"{length} bytes")
 
     def _bounded(self, receive: Receive) -> Receive:
-        """`receive`, but a body that states no length, or a wrong one, ends at the limit as well."""
+        """`receive` with the size limit, also for a body that states no length or a wrong one."""
         total = 0
 
         async def bounded() -> Message:

@@ -1,4 +1,4 @@
-"""The captioner as a Gradio page. It asks nobody for anything: no analytics, no fonts from elsewhere, no sharing."""
+"""The captioner as a Gradio page that contacts no other host: no analytics, no fonts from elsewhere, no sharing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fastcap.runtime.rows import caption_row
 from fastcap.serve.body import Picture
 from fastcap.serve.limits import MAX_TEXT_BYTES, MAX_TEXTS, Limits
 
-# Gradio reports its use unless it finds these when it is imported.
+# Gradio reports usage data unless these are set when it is imported.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
@@ -106,7 +106,7 @@ def _component(name: str, setting: Setting, bundle: Bundle) -> Any:
 
 
 def _option(name: str, value: Any) -> tuple[str, Any]:
-    """An option as `Options` takes it: a form holds words for numbers, and a slider's numbers need not be whole."""
+    """An option as `Options` takes it: a drop-down's number arrives as a text, a slider's may arrive as a float."""
     setting = settings(Options)[name]
     if setting.names and setting.between:
         return name, int(value) if str(value).isdecimal() else value
@@ -173,7 +173,7 @@ def _mounted(page: gr.Blocks, limits: Limits) -> FastAPI:
     app.state.draining = False
 
     @app.middleware("http")
-    async def keep_to_ourselves(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
+    async def add_policy(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
         response = await answer(request)
         response.headers["Content-Security-Policy"] = _POLICY
         return response

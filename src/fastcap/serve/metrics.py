@@ -1,4 +1,4 @@
-"""What `/metrics` shows, in Prometheus' text format."""
+"""The counters and histograms of `/metrics`, in Prometheus' text format."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
 
 class Metrics:
-    """The series of one server, in a registry of its own. `taken` says how many places of the queue are taken."""
+    """The series of one server, in a registry of its own. `taken`: returns the number of places taken in the queue."""
 
     def __init__(self, taken: Callable[[], int]) -> None:
         self.registry = CollectorRegistry()

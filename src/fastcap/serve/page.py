@@ -1,4 +1,4 @@
-"""The web page and its model as files by URL: what `fastcap demo` and `fastcap serve` hand out. Needs no extra."""
+"""The web page and its model as files by URL, for `fastcap demo` and `fastcap serve`. Needs no extra."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _TYPES = {
     ".onnx": "application/octet-stream",
 }
 _HEADERS = {
-    # Nothing from elsewhere, nothing to elsewhere; 'wasm-unsafe-eval' lets WebAssembly compile, and no script.
+    # Nothing is loaded from or sent to another host; 'wasm-unsafe-eval' allows WebAssembly to compile, but no eval().
     "Content-Security-Policy": "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; "
     "connect-src 'self'; style-src 'self'; img-src 'self' blob:; manifest-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'",
-    # The page on its own, so that it may use threads.
+    # Cross-origin isolation, which browsers require for threads.
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Embedder-Policy": "require-corp",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -43,11 +43,11 @@ _HEADERS = {
 
 
 class PageError(FastcapError):
-    """The page cannot be served: a part of it is not installed."""
+    """The page cannot be served, because a part of it is not installed."""
 
 
 class Answer(NamedTuple):
-    """What to send for one request; without `file`, a body of nothing."""
+    """The response to one request; without `file`, its body is empty."""
 
     status: int
     headers: dict[str, str]

@@ -1,4 +1,4 @@
-"""The shapes of the answers, and what OpenAPI says of the bodies that FastAPI does not read itself."""
+"""The shapes of the answers, and OpenAPI's description of the bodies that FastAPI does not read itself."""
 
 from __future__ import annotations
 

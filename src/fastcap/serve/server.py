@@ -1,4 +1,4 @@
-"""uvicorn, and how it stops: nothing that was sent is lost."""
+"""uvicorn with a shutdown that loses no request."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from fastapi import FastAPI
 __all__ = ["listen", "serve"]
 
 _BACKLOG = 2048  # connections that wait to be accepted
-_GRACE = 0.5  # seconds in which everybody is served and told to go elsewhere
-_LINGER = 0.3  # seconds for the requests of those who came just before the door was closed
-_FINISH = 8  # seconds for what has been accepted; together they stay below 10
+_GRACE = 0.5  # seconds in which requests are still served, and clients told to go elsewhere
+_LINGER = 0.3  # seconds for requests on connections that were made just before new ones are dropped
+_FINISH = 8  # seconds for requests that have been accepted; the three together stay below 10
 _SO_ATTACH_FILTER = 26  # Linux
 
 
 class _Server(uvicorn.Server):
-    """On SIGTERM or SIGINT `/readyz` says no and answers close their connections; then nobody new is let in; then what
-    is under way is finished. A second signal does not wait for that. uvicorn alone would close connections on which a
-    request is just arriving, and end by the signal instead of with status 0."""
+    """On SIGTERM or SIGINT `/readyz` answers 503 and answers close their connections; then new connections are dropped;
+    then requests under way are finished. A second signal ends the server at once. uvicorn alone would close connections
+    on which a request is just arriving, and end by the signal instead of with status 0."""
 
     def __init__(self, app: FastAPI, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -41,17 +41,17 @@ class _Server(uvicorn.Server):
         self._state.draining = True
         await asyncio.sleep(_GRACE)
         for listener in sockets or []:
-            _let_nobody_in(listener)
+            _drop_new_connections(listener)
         await asyncio.sleep(_LINGER)
         await super().shutdown(sockets)
 
 
-def _let_nobody_in(listener: socket.socket) -> None:
-    """Drop new connections, and keep those that the kernel has made but nobody has accepted yet: closing the socket
-    resets them. A packet filter that keeps nothing does it, on Linux; elsewhere such a connection may be reset."""
+def _drop_new_connections(listener: socket.socket) -> None:
+    """Drop new connections, but keep those that the kernel has made and uvicorn has not accepted yet, which closing the
+    socket would reset. On Linux a packet filter that drops everything does it; elsewhere they may be reset."""
     if sys.platform == "linux":
-        keep_nothing = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # BPF_RET | BPF_K, 0 bytes
-        program = struct.pack("HL", 1, ctypes.addressof(keep_nothing))
+        drop = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # BPF_RET | BPF_K, 0 bytes
+        program = struct.pack("HL", 1, ctypes.addressof(drop))
         listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
 
@@ -65,17 +65,17 @@ def listen(host: str, port: int) -> Iterator[tuple[socket.socket, str]]:
 
 
 def serve(app: FastAPI, listener: socket.socket) -> None:
-    """Answer on a bound socket until SIGTERM or SIGINT; comes back within 10 seconds of it."""
-    # Accepted connections inherit it. asyncio would not set it, since `socket.create_server` names no protocol, and the
-    # body of an answer would wait 40 ms for the client to acknowledge its headers.
+    """Answer on a bound socket until SIGTERM or SIGINT; returns within 10 seconds of it."""
+    # Accepted connections inherit TCP_NODELAY. asyncio does not set it, since `socket.create_server` names no protocol;
+    # without it the body of an answer waits 40 ms until the client has acknowledged its headers.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
     config = uvicorn.Config(
         app,
         lifespan="on",
         ws="none",
-        log_level="error",  # strangers' malformed requests would fill the log with warnings
-        access_log=False,  # addresses and URLs of users are nobody's business; /metrics counts
+        log_level="error",  # warnings about malformed requests would fill the log
+        access_log=False,  # users' addresses and URLs are private; /metrics counts requests
         server_header=False,
         timeout_graceful_shutdown=_FINISH,
     )

@@ -1,4 +1,4 @@
-"""The work behind the routes: pictures from a body or from the web, through the queue, to answers."""
+"""The work behind the routes: takes pictures from a body or from the web through the queue to answers."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """A bounded queue in front of a few threads.
 
-A picture is a job of its own, and no batch is formed: the int8 graph runs one picture at a time (see
-`Captioner._run`), so pictures taken together would only wait for one another. Threads suffice, as decoding a picture
-and running the network both release the interpreter's lock; they share one session, and each runs it on its own core.
+Each picture is a job of its own, without batches: the graph runs one picture at a time (see `Captioner`), so pictures
+of a batch would only wait for one another. Threads suffice, since decoding a picture and running the network both
+release the interpreter's lock; they share one session, and each runs it on its own core.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ Result = TypeVar("Result")
 
 
 class Workers:
-    """`threads` threads that serve jobs in the order of their arrival; at most `queue` jobs are under way.
+    """`threads` threads that run jobs in the order of their arrival; at most `queue` jobs are under way.
 
-    Places are counted in the event loop's thread alone, so they need no lock.
+    Only the event loop's thread counts places, so the count needs no lock.
     """
 
     def __init__(self, threads: int, queue: int) -> None:
@@ -33,7 +33,7 @@ class Workers:
 
     @contextmanager
     def places(self, count: int) -> Iterator[None]:
-        """Hold `count` places; 503 at once when fewer are free."""
+        """Hold `count` places. Raises HTTPException 503 at once if fewer are free."""
         if self.taken + count > self._queue:
             free = self._queue - self.taken
             message = f"overloaded: {count} pictures for {free} free places of {self._queue}; try again later"
@@ -45,9 +45,9 @@ class Workers:
             self.taken -= count
 
     async def run(self, job: Callable[[], Result]) -> Result:
-        """The job's result. Cancelled while it waits, the job is never run."""
+        """The job's result. A job that is cancelled while it waits never runs."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, job)
 
     def close(self) -> None:
-        """Finish what has begun, drop what waits, end the threads."""
+        """Finish jobs that have begun, drop those that wait, end the threads."""
         self._pool.shutdown(cancel_futures=True)
