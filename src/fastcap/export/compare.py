@@ -67,20 +67,15 @@ def compare_parallel(
     expected: Captions = model(*map(torch.from_numpy, (images, limits, count)))
     feeds = {"length_range": limits, "candidates": count, "penalties": np.zeros(model.config.vocab_size, np.float32)}
     equal, difference = 0, 0.0
-    for index in range(len(images)):
+    for index, best in enumerate(expected.best()):
         exported = Captions(
             *map(torch.from_numpy, graph.run(list(MODEL.outputs), {"images": images[index, None], **feeds}))
         )
-        if best_tokens(expected, index) == best_tokens(exported, 0):
+        if exported.best() == [best]:
             equal += 1
             gap = abs(float(expected.confidences[index, 0]) - float(exported.confidences[0, 0]))
             difference = max(difference, gap)
     return Agreement("parallel", len(images), equal / len(images), "confidences", difference)
-
-
-def best_tokens(captions: Captions, index: int) -> list[int]:
-    """Token ids of the best caption of a picture, without padding."""
-    return captions.token_ids[index, 0, : captions.lengths[index, 0]].tolist()
 
 
 class TwoSteppers:

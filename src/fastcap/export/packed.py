@@ -160,20 +160,20 @@ class PackedDecoder:
         return self.decoder.bias + self.refiner.barred + penalties
 
     def refine(
-        self, state: ImageState, layout: Layout, bias: Tensor, kept: Packed, masked: Tensor, done: int | Tensor
+        self, state: ImageState, layout: Layout, bias: Tensor, best: Packed, masked: Tensor, done: int | Tensor
     ) -> tuple[Packed, Tensor]:
         """`ICMRDecoder.refine`: pass number `done` (1..) -> the better captions, and where to mask next (N,).
 
         Args:
             state: of the picture.
             bias: (V,), as `bias` gives it.
-            kept: the captions so far.
+            best: the best captions so far.
             masked: (N,), True where this pass predicts.
         """
         lengths, row, step = layout
         decoder, same_caption = self.decoder, layout.same_caption()
         placed = decoder.position[step] + decoder.remaining[lengths[row] - 1 - step] + state.context
-        token_ids = kept.token_ids.masked_fill(masked, self.refiner.mask_id)
+        token_ids = best.token_ids.masked_fill(masked, self.refiner.mask_id)
         embedded = decoder.embed(token_ids)
         hidden = self.hidden(embedded + placed, self.masked_attention(same_caption), state)
         # Only masked positions need logits. Position 0 is added so that their list is never empty.
@@ -184,7 +184,7 @@ class PackedDecoder:
         place = place.clamp(min=0)
         choice, p = choice.index_select(0, place), log_p.exp().index_select(0, place)
         token_ids = torch.where(masked, choice[:, 0], token_ids)
-        probabilities = torch.where(masked, p[:, 0], kept.probabilities)
+        probabilities = torch.where(masked, p[:, 0], best.probabilities)
         left = torch.cat([torch.full_like(row[:1], -1), token_ids[:-1]])
         repeats = masked & (token_ids == left) & (step > 0)
         token_ids = torch.where(repeats, choice[:, 1], token_ids)
@@ -192,18 +192,18 @@ class PackedDecoder:
 
         log_p = probabilities.clamp(min=1e-9).log()
         scores = (layout.members(placed.dtype) @ log_p[:, None])[:, 0] / lengths.to(placed.dtype)
-        better = (scores > kept.scores)[row]
-        kept = Packed(
-            torch.where(better, token_ids, kept.token_ids),
-            torch.where(better, probabilities, kept.probabilities),
-            torch.maximum(scores, kept.scores),
+        better = (scores > best.scores)[row]
+        best = Packed(
+            torch.where(better, token_ids, best.token_ids),
+            torch.where(better, probabilities, best.probabilities),
+            torch.maximum(scores, best.scores),
         )
         # exact, since these integers are small; integer division would be exported as six operators
         n_masked = ((lengths * (self.refiner.passes - done)).to(placed.dtype) / self.refiner.passes).floor()
-        p, q = kept.probabilities[:, None], kept.probabilities
+        p, q = best.probabilities[:, None], best.probabilities
         smaller = (q < p) | ((q == p) & (layout.step < layout.step[:, None]))
         rank = (smaller & same_caption).sum(dim=-1)
-        return kept, rank < n_masked[row]
+        return best, rank < n_masked[row]
 
     def causal_scores(self, state: ImageState, layout: Layout, token_ids: Tensor) -> Tensor:
         """`ParallelCaptionModel.causal_scores` of captions (N,) -> (K,)."""

@@ -56,11 +56,11 @@ class Encode(Part):
         image = self.model.encode(images)
         lengths, log_p = self.model.length_predictor.choose(image.pooled, length_range, candidates)
         layout = Layout.of(lengths[0])
-        kept = self.packed.begin(layout)
-        masked = kept.token_ids == self.packed.refiner.mask_id
+        best = self.packed.begin(layout)
+        masked = best.token_ids == self.packed.refiner.mask_id
         bias = self.packed.bias(penalties)
         vectors = self.model.alignment.embed_image(image)
-        return (log_p[0], vectors, *layout, *kept, masked, bias, *flatten(self.model.decoder.prepare(image)))
+        return (log_p[0], vectors, *layout, *best, masked, bias, *flatten(self.model.decoder.prepare(image)))
 
 
 class Refine(Part):
@@ -68,9 +68,9 @@ class Refine(Part):
 
     def forward(self, index: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         """`tensors`: as the graph's inputs after `index`."""
-        kept, masked, layout, bias = Packed(*tensors[:3]), tensors[3], Layout(*tensors[4:7]), tensors[7]
-        kept, masked = self.packed.refine(unflatten(self.model, tensors[8:]), layout, bias, kept, masked, index + 1)
-        return (*kept, masked)
+        best, masked, layout, bias = Packed(*tensors[:3]), tensors[3], Layout(*tensors[4:7]), tensors[7]
+        best, masked = self.packed.refine(unflatten(self.model, tensors[8:]), layout, bias, best, masked, index + 1)
+        return (*best, masked)
 
 
 class Rank(Part):

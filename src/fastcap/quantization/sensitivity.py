@@ -27,7 +27,6 @@ from fastcap.vocabulary import Marks
 __all__ = ["Batch", "Change", "batches_of", "measure_sensitivity"]
 
 ROUNDED = (4, 8)  # 16 bits are the reference
-TO_STRIDE_16 = ("backbone.stem", "backbone.to_stride_16")
 
 
 @dataclass(frozen=True)
@@ -83,15 +82,17 @@ def measure_sensitivity(
 ) -> dict[str, dict[int, Change]]:
     """The change of the loss, for each layer by name and for 4 and 8 bits, when only that layer is rounded.
 
-    The loss is that of everything that ships (`LOSSES`). What comes before a layer is computed once for all layers.
+    The loss is that of everything that ships (`LOSSES`). Images are encoded once for the layers of the decoder, and up
+    to the backbone's first cut once for its layers behind that.
 
     Args:
         on_layer: called after each layer.
     """
-    backbone = model.eval().backbone
+    cut = next(iter(model.eval().backbone.cuts.values()))
+    before_cut = {id(parameter) for module in cut.frozen for parameter in module.parameters()}
     means = input_means(model, batches)
-    features = [backbone.convolve(batch.pixels.permute(0, 3, 1, 2)) for batch in batches]
-    images = [backbone.mix(part) for part in features]
+    features = [cut.compute(batch.pixels.permute(0, 3, 1, 2)) for batch in batches]
+    images = [cut.resume(values) for values in features]
     reference = [
         loss(model, image, batch, seed) for seed, (image, batch) in enumerate(zip(images, batches, strict=True))
     ]
@@ -100,10 +101,10 @@ def measure_sensitivity(
         rises = []
         for index, batch in enumerate(batches):
             image = images[index]
-            if layer.name.startswith(TO_STRIDE_16):
+            if id(model.get_parameter(layer.parameters[0])) in before_cut:
                 image = model.encode(batch.pixels)
             elif layer.name.startswith("backbone"):
-                image = backbone.mix(features[index])
+                image = cut.resume(features[index])
             rises.append(loss(model, image, batch, index) - reference[index])
         return rises
 
