@@ -1,4 +1,5 @@
-"""Promises about imports: which part may know which, what weighs nothing, and what never opens a socket."""
+"""Promises about structure: which part may import which, how long files and functions are, what weighs nothing, and
+what never opens a socket."""
 
 from __future__ import annotations
 
@@ -65,6 +66,100 @@ def imported(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
     return names
+
+
+SOURCES = {
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+"""Every module of the package, and its file."""
+
+CORE = (
+    "runtime/captioner.py",
+    "layers.py",
+    "model",
+    "backbone/spatial_mamba.py",
+    "scan.py",
+    "decoder/attention.py",
+    "decoder/caption_decoder.py",
+    "decoder/moe_decoder.py",
+    "generation/dlag.py",
+    "generation/icmr.py",
+    "export/packed.py",
+    "losses",
+)
+"""The core in reading order, as README and docs/index.md print it."""
+
+MAX_FILE, MAX_FUNCTION, MAX_CORE = 450, 80, 2300  # lines
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """The nodes of a circle in the graph, the first one again at the end; empty where there is none."""
+    done: set[str] = set()
+    path: list[str] = []
+
+    def visit(node: str) -> list[str]:
+        if node in path:
+            return [*path[path.index(node) :], node]
+        if node in done:
+            return []
+        path.append(node)
+        for target in sorted(graph[node]):
+            if members := visit(target):
+                return members
+        path.pop()
+        done.add(node)
+        return []
+
+    return next((members for node in sorted(graph) if (members := visit(node))), [])
+
+
+def test_a_circle_of_imports_would_be_noticed():
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    assert circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+def test_no_modules_import_one_another_in_a_circle():
+    # An import inside a function counts: it only hides a circle.
+    assert circle({name: imported(path) & SOURCES.keys() - {name} for name, path in SOURCES.items()}) == []
+
+
+def test_no_packages_import_one_another_in_a_circle():
+    graph: dict[str, set[str]] = {}
+    for name, path in SOURCES.items():
+        part = ".".join(name.split(".")[:2])
+        targets = {".".join(target.split(".")[:2]) for target in imported(path) & SOURCES.keys()}
+        graph.setdefault(part, set()).update(targets - {part, "fastcap"})
+    assert circle(graph) == []
+
+
+def test_files_and_functions_fit_on_the_reader_s_screen():
+    long = []
+    for path in SOURCES.values():
+        text = path.read_text(encoding="utf-8")
+        length = len(text.splitlines())
+        long += [f"{path.relative_to(PACKAGE)}: {length} lines"] if length > MAX_FILE else []
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                length = (node.end_lineno or 0) - node.lineno + 1
+                long += [f"{path.relative_to(PACKAGE)}: {node.name}: {length} lines"] if length > MAX_FUNCTION else []
+    assert long == []
+
+
+def test_the_core_can_be_read_in_an_evening():
+    files = [
+        file for name in CORE for file in ([PACKAGE / name] if name.endswith(".py") else (PACKAGE / name).glob("*.py"))
+    ]
+    lines = sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files)
+    assert lines <= MAX_CORE, f"the core has {lines} lines, allowed: {MAX_CORE}"
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/index.md"])
+def test_the_reading_order_is_the_core(document):
+    text = (PACKAGE.parents[1] / document).read_text(encoding="utf-8")
+    places = [text.find(f"`{name}`" if name.endswith(".py") else f"`{name}/`") for name in CORE]
+    assert -1 not in places, f"{document} leaves out {[name for name, at in zip(CORE, places, strict=True) if at < 0]}"
+    assert places == sorted(places), f"{document} names the core in another order"
 
 
 @pytest.mark.parametrize("part", sorted(FORBIDDEN))
