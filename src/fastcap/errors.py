@@ -54,11 +54,10 @@ def needs(package: str, extra: str) -> str:
 
     Never by name: on the public index that is another project's.
     """
+    from importlib.metadata import version
     from pathlib import Path
-
-    import fastcap
 
     clone = Path(__file__).parents[2]
     if (clone / "pyproject.toml").is_file():
         return f'needs {package}: pip install -e "{"." if clone == Path.cwd() else clone}[{extra}]"'
-    return f'needs {package}: pip install "enhanced_fastcap-{fastcap.__version__}-py3-none-any.whl[{extra}]"'
+    return f'needs {package}: pip install "enhanced_fastcap-{version("enhanced-fastcap")}-py3-none-any.whl[{extra}]"'
