@@ -241,8 +241,3 @@ class ModelConfig:
     def kind(self) -> str:
         """The model's family, "parallel" or "autoregressive": the key of every table of families."""
         return self.decoder.family
-
-    @property
-    def parallel(self) -> bool:
-        """Whether captions can be decoded all at once, by length prediction and refinement."""
-        return self.kind == "parallel"

@@ -1,7 +1,7 @@
-"""Augmentation that never lies to the caption, on uint8 pictures `(H, W, 3)` with NumPy and Pillow.
+"""Augmentation that keeps captions true, on uint8 pictures `(H, W, 3)` with NumPy and Pillow.
 
-A mirrored picture with "on the left" or a readable sign beside it teaches the model a wrong word, so such
-pictures keep their side; hue is never touched, as captions name colours.
+A picture is not mirrored where a caption says "on the left" or speaks of something that can be read. Hue is never
+changed, since captions name colours.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = [
 Window = tuple[float, float, float, float]  # left, top, right, bottom
 WHOLE: Window = (0.0, 0.0, 1.0, 1.0)
 
-# Directions, and everything that can be read: writing, numbers and clocks are wrong in a mirror.
+# Directions, and what can be read: writing, numbers and clocks are wrong in a mirror.
 MIRROR_WORDS = tuple(
     """
     left right leftmost rightmost clockwise counterclockwise anticlockwise east west eastern western arrow
@@ -43,7 +43,7 @@ MIRROR_WORDS = tuple(
     keyboard advertisement advertisements advertising advertises ad ads
     """.split()  # noqa: SIM905 (a word a line buries the file)
 )
-# What stands at the rim may be cut away.
+# What is at the rim of the picture may be cropped.
 CROP_WORDS = ("corner", "corners", "edge", "edges", "border", "borders", "background", "distance", "far")
 
 
@@ -53,15 +53,14 @@ class AugmentSettings:
 
     Attributes:
         flip: probability of a mirror image, for mirror-safe captions (default 0.5).
-        crop_scale: smallest share of the picture's area that a random resized crop keeps, in (0, 1]; the
-            share is drawn uniformly from `[crop_scale, 1]` (default 0.7: what a caption names should stay
-            in view).
-        crop_ratio: largest stretch of width against height by the crop, at least 1 (default 4/3, as in
-            Szegedy et al. 2015).
-        brightness, contrast, saturation: factors are drawn from `[1 - x, 1 + x]`, x in [0, 1) (default 0.2:
-            mild, so that "dark" and "bright" stay true).
-        mirror_words, crop_words: words (lower-case) that forbid the mirror image and the crop. The defaults
-            are English; for captions in another language give that language's words, or set `flip` to 0.
+        crop_scale: smallest share of the picture's area in a random resized crop, in (0, 1]; the share is drawn
+            uniformly from `[crop_scale, 1]` (default 0.7: what a caption names should stay in view).
+        crop_ratio: largest change of the ratio of width to height by the crop, at least 1 (default 4/3, as in Szegedy
+            et al. 2015).
+        brightness, contrast, saturation: factors are drawn from `[1 - x, 1 + x]`, x in [0, 1) (default 0.2: mild, so
+            that "dark" and "bright" stay true).
+        mirror_words, crop_words: lower-case words that forbid the mirror image and the crop. The defaults are English;
+            for another language give its words, or set `flip` to 0.
 
     Raises:
         ConfigError: a value is out of its range.
@@ -91,12 +90,12 @@ class AugmentSettings:
 
 
 def is_mirror_safe(captions: Sequence[str], words: Collection[str] = MIRROR_WORDS) -> bool:
-    """Whether a mirror image keeps every caption true: no direction, nothing readable, no digit."""
+    """Whether every caption stays true of the mirror image: none has a direction, something readable or a digit."""
     return not any(re.search(r'["“”\d]', text) or _mentions(text, words) for text in many(captions, "texts", DataError))
 
 
 def is_crop_safe(captions: Sequence[str], words: Collection[str] = CROP_WORDS) -> bool:
-    """Whether losing the rim keeps every caption true: none speaks of corners, edges or the distance."""
+    """Whether every caption stays true of a crop: none speaks of corners, edges or the distance."""
     return not any(_mentions(text, words) for text in many(captions, "texts", DataError))
 
 
@@ -106,13 +105,12 @@ def augment(
     rng: np.random.Generator,
     settings: AugmentSettings | None = None,
 ) -> NDArray[np.uint8]:
-    """A random variant of a picture for which its captions still hold.
+    """A random variant of a picture of which its captions are still true.
 
     Args:
         image: `(H, W, 3)` uint8 RGB; not changed.
         captions: ALL captions that the picture may be trained with.
-        rng: source of randomness; seed it with `(seed, epoch, index)` and a resumed run repeats the same
-            pictures.
+        rng: seed it with `(seed, epoch, index)`, so that a resumed run repeats the same pictures.
         settings: strengths (default `AugmentSettings()`).
 
     Returns:
@@ -142,7 +140,7 @@ def augment(
 
 
 def draw_window(captions: Sequence[str], rng: np.random.Generator, settings: AugmentSettings) -> tuple[Window, bool]:
-    """What a random variant shows of a picture, as shares of its sides, and whether mirrored; see `augment`."""
+    """The crop of a random variant, as shares of the picture's sides, and whether it is mirrored; see `augment`."""
     crops = settings.crop_scale < 1 and is_crop_safe(captions, settings.crop_words)
     window = _crop_window(rng, settings) if crops else WHOLE
     return window, rng.random() < settings.flip and is_mirror_safe(captions, settings.mirror_words)
@@ -151,7 +149,7 @@ def draw_window(captions: Sequence[str], rng: np.random.Generator, settings: Aug
 def _crop_window(rng: np.random.Generator, settings: AugmentSettings) -> Window:
     share = rng.uniform(settings.crop_scale, 1)
     stretch = math.exp(rng.uniform(-1, 1) * math.log(settings.crop_ratio))
-    # The box must fit, so a large share leaves little room for stretch: sides are at most 1.
+    # the crop must fit into the picture: both sides are at most 1, so a large share allows little stretch
     across = min(1, math.sqrt(share * stretch))
     down = min(1, share / across)
     across = min(1, share / down)

@@ -1,6 +1,6 @@
 """Decoded pictures on disk, memory-mapped uint8, so that training on a CPU does not wait for decoding.
 
-Pixels are kept as the runtime hands them to the model, BEFORE augmentation: every epoch augments them anew.
+Pixels are those that the runtime gives to the model, BEFORE augmentation, which is drawn anew in every epoch.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ __all__ = ["ImageCache", "build_array"]
 
 FORMAT = 1
 Pixels = Callable[[list[Any]], NDArray[np.uint8]]  # of one key
-CHUNK = 64  # pictures decoded between two looks at the progress bar: 10 MB at 224 x 224
+CHUNK = 64  # pictures decoded between two updates of the progress bar: 10 MB at 224 x 224
 
 
 class ImageCache:
     """The pictures of a data set as one memory-mapped array `(N, size, size, 3)`, uint8 RGB.
 
-    `build(paths)` brings the folder up to date; then `cache[i]` is the picture of `paths[i]` and
-    `cache[[3, 1]]` a batch. The folder holds `index.json` (for each picture: path, bytes, modification time)
-    and the `.npy` file that it names. The index is written last and atomically: a reader sees the old cache
-    or the new one. An interrupted build goes on where it stopped; pictures that have not changed since an
-    earlier build are copied, the others decoded again. One process builds at a time.
+    `build(paths)` brings the folder up to date; then `cache[i]` is the picture of `paths[i]`, and `cache[[3, 1]]` a
+    batch. The folder holds `index.json` (path, bytes and modification time of each picture) and the `.npy` file that it
+    names. The index is written last and atomically: a reader sees the old cache or the new one. An interrupted build
+    continues where it stopped; unchanged pictures of an earlier build are copied, others are decoded again. Only one
+    process may build at a time.
 
     Args:
-        folder: made if needed. Room for `N * size * size * 3` bytes: 1.1 GB for Flickr8k.
+        folder: created if needed; takes `N * size * size * 3` bytes, 1.1 GB for Flickr8k.
         size: side of the pictures in pixels.
     """
 
@@ -62,7 +62,7 @@ class ImageCache:
         return np.array(self._pixels[index])
 
     def build(self, paths: Sequence[str | Path], *, workers: int = 2, progress: bool = True) -> ImageCache:
-        """Fill the cache with the pictures of `paths`, in that order, and return it.
+        """Fill the cache with the pictures of `paths`, in this order, and return it.
 
         Args:
             paths: the pictures' files.
@@ -71,7 +71,7 @@ class ImageCache:
 
         Raises:
             DataError: there are no paths, a picture is missing, or the disk is full.
-            ImageError: a picture cannot be decoded; what was decoded before it is kept.
+            ImageError: a picture cannot be decoded; those before it stay cached.
         """
         if not many(paths, "paths"):
             raise DataError("the image cache got no pictures; needed: at least one path")
@@ -110,7 +110,7 @@ class ImageCache:
         return self
 
     def _open(self) -> None:
-        """Map the finished cache, if there is one of this size and format; else stay empty, to be built."""
+        """Map the finished cache, if there is one of this size and format; otherwise the cache is empty."""
         path = self.folder / "index.json"
         if not path.is_file():
             return
@@ -136,14 +136,15 @@ def build_array(
     title: str,
     progress: bool = True,
 ) -> None:
-    """Write an array `(N, ...)` to a .npy file row by row; an interrupted build goes on where it stopped.
+    """Write an array `(N, ...)` to a .npy file row by row; an interrupted build continues where it stopped.
 
-    Until it is whole it is named `PATH.partial`, and the file's own length says how many rows are done. Plain writes,
-    not a memory map: on a full disk a write fails with an error, a map kills the process. One process builds at a time.
+    Until it is complete the file is called `PATH.partial`, and its length tells how many rows are done. Rows are
+    written, not memory-mapped: on a full disk a write raises an error, a map kills the process. Only one process may
+    build at a time.
 
     Args:
-        compute: the rows of a range of indices, each of shape `shape[1:]`.
-        chunk: rows asked for at once, between two looks at the progress bar.
+        compute: gives the rows of a range of indices, each of shape `shape[1:]`.
+        chunk: rows that are asked for at once, between two updates of the progress bar.
         title: of the progress bar on stderr.
 
     Raises:
@@ -184,7 +185,7 @@ def build_array(
 
 
 def _key(path: str | Path) -> list[Any]:
-    """What must stay the same for a cached picture to stay valid: path, bytes, modification time (ns)."""
+    """What identifies a picture: path, bytes, modification time (ns). A cached one is valid while they are the same."""
     try:
         status = os.stat(path)
     except OSError as error:

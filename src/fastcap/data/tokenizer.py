@@ -1,6 +1,6 @@
 """Learning a tokenizer from captions: a lower-case byte-level BPE (Sennrich et al. 2016; bytes as in GPT-2).
 
-With bytes as the alphabet no text in any script is unknown, and ids decode to exactly what was encoded.
+Bytes are the alphabet: text in every script can be encoded, and ids decode to exactly what was encoded.
 """
 
 from __future__ import annotations
