@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastcap.cli.options import add_captioner, check_folder, open_captioner, whole_number, write_json
+from fastcap.cli.options import add_bad_data, add_captioner, check_folder, open_captioner, whole_number, write_json
 from fastcap.cli.progress import progress_bar
 from fastcap.errors import ConfigError, DataError
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "run"]
 
-FILES = ".jsonl, .csv, COCO's captions_*.json or Karpathy's dataset*.json"
+FILES = ".jsonl, .csv, .tsv, COCO's captions_*.json or Karpathy's dataset*.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="only the first N pictures; CIDEr then differs from that of the whole split",
     )
+    add_bad_data(parser)
     add_captioner(parser)
     parser.add_argument(
         "--json",
@@ -60,14 +61,20 @@ def run(args: argparse.Namespace) -> int:
     check_folder("--report", args.report)
     captioner, options = open_captioner(args)
     name, root, split = _source(args)
-    examples: list[Example] = load_dataset(name, root, split)[: args.limit]
+    loaded = load_dataset(name, root, split, on_bad_data=args.on_bad_data, decode_images=args.on_bad_data == "skip")
+    bad_rows = {"bad_rows": len(loaded.bad_rows)} if loaded.bad_rows else {}
+    if bad_rows:
+        first = loaded.bad_rows[0]
+        told = f"{len(loaded.bad_rows)} of {loaded.n_rows} rows left out, the first: {first.where}: {first.problem}"
+        print(f"fastcap: {told}", file=sys.stderr)
+    examples: list[Example] = loaded[: args.limit]
     with progress_bar(len(examples)) as advance:
         evaluation = evaluate_model(
             captioner,
             examples,
             options,
             facts={
-                "data": {"name": args.dataset, "split": split},
+                "data": {"name": args.dataset, "split": split, **bad_rows},
                 "threads": args.threads,
                 "command": shlex.join(["fastcap", *sys.argv[1:]]),
             },
@@ -93,8 +100,8 @@ def _source(args: argparse.Namespace) -> tuple[str, Path, str]:
         raise ConfigError("--root goes with the name of a data set; a FILE's images are looked for beside it")
     if not path.is_file():
         raise DataError(f"{path}: no such file; --dataset takes a data set's name or a captions file")
-    if path.suffix in (".jsonl", ".csv"):
-        return path.suffix[1:], path.parent, path.stem
+    if path.suffix in (".jsonl", ".csv", ".tsv"):
+        return path.suffix[1:].replace("tsv", "csv"), path.parent, path.stem
     if path.suffix == ".json" and path.stem.startswith("captions_"):
         root = path.parent.parent if path.parent.name == "annotations" else path.parent
         return "coco", root, path.stem.removeprefix("captions_")

@@ -7,6 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from fastcap.cli.options import add_bad_data
 from fastcap.errors import ConfigError, ModelFileError
 from fastcap.release.settings import PRECISIONS, ExportSettings
 
@@ -24,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", metavar="NAME", help="data set to calibrate and measure on")
     parser.add_argument("--split", help="split to measure on (%(default)s)")
     parser.add_argument("--calibration-split", help="split to calibrate on (%(default)s)")
+    add_bad_data(parser)
     parser.add_argument(
         "--calibration", type=int, metavar="N", help="pictures to calibrate on, 1 to 5000 (%(default)s)"
     )

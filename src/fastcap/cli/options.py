@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fastcap.runtime.captioner import Captioner
 
 __all__ = [
+    "add_bad_data",
     "add_captioner",
     "add_model",
     "add_number",
@@ -43,6 +44,12 @@ def add_captioner(parser: argparse.ArgumentParser) -> None:
     for target, kind in ((parser, Options), (sampling, Sampling)):
         for name, setting in settings(kind).items():
             target.add_argument(_flag(name), default=argparse.SUPPRESS, **_argument(setting))
+
+
+def add_bad_data(parser: argparse.ArgumentParser) -> None:
+    """Declare `--on-bad-data` for a verb that measures on a data set."""
+    told = "rows and pictures that cannot be used: stop at the first, or leave them out (%(default)s)"
+    parser.add_argument("--on-bad-data", choices=("raise", "skip"), default="raise", help=told)
 
 
 def open_captioner(args: argparse.Namespace) -> tuple[Captioner, Options]:

@@ -23,6 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="log statistics, dead units and gradient norms of every layer, and name the first tensor that is not "
         "finite; a few times slower",
     )
+    parser.add_argument(
+        "--on-bad-data",
+        choices=("raise", "skip", "quarantine"),
+        help="rows that cannot be used: stop at the first, leave them out, or also write them to bad_*.jsonl in the "
+        "cache (the recipe's data.on_bad_data)",
+    )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace those of the recipe")
 
 
@@ -37,7 +43,8 @@ def run(args: argparse.Namespace) -> int:
             comment, _, _ = path.read_text(encoding="utf-8").partition("\n")
             print(f"{name:16}{comment.lstrip('# ')}")
         return 0
-    config = load_config(args.config, args.overrides)
+    policy = [f"data.on_bad_data={args.on_bad_data}"] if args.on_bad_data else []
+    config = load_config(args.config, [*args.overrides, *policy])
     from fastcap.training.trainer import train
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -5,9 +5,14 @@ A reader judges nothing but its own format; `fastcap.data.readers.load_dataset` 
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 import os
+import re
+import reprlib
+import unicodedata
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,22 +36,20 @@ class Row:
 
 Reader = Callable[[Path, str], Iterator[Row]]
 
-# Where the published archives unpack their pictures, "" being the root itself.
+_COCO = [f"{part}{year}" for year in ("2014", "2017") for part in ("train", "val", "test")]
 IMAGE_FOLDERS = (
-    "images",
-    "Images",
-    "Flicker8k_Dataset",
-    "flickr30k_images",
-    "flickr30k_images/flickr30k_images",
-    "flickr30k-images",
-    "train2014",
-    "val2014",
-    "train2017",
-    "val2017",
+    *("images", "Images", "Flicker8k_Dataset", "Flickr8k_Dataset"),
+    *("flickr30k_images", "flickr30k_images/flickr30k_images", "flickr30k-images"),
+    *_COCO,
+    *(f"images/{folder}" for folder in _COCO),
     "",
 )
-IMAGE_COLUMNS = ("image", "image_name")
-CAPTION_COLUMNS = ("caption", "comment")
+"""Where the published archives unpack their pictures, "" being the root itself."""
+
+IMAGE_COLUMNS = ("image", "image_name", "file_name", "filename", "image_path")
+CAPTION_COLUMNS = ("caption", "comment", "text")
+DELIMITERS = ("|", ";", "\t", ",")
+_LONGEST_CELL = 20  # lines
 
 
 # --- one reader a format -----------------------------------------------------------------------------------
@@ -62,7 +65,7 @@ def read_flickr(root: Path, split: str) -> Iterator[Row]:
     path = _first_file(
         root, ("captions.txt", "Flickr8k.token.txt", "results.csv", "results_20130124.token"), "captions"
     )
-    rows = _token_rows(path, root) if "token" in path.name else _table_rows(path, root)
+    rows = _token_rows(path) if "token" in path.name else _table_rows(path)
     if split == "all":
         yield from rows
         return
@@ -70,13 +73,13 @@ def read_flickr(root: Path, split: str) -> Iterator[Row]:
     patterns = ("Flickr_8k.{}Images.txt", "Flickr_30k.{}Images.txt", "flickr30k_{}.txt", "{}.txt")
     names = [pattern.format(word) for pattern in patterns for word in words]
     split_file = _first_file(root, names, f"image names of split {split!r} (split='all' needs no such list)")
-    listed = {Path(line.strip()).stem: n for n, line in _lines(split_file) if line.strip()}
+    listed = {_stem(line.strip()): n for n, line in _lines(split_file) if line.strip()}
     described = set()
     for row in rows:
-        if row.image is None:  # an unreadable row may belong to any split: report it
-            yield row
-        elif row.image.stem in listed:
-            described.add(row.image.stem)
+        # Of a row that cannot be read, the picture's name may still stand where it always does, in front.
+        stem = _stem(row.image.name if row.image else re.split(r"[\s|,;#\"]", row.caption.lstrip('"'))[0])
+        if stem in listed:
+            described.add(stem)
             yield row
     for stem, n in listed.items():
         if stem not in described:
@@ -87,18 +90,35 @@ def read_coco(root: Path, split: str) -> Iterator[Row]:
     """COCO captions (Chen et al. 2015): `[annotations/]captions_{split}[2014|2017].json`."""
     names = [f"{f}captions_{split}{year}.json" for f in ("", "annotations/") for year in ("", "2014", "2017")]
     path = _first_file(root, names, "COCO annotations")
-    images = {}
-    for image in _records(path, "images"):
-        if not isinstance(image.get("file_name"), str):
-            yield Row(f"{path}: image {image.get('id')}", problem="no file_name")
+    locate, images = _Locator(root), {}
+    for number, image in enumerate(_records(path, "images")):
+        key, name = _coco_id(image.get("id")), image.get("file_name")
+        if key is None:
+            yield Row(f"{path}: image {number}", problem=_no_id(image.get("id")))
+        elif not isinstance(name, str):
+            yield Row(f"{path}: image {key}", problem="no file_name")
         else:
-            images[image.get("id")] = _locate(root, image["file_name"])
-    for annotation in _records(path, "annotations"):
-        where, image_id = f"{path}: annotation {annotation.get('id')}", annotation.get("image_id")
-        if image_id in images:
-            yield Row(where, images[image_id], annotation.get("caption"), str(image_id))
+            images[key] = locate(name)
+    for number, annotation in enumerate(_records(path, "annotations")):
+        key = _coco_id(annotation.get("image_id"))
+        where = f"{path}: annotation {_coco_id(annotation.get('id')) or number}"
+        if key in images:
+            yield Row(where, images[key], annotation.get("caption"), key)
+        elif key is None:
+            yield Row(where, problem=_no_id(annotation.get("image_id")))
         else:
-            yield Row(where, problem=f"image_id {image_id!r} is not among the file's images")
+            yield Row(where, problem=f"image_id {key} is not among the file's images")
+
+
+def _coco_id(value: Any) -> str | None:
+    """An id as text, so that 7, 7.0 and "7" are one; None for what is none."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else None
+
+
+def _no_id(value: Any) -> str:
+    return f"image id {reprlib.repr(value)} is no number or text"
 
 
 def read_karpathy(root: Path, split: str) -> Iterator[Row]:
@@ -111,17 +131,17 @@ def read_karpathy(root: Path, split: str) -> Iterator[Row]:
         raise DataError(f"{root}: expected one dataset*.json (Karpathy's splits), found {len(files)}")
     (path,) = files
     wanted = set(split.split("+"))
-    seen = set()
-    for image in _records(path, "images"):
+    locate, seen = _Locator(root), set()
+    for number, image in enumerate(_records(path, "images")):
         seen.add(str(image.get("split")))
-        if image.get("split") not in wanted:
+        if str(image.get("split")) not in wanted:
             continue
-        where = f"{path}: image {image.get('imgid')}"
-        name, sentences = image.get("filename"), image.get("sentences")
+        where = f"{path}: image {_coco_id(image.get('imgid')) or number}"
+        name, sentences, folder = image.get("filename"), image.get("sentences"), image.get("filepath", "")
         if not isinstance(name, str) or not isinstance(sentences, list):
             yield Row(where, problem="filename or sentences is missing")
             continue
-        located = _locate(root, name, (str(image.get("filepath", "")),))
+        located = locate(name, f"{folder}", f"images/{folder}")
         image_id = str(image.get("cocoid", image.get("imgid", "")))
         for sentence in sentences:
             yield Row(where, located, sentence.get("raw") if isinstance(sentence, dict) else None, image_id)
@@ -131,20 +151,25 @@ def read_karpathy(root: Path, split: str) -> Iterator[Row]:
 
 def read_coco_machine(root: Path, split: str) -> Iterator[Row]:
     """Captions of COCO images by a strong model, for distillation: `machine_captions_{split}.jsonl`."""
-    return _json_lines(root, root / f"machine_captions_{split}.jsonl")
+    return _json_lines(_first_file(root, (f"machine_captions_{split}.jsonl",), "captions"))
 
 
 def read_jsonl(root: Path, split: str) -> Iterator[Row]:
     """Own data: `{split}.jsonl` with lines `{"image": path, "caption": text}` or `"captions": [text, ...]`.
 
-    Image paths are absolute or relative to the root or its `images/`.
+    Keys may be those that `read_csv` knows, and the file `{split}/metadata.jsonl`, as Hugging Face has it. Image paths
+    are absolute or relative to the file's folder or the `images/` in it.
     """
-    return _json_lines(root, root / f"{split}.jsonl")
+    return _json_lines(_first_file(root, (f"{split}.jsonl", f"{split}/metadata.jsonl"), "captions"))
 
 
 def read_csv(root: Path, split: str) -> Iterator[Row]:
-    """Own data: `{split}.csv` in UTF-8 with the columns image and caption, one line a row."""
-    return _table_rows(_first_file(root, (f"{split}.csv",), "captions"), root)
+    """Own data: `{split}.csv`, `{split}.tsv` or `{split}/metadata.csv` with the columns image and caption.
+
+    They may also be called file_name and text, as Hugging Face has it. The file is in UTF-8, or in UTF-16 with a byte
+    order mark; between the columns stands a comma, a semicolon, a tab or a bar.
+    """
+    return _table_rows(_first_file(root, (f"{split}.csv", f"{split}.tsv", f"{split}/metadata.csv"), "captions"))
 
 
 READERS: dict[str, Reader] = {
@@ -161,50 +186,73 @@ READERS: dict[str, Reader] = {
 # --- files -> rows -----------------------------------------------------------------------------------------
 
 
-def _table_rows(path: Path, root: Path) -> Iterator[Row]:
-    """Delimited text with a header. A row is one line, so an unclosed quote spoils that row and no other."""
-    lines = _lines(path)
-    _, header = next(lines, (1, ""))
-    piped = "|" in header
-    columns = [column.strip().strip('"').lower() for column in header.split("|" if piped else ",")]
+def _table_rows(path: Path) -> Iterator[Row]:
+    """Delimited text with a header. A quote that is never closed spoils its line and no other."""
+    locate, lines = _Locator(path.parent), deque(_lines(path))
+    if lines and lines[0][1].lower().startswith("sep="):  # a spreadsheet's own hint
+        lines.popleft()
+    header = lines.popleft()[1] if lines else ""
+    delimiter = max(DELIMITERS, key=header.count)
+    columns = [column.strip().strip('"').lower() for column in header.split(delimiter)]
     image_column = next((columns.index(c) for c in IMAGE_COLUMNS if c in columns), None)
     caption_column = next((columns.index(c) for c in CAPTION_COLUMNS if c in columns), None)
     if image_column is None or caption_column is None:
         raise DataError(f"{path}: columns are {columns}; needed: image and caption")
-    for n, line in lines:
+    while lines:
+        n, line = lines.popleft()
         if not line.strip():
             continue
-        where = f"{path}:{n}"
-        try:
-            # Flickr30k's piped file quotes nothing and has stray quotes.
-            (fields,) = [line.split("|")] if piped else csv.reader([line], strict=True)
-        except csv.Error as error:
-            yield Row(where, problem=f"not CSV: {error}")
-            continue
-        if len(fields) != len(columns):
-            yield Row(
-                where,
-                caption=line.strip(),
-                problem=f"{len(fields)} columns, not {len(columns)} (a caption with a comma needs quotes)",
-            )
-            continue
-        yield Row(where, _locate(root, fields[image_column].strip()), fields[caption_column])
+        fields, problem = _cells(line, lines, delimiter, len(columns))
+        if problem:
+            # The picture's name comes first in the published files, and so before what is wrong.
+            name = line.split(delimiter)[0].strip().strip('"') if image_column == 0 else ""
+            located = locate(name) if name and name != line.strip() else None
+            yield Row(f"{path}:{n}", located, line.strip(), problem=problem)
+        else:
+            yield Row(f"{path}:{n}", locate(fields[image_column].strip()), fields[caption_column])
 
 
-def _token_rows(path: Path, root: Path) -> Iterator[Row]:
+def _cells(line: str, rest: deque[tuple[int, str]], delimiter: str, count: int) -> tuple[list[str], str]:
+    """The cells of a line, or what is wrong with it. Lines of the `rest` in which a quoted cell goes on are taken."""
+    if delimiter == "|":  # Flickr30k's file quotes nothing and has stray quotes
+        cells, problem = line.split("|"), ""
+    else:
+        cells, problem = [], ""
+        for taken in range(min(len(rest), _LONGEST_CELL) + 1):
+            text = "".join([line, *(rest[number][1] for number in range(taken))])
+            try:
+                cells = next(csv.reader([text], delimiter=delimiter, strict=True))
+            except csv.Error as error:
+                problem = problem or f"not CSV: {error}"
+                continue
+            if taken and len(cells) != count:
+                continue
+            for _ in range(taken):
+                rest.popleft()
+            problem = ""
+            break
+    if not problem and len(cells) != count:
+        quotes = f" (a caption with a {delimiter!r} needs quotes)" if len(cells) > count else ""
+        problem = f"{len(cells)} columns, not {count}{quotes}"
+    return cells, problem
+
+
+def _token_rows(path: Path) -> Iterator[Row]:
+    locate = _Locator(path.parent)
     for n, line in _lines(path):
         if not line.strip():
             continue
         name, tab, caption = line.partition("\t")
         name, _, number = name.rpartition("#")
         if tab and name and number.isdecimal():
-            yield Row(f"{path}:{n}", _locate(root, name), caption)
+            yield Row(f"{path}:{n}", locate(name), caption)
         else:
             yield Row(f"{path}:{n}", caption=line.strip(), problem="not of the form name.jpg#0<tab>caption")
 
 
-def _json_lines(root: Path, path: Path) -> Iterator[Row]:
-    for n, line in _lines(_first_file(root, (path.name,), "captions")):
+def _json_lines(path: Path) -> Iterator[Row]:
+    locate = _Locator(path.parent)
+    for n, line in _lines(path):
         if not line.strip():
             continue
         where = f"{path}:{n}"
@@ -213,11 +261,12 @@ def _json_lines(root: Path, path: Path) -> Iterator[Row]:
         except (ValueError, RecursionError) as error:
             yield Row(where, caption=line.strip(), problem=f"not JSON: {error}")
             continue
-        if not isinstance(record, dict) or not isinstance(record.get("image"), str):
+        name = _first_of(record, IMAGE_COLUMNS) if isinstance(record, dict) else None
+        if not isinstance(name, str):
             yield Row(where, caption=line.strip(), problem='not a JSON object with "image"')
             continue
-        image, image_id = _locate(root, record["image"]), str(record.get("image_id", ""))
-        captions = record["captions"] if "captions" in record else [record.get("caption")]
+        image, image_id = locate(name), str(record.get("image_id", ""))
+        captions = record["captions"] if "captions" in record else [_first_of(record, CAPTION_COLUMNS)]
         if not isinstance(captions, list) or not captions:
             yield Row(where, image, caption=captions, problem='"captions" is not a list of texts')
             continue
@@ -225,20 +274,29 @@ def _json_lines(root: Path, path: Path) -> Iterator[Row]:
             yield Row(where, image, caption, image_id)
 
 
-def _records(path: Path, key: str) -> list[dict[str, Any]]:
+def _first_of(record: dict[str, Any], names: Sequence[str]) -> Any:
+    return next((record[name] for name in names if name in record), None)
+
+
+def _records(path: Path, key: str) -> Iterator[dict[str, Any]]:
+    """The objects of a list in a JSON file; what is no object there counts as an empty one."""
     try:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not JSON: {error}") from error
     records = content.get(key) if isinstance(content, dict) else None
-    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+    if not isinstance(records, list):
         raise DataError(f"{path}: expected a JSON object whose {key!r} is a list of objects")
-    return records
+    return (record if isinstance(record, dict) else {} for record in records)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Numbered lines, from 1. A byte that is not UTF-8 becomes a surrogate and so spoils its row only."""
-    with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
+    """Numbered lines, from 1. What is not valid in their encoding becomes surrogates and so spoils its row only."""
+    with path.open("rb") as file:
+        mark = file.read(2)
+    is_wide = mark in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    encoding, errors = ("utf-16", "surrogatepass") if is_wide else ("utf-8-sig", "surrogateescape")
+    with path.open(encoding=encoding, errors=errors) as file:
         yield from enumerate(file, start=1)
 
 
@@ -249,8 +307,30 @@ def _first_file(root: Path, names: Sequence[str], what: str) -> Path:
     raise DataError(f"{root}: no file with the {what}; looked for {', '.join(names)}")
 
 
-def _locate(root: Path, name: str, folders: Sequence[str] = ()) -> Path:
-    """The picture's path: the first candidate that exists, else the first, to be reported as missing."""
-    candidates = (os.path.join(root, folder, name) for folder in (*folders, *IMAGE_FOLDERS))
-    found = next(filter(os.path.isfile, candidates), None)
-    return Path(found) if found else root / IMAGE_FOLDERS[0] / name
+def _stem(name: str) -> str:
+    """The name of a picture without folder and ending, in one spelling of its letters."""
+    return unicodedata.normalize("NFC", Path(name).stem)
+
+
+class _Locator:
+    """Finds the pictures that rows name, in a folder or where archives unpack them there."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._folders = [folder for folder in IMAGE_FOLDERS if os.path.isdir(root / folder)]
+
+    def __call__(self, name: str, *folders: str) -> Path:
+        """The picture's path: the first candidate that exists, else the first of all, to be reported as missing.
+
+        `folders`: where to look first. A file system may spell an accented letter as two characters (NFD, on macOS)
+        where the captions have one, or the reverse; and captions made on Windows have backslashes.
+        """
+        spellings = [name]
+        if not name.isascii():
+            spellings += [unicodedata.normalize(form, name) for form in ("NFC", "NFD")]
+        if "\\" in name:
+            spellings.append(name.replace("\\", "/"))
+        places = [*filter(None, folders), *self._folders]
+        candidates = (os.path.join(self._root, folder, spelling) for spelling in spellings for folder in places)
+        found = next(filter(os.path.isfile, candidates), None)
+        return Path(found) if found else self._root / IMAGE_FOLDERS[0] / name

@@ -121,7 +121,7 @@ def load_dataset(
             image_ids.setdefault(row.image, row.image_id or row.image.stem)
             continue
         if on_bad_data == "raise":
-            raise DataError(f"{row.where}: {problem}; on_bad_data=skip or quarantine leaves such rows out")
+            raise DataError(f"{row.where}: {problem}; on_bad_data=skip leaves such rows out")
         bad.append(BadRow(row.where, printable(row.image), printable(row.caption), problem))
 
     if bad and on_bad_data == "quarantine" and quarantine_file is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +71,9 @@ def export(
     model, tokenizer = load_checkpoint(Path(checkpoint))
     config, family, layers = model.config, EXPORTS[model.config.kind], quantised_layers(model)
     bits = read_bits(Path(settings.bits), layers) if settings.bits else {}
-    examples = load_dataset(settings.dataset, Path(data), settings.split)[: settings.limit]
-    calibrating = load_dataset(settings.dataset, Path(data), settings.calibration_split)
+    read = partial(load_dataset, settings.dataset, Path(data), on_bad_data=settings.on_bad_data)
+    examples = read(settings.split, decode_images=settings.on_bad_data == "skip")[: settings.limit]
+    calibrating = read(settings.calibration_split, decode_images=settings.on_bad_data == "skip")
     if len(examples) < MIN_MEASURED:
         raise DataError(
             f"{settings.dataset} {settings.split} has {len(examples)} pictures; needed: {MIN_MEASURED} or more"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from fastcap.errors import ConfigError
 
@@ -34,6 +35,8 @@ class ExportSettings:
     """Split to measure on; the confidences are fitted to it, so it is never the test split."""
     calibration_split: str = "train"
     """Split to calibrate on."""
+    on_bad_data: Literal["raise", "skip"] = "raise"
+    """Rows and pictures that cannot be used: raise stops at the first, skip leaves them out."""
     calibration: int = 200
     """Pictures to calibrate on, spread over their split; as many as for the bundled model."""
     limit: int | None = None

@@ -1,0 +1,236 @@
+"""Data as distributed: delimiters, encodings, columns, spellings, folders, ids; a bad row stops its own split."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from fastcap.cli import main
+from fastcap.data import load_dataset
+from fastcap.errors import DataError, FastcapError
+
+NFC, NFD = (unicodedata.normalize(form, "Café à Łódź.jpg") for form in ("NFC", "NFD"))
+
+
+def picture(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (4, 4)).save(path)
+    return path
+
+
+def captions(name: str, root: Path, split: str, **settings: object) -> dict[str, tuple[str, ...]]:
+    return {example.image.name: example.captions for example in load_dataset(name, root, split, **settings)}
+
+
+# Tables
+
+EXPECTED = {"a.jpg": ("A dog, running.", "Zwei Hunde; süß."), "b.jpg": ("A ball\nof two lines.",)}
+QUOTED = '{0}"A dog, running."\n{0}"Zwei Hunde; süß."\n{1}"A ball\nof two lines."\n'
+TABLES = {
+    "commas": ("image,caption\n" + QUOTED.format("a.jpg,", "b.jpg,"), "utf-8"),
+    "semicolons": ("image;caption\n" + QUOTED.format("a.jpg;", "b.jpg;"), "utf-8"),
+    "tabs": ("image\tcaption\n" + QUOTED.format("a.jpg\t", "b.jpg\t"), "utf-8"),
+    "a mark of UTF-8": ("image,caption\n" + QUOTED.format("a.jpg,", "b.jpg,"), "utf-8-sig"),
+    "UTF-16, as spreadsheets save it": ("image\tcaption\n" + QUOTED.format("a.jpg\t", "b.jpg\t"), "utf-16"),
+    "UTF-16 of the other order": ("\ufeffimage,caption\n" + QUOTED.format("a.jpg,", "b.jpg,"), "utf-16-be"),
+    "UTF-16 with a mark": ("\ufeffimage;caption\n" + QUOTED.format("a.jpg;", "b.jpg;"), "utf-16-le"),
+    "a spreadsheet's hint": ("sep=;\nimage;caption\n" + QUOTED.format("a.jpg;", "b.jpg;"), "utf-8"),
+    "Hugging Face's columns": ("file_name,text\n" + QUOTED.format("a.jpg,", "b.jpg,"), "utf-8"),
+    "columns in capitals and quotes": ('"Image_Name";"Caption"\n' + QUOTED.format("a.jpg;", "b.jpg;"), "utf-8"),
+    "more columns": ("id,file_name,text\n" + QUOTED.format("7,a.jpg,", "8,b.jpg,"), "utf-8"),
+    "Windows' line ends": ("image,caption\r\n" + QUOTED.format("a.jpg,", "b.jpg,").replace('"\n', '"\r\n'), "utf-8"),
+    "Windows' paths": ("image,caption\n" + QUOTED.format(".\\\\a.jpg,", "images\\b.jpg,"), "utf-8"),
+    "no line end": ("image,caption\n" + QUOTED.format("a.jpg,", "b.jpg,").rstrip("\n"), "utf-8"),
+}
+
+
+@pytest.mark.parametrize("file", ["train.csv", "train.tsv", "train/metadata.csv"])
+@pytest.mark.parametrize("kind", TABLES)
+def test_tables_of_every_origin_read_to_the_same_captions(kind: str, file: str, tmp_path: Path) -> None:
+    text, encoding = TABLES[kind]
+    folder = (tmp_path / file).parent
+    for name in ("a.jpg", "images/b.jpg"):
+        picture(folder / name)
+    (tmp_path / file).write_bytes(text.encode(encoding))
+    assert captions("csv", tmp_path, "train") == EXPECTED
+
+
+@pytest.mark.parametrize(
+    "keys", [("image", "caption"), ("file_name", "text"), ("image_path", "caption"), ("filename", "captions")]
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("file", ["train.jsonl", "train/metadata.jsonl"])
+def test_json_lines_of_every_origin_read_to_the_same_captions(
+    keys: tuple[str, str], encoding: str, file: str, tmp_path: Path
+) -> None:
+    image, caption = keys
+    picture((tmp_path / file).parent / "a.jpg")
+    value = ["A dog.", "Süß."] if caption == "captions" else "A dog."
+    (tmp_path / file).write_bytes(
+        (json.dumps({image: "a.jpg", caption: value}, ensure_ascii=False) + "\n").encode(encoding)
+    )
+    assert captions("jsonl", tmp_path, "train") == {"a.jpg": tuple(value) if caption == "captions" else (value,)}
+
+
+def test_half_a_letter_of_utf_16_spoils_its_row_alone(tmp_path: Path) -> None:
+    picture(tmp_path / "a.jpg")
+    data = "\ufeffimage,caption\na.jpg,A dog\ud83d.\na.jpg,A ball.\n".encode("utf-16-le", "surrogatepass")
+    (tmp_path / "train.csv").write_bytes(data)
+    loaded = load_dataset("csv", tmp_path, "train", on_bad_data="skip", max_bad_share=0.5)
+    assert loaded[0].captions == ("A ball.",)
+    assert loaded.bad_rows[0].problem == "the caption is not valid UTF-8"
+
+
+def test_a_quote_that_is_never_closed_takes_no_other_row(tmp_path: Path) -> None:
+    picture(tmp_path / "a.jpg")
+    rows = ["a.jpg,A dog.", 'a.jpg,"A ball.', *[f"a.jpg,Row {number}." for number in range(40)], 'a.jpg,"The last.']
+    (tmp_path / "train.csv").write_text("image,caption\n" + "\n".join(rows))
+    loaded = load_dataset("csv", tmp_path, "train", on_bad_data="skip")
+    assert loaded[0].captions == ("A dog.", *(f"Row {number}." for number in range(40)))
+    assert [row.where.rpartition(":")[2] for row in loaded.bad_rows] == ["3", "44"]
+
+
+# Spellings
+
+SPELLINGS = [(NFC, NFD), (NFD, NFC), (NFC, NFC), (NFD, NFD), ("a b.jpg", "a b.jpg"), ("日本.jpg", "日本.jpg")]
+for name in ("가나다.jpg", "Ångström.jpg", "tiếng Việt.jpg"):
+    one, other = (unicodedata.normalize(form, name) for form in ("NFC", "NFD"))
+    SPELLINGS += [(one, other), (other, one)]
+
+
+@pytest.mark.parametrize(("named", "stored"), SPELLINGS)
+def test_a_name_is_found_however_its_letters_are_spelt(named: str, stored: str, tmp_path: Path) -> None:
+    picture(tmp_path / "images" / stored)
+    (tmp_path / "train.csv").write_text(f"image,caption\n{named},A dog.\n", encoding="utf-8")
+    (tmp_path / "captions.txt").write_text(f"image,caption\n{named},A dog.\n", encoding="utf-8")
+    (tmp_path / "train.txt").write_text(f"{stored}\n", encoding="utf-8")
+    (tmp_path / "captions_train.json").write_text(
+        json.dumps({"images": [{"id": 1, "file_name": named}], "annotations": [{"image_id": 1, "caption": "A dog."}]})
+    )
+    for name in ("csv", "flickr8k", "coco"):
+        assert captions(name, tmp_path, "train") == {stored: ("A dog.",)}
+
+
+# Folders and ids of COCO
+
+
+@pytest.mark.parametrize("annotations", ["annotations/captions_val2017.json", "captions_val2017.json"])
+@pytest.mark.parametrize(
+    "folder", ["val2017", "images/val2017", "images", "", "val2014", "images/val2014", "Images", "images/train2017"]
+)
+def test_coco_is_found_where_people_unpack_it(folder: str, annotations: str, tmp_path: Path) -> None:
+    picture(tmp_path / folder / "000000000139.jpg")
+    (tmp_path / annotations).parent.mkdir(exist_ok=True)
+    content = {"images": [{"id": 139, "file_name": "000000000139.jpg"}]}
+    content["annotations"] = [{"id": 1, "image_id": 139, "caption": "A room."}]
+    (tmp_path / annotations).write_text(json.dumps(content))
+    for split in ("val", "val2017"):
+        assert captions("coco", tmp_path, split) == {"000000000139.jpg": ("A room.",)}
+
+
+@pytest.mark.parametrize("filepath", ["val2014", "", "coco/val2014"])
+@pytest.mark.parametrize("place", ["", "images"])
+def test_karpathys_file_finds_its_pictures_in_images_too(filepath: str, place: str, tmp_path: Path) -> None:
+    picture(tmp_path / place / filepath / "a.jpg")
+    image = {"filepath": filepath, "filename": "a.jpg", "split": "val", "sentences": [{"raw": "A dog."}], "cocoid": 7}
+    odd = [{"split": ["val"]}, {"split": {}}, 7, {"split": "test", "filename": 7}]
+    (tmp_path / "dataset_coco.json").write_text(json.dumps({"images": [*odd, image]}))
+    assert captions("karpathy", tmp_path, "val") == {"a.jpg": ("A dog.",)}
+
+
+@pytest.mark.parametrize(
+    ("image_id", "asked", "is_found"),
+    [
+        (1, 1, True), ("1", 1, True), (1.0, "1", True), ("abc", "abc", True), (2**70, 2**70, True),
+        ([1], [1], False), ({"a": 1}, {"a": 1}, False), (None, None, False), (True, True, False), (1.5, 1.5, False),
+        (1, 2, False), (1, [1], False),
+    ],
+)  # fmt: skip
+def test_an_id_is_a_number_or_a_text(image_id: object, asked: object, is_found: bool, tmp_path: Path, capsys) -> None:
+    for name in ("a.jpg", "b.jpg"):
+        picture(tmp_path / name)
+    images = [{"id": image_id, "file_name": "a.jpg"}, {"id": "good", "file_name": "b.jpg"}]
+    rows = [{"id": 1, "image_id": asked, "caption": "x"}, {"id": 2, "image_id": "good", "caption": "y"}]
+    (tmp_path / "captions_val.json").write_text(json.dumps({"images": images, "annotations": rows}))
+    if is_found:
+        assert set(captions("coco", tmp_path, "val")) == {"a.jpg", "b.jpg"}
+        return
+    with pytest.raises(DataError, match=r"is no number or text|is not among the file's images"):
+        load_dataset("coco", tmp_path, "val")
+    kept = captions("coco", tmp_path, "val", on_bad_data="skip", max_bad_share=0.9)
+    assert kept == {"b.jpg": ("y",)}
+    assert main(["evaluate", "--dataset", str(tmp_path / "captions_val.json")]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+# A bad row stops only the split it is in
+
+
+def flickr(root: Path, rows: str, file: str) -> None:
+    for name in ("1.jpg", "2.jpg"):
+        picture(root / "images" / name)
+    (root / file).write_text(rows, encoding="utf-8", errors="surrogateescape")
+    (root / "val.txt").write_text("1.jpg\n")
+    (root / "test.txt").write_text("2\n")
+
+
+HEADER = "image_name| comment_number| comment\n1.jpg| 0| A green field .\n"
+BROKEN = {
+    "Flickr30k, as it is distributed": ("results.csv", HEADER + "2.jpg| 4   Something else .\n"),
+    "a bar too many": ("results.csv", HEADER + "2.jpg| 4| Something | else .\n"),
+    "a comma without quotes": ("captions.txt", "image,caption\n1.jpg,A field .\n2.jpg,Something , else .\n"),
+    "a quote that is not closed": ("captions.txt", 'image,caption\n1.jpg,A field .\n2.jpg,"Something else .\n'),
+    "a quote before the name": ("captions.txt", 'image,caption\n1.jpg,A field .\n"2.jpg,Something else .\n'),
+    "no tab": ("Flickr8k.token.txt", "1.jpg#0\tA field .\n2.jpg#1 Something else .\n"),
+    "no number": ("Flickr8k.token.txt", "1.jpg#0\tA field .\n2.jpg\tSomething else .\n"),
+    "an empty caption": ("Flickr8k.token.txt", "1.jpg#0\tA field .\n2.jpg#0\t\n"),
+    "a caption that is no text": ("captions.txt", "image,caption\n1.jpg,A field .\n2.jpg,caf\udce9\n"),
+    "no caption at all": ("captions.txt", "image,caption\n1.jpg,A field .\n"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_bad_row_stops_only_the_split_it_is_in(kind: str, tmp_path: Path, capsys) -> None:
+    file, rows = BROKEN[kind]
+    flickr(tmp_path, rows, file)
+    assert set(captions("flickr30k", tmp_path, "val")) == {"1.jpg"}
+    with pytest.raises(FastcapError):
+        load_dataset("flickr30k", tmp_path, "test")
+    line = ["evaluate", "--dataset", "flickr30k", "--root", str(tmp_path), "--split"]
+    assert main([*line, "val"]) == 0
+    assert main([*line, "test"]) == 1
+    assert "on_bad_data=skip leaves such rows out" in capsys.readouterr().err
+
+
+# --on-bad-data, wherever a data set is read
+
+
+def test_evaluate_leaves_bad_rows_out_where_it_is_asked_to(tmp_path: Path, capsys) -> None:
+    for number in range(20):
+        picture(tmp_path / f"{number}.jpg")
+    (tmp_path / "19.jpg").write_bytes((tmp_path / "0.jpg").read_bytes()[:200])
+    lines = [json.dumps({"image": f"{number}.jpg", "caption": "A dog."}) for number in range(20)]
+    (tmp_path / "val.jsonl").write_text("\n".join([*lines, "{}"]))
+    line = ["evaluate", "--dataset", str(tmp_path / "val.jsonl"), "--json"]
+    assert main(line) == 1
+    assert "val.jsonl:21: not a JSON object" in capsys.readouterr().err
+    assert main([*line, "--on-bad-data", "skip"]) == 0
+    shown = capsys.readouterr()
+    figures = json.loads(shown.out)
+    assert (figures["images"], figures["data"]["bad_rows"]) == (19, 2)
+    assert shown.err.startswith(f"fastcap: 2 of 21 rows left out, the first: {tmp_path / 'val.jsonl'}:20: ")
+    assert "damaged or cut short JPEG" in shown.err
+
+
+@pytest.mark.parametrize(
+    ("verb", "choices"),
+    [("evaluate", "{raise,skip}"), ("export", "{raise,skip}"), ("train", "{raise,skip,quarantine}")],
+)
+def test_every_verb_that_reads_a_data_set_has_the_option(verb: str, choices: str, capsys) -> None:
+    with pytest.raises(SystemExit):
+        main([verb, "--help"])
+    assert f"--on-bad-data {choices}" in " ".join(capsys.readouterr().out.split())
