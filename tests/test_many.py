@@ -70,7 +70,11 @@ def test_one_is_no_list(name, value, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("values", [[], ["a"], ("a", "b"), {"a": 1}, {"a"}, iter("ab"), np.zeros(3), range(3)], ids=str)
+@pytest.mark.parametrize(
+    "values",
+    [[], ["a"], ("a", "b"), {"a": 1}, {"a"}, iter("ab"), np.zeros(3), range(3)],
+    ids=lambda values: type(values).__name__,
+)
 def test_many_are_as_they_were(values):
     assert many(values, "things") is values
 

@@ -12,14 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, features
 
-from fastcap.errors import ConfigError, ImageError
+from fastcap.errors import ConfigError, ImageError, needs
 from fastcap.runtime.images import load_image, load_thumbnail
 from fastcap.runtime.metadata import strip
 
 needs_avif = pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
-needs_heif = pytest.mark.skipif(
-    importlib.util.find_spec("pillow_heif") is None, reason='needs pip install "enhanced-fastcap[heif]"'
-)
+needs_heif = pytest.mark.skipif(importlib.util.find_spec("pillow_heif") is None, reason=needs("pillow-heif", "heif"))
 LYING = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}
 """For each orientation, how an upright picture is turned to lie as it says; numbers of Image.Transpose."""
 
