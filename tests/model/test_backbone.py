@@ -9,12 +9,12 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from fastcap.backbone.convolutional import load_trunk, named_convolutions
 from fastcap.backbone.resnet_vit import ResNetViTBackbone
 from fastcap.backbone.spatial_mamba import SpatialMambaBackbone, SpatialMambaBlock
 from fastcap.config import BackboneConfig, ModelConfig, keywords
 from fastcap.errors import DataError
 from fastcap.scan import selective_scan_reference
-from fastcap.training.initialise import convolutions, initialise_from_mobilenetv2
 
 SCANS = ("state_fusion", "cross_scan")
 TINY = {
@@ -197,7 +197,7 @@ def test_the_blocks_scan_is_the_reference_scan():
     [
         ({"scan": "zigzag"}, "'zigzag'; allowed: 'state_fusion', 'cross_scan'"),
         ({"n_heads": 3}, "not a multiple of n_heads 3"),
-        ({"widths": (8, 8)}, "need 7 numbers, got 2 and 7"),
+        ({"widths": (8, 8)}, "need 7 numbers each, got 2, 7 and 7"),
     ],
 )
 def test_settings_that_cannot_be_built_say_what_is_allowed(settings, message):
@@ -252,7 +252,7 @@ def test_the_convolutional_stages_reproduce_the_teacher_and_see_a_dog(teacher, d
         if family == "spatial_mamba"
         else resnet_vit()
     ).eval()
-    initialise_from_mobilenetv2(backbone, teacher)
+    load_trunk(backbone, teacher)
     tensors = dict(np.load(teacher))
     lines = (data_root / "flickr8k" / "captions.txt").read_text("utf-8").splitlines()
     names = list(dict.fromkeys(line.split(",")[0] for line in lines if "dog" in line and "dogs" not in line))
@@ -279,7 +279,7 @@ def small_teacher(tmp_path):
     source = SpatialMambaBackbone(**TINY)
     tensors = {
         f"{name}.{part}": getattr(module, part).detach().numpy()
-        for name, module in convolutions(source).items()
+        for name, module in named_convolutions(source).items()
         for part in ("weight", "bias")
     }
     np.savez(tmp_path / "teacher.npz", **tensors)
@@ -290,7 +290,7 @@ def test_a_teacher_overwrites_the_convolutions_and_nothing_else(small_teacher):
     path, tensors = small_teacher
     backbone = SpatialMambaBackbone(**TINY)
     before = {name: value.clone() for name, value in backbone.state_dict().items()}
-    initialise_from_mobilenetv2(backbone, path)
+    load_trunk(backbone, path)
     assert np.array_equal(backbone.stem.weight.detach().numpy(), tensors["conv0.weight"])
     assert np.array_equal(backbone.head.bias.detach().numpy(), tensors["conv_last.bias"])
     for name, value in backbone.state_dict().items():
@@ -302,10 +302,10 @@ def test_a_teacher_without_a_tensor_or_with_another_shape_is_named(small_teacher
     path, tensors = small_teacher
     np.savez(path, **{name: value for name, value in tensors.items() if name != "b3.dw.weight"})
     with pytest.raises(DataError, match=r"teacher\.npz has no tensor b3\.dw\.weight"):
-        initialise_from_mobilenetv2(SpatialMambaBackbone(**TINY), path)
+        load_trunk(SpatialMambaBackbone(**TINY), path)
     np.savez(path, **tensors | {"b3.dw.bias": np.zeros(5, np.float32)})
     with pytest.raises(DataError, match=r"b3\.dw\.bias is \(5,\), the model needs \(24,\)"):
-        initialise_from_mobilenetv2(SpatialMambaBackbone(**TINY), path)
+        load_trunk(SpatialMambaBackbone(**TINY), path)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not numpy", b"PK\x03\x04 a zip cut short", b"\x93NUMPY"])
@@ -314,11 +314,11 @@ def test_a_teacher_that_cannot_be_read_is_named_with_its_setting(tmp_path, conte
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(DataError, match=r"teacher\.npz cannot be read .*setting data\.teacher"):
-        initialise_from_mobilenetv2(SpatialMambaBackbone(**TINY), path)
+        load_trunk(SpatialMambaBackbone(**TINY), path, "data.teacher")
 
 
 def test_a_teacher_that_is_one_array_is_named_too(tmp_path):
     with (tmp_path / "teacher.npz").open("wb") as file:
         np.save(file, np.zeros(3))
     with pytest.raises(DataError, match=r"teacher\.npz cannot be read .*setting data\.teacher"):
-        initialise_from_mobilenetv2(SpatialMambaBackbone(**TINY), tmp_path / "teacher.npz")
+        load_trunk(SpatialMambaBackbone(**TINY), tmp_path / "teacher.npz", "data.teacher")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from fastcap.backbone.convolutional import named_convolutions
 from fastcap.backbone.spatial_mamba import SpatialMambaBackbone
 from fastcap.checkpoint import save_checkpoint
 from fastcap.config import BackboneConfig, TeacherConfig, keywords
@@ -19,7 +20,6 @@ from fastcap.errors import ConfigError, DataError, FastcapError, ModelFileError
 from fastcap.generation.autoregressive import greedy_search
 from fastcap.model import TorchStepper, build_model
 from fastcap.runtime.encoding import decode, encode
-from fastcap.training.initialise import convolutions
 from fastcap.training.teachers.choose import load_teacher
 from fastcap.training.teachers.ensemble import BEAMS, Ensemble
 from fastcap.training.teachers.features import ImageNetFeatures
@@ -181,7 +181,9 @@ def write_mobilenet(path: Path, **settings) -> Path:
     torch.manual_seed(0)
     tensors = {
         f"{name}.{part}": getattr(module, part).detach().numpy()
-        for name, module in convolutions(SpatialMambaBackbone(256, **keywords(BackboneConfig(**settings)))).items()
+        for name, module in named_convolutions(
+            SpatialMambaBackbone(256, **keywords(BackboneConfig(**settings)))
+        ).items()
         for part in ("weight", "bias")
     }
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -193,7 +195,7 @@ def write_mobilenet(path: Path, **settings) -> Path:
 def test_features_are_the_mean_over_the_picture_of_the_last_convolution(tmp_path):
     path = write_mobilenet(tmp_path / "teacher.npz")
     teacher, backbone = ImageNetFeatures(path, "x"), SpatialMambaBackbone(256, **keywords(BackboneConfig()))
-    for name, module in convolutions(backbone).items():
+    for name, module in named_convolutions(backbone).items():
         tensors = np.load(path)
         module.weight.copy_(torch.from_numpy(tensors[f"{name}.weight"]))
         module.bias.copy_(torch.from_numpy(tensors[f"{name}.bias"]))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fastcap.backbone.base import Backbone
-from fastcap.backbone.mobilenetv2 import ConvBlock, inverted_residual_stages
+from fastcap.backbone.convolutional import ConvBlock, inverted_residual_stages
 from fastcap.layers import ImageTokens, SelfAttention
 
 __all__ = ["EncoderLayer", "ResNetViTBackbone", "ResidualBlock", "grid_positions"]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fastcap.backbone.base import Backbone
-from fastcap.backbone.mobilenetv2 import STAGES_TO_STRIDE_16, ConvBlock, inverted_residual_stages
+from fastcap.backbone.convolutional import STAGES_TO_STRIDE_16, ConvBlock, inverted_residual_stages
 from fastcap.layers import ImageTokens
 from fastcap.scan import selective_scan
 

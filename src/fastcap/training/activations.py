@@ -1,4 +1,4 @@
-"""What flows through a network in training: `fastcap train --debug-activations`."""
+"""Statistics of a network's activations in training: `fastcap train --debug-activations`."""
 
 from __future__ import annotations
 
@@ -17,16 +17,13 @@ RECTIFIERS = (torch.ops.aten.relu.default, torch.ops.aten.relu_.default, torch.o
 class ActivationMonitor(TorchDispatchMode):
     """A context that watches the forward passes of a network inside it.
 
-    After a pass, `rows` has for every layer that computes by itself, by name, the mean, the standard deviation and the
-    largest magnitude of its output; `dead`, the share of units of its last rectifier, be it inside the layer or behind
-    it, that were 0 for the whole batch; after `note_gradients` also the norm of its gradient. `first_nonfinite` names
-    the first tensor that was not finite, and stays what it is.
+    After a pass, `rows` has for every module without children, by name: mean, standard deviation and largest magnitude
+    of its output; `dead`, the share of units that were 0 for the whole batch after its last ReLU, inside the module or
+    behind it; and after `note_gradients` the norm of its gradient. `first_nonfinite` names the first tensor of all
+    passes that was not finite.
 
-    Every operation is looked at, which makes a step a few times slower. -inf inside a layer is what attention masks
-    are made of, and is taken for a fault only where a layer returns it.
-
-    Args:
-        network: watched under the names of its modules.
+    Every operation is inspected, which makes a step a few times slower. -inf inside a module is what attention masks
+    are made of; it counts as a fault only where a module returns it.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -35,7 +32,7 @@ class ActivationMonitor(TorchDispatchMode):
         self.rows: dict[str, dict[str, float]] = {}
         self.first_nonfinite = ""
         self.inside: list[str] = []  # the modules whose forward is running, outermost first
-        self.noting = False  # while what is noted is computed, which is no part of the network
+        self.noting = False  # whether the statistics are being computed, which are no part of the network
         self.last = ""
         self.handles: list[RemovableHandle] = []
 
@@ -55,7 +52,7 @@ class ActivationMonitor(TorchDispatchMode):
         self.handles, self.inside = [], []
 
     def leave(self, name: str, output: Any) -> None:
-        """Note what a module returns."""
+        """Note the statistics of a module's output."""
         self.inside.pop()
         if not isinstance(output, Tensor) or not output.is_floating_point():
             return
@@ -71,7 +68,7 @@ class ActivationMonitor(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = func(*args, **(kwargs or {}))
-        if self.noting or "empty" in str(func):  # memory that nothing has been written to yet may hold anything
+        if self.noting or "empty" in str(func):  # uninitialised memory may hold anything
             return output
         for part in output if isinstance(output, tuple) else (output,):
             floating = isinstance(part, Tensor) and part.is_floating_point()
@@ -87,11 +84,11 @@ class ActivationMonitor(TorchDispatchMode):
         return output
 
     def is_layer(self, name: str) -> bool:
-        """Whether a module computes by itself: there are none inside it."""
+        """Whether a module has no children."""
         return next(self.network.get_submodule(name).children(), None) is None
 
     def note_gradients(self) -> None:
-        """Note the norm of the gradient of every layer's own weights; call after backward."""
+        """Note the gradient norm of every module's own weights; call it after backward."""
         for name, parameter in reversed(list(self.network.named_parameters())):
             if parameter.grad is not None:
                 norm = parameter.grad.norm().item()
@@ -101,7 +98,7 @@ class ActivationMonitor(TorchDispatchMode):
                 row["gradient"] = (row.get("gradient", 0.0) ** 2 + norm**2) ** 0.5
 
     def note_nonfinite(self, where: str) -> None:
-        """Keep the first."""
+        """Keep the name of the first tensor that was not finite."""
         self.first_nonfinite = self.first_nonfinite or where
 
     def row(self, name: str) -> dict[str, float]:
@@ -109,7 +106,7 @@ class ActivationMonitor(TorchDispatchMode):
         return self.rows.setdefault(name, {})
 
     def summary(self) -> str:
-        """One line: the layers with most dead units, and the span of gradients."""
+        """One line: the layers with most dead units, and the range of gradient norms."""
         dead = sorted(((row["dead"], name) for name, row in self.rows.items() if row.get("dead")), reverse=True)[:3]
         gradients = [(row["gradient"], name) for name, row in self.rows.items() if "gradient" in row]
         parts = [f"dead units: {', '.join(f'{name} {share:.0%}' for share, name in dead) or 'none'}"]

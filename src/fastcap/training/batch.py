@@ -1,5 +1,5 @@
-"""A step's batch, drawn as a whole and shared out: how many processes and micro-batches compute it changes nothing but
-what is drawn inside the network (dropout, samples of the reward) and losses that compare images with one another."""
+"""A step's batch, drawn as a whole and divided among processes and micro-batches. Their number changes only what is
+drawn inside the network (dropout, samples of the reward) and losses that compare images with one another."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Batch(NamedTuple):
     """Captioned images of a step, all or a share of them.
 
     `tensors`: by name, each of B images or of R = B c caption rows, the c of an image side by side. `images`: their
-    indices (B,). `counts`: how much of everything that losses are means over the whole batch has, by `unit`.
+    indices (B,). `counts`: the whole batch's images, tokens and masked tokens, over which losses are means (`unit`).
     """
 
     tensors: dict[str, Tensor]
@@ -39,7 +39,7 @@ class Batch(NamedTuple):
         return self._replace(tensors=tensors, images=self.images[index::of])
 
     def fractions(self) -> dict[str, float]:
-        """This share's part of the whole batch, by `unit`; exactly 1 where nothing was shared out."""
+        """This share's part of the whole batch, by `unit`; exactly 1 where nothing was divided."""
         return {name: n / self.counts[name] for name, n in count(self.tensors, self.images).items()}
 
 
@@ -53,8 +53,8 @@ def count(tensors: dict[str, Tensor], images: NDArray[np.int64]) -> dict[str, in
 def unit(loss: str) -> str:
     """What a loss, by name, is the mean over: images, tokens or masked tokens.
 
-    Summed over shares with the fractions of its unit it is what the whole batch would give; a balance of experts or a
-    contrast of images is not a mean, and is taken share by share.
+    The sum over shares, weighted by the fractions of that unit, is the loss of the whole batch. The balance of experts
+    and the contrast of images are no means, and are computed share by share.
     """
     if loss in ("masked", "consistency", "agreement"):
         return "masked"

@@ -1,4 +1,4 @@
-"""Pictures of a training run."""
+"""The curves of a training run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["draw_curves"]
 
 
 def draw_curves(log: Path, picture: Path) -> None:
-    """Draw every value of a log.jsonl against the step, losses smoothed, one panel a value."""
+    """Plot every value of a log.jsonl against the step, smoothed, one panel a value."""
     import matplotlib
 
     matplotlib.use("Agg")

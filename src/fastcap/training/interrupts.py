@@ -1,4 +1,4 @@
-"""Ctrl-C and requests to terminate, held back until they do no harm."""
+"""Ctrl-C and requests to terminate, held back while they would do harm."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["held_signals", "uninterrupted"]
 
 @contextlib.contextmanager
 def held_signals() -> Iterator[list[int]]:
-    """A context in which signals are noted in a list, and nothing else happens."""
+    """A context in which these signals are appended to a list, and do nothing else."""
     held: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield held  # signals go to the main thread alone
@@ -27,7 +27,7 @@ def held_signals() -> Iterator[list[int]]:
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Hold signals back to the end of the block: an update that is half done could not be resumed exactly."""
+    """Hold signals back to the end of the block: half an update could not be resumed exactly."""
     with held_signals() as held:
         yield
     for number in held:

@@ -30,7 +30,7 @@ MACHINE_DATASETS = ("coco_machine",)  # captions by a stronger captioner; all ot
 
 def read_examples(data: DataConfig, part: str) -> list[tuple[str, Examples]]:
     """The data sets of `data.train` or `data.val`, each with the source of its captions."""
-    found = []
+    parts = []
     for index, dataset in enumerate(getattr(data, part)):
         try:
             examples = load_dataset(
@@ -42,8 +42,8 @@ def read_examples(data: DataConfig, part: str) -> list[tuple[str, Examples]]:
             )
         except DataError as error:
             raise DataError(f"{error} (setting data.{part}.{index}, below data.root={data.root})") from error
-        found.append(("machine" if dataset.name in MACHINE_DATASETS else "human", examples))
-    return found
+        parts.append(("machine" if dataset.name in MACHINE_DATASETS else "human", examples))
+    return parts
 
 
 def read_texts(data: DataConfig) -> Iterable[str]:
@@ -69,8 +69,8 @@ def read_lines(data: DataConfig, name: str, setting: str) -> Iterable[str]:
 class CaptionPool:
     """Images and the token ids of their captions by source (human, machine, distilled).
 
-    `skipped` counts captions that were left out because they are longer than the model's `max_length`: cut short,
-    they would teach sentences that do not end.
+    `skipped` counts captions that were left out because they are longer than the model's `max_length`: truncated, they
+    would teach sentences that do not end.
     """
 
     paths: list[Path] = field(default_factory=list)
@@ -105,10 +105,10 @@ class CaptionPool:
         Raises:
             ConfigError: no image has.
         """
-        found = [i for i, captions in enumerate(self.token_ids) if any(captions.get(s) for s in sources)]
-        if not found:
+        eligible = [i for i, captions in enumerate(self.token_ids) if any(captions.get(s) for s in sources)]
+        if not eligible:
             raise ConfigError(f"no image has a caption from the sources {', '.join(sources)}")
-        return np.array(found)
+        return np.array(eligible)
 
     def draw(self, index: int, sources: Sequence[str], count: int, rng: np.random.Generator) -> list[list[int]]:
         """`count` captions of an image, without repetition as long as there are enough."""
@@ -154,9 +154,9 @@ class SiblingPool:
         self, index: int, count: int, n_cells: int, rng: np.random.Generator
     ) -> tuple[np.ndarray, list[list[int]]]:
         """Some words of one or two captions of a group, at random cells of (n_cells,), pad marks elsewhere; and `count`
-        captions of the group to say.
+        captions of the group, the targets.
 
-        A share of the words, drawn anew between a third and all, is shown: an image never tells all that people say.
+        A random share of the words is shown, between a third and all: no image shows everything that people say of it.
         """
         group = self.groups[index]
         order = rng.permutation(len(group))
@@ -169,7 +169,7 @@ class SiblingPool:
 
 
 def words_to_the_end(text: str) -> list[str]:
-    """The words of a caption without punctuation, and the end mark: what the reward compares.
+    """The words of a caption without punctuation, and the end mark, which the reward compares.
 
     With the mark, a caption that stops in the middle of a sentence ("a man in a") scores less than one that ends as
     people's do.

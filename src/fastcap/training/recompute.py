@@ -1,5 +1,5 @@
-"""Gradient checkpointing (Chen et al. 2016): blocks keep their inputs alone and compute the rest again on the way back,
-a third more arithmetic for much less memory."""
+"""Gradient checkpointing (Chen et al. 2016): blocks keep only their inputs and recompute their activations in the
+backward pass, a third more arithmetic for much less memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from fastcap.backbone.mobilenetv2 import InvertedResidual
+from fastcap.backbone.convolutional import InvertedResidual
 from fastcap.backbone.resnet_vit import EncoderLayer, ResidualBlock
 from fastcap.backbone.spatial_mamba import SpatialMambaBlock
 from fastcap.decoder.moe_decoder import DecoderLayer
@@ -23,14 +23,14 @@ BLOCKS = (InvertedResidual, SpatialMambaBlock, ResidualBlock, EncoderLayer, Deco
 
 
 def checkpoint_blocks(model: nn.Module) -> None:
-    """Let every block of a model forget in training what it can compute again; gradients are the same, dropout too."""
+    """Let every block of a model recompute its activations in training; gradients are the same, dropout included."""
     for module in model.modules():
         if isinstance(module, BLOCKS):
-            module.forward = functools.partial(forgetful, module, module.forward)  # type: ignore[method-assign]
+            module.forward = functools.partial(recomputing, module, module.forward)  # type: ignore[method-assign]
 
 
-def forgetful(module: nn.Module, forward: Callable[..., Any], *arguments: Any, **settings: Any) -> Any:
-    """A block's answer, checkpointed where a gradient will be asked for."""
+def recomputing(module: nn.Module, forward: Callable[..., Any], *arguments: Any, **settings: Any) -> Any:
+    """A block's output, checkpointed where it needs a gradient."""
     if not (module.training and torch.is_grad_enabled()):
         return forward(*arguments, **settings)
     return checkpoint(forward, *arguments, use_reentrant=False, **settings)

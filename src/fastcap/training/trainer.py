@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from fastcap.backbone.convolutional import load_trunk
 from fastcap.checkpoint import load_checkpoint, save_checkpoint
 from fastcap.config import StageConfig, TrainConfig
 from fastcap.errors import ConfigError, FastcapError, ModelFileError
@@ -27,7 +28,6 @@ from fastcap.runtime.cores import usable_cores
 from fastcap.training.activations import ActivationMonitor
 from fastcap.training.batch import Batch, unit
 from fastcap.training.distillation import Distillation, distils_itself
-from fastcap.training.initialise import initialise_from_mobilenetv2
 from fastcap.training.inputs import Corpus, Inputs
 from fastcap.training.interrupts import held_signals, uninterrupted
 from fastcap.training.objective import TrainingStep
@@ -73,7 +73,7 @@ class Trainer:
         self.output = Path(config.output)
         self.checkpoints = self.output / "checkpoints"
         self.monitor: ActivationMonitor | None = None
-        self.held: list[int] = []  # signals that wait for the end of a step
+        self.signals: list[int] = []  # that wait for the end of a step
         torch.set_num_threads(config.threads or min(torch.get_num_threads(), usable_cores()))
         self.accelerator = start_processes(config.precision)
         self.device, self.is_main = self.accelerator.device, self.accelerator.is_main_process
@@ -102,7 +102,7 @@ class Trainer:
             check_architecture(config.init, begun.config, self.model_config)
             self.load_weights(begun.state_dict(), config.init)
         elif begun is None and config.data.teacher:
-            initialise_from_mobilenetv2(self.model.backbone, Path(config.data.root) / config.data.teacher)
+            load_trunk(self.model.backbone, Path(config.data.root) / config.data.teacher, "data.teacher")
         self.average = WeightAverage(self.model, config.ema)
         self.position = Position(config.seed)
         if latest is not None and begun is not None:
@@ -135,7 +135,7 @@ class Trainer:
             self.log.open(self.config.trackers, dataclasses.asdict(self.config))
             with contextlib.ExitStack() as stack:
                 if self.accelerator.num_processes > 1:  # all have to stop after the same step
-                    self.held = stack.enter_context(held_signals())
+                    self.signals = stack.enter_context(held_signals())
                 while self.position.stage < len(self.config.stages):
                     self.run_stage(self.config.stages[self.position.stage])
         finally:
@@ -324,7 +324,7 @@ class Trainer:
         """The losses of all processes' shares added up, and whether any process was asked to stop."""
         if self.accelerator.num_processes == 1:
             return {name: value.item() for name, value in losses.items()}, False
-        asked = torch.tensor(float(bool(self.held)), device=self.device)
+        asked = torch.tensor(float(bool(self.signals)), device=self.device)
         values = torch.stack([*(value.float() for value in losses.values()), asked])
         *sums, stopping = self.accelerator.reduce(values, "sum").tolist()
         return dict(zip(losses, sums, strict=True)), stopping > 0
@@ -336,7 +336,11 @@ class Trainer:
         return Throughput(flops / len(part.images), self.device, self.accelerator.num_processes)
 
     def stop_on_nonfinite(self, batch: Batch, losses: dict[str, float]) -> None:
-        """Save the batch that made a loss or its gradient infinite or NaN, each process its share; say what to do."""
+        """Save this process's share of the batch that made a loss or gradient infinite or NaN, and raise.
+
+        Raises:
+            FastcapError: always; says where it happened, and what to do.
+        """
         process = self.accelerator.process_index
         path = self.output / f"nonfinite_batch{f'_{process}' if process else ''}.safetensors"
         save_file({name: value.contiguous().cpu() for name, value in batch.tensors.items()}, path)
@@ -406,8 +410,8 @@ class Trainer:
         if any(plain_name(name) != name for name in weights):  # in the middle of a stage with learned steps
             self.average.begin_rounding(self.model, self.config.stages[state.stage].bits)
         average = state.part("average") or shipped.state_dict()
-        for found in (average, weights):
-            self.load_weights(found, latest)
+        for part in (average, weights):
+            self.load_weights(part, latest)
         self.average.values = {name: value.to(self.device) for name, value in average.items()}
         if state.scaler and self.accelerator.scaler:
             self.accelerator.scaler.load_state_dict(state.scaler)

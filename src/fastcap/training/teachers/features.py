@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from fastcap.backbone.convolutional import load_trunk
 from fastcap.backbone.spatial_mamba import SpatialMambaBackbone
 from fastcap.config import BackboneConfig, ModelConfig, keywords
-from fastcap.training.initialise import initialise_from_mobilenetv2
 
 __all__ = ["ImageNetFeatures"]
 
@@ -18,13 +18,13 @@ class ImageNetFeatures(nn.Module):
     """MobileNetV2 to its last convolution, averaged over the image.
 
     Args:
-        path, setting: see `initialise_from_mobilenetv2`.
+        path, setting: see `load_trunk`.
     """
 
     def __init__(self, path: Path, setting: str) -> None:
         super().__init__()
         backbone = SpatialMambaBackbone(ModelConfig.d_model, **keywords(BackboneConfig()))  # MobileNetV2's sizes
-        initialise_from_mobilenetv2(backbone, path, setting)
+        load_trunk(backbone, path, setting)
         self.to_stride_16 = nn.ModuleList([backbone.stem, backbone.to_stride_16])  # what `convolve` uses
         self.convolve = backbone.convolve
         self.rest = nn.Sequential(backbone.to_stride_32, backbone.head)
