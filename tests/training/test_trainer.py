@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 import math
 import os
@@ -28,7 +27,6 @@ from fastcap.generation.autoregressive import greedy_search
 from fastcap.model import ParallelCaptionModel, TorchStepper
 from fastcap.runtime.encoding import decode
 from fastcap.training.objective import TrainingStep
-from fastcap.training.optimizer import schedule
 from fastcap.training.trainer import Trainer, train
 from fastcap.training.weights import WeightAverage
 
@@ -479,79 +477,6 @@ def test_crops_are_refused_where_no_maps_are_kept():
 def test_a_reward_for_words_is_refused():
     with pytest.raises(ConfigError, match=r"reward is 1\.0; allowed: 0, where words stand in for images"):
         stage(inputs="words", reward=1.0)
-
-
-def test_convolutions_learn_at_their_own_rate(recipe):
-    made = Trainer(recipe())
-    made.prepare_stage(stage(freeze="none", convolution_rate=0.1))
-    optimizer = made.build_optimizer()
-    names = {parameter: name for name, parameter in made.model.named_parameters()}
-    seen = set()
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            name = names[parameter]
-            slow = name.startswith(("backbone.stem", "backbone.to_stride", "backbone.head"))
-            assert group["scale"] == (0.1 if slow else 1.0), name
-            assert group["weight_decay"] == (0.01 if parameter.ndim > 1 else 0.0), name
-            seen.add(name)
-    assert seen == {name for name in names.values() if not name.startswith("alignment.")}  # has no loss here
-
-
-def test_the_average_is_the_moving_average_of_the_weights(recipe):
-    made = Trainer(recipe(ema=0.5))
-    name = "decoder.bias"
-    expected = made.model.state_dict()[name].clone()
-    for update in range(1, 6):
-        with torch.no_grad():
-            made.model.decoder.bias.add_(1.0)
-        made.average.update(made.model)
-        decay = min(0.5, (1 + update) / (10 + update))
-        expected = decay * expected + (1 - decay) * made.model.decoder.bias.detach()
-    torch.testing.assert_close(made.average.values[name], expected)
-    own = made.model.decoder.bias.detach().clone()
-    torch.testing.assert_close(made.average.shipped(made.model)[name], expected)
-    assert torch.equal(made.model.decoder.bias.detach(), own)
-
-
-def test_the_rate_rises_in_a_line_and_falls_in_half_a_cosine_to_nought():
-    rates = [schedule(step, 10, 110) for step in range(110)]
-    assert rates[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
-    assert rates[10] == 1
-    assert rates[60] == pytest.approx(0.5)
-    assert all(after < before for before, after in itertools.pairwise(rates[10:]))
-    assert schedule(110, 10, 110) == pytest.approx(0)
-
-
-# Batches
-
-
-def test_an_epoch_shows_every_image_once_and_the_next_in_another_order(recipe):
-    made, seen = Trainer(recipe()), []
-    made.prepare_stage(stage(images=5))
-    for step in range(12):
-        seen += made.inputs.batch(step).images.tolist()
-    epochs = [seen[start : start + 12] for start in range(0, 60, 12)]
-    assert all(sorted(epoch) == list(range(12)) for epoch in epochs)
-    assert len({tuple(epoch) for epoch in epochs}) == 5
-
-
-def test_a_batch_is_a_function_of_the_step(recipe):
-    for freeze in ("convolutions", "none"):
-        made = Trainer(recipe())
-        made.prepare_stage(stage(freeze=freeze))
-        first, other, again = (made.inputs.batch(step).tensors for step in (3, 4, 3))
-        assert all(torch.equal(first[name], again[name]) for name in first)
-        assert not torch.equal(first["token_ids"], other["token_ids"])
-
-
-def test_the_length_target_is_the_share_of_the_references_lengths(recipe):
-    made = Trainer(recipe())
-    made.prepare_stage(stage())
-    batch, indices, _ = made.inputs.batch(0)
-    for row, index in enumerate(indices):
-        lengths = [len(ids) for ids in made.corpus.pool.token_ids[index]["human"]]
-        expected = np.bincount(lengths, minlength=21) / 2
-        assert batch["length_target"][row].tolist() == pytest.approx(expected.tolist())
 
 
 # Learning

@@ -175,8 +175,7 @@ class Trainer:
         features = None
         with self.accelerator.main_process_first():  # the others read what it has cached
             self.distillation = self.distil(stage)
-        if cut and stage.inputs == "images":
-            with self.accelerator.main_process_first():
+            if cut and stage.inputs == "images":
                 features = self.corpus.features(cut, self.config.views, self.config.seed, self.device)
         cells = self.model.backbone.n_tokens(self.model_config.image_size, self.model_config.image_size)
         share, stream = (self.accelerator.process_index, self.accelerator.num_processes), self.state.stream
@@ -370,7 +369,7 @@ class Trainer:
             return
         stage, step = self.stage, self.position.step
         causal = bool(stage.causal_reward) and not (stage.masked or stage.reward)
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):
             model = self.new_model()
         model.load_state_dict(weights)
         figures, example = self.validation.figures(model.eval(), causal=causal, align=stage.contrastive > 0)
