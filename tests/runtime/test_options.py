@@ -166,3 +166,12 @@ def test_no_front_end_lists_the_options(folder):
     for path in (Path(sys.modules["fastcap"].__file__).parent / folder).glob("*.py"):
         listed = [name for name in SINGLE if f'"{name}"' in path.read_text(encoding="utf-8")]
         assert len(listed) < 3, f"{path} lists {listed}; read them off fields of Options"
+
+
+def test_reading_the_command_line_starts_nothing_heavy():
+    line = "import sys; from fastcap.cli import _parser; _parser('caption')"
+    check = (
+        "print([name for name in ('numpy', 'PIL', 'onnxruntime', 'multiprocessing', 'torch') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", f"{line}; {check}"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
