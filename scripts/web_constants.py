@@ -1,16 +1,18 @@
-"""Write what the web page takes from Python, `web/contract.js` and `web/gendered.js`: `python scripts/web_constants.py`
-after a change of what they come from. `tests/web/test_constants.py` notices where that was forgotten."""
+"""Write what the web page takes from Python, `contract.js`, `english.js` and `gendered.js` in `web/`:
+`python scripts/web_constants.py` after a change of what they come from. `tests/web/test_constants.py` notices where
+that was forgotten."""
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
 from fastcap.generation.autoregressive import beam_search
-from fastcap.runtime import contract
+from fastcap.runtime import contract, english
 from fastcap.runtime.neutral import GENDERED
 from fastcap.runtime.options import MAX_BEAMS, WORD_SPREAD, Options
 
@@ -23,6 +25,9 @@ def literal(value: Any, indent: str = "") -> str:
         inner = indent + "  "
         lines = [f"\n{inner}{literal(key)}: {literal(each, inner)}" for key, each in value.items()]
         return f"{{{','.join(lines)}\n{indent}}}"
+    if isinstance(value, frozenset):
+        lines = textwrap.wrap(" ".join(sorted(value)), 112, break_long_words=False, break_on_hyphens=False)
+        return "new Set(\n  `" + "\n   ".join(lines) + "`.split(/\\s+/),\n)"
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(literal, value))}]"
     return repr(value) if isinstance(value, str) else json.dumps(value)
@@ -49,12 +54,16 @@ def contract_constants() -> dict[str, Any]:
 
 def files() -> dict[str, str]:
     """The content of each file, by name."""
-    head = "// Written by scripts/web_constants.py out of {source}.\n\n"
-    lines = [f"export const {name} = {literal(value)};\n" for name, value in contract_constants().items()]
+    head = "// Written by scripts/web_constants.py out of src/fastcap/runtime/{source}.\n\n"
+    sources = {
+        "contract.js": ("contract.py and options.py", contract_constants()),
+        "english.js": ("english.py", {name: getattr(english, name) for name in english.__all__}),
+        "gendered.js": ("neutral.py", {"GENDERED": GENDERED}),
+    }
     return {
-        "contract.js": head.format(source="src/fastcap/runtime/contract.py and options.py") + "".join(lines),
-        "gendered.js": head.format(source="src/fastcap/runtime/neutral.py")
-        + f"export const GENDERED = {literal(GENDERED)};\n",
+        file: head.format(source=source)
+        + "".join(f"export const {name} = {literal(value)};\n" for name, value in constants.items())
+        for file, (source, constants) in sources.items()
     }
 
 

@@ -12,9 +12,9 @@ import {
   FORMAT, KINDS, LEFT_TO_RIGHT, MANIFEST, MAX_BEAMS, MODEL, OUTPUTS, TOKENIZER, USUAL, WORD_SPREAD,
 } from './contract.js';
 import { ImageError, loadImage } from './images.js';
-import { neutralPenalties, neutralise } from './neutral.js';
 import { Stepper, beamSearch } from './search.js';
-import { Tokenizer, sentence, wordCount } from './text.js';
+import { Tokenizer } from './text.js';
+import { Wordings } from './wording.js';
 
 export { ImageError };
 
@@ -90,7 +90,6 @@ export class Captioner {
   #openStepper;
   #stepper = null;
   #tokenizer;
-  #neutral;
   #last = Promise.resolve();
 
   constructor(ort, session, openStepper, tokenizer, manifest) {
@@ -170,19 +169,27 @@ export class Captioner {
   async #run(pixels, plan) {
     const { width, height } = this.manifest.preprocessing;
     const images = new this.#ort.Tensor('uint8', pixels, [1, height, width, 3]);
-    const decoded = await (plan.decode === 'parallel' ? this.#refined(images, plan) : this.#searched(images, plan));
-    const candidates = this.#candidates(plan, decoded);
+    const decoded = (asked) => (asked.decode === 'parallel' ? this.#refined(images, asked) : this.#searched(images, asked));
+    const wordings = new Wordings(plan, this.#tokenizer);
+    wordings.add(await decoded(plan));
+    const further = wordings.further(this.manifest.decoding);
+    if (further) wordings.add(await decoded(further));
+    const candidates = wordings.best().map(([text, { ids, probability, each }]) => {
+      const tokens = ids.map((id, at) => ({ text: this.#tokenizer.decode([id]), confidence: each[at] }));
+      return { text, confidence: this.#confidence(probability), tokens };
+    });
     return { ...candidates[0], candidates };
   }
 
   /** What the whole graph says of a picture, best first: [{ids, probability, each}]. */
   async #refined(images, plan) {
     const { Tensor } = this.#ort;
+    const { size } = this.manifest.vocabulary;
     const feeds = {
       images,
       length_range: new Tensor('int64', BigInt64Array.of(BigInt(plan.low), BigInt(plan.high)), [2]),
       candidates: new Tensor('int64', BigInt64Array.of(BigInt(plan.decoded)), [1]),
-      penalties: new Tensor('float32', this.#penalties(plan.neutral), [this.manifest.vocabulary.size]),
+      penalties: new Tensor('float32', new Float32Array(size), [size]),
     };
     const { token_ids, lengths, confidences, token_confidences } = await this.#session.run(feeds, OUTPUTS);
     const row = token_ids.dims[2];
@@ -196,11 +203,9 @@ export class Captioner {
   async #searched(images, plan) {
     this.#stepper ??= await this.#openStepper();
     const { pad_id, bos_id: bos, eos_id: eos, mask_id, unk_id } = this.manifest.vocabulary;
-    const penalties = this.#penalties(plan.neutral);
-    const barred = [...penalties.keys()].filter((id) => penalties[id]);
     const lengths = Array.from({ length: plan.high - plan.low + 1 }, (_, more) => plan.low + more);
     const ranges = plan.words === null ? [[plan.low, plan.high]] : lengths.map((length) => [length, length]);
-    const forbidden = [pad_id, bos, mask_id, unk_id, ...barred].filter((id) => id !== null); // no such mark
+    const forbidden = [pad_id, bos, mask_id, unk_id].filter((id) => id !== null); // no such mark
     const state = await this.#stepper.encode(images);
     const asked = { ranges, beams: plan.beams, marks: { bos, eos }, forbidden };
     const found = (await beamSearch(this.#stepper, state, asked)).flat().sort((one, other) => other.score - one.score);
@@ -213,35 +218,11 @@ export class Captioner {
     });
   }
 
-  /** The different wordings of one picture, best first. */
-  #candidates(plan, decoded) {
-    const found = new Map();
-    for (const { ids, probability, each } of decoded) {
-      let text = sentence(this.#tokenizer.decode(ids));
-      if (plan.neutral) text = neutralise(text); // what was spelt from smaller pieces than words
-      if (found.has(text)) continue;
-      const tokens = ids.map((id, at) => ({ text: this.#tokenizer.decode([id]), confidence: each[at] }));
-      found.set(text, { text, confidence: this.#confidence(probability), tokens });
-    }
-    const wordings = [...found.values()];
-    if (plan.words !== null) {
-      const missing = ({ text }) => Math.abs(wordCount(text) - plan.words);
-      wordings.sort((one, other) => missing(one) - missing(other));
-    }
-    return wordings.slice(0, plan.returned);
-  }
-
   /** A caption's probability as its confidence: sigmoid(scale * logit(p) + offset), as fitted at export. */
   #confidence(probability) {
     const { scale, offset } = this.manifest.calibration;
     const p = Math.min(Math.max(probability, 1e-6), 1 - 1e-6);
     return 1 / (1 + Math.exp(-Math.min(Math.max(scale * Math.log(p / (1 - p)) + offset, -30), 30)));
-  }
-
-  #penalties(neutral) {
-    if (!neutral) return new Float32Array(this.manifest.vocabulary.size);
-    this.#neutral ??= neutralPenalties(this.#tokenizer);
-    return this.#neutral;
   }
 
   /** What to ask of the graph: lengths `low` to `high` in tokens, `decoded` of them; and what to give back. */

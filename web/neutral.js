@@ -3,7 +3,6 @@
 import { GENDERED } from './gendered.js';
 
 const AFTER_THEY = { is: 'are', was: 'were', has: 'have', does: 'do' };
-const BARRED = -1e9;
 
 /** The gendered words of a text, in order, as they are written there. */
 export function genderedWords(text) {
@@ -36,14 +35,6 @@ export function neutralise(text) {
     }
   }
   return parts.join('');
-}
-
-/** Penalties, a Float32Array of one a token, that rule out every token that is a gendered word. */
-export function neutralPenalties(tokenizer) {
-  return Float32Array.from({ length: tokenizer.size }, (_, id) => {
-    const word = tokenizer.decode([id]);
-    return word.startsWith(' ') && genderedWords(word).length ? BARRED : 0;
-  });
 }
 
 function isUpper(text) {

@@ -1,5 +1,7 @@
 // Token ids to a sentence a reader can be shown, worded as alt text: what fastcap/runtime/text.py does.
 
+import { ADJECTIVES, COLOURS, DETERMINERS, NEVER_LAST, PREPOSITIONS, THINGS, TRANSITIVES } from './english.js';
+
 const LONGEST_REPEAT = 3; // words; longer immediate repeats hardly occur, and lists may repeat a phrase on purpose
 
 // Alt text says what is seen, not that it is a picture: screen readers have already said "image".
@@ -9,6 +11,11 @@ const PREAMBLE = new RegExp(
     '(?:(?:taken )?of|showing|depicting|shows|depicts|is of|contains|features)\\s+(?=.*[\\p{L}\\p{N}])',
   'iu',
 );
+const WORD = /[\p{L}\p{N}]+(?:['’-][\p{L}\p{N}]+)*/gu;
+// "by" and "on" end a sentence after these alone: "cars drive by", "a crowd looks on", "with a hat on"
+const BEFORE_BY = /^(?:pass|stand|go|walk|driv|fl[iy]|run|rid|float|sail|watch)[\p{L}\p{N}_]*$/u;
+const BEFORE_ON = /^(?:look[\p{L}\p{N}_]*|with|without|has|have|wear[\p{L}\p{N}_]*|nothing)$/u;
+const DRESSED = ['in', 'with', 'wearing', 'wears']; // after which a colour is whole: "dressed in red"
 const SPACING = [
   [/\s+([,.;:!?%)\]}])/gu, '$1'],
   [/([([{$#])\s+/gu, '$1'],
@@ -71,6 +78,31 @@ export function sentence(text) {
   text = text.slice(0, at) + first.toUpperCase() + text.slice(at + first.length);
   text = text.replace(/[ ,;:\-.]+$/, '');
   return /[!?]$/.test(text) ? text : `${text}.`;
+}
+
+/**
+ * Whether a sentence stops where a word is due: after an article, a preposition, a conjunction, an auxiliary, or an
+ * adjective or number whose noun is missing ("A man in a red.").
+ */
+export function endsEarly(text) {
+  const before = text.toLowerCase().match(WORD) ?? [];
+  if (!before.length) return true;
+  const last = before.pop();
+  const previous = before.at(-1) ?? '';
+  const article = previous === 'a' || previous === 'an';
+  if (NEVER_LAST.has(last)) return true;
+  if (last === 'by') return !BEFORE_BY.test(previous);
+  if (last === 'on') return !before.some((word) => BEFORE_ON.test(word));
+  if (last === 'her') return previous === 'in' || previous === 'on'; // as an object it may: "looks at her"
+  if (ADJECTIVES.has(last)) {
+    const modifies = (word) => ADJECTIVES.has(word) || COLOURS.has(word) || ['and', 'or', 'very'].includes(word);
+    while (before.length && modifies(before.at(-1))) before.pop();
+    if (!before.length || DETERMINERS.has(before.at(-1))) return true;
+    const needsNoun = PREPOSITIONS.has(before.at(-1)) || TRANSITIVES.has(before.at(-1));
+    return needsNoun && !(COLOURS.has(last) && DRESSED.includes(before.at(-1)));
+  }
+  if (COLOURS.has(last)) return article && before.at(-2) === 'in'; // also nouns: "holds an orange", but "in an orange"
+  return article && last.endsWith('ing') && !THINGS.has(last);
 }
 
 /** Words as a reader counts them: runs of non-space that hold a letter or digit. */

@@ -70,12 +70,12 @@ class TorchEngine:
         return encoded
 
     @torch.no_grad()
-    def decode(self, encoded: Encoded, plan: Plan, penalties: np.ndarray) -> list[Decoded]:
+    def decode(self, encoded: Encoded, plan: Plan) -> list[Decoded]:
         image, decoder = self._image(encoded), self.model.decoder
         if plan.decode != "parallel":
             state = encoded.once("state", lambda: decoder.prepare(image))
-            return search(TorchStepper(decoder), state, plan, penalties, self.model.config.vocabulary)
-        asked = torch.tensor([plan.low, plan.high]), torch.tensor([plan.decoded]), torch.from_numpy(penalties)
+            return search(TorchStepper(decoder), state, plan, self.model.config.vocabulary)
+        asked = torch.tensor([plan.low, plan.high]), torch.tensor([plan.decoded])
         rows = zip(*(part[0].tolist() for part in self.model.caption(image, *asked)), strict=True)
         return [Decoded(ids[:length], p, token_p[:length]) for ids, length, p, token_p in rows]
 

@@ -14,12 +14,12 @@ import onnx
 import pytest
 from onnx import numpy_helper
 from PIL import Image
-from tiny_bundle import sign
+from tiny_bundle import ROWS, sign
 
 import fastcap
 from fastcap.errors import ConfigError, ImageError, ModelFileError
 from fastcap.runtime.captioner import Caption, Captioner
-from fastcap.runtime.text import word_count
+from fastcap.runtime.text import ends_early, word_count
 
 RED, BLUE, GREEN = (Image.new("RGB", (64, 48), colour) for colour in ("red", "blue", "lime"))
 
@@ -72,11 +72,23 @@ def test_named_lengths_keep_to_their_range_of_tokens(captioner):
 
 
 @pytest.mark.parametrize("words", range(4, 25))
-def test_a_number_of_words_is_obeyed(captioner, words):
-    assert word_count(captioner.caption(RED, length=words).text) == words
+def test_a_number_of_words_is_obeyed_where_a_sentence_may_end_there_and_else_the_nearest_is_given(captioner, words):
+    said = ROWS["red"].split()
+    whole = [n for n in range(1, 25) if not ends_early(" ".join(said[:n]))]
+    caption = captioner.caption(RED, length=words)
+    obtained = word_count(caption.text)
+    assert obtained in whole and (obtained == words or words not in whole)
+    assert abs(obtained - words) == min(abs(n - words) for n in whole)
+    assert caption.text == " ".join(said[:obtained]).capitalize() + "."
 
 
-@pytest.mark.parametrize(("words", "obtained"), [(4, 4), (5, 5), (6, 6), (7, 7), (24, 19)])
+def test_what_is_cut_back_keeps_its_tokens_and_comes_after_what_is_whole(captioner):
+    whole, cut = captioner.caption(RED, length=5, candidates=2).candidates
+    assert (whole.text, cut.text) == ("A red barn stands.", "A red barn stands under some tall old trees.")
+    assert "".join(token.text for token in whole.tokens).strip() == "a red barn stands"
+
+
+@pytest.mark.parametrize(("words", "obtained"), [(4, 4), (5, 4), (6, 7), (7, 7), (24, 19)])
 def test_words_of_several_tokens_count_once_and_else_the_nearest_number_is_given(captioner, words, obtained):
     caption = captioner.caption(GREEN, length=words, candidates=2)
     assert word_count(caption.text) == obtained

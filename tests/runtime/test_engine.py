@@ -63,9 +63,11 @@ def test_what_a_parallel_model_has_seen_it_need_not_see_again(golden):
     for options in ({"decode": "beam"}, {"decode": "greedy"}, {"decode": "sample"}, {"decode": "beam", "length": 4}):
         captioner.caption(encoded, **options)
     assert seen() == ["encode.onnx"]
+    captioner.caption(encoded, neutral=True)
+    assert seen() == []  # the same caption in other words
     for _ in range(2):
         captioner.caption(encoded, length="short")
-        captioner.caption(encoded, neutral=True)
+        captioner.caption(encoded, length="long")
     assert seen() == ["model.onnx"] * 2  # one graph from pixels to captions: once for each thing that is asked of it
 
 

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastcap.data.readers import load_dataset
 from fastcap.runtime.encoding import decode
-from fastcap.runtime.text import sentence, word_count
+from fastcap.runtime.text import ends_early, sentence, word_count
 
 WORDS = st.sampled_from(["a", "dog", "photo", "of", "an", "image", "picture", "'s", ",", ".", "-", '"', "the"])
 
@@ -93,6 +94,64 @@ def test_no_immediate_repeat_is_left(words):
 @given(st.lists(st.sampled_from(["one", "two", "three", "four", "five"]), unique=True, min_size=1))
 def test_clean_words_are_kept_as_they_are(words):
     assert sentence(" ".join(words)).lower() == " ".join(words) + "."
+
+
+STOPS = {
+    "an article": """
+        a man in a | a dog jumps over an | two people stand in the | A | the | A bird on the | a dog with an |
+        is in the | a a | an
+    """,
+    "another determiner": """
+        a boy holds his | a girl and her two | a dog with its | people and their | this | a man in some | near
+        these | a group of many | two | a field with several
+    """,
+    "a preposition": """
+        a man sitting in | a group of | a dog with | a bird on | people near | walking through | a cat under |
+        looks at | a boat next to | a man dressed as | surrounded by | a man is standing on
+    """,
+    "a conjunction": """
+        a dog and | a cat or | a man while | a boy who | a road that | sits as | a plate which | a house where |
+        rides but | a man and a
+    """,
+    "an auxiliary": """
+        a dog is | two men are | a man was | it has | they have | the cat does | a boy can not be | she is being
+        | he would | a plane has been
+    """,
+    "a verb that takes an object": """
+        a man wearing | a girl holding | a boy is doing | a woman wears | people using | a dog carrying | he
+        makes | a man takes | she is getting | a person holds
+    """,
+    "an adjective without its noun": """
+        a man in a red | a young | two black | a black and white | a girl in pink and a blue | a little | with
+        large | wearing a very long | the old | a brown and very big | red | an orange and white | in an orange
+        | a smiling
+    """,
+}
+WHOLE = """
+    a dog | people | a man in a red shirt | a man dressed in red | wearing pink | the dog is black and white
+    | a sign that is red | two dogs running | a cat lying down | he looks at her | a boy and his dog | a man
+    standing tall | cars drive by | a crowd looks on | a woman with a hat on | three dogs, one brown and the
+    other | eating an orange | a building | in front of a painting | a swing | jumping off | the sky above |
+    playing together | a boy holds it | they hold each other | an umbrella | 1 , 2 , 3 | a game of chess
+"""
+
+
+@pytest.mark.parametrize("kind", STOPS)
+def test_a_sentence_that_stops_where_a_word_is_due_ends_early(kind):
+    texts = [" ".join(text.split()) for text in STOPS[kind].split("|")]
+    assert len(texts) >= 10
+    assert [text for text in texts if not ends_early(text)] == []
+    assert all(ends_early(sentence(text)) for text in texts)
+
+
+def test_a_whole_sentence_does_not():
+    assert [text for text in WHOLE.split("|") if ends_early(text)] == []
+
+
+def test_of_what_people_wrote_hardly_any_ends_early(data_root):
+    examples = load_dataset("flickr8k", data_root / "flickr8k", "val")
+    texts = [sentence(text) for example in examples for text in example.captions]
+    assert sum(map(ends_early, texts)) < 0.005 * len(texts)
 
 
 def test_words_are_counted_as_a_reader_counts_them():

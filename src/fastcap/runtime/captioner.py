@@ -13,13 +13,11 @@ import numpy as np
 
 from fastcap.errors import ConfigError, many
 from fastcap.runtime.bundle import Bundle, find_model
-from fastcap.runtime.encoding import decode
-from fastcap.runtime.engine import ENGINES, Decoded, Encoded, Engine
+from fastcap.runtime.engine import ENGINES, Encoded, Engine
 from fastcap.runtime.images import ImageSource, load_image
-from fastcap.runtime.neutral import neutral_penalties, neutralise
 from fastcap.runtime.options import Options, Plan
 from fastcap.runtime.scorer import Scorer
-from fastcap.runtime.text import sentence, word_count
+from fastcap.runtime.wording import Wordings
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -80,7 +78,6 @@ class Captioner:
         self._threads = threads
         self._engine = ENGINES[bundle.kind](bundle, threads) if engine is None else engine
         self._tokenizer = bundle.tokenizer()
-        self._no_penalties = np.zeros(bundle.vocabulary.size, np.float32)
 
     @classmethod
     def open(cls, name_or_dir: str | os.PathLike[str], threads: int = 1) -> Captioner:
@@ -209,33 +206,23 @@ class Captioner:
     def _run(self, pictures: list[Encoded], plan: Plan, started: float) -> list[Caption]:
         """One picture at a time: an int8 graph takes the scale of its activations from all that it sees at once, so
         in a batch a caption would depend on its neighbours; and on a CPU a batch is hardly faster."""
-        penalties = self._neutral_penalties if plan.neutral else self._no_penalties
-        wordings = [self._candidates(plan, self._engine.decode(picture, plan, penalties)) for picture in pictures]
+        wordings = [self._candidates(picture, plan) for picture in pictures]
         milliseconds = 1000 * (time.perf_counter() - started) / max(len(wordings), 1)
         return [
             Caption(best[0].text, best[0].confidence, best[0].tokens, tuple(best), milliseconds) for best in wordings
         ]
 
-    def _candidates(self, plan: Plan, captions: list[Decoded]) -> list[Candidate]:
+    def _candidates(self, picture: Encoded, plan: Plan) -> list[Candidate]:
         """The different wordings of one picture, best first."""
-        by_text: dict[str, Decoded] = {}
-        for caption in captions:
-            if plan.words is None and len(by_text) == plan.returned:
-                break  # no more are asked for
-            text = sentence(decode(self._tokenizer, caption.token_ids))
-            if plan.neutral:
-                text = neutralise(text)  # penalties cannot bar words that are spelt from smaller pieces
-            by_text.setdefault(text, caption)
-        texts = list(by_text)
-        if plan.words is not None:
-            wanted = plan.words
-            texts.sort(key=lambda text: abs(word_count(text) - wanted))
-        wordings = []
-        for text in texts[: plan.returned]:
-            token_ids, probability, token_probabilities = by_text[text]
+        wordings = Wordings(plan, self._tokenizer)
+        wordings.add(self._engine.decode(picture, plan))
+        if further := wordings.further(self.bundle.decoding):
+            wordings.add(self._engine.decode(picture, further))
+        candidates = []
+        for text, (token_ids, probability, token_probabilities) in wordings.best():
             tokens = tuple(map(Token, map(self._piece, token_ids), token_probabilities))
-            wordings.append(Candidate(text, self.bundle.calibration.confidence(probability), tokens))
-        return wordings
+            candidates.append(Candidate(text, self.bundle.calibration.confidence(probability), tokens))
+        return candidates
 
     @functools.cached_property
     def _pieces(self) -> dict[int, str]:
@@ -246,10 +233,6 @@ class Captioner:
         if token not in self._pieces:
             self._pieces[token] = self._tokenizer.decode([token])
         return self._pieces[token]
-
-    @functools.cached_property
-    def _neutral_penalties(self) -> np.ndarray:
-        return neutral_penalties(self._tokenizer)
 
     @functools.cached_property
     def _scorer(self) -> Scorer:

@@ -219,7 +219,7 @@ def _sigmoid(x: float) -> float:
 
 
 MAX_CANDIDATES = 8  # captions of one picture that may be asked for at once; each costs time
-SHORT, LONG = 9, 13  # tokens: at most this many is short, at least this many is long
+SHORT, LONG = 7, 13  # tokens: at most this many is short, at least this many is long
 
 
 def named_lengths(low: int, high: int) -> dict[str, tuple[int, int]]:

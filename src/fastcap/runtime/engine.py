@@ -69,9 +69,8 @@ class Engine(Protocol):
         """Run the expensive step on pixels (1, H, W, 3) uint8. For an `Encoded` that was made without it, `decode` and
         `vector` run it themselves, as far as they need it."""
 
-    def decode(self, encoded: Encoded, plan: Plan, penalties: np.ndarray) -> list[Decoded]:
-        """Captions, best first; at least one. `penalties` (V,) are added to the logits; 0 leaves a token alone, any
-        other value bars it from a search.
+    def decode(self, encoded: Encoded, plan: Plan) -> list[Decoded]:
+        """Captions, best first; at least one.
 
         Raises ModelFileError for a graph whose outputs make no sense, ConfigError if the plan leaves no caption.
         """
@@ -80,9 +79,7 @@ class Engine(Protocol):
         """The picture's unit vector (1, A), comparable with those of texts."""
 
 
-def search(
-    stepper: Stepper, image_state: Any, plan: Plan, penalties: np.ndarray, vocabulary: Vocabulary
-) -> list[Decoded]:
+def search(stepper: Stepper, image_state: Any, plan: Plan, vocabulary: Vocabulary) -> list[Decoded]:
     """Captions of one picture by beam search or sampling, best first.
 
     For a number of words, every length in tokens is searched or sampled separately, as if it had its own picture.
@@ -97,7 +94,7 @@ def search(
         "max_length": lengths or plan.high,
         "bos_id": vocabulary.bos_id,
         "eos_id": vocabulary.eos_id,
-        "forbidden": [*vocabulary.barred_in_search, *np.flatnonzero(penalties).tolist()],
+        "forbidden": vocabulary.barred_in_search,
     }
     start = stepper, image_state, len(lengths) if lengths else 1
     if plan.sampling is None:
@@ -123,8 +120,8 @@ class StepEngine:
         self._state(encoded)
         return encoded
 
-    def decode(self, encoded: Encoded, plan: Plan, penalties: np.ndarray) -> list[Decoded]:
-        return search(self._stepper, self._state(encoded), plan, penalties, self._vocabulary)
+    def decode(self, encoded: Encoded, plan: Plan) -> list[Decoded]:
+        return search(self._stepper, self._state(encoded), plan, self._vocabulary)
 
     def vector(self, encoded: Encoded) -> np.ndarray:
         return self._state(encoded)[_VECTORS]
@@ -147,33 +144,33 @@ class ParallelEngine:
     def encode(self, pixels: np.ndarray) -> Encoded:
         """Compute the captions of the default options, and the vector."""
         encoded = Encoded(pixels, self)
-        self.decode(encoded, Options().plan(self._bundle), self._no_penalties)
+        self.decode(encoded, Options().plan(self._bundle))
         return encoded
 
-    def decode(self, encoded: Encoded, plan: Plan, penalties: np.ndarray) -> list[Decoded]:
+    def decode(self, encoded: Encoded, plan: Plan) -> list[Decoded]:
         if plan.decode != "parallel":
-            return self._left_to_right.decode(encoded, plan, penalties)
+            return self._left_to_right.decode(encoded, plan)
         asked = plan.low, plan.high, plan.decoded
-        outputs = encoded.once((*asked, plan.neutral), lambda: self._run(encoded, *asked, penalties))
+        outputs = encoded.once(asked, lambda: self._run(encoded, *asked))
         rows = zip(*(output[0].tolist() for output in outputs[: len(MODEL.outputs)]), strict=True)
         return [Decoded(ids[:length], p, token_p[:length]) for ids, length, p, token_p in rows]
 
     def vector(self, encoded: Encoded) -> np.ndarray:
         """The vector from an earlier run of the graph; else from a run with the shortest caption, the cheapest one."""
         shortest = self._bundle.decoding.min_length
-        return encoded.once(_VECTORS, lambda: self._run(encoded, shortest, shortest, 1, self._no_penalties)[-1])
+        return encoded.once(_VECTORS, lambda: self._run(encoded, shortest, shortest, 1)[-1])
 
     @functools.cached_property
     def _left_to_right(self) -> StepEngine:
         return StepEngine(self._bundle, self._threads)
 
-    def _run(self, encoded: Encoded, low: int, high: int, candidates: int, penalties: np.ndarray) -> list[np.ndarray]:
+    def _run(self, encoded: Encoded, low: int, high: int, candidates: int) -> list[np.ndarray]:
         """The graph's outputs: captions and, if the model has an alignment, last the vector, which is stored too."""
         feed = {
             "images": encoded.pixels,
             "length_range": np.array([low, high], np.int64),
             "candidates": np.array([candidates], np.int64),
-            "penalties": penalties,
+            "penalties": self._no_penalties,
         }
         with running(self._path):
             outputs = self.session.run(self._outputs, feed)

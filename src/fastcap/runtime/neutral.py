@@ -8,14 +8,8 @@ tokens are replaced afterwards. Only whole words are compared: "manhole" contain
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
-import numpy as np
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-
-__all__ = ["GENDERED", "gendered_words", "neutral_penalties", "neutralise"]
+__all__ = ["GENDERED", "gendered_words", "neutralise"]
 
 _PAIRS = """
     man person, mans persons, men people, mens peoples, woman person, women people, womens peoples, boy child,
@@ -63,7 +57,6 @@ GENDERED: dict[str, str] = dict(pair.split() for pair in _PAIRS.split(","))
 
 _AFTER_THEY = {"is": "are", "was": "were", "has": "have", "does": "do"}
 _WORD = re.compile(r"([^\W\d_]+)")
-_BARRED = np.float32(-1e9)
 
 
 def gendered_words(text: str) -> list[str]:
@@ -71,7 +64,7 @@ def gendered_words(text: str) -> list[str]:
     return [word for word in _WORD.findall(text) if word.casefold() in GENDERED]
 
 
-def neutralise(text: str) -> str:
+def neutralise(text: str, always: bool = False) -> str:
     """The text with every gendered word replaced in the same case, and the articles and verbs beside it adapted.
 
     "male" and "female" before another word are left out.
@@ -99,18 +92,6 @@ def neutralise(text: str) -> str:
         if before > 0 and parts[before].casefold() in ("a", "an") and parts[before + 1].isspace():
             parts[before] = _in_case_of(parts[before], "an" if neutral[0] in "aeiou" else "a")
     return "".join(parts)
-
-
-def neutral_penalties(tokenizer: Tokenizer) -> np.ndarray:
-    """Penalties (V,) float32: -1e9 for every token that is a gendered word, which bars it; 0 for all others.
-
-    Tokens inside words are not barred: the "king" of "barking" is no king.
-    """
-    size = tokenizer.get_vocab_size()
-    words = [tokenizer.decode([index]) for index in range(size)]
-    penalties = np.zeros(size, np.float32)
-    penalties[[index for index, word in enumerate(words) if word.startswith(" ") and gendered_words(word)]] = _BARRED
-    return penalties
 
 
 def _in_case_of(model: str, word: str) -> str:

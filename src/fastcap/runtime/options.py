@@ -84,7 +84,8 @@ def settings(*kinds: type[Options] | type[Sampling]) -> dict[str, Setting]:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How captions are drawn at random, token by token; by default from the probabilities as the model gives them.
+    """How captions are drawn at random, token by token. By default from the likeliest 50, and of these from as many as
+    have 0.95 of the probability together: the rest is mostly pieces of words, and spells what is no word.
 
     `temperature`: divides the logarithms of the probabilities; below 1 prefers likely tokens, above 1 levels them.
     `top_k`: only this many of the likeliest tokens may be drawn; 0 for all.
@@ -96,8 +97,8 @@ class Sampling:
     """
 
     temperature: float = option(1.0, "below 1 prefers what is likely, above 1 levels", "X", between=(0.01, 100.0))
-    top_k: int = option(0, "likeliest tokens that may be drawn, 0 for all", between=(0, 2**20))  # largest vocabulary
-    top_p: float = option(1.0, "and of these as many as have this probability together", "P", between=(0.01, 1.0))
+    top_k: int = option(50, "likeliest tokens that may be drawn, 0 for all", between=(0, 2**20))  # largest vocabulary
+    top_p: float = option(0.95, "and of these as many as have this probability together", "P", between=(0.01, 1.0))
     seed: int = option(0, "the same one draws the same captions", between=(0, 2**32 - 1))
     no_repeat: int = option(
         0,
@@ -127,7 +128,8 @@ class Options:
 
     `length`: "short", "normal" or "long", or a number of words. The network counts in tokens, so for a number the
     lengths from that many tokens upwards are decoded, and the caption with exactly that many words is chosen, the most
-    confident if several; if none has, the nearest.
+    confident if several; if none has, the nearest. A caption that stops where a word is due ("A man in a") is cut back
+    to where a sentence may end, and comes after those that are whole; its confidence is that of what was cut.
     `candidates`: how many different wordings to return at most; fewer if wordings coincide or the length leaves no
     more. The model's default number is decoded in any case, and the best wins.
     `neutral`: avoid gendered words; see `fastcap.runtime.neutral`. `tokens` are those that the decoder chose, also

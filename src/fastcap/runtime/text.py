@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["sentence", "word_count"]
+from fastcap.runtime import english
+
+__all__ = ["ends_early", "sentence", "word_count"]
 
 _LONGEST_REPEAT = 3  # words; longer immediate repeats hardly occur, and lists may repeat a phrase on purpose
 
@@ -15,6 +17,11 @@ _PREAMBLE = re.compile(
          (?:(?:taken\ )?of|showing|depicting|shows|depicts|is\ of|contains|features) \s+ (?=.*[^\W_])""",
     re.IGNORECASE | re.VERBOSE,
 )
+_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+# "by" and "on" end a sentence after these alone: "cars drive by", "a crowd looks on", "with a hat on"
+_BEFORE_BY = re.compile(r"(?:pass|stand|go|walk|driv|fl[iy]|run|rid|float|sail|watch)\w*")
+_BEFORE_ON = re.compile(r"look\w*|with|without|has|have|wear\w*|nothing")
+_DRESSED = ("in", "with", "wearing", "wears")  # after which a colour is whole: "dressed in red"
 _SPACING = (
     (re.compile(r"\s+([,.;:!?%)\]}])"), r"\1"),
     (re.compile(r"([(\[{$#])\s+"), r"\1"),
@@ -52,6 +59,35 @@ def _repaired(text: str) -> str:
 def word_count(text: str) -> int:
     """Words as a reader counts them: runs of non-space that hold a letter or digit."""
     return sum(1 for word in text.split() if re.search(r"\w", word))
+
+
+def ends_early(text: str) -> bool:
+    """Whether a sentence stops where a word is due: after an article, a preposition, a conjunction, an auxiliary, or an
+    adjective or number whose noun is missing ("A man in a red.").
+    """
+    words = _WORD.findall(text.casefold())
+    if not words:
+        return True
+    *before, last = words
+    previous = before[-1] if before else ""
+    if last in english.NEVER_LAST:
+        return True
+    if last == "by":
+        return not _BEFORE_BY.fullmatch(previous)
+    if last == "on":
+        return not any(map(_BEFORE_ON.fullmatch, before))
+    if last == "her":  # as an object it may: "looks at her"
+        return previous in ("in", "on")
+    if last in english.ADJECTIVES:
+        while before and (before[-1] in english.ADJECTIVES | english.COLOURS or before[-1] in ("and", "or", "very")):
+            before.pop()
+        if not before or before[-1] in english.DETERMINERS:
+            return True
+        needs_noun = before[-1] in english.PREPOSITIONS | english.TRANSITIVES
+        return needs_noun and not (last in english.COLOURS and before[-1] in _DRESSED)
+    if last in english.COLOURS:  # also nouns: "holds an orange", but "in an orange"
+        return len(before) > 1 and previous in ("a", "an") and before[-2] == "in"
+    return previous in ("a", "an") and last.endswith("ing") and last not in english.THINGS
 
 
 def _without_repeats(words: list[str]) -> list[str]:

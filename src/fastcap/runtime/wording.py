@@ -1,0 +1,92 @@
+"""Which of the captions that a model decoded are shown, in which words, in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from fastcap.runtime.encoding import decode
+from fastcap.runtime.engine import Decoded
+from fastcap.runtime.neutral import neutralise
+from fastcap.runtime.options import MAX_BEAMS, Plan
+from fastcap.runtime.text import ends_early, sentence, word_count
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from fastcap.runtime.contract import Decoding
+
+__all__ = ["Wordings"]
+
+
+class Wordings:
+    """The different wordings of one picture, as they are decoded for a plan.
+
+    A caption that stops where a word is due is cut back to where a sentence may end. Such a one comes after captions
+    that are whole: for a number of words, of those equally near to it; otherwise, only if none is whole.
+    """
+
+    def __init__(self, plan: Plan, tokenizer: Tokenizer) -> None:
+        self._plan, self._tokenizer = plan, tokenizer
+        self._whole: dict[str, Decoded] = {}
+        self._cut: dict[str, Decoded] = {}
+        self._broken: dict[str, Decoded] = {}  # of which nothing is left
+        self._originals: set[str] = set()
+        self._merged = False
+
+    def add(self, captions: Iterable[Decoded]) -> None:
+        """Take what a model decoded, best first."""
+        plan = self._plan
+        for caption in captions:
+            if plan.words is None and len(self._whole) >= plan.returned:
+                break  # nobody asks for the others
+            text = self._text(caption.token_ids)
+            wordings = self._whole
+            if ends_early(text):
+                text, caption = self._cut_back(text, caption)
+                wordings = self._broken if ends_early(text) else self._cut
+            if plan.neutral:
+                neutral = neutralise(text, always=True)
+                self._merged |= neutral in wordings and text not in self._originals
+                self._originals.add(text)
+                text = neutral
+            wordings.setdefault(text, caption)
+
+    def best(self) -> list[tuple[str, Decoded]]:
+        """Texts and what they were decoded as, best first, as many as the plan asks for."""
+        if self._plan.words is None:
+            wordings = self._whole or self._cut or self._broken
+            return list(wordings.items())[: self._plan.returned]
+        wordings = self._cut | self._whole or self._broken
+        return sorted(wordings.items(), key=lambda wording: self._distance(wording[0]))[: self._plan.returned]
+
+    def further(self, limits: Decoding) -> Plan | None:
+        """What else to decode: more captions where neutral wording made one of several, other lengths where no sentence
+        is within a word of the number asked for. None if that is not so, or nothing is left."""
+        plan = self._plan
+        if plan.words is not None:
+            if not (self._cut or self._broken) or any(self._distance(text)[0] <= 1 for text in self._whole | self._cut):
+                return None
+            low, high = plan.high + 1, min(plan.high + plan.decoded, limits.max_length)
+            return plan._replace(low=low, high=high, decoded=high - low + 1) if low <= high else None
+        if not self._merged or len(self._whole) >= plan.returned:
+            return None
+        decoded = min(limits.max_candidates, plan.high - plan.low + 1)
+        return plan._replace(decoded=decoded, beams=MAX_BEAMS, returned=2 * plan.returned)
+
+    def _distance(self, text: str) -> tuple[int, bool]:
+        assert self._plan.words is not None
+        return abs(word_count(text) - self._plan.words), text not in self._whole
+
+    def _text(self, token_ids: list[int]) -> str:
+        return sentence(decode(self._tokenizer, token_ids))
+
+    def _cut_back(self, text: str, caption: Decoded) -> tuple[str, Decoded]:
+        """The longest start of a caption that is a sentence; the caption as it is if none is."""
+        token_ids, probability, token_probabilities = caption
+        for end in range(len(token_ids) - 1, 0, -1):
+            if self._tokenizer.decode([token_ids[end]]).startswith(" "):
+                shorter = self._text(token_ids[:end])
+                if not ends_early(shorter):
+                    return shorter, Decoded(token_ids[:end], probability, token_probabilities[:end])
+        return text, caption

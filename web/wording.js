@@ -1,0 +1,95 @@
+// Which of the captions that a model decoded are shown, in which words, in which order: what fastcap/runtime/wording.py
+// does.
+
+import { MAX_BEAMS } from './contract.js';
+import { neutralise } from './neutral.js';
+import { endsEarly, sentence, wordCount } from './text.js';
+
+/**
+ * The different wordings of one picture, as they are decoded for a plan. What is decoded is {ids, probability, each}.
+ *
+ * A caption that stops where a word is due is cut back to where a sentence may end. Such a one comes after captions that
+ * are whole: for a number of words, of those equally near to it; otherwise, only if none is whole.
+ */
+export class Wordings {
+  #plan;
+  #tokenizer;
+  #whole = new Map();
+  #cut = new Map();
+  #broken = new Map(); // of which nothing is left
+  #originals = new Set();
+  #merged = false;
+
+  constructor(plan, tokenizer) {
+    this.#plan = plan;
+    this.#tokenizer = tokenizer;
+  }
+
+  /** Take what a model decoded, best first. */
+  add(captions) {
+    const { words, returned, neutral } = this.#plan;
+    for (let caption of captions) {
+      if (words === null && this.#whole.size >= returned) break; // nobody asks for the others
+      let text = this.#text(caption.ids);
+      let wordings = this.#whole;
+      if (endsEarly(text)) {
+        [text, caption] = this.#cutBack(text, caption);
+        wordings = endsEarly(text) ? this.#broken : this.#cut;
+      }
+      if (neutral) {
+        const original = text;
+        text = neutralise(text, true);
+        this.#merged ||= wordings.has(text) && !this.#originals.has(original);
+        this.#originals.add(original);
+      }
+      if (!wordings.has(text)) wordings.set(text, caption);
+    }
+  }
+
+  /** [text, caption] of each, best first, as many as the plan asks for. */
+  best() {
+    const { words, returned } = this.#plan;
+    if (words === null) {
+      const wordings = [this.#whole, this.#cut, this.#broken].find(({ size }) => size);
+      return [...wordings].slice(0, returned);
+    }
+    const cut = [...this.#cut].filter(([text]) => !this.#whole.has(text));
+    const wordings = [...this.#whole, ...cut].sort(([one], [other]) => this.#distance(one) - this.#distance(other));
+    return (wordings.length ? wordings : [...this.#broken]).slice(0, returned);
+  }
+
+  /**
+   * What else to decode: more captions where neutral wording made one of several, other lengths where no sentence is
+   * within a word of the number asked for. Null if that is not so, or nothing is left.
+   */
+  further(limits) {
+    const plan = this.#plan;
+    if (plan.words !== null) {
+      if (!this.#cut.size && !this.#broken.size) return null;
+      if ([...this.#whole.keys(), ...this.#cut.keys()].some((text) => this.#distance(text) <= 1)) return null;
+      const [low, high] = [plan.high + 1, Math.min(plan.high + plan.decoded, limits.max_length)];
+      return low <= high ? { ...plan, low, high, decoded: high - low + 1 } : null;
+    }
+    if (!this.#merged || this.#whole.size >= plan.returned) return null;
+    const decoded = Math.min(limits.max_candidates, plan.high - plan.low + 1);
+    return { ...plan, decoded, beams: MAX_BEAMS, returned: 2 * plan.returned };
+  }
+
+  #distance(text) {
+    return Math.abs(wordCount(text) - this.#plan.words);
+  }
+
+  #text(ids) {
+    return sentence(this.#tokenizer.decode(ids));
+  }
+
+  /** The longest start of a caption that is a sentence; the caption as it is if none is. */
+  #cutBack(text, { ids, probability, each }) {
+    for (let end = ids.length - 1; end > 0; end--) {
+      if (!this.#tokenizer.decode([ids[end]]).startsWith(' ')) continue;
+      const shorter = this.#text(ids.slice(0, end));
+      if (!endsEarly(shorter)) return [shorter, { ids: ids.slice(0, end), probability, each: each.slice(0, end) }];
+    }
+    return [text, { ids, probability, each }];
+  }
+}
