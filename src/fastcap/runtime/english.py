@@ -20,6 +20,8 @@ __all__ = [
     "PRONOUNS",
     "THINGS",
     "TRANSITIVES",
+    "VERBS",
+    "VERBS_OR_NOUNS",
 ]
 
 
@@ -115,3 +117,40 @@ NEVER_LAST = (
     | _set("i he she we they very just almost next")
 )
 """Words in which no caption ends: they stand before what they belong to."""
+
+VERBS = _set("""
+    accept ache act add adjust admire advertise aim answer appear approach argue arrange arrive ask assist attach
+    attack attempt balance bang bark bat bathe battle beat become beg begin belong bend bike bite blast blow board
+    boil bounce bow box brace break breathe bring browse brush build bungee burn burst bury buy call camp carry cart
+    carve catch celebrate change chase chat check cheer chew chop clap clean climb cling close clutch coach collapse
+    collect comb come compete concentrate consider consult contemplate continue control converse cook cough count
+    cover crash crawl create cross crouch cruise cry cuddle curl cut cycle dance dangle dash decide decorate deliver
+    demonstrate descend dig dip direct discuss display dive do drag draw dress dribble drink drive drop dry dump dunk
+    eat embrace emerge enjoy enter entertain examine exercise exit explain explore extend eye face fall fasten feed
+    feel fight fill find finish fish fit fix flash flee flex flip float fly fold follow frown gather gaze gesture get
+    giggle give glance glide go grab greet grill grin grind grip groom grow guide hammer hand handle hang happen have
+    head hear help hide hike hit hold hop hug hurdle hurl hurry ignore inspect instruct iron jog join juggle jump keep
+    kick kiss kneel knit knock know lack laugh launch lay lead lean leap learn leave let lick lie lift light like line
+    listen live load look lose lounge love lower lunge make march measure meet mix mop mount move mow munch nap
+    navigate need notice observe offer open operate order overlook pack paddle paint parade park participate pass pat
+    paw pay pedal peek peel peer perform pet photograph pick pitch place plant play plow point poke polish ponder pose
+    practice practise prepare present press pretend protest provide pull punch push put race raise reach read receive
+    recline record reel relax remain remove repair rest return ride rinse rise roll row rub run rush sail say scale
+    scan scoop score scrape scream scrub search seem select sell send serve set sew shake share shave shine shoot shop
+    shout shovel show shower sing sip sit skate skateboard ski skim skip slam sled sleep slice slide slip smell smile
+    smoke snap sniff snowboard soar speak speed spin splash spray spread sprint squat squeeze squint stack stand stare
+    start stay steer step stick stir stitch stop straddle strap stretch stride stroll strum study suck suit surf
+    surround sweep swim swing swipe take talk taste teach tear tell test think throw tie toast toss touch tour tow
+    train trap travel tread trim trip try tug tumble turn twirl twist type unload use vacuum visit wade wait wake walk
+    wander want warm wash watch water wave wear weave weigh welcome whisper whistle wipe wonder work wrap wrestle
+    write yawn yell
+""")
+"""Base forms of verbs that captions use often."""
+VERBS_OR_NOUNS = _set("""
+    bats bikes boards boxes carts coaches cooks covers crashes dresses drinks eyes faces fights flips grills guides
+    hands heads hikes irons jumps kicks kisses lights lines looks packs paints parks paws pets pitches plants plays
+    points presses races reels rides rolls rows runs sails scales shines shops shoots shots showers shows skates skis
+    sleds slides slips smokes snaps steps sticks straps suits swings tests ties toasts tours trains traps trips turns
+    types vacuums walks watches waters waves works wraps
+""")
+"""Third persons of verbs that are usual plurals of nouns as well."""

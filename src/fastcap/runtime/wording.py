@@ -57,7 +57,8 @@ class Wordings:
         if self._plan.words is None:
             wordings = self._whole or self._cut or self._broken
             return list(wordings.items())[: self._plan.returned]
-        wordings = self._cut | self._whole or self._broken
+        cut = {text: caption for text, caption in self._cut.items() if text not in self._whole}
+        wordings = self._whole | cut or self._broken
         return sorted(wordings.items(), key=lambda wording: self._distance(wording[0]))[: self._plan.returned]
 
     def further(self, limits: Decoding) -> Plan | None:
