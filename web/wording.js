@@ -59,8 +59,8 @@ export class Wordings {
   }
 
   /**
-   * What else to decode: more captions where neutral wording made one of several, other lengths where no sentence is
-   * within a word of the number asked for. Null if that is not so, or nothing is left.
+   * What else to decode: other lengths where no sentence is within a word of the number asked for; else more captions
+   * where some were not whole, or became the same in neutral wording. Null if that is not so, or nothing is left.
    */
   further(limits) {
     const plan = this.#plan;
@@ -70,7 +70,8 @@ export class Wordings {
       const [low, high] = [plan.high + 1, Math.min(plan.high + plan.decoded, limits.max_length)];
       return low <= high ? { ...plan, low, high, decoded: high - low + 1 } : null;
     }
-    if (!this.#merged || this.#whole.size >= plan.returned) return null;
+    if (this.#whole.size >= plan.returned || plan.beams === 1) return null;
+    if (!this.#merged && !this.#cut.size && !this.#broken.size) return null;
     const decoded = Math.min(limits.max_candidates, plan.high - plan.low + 1);
     return { ...plan, decoded, beams: MAX_BEAMS, returned: 2 * plan.returned };
   }

@@ -198,7 +198,10 @@ def test_each_output_holds_every_picture_once_and_a_second_run_adds_nothing(capt
     assert not by_name["damaged.jpg"].get("caption")
     candidates = by_name["b_red.jpg"]["candidates"]
     candidates = json.loads(candidates) if kind == "csv" else candidates
-    assert [candidate["caption"] for candidate in candidates] == ["A red barn stands.", "A red barn stands under."]
+    assert [candidate["caption"] for candidate in candidates] == [
+        "A red barn stands.",
+        "A red barn stands under some tall old trees.",
+    ]
     assert {row["made_with"] for row in rows} == {"tiny candidates=2"}
     # The status tells of the whole output, not of the run alone.
     assert caption(*line) == (1, ["4 pictures: 0 captioned, 4 done before, 1 failed"])

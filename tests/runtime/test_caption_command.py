@@ -102,15 +102,14 @@ def test_candidates_are_listed_best_first(caption, photos):
     row = json.loads(out[0])
     assert [candidate["caption"] for candidate in row["candidates"]] == [
         "A red barn stands.",
-        "A red barn stands under.",
-        "A red barn stands under some.",
-    ]
+        "A red barn stands under some tall old trees.",
+    ]  # the third, "A red barn stands under.", is no sentence
     assert row["caption"] == row["candidates"][0]["caption"]
     _, out, _ = caption(photos / "b_red.jpg", "--candidates", 2)
-    assert out == ["0.92\tA red barn stands.", "0.90\tA red barn stands under."]
+    assert out == ["0.92\tA red barn stands.", "0.84\tA red barn stands under some tall old trees."]
 
 
-@pytest.mark.parametrize(("length", "words"), [("short", 4), ("long", 13), ("7", 7)])
+@pytest.mark.parametrize(("length", "words"), [("short", 4), ("long", 14), ("9", 9)])
 def test_length_by_name_or_in_words(caption, photos, length, words):
     _, out, _ = caption(photos / "b_red.jpg", "--length", length)
     assert len(out[0].split()) == words

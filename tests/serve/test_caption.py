@@ -274,7 +274,7 @@ def ask_many(url: str, captioner: Captioner, pictures: dict[str, bytes], request
     """Eight clients, each with its own order of 63 different questions; every answer is compared."""
     questions = [(colour, length) for colour in pictures for length in range(4, 25)]
     expected = {(c, n): captioner.caption(pictures[c], length=n).text for c, n in questions}
-    assert len(set(expected.values())) > 40
+    assert len(set(expected.values())) > 30
 
     def ask(seed: int) -> int:
         order = random.Random(seed)

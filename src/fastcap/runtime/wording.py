@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from fastcap.runtime.encoding import decode
 from fastcap.runtime.engine import Decoded
-from fastcap.runtime.neutral import neutralise
 from fastcap.runtime.options import MAX_BEAMS, Plan
 from fastcap.runtime.text import ends_early, sentence, word_count
 
@@ -37,6 +36,8 @@ class Wordings:
     def add(self, captions: Iterable[Decoded]) -> None:
         """Take what a model decoded, best first."""
         plan = self._plan
+        if plan.neutral:
+            from fastcap.runtime.neutral import neutralise  # whose tables an ordinary caption starts without
         for caption in captions:
             if plan.words is None and len(self._whole) >= plan.returned:
                 break  # nobody asks for the others
@@ -62,16 +63,19 @@ class Wordings:
         return sorted(wordings.items(), key=lambda wording: self._distance(wording[0]))[: self._plan.returned]
 
     def further(self, limits: Decoding) -> Plan | None:
-        """What else to decode: more captions where neutral wording made one of several, other lengths where no sentence
-        is within a word of the number asked for. None if that is not so, or nothing is left."""
+        """What else to decode: other lengths where no sentence is within a word of the number asked for; else more
+        captions where some were not whole, or became the same in neutral wording. None if that is not so, or nothing is
+        left."""
         plan = self._plan
         if plan.words is not None:
             if not (self._cut or self._broken) or any(self._distance(text)[0] <= 1 for text in self._whole | self._cut):
                 return None
             low, high = plan.high + 1, min(plan.high + plan.decoded, limits.max_length)
             return plan._replace(low=low, high=high, decoded=high - low + 1) if low <= high else None
-        if not self._merged or len(self._whole) >= plan.returned:
+        if len(self._whole) >= plan.returned or not (self._merged or self._cut or self._broken):
             return None
+        if plan.beams == 1 or (plan.sampling and self._whole):
+            return None  # greedy search finds one caption, and samples are as many as are drawn
         decoded = min(limits.max_candidates, plan.high - plan.low + 1)
         return plan._replace(decoded=decoded, beams=MAX_BEAMS, returned=2 * plan.returned)
 
