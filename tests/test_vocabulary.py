@@ -9,7 +9,7 @@ import pytest
 from tokenizers import AddedToken, Tokenizer
 
 from fastcap.checkpoint import load_checkpoint, save_checkpoint
-from fastcap.config import ModelConfig, from_mapping
+from fastcap.config import ModelConfig, TrainConfig, from_mapping
 from fastcap.data.tokenizer import train_tokenizer
 from fastcap.errors import ConfigError, ModelFileError
 from fastcap.vocabulary import Marks, Vocabulary
@@ -58,6 +58,11 @@ def test_a_configuration_states_its_marks_and_one_of_0_1_0_does_not():
     assert config.vocabulary == Vocabulary(size=50, pad_id=7, bos_id=1, eos_id=0, mask_id=3, unk_id=None)
     assert from_mapping(ModelConfig, dataclasses.asdict(config)) == config
     assert from_mapping(ModelConfig, {"vocab_size": 50}).vocabulary == Vocabulary(size=50)
+
+
+def test_a_recipe_states_no_marks_since_its_tokenizer_has_them():
+    with pytest.raises(ConfigError, match=r"model\.marks is set; allowed: nothing"):
+        from_mapping(TrainConfig, {"model": {"marks": {"pad_id": 7}}})
 
 
 def test_a_checkpoint_without_marks_has_those_of_its_tokenizer(tmp_path, tiny_model, tokenizer):

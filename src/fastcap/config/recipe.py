@@ -13,6 +13,7 @@ from fastcap.config.model import ModelConfig
 from fastcap.config.reading import check_positive, check_ranges, from_mapping, override, read_yaml
 from fastcap.config.stage import StageConfig
 from fastcap.errors import ConfigError, many, nearest
+from fastcap.vocabulary import Marks
 
 __all__ = ["TRACKERS", "TrainConfig", "load_config", "recipes"]
 
@@ -76,6 +77,8 @@ class TrainConfig:
             trackers=(set(self.trackers) <= set(TRACKERS), f"any of {', '.join(TRACKERS)}"),
             stages=(bool(self.stages), "at least one stage"),
         )
+        if self.model.marks != Marks():
+            raise ConfigError("model.marks is set; allowed: nothing, since a run takes its marks from its tokenizer")
         if self.checkpointing and getattr(self.model.decoder, "balancing", "") == "bias":
             raise ConfigError("checkpointing is true; allowed: false, with balancing bias, which it would move twice")
         object.__setattr__(self, "stages", tuple(fit_stage(stage, self.model, self.data) for stage in self.stages))
