@@ -328,10 +328,12 @@ def tiff_with(**tags: object) -> bytes:
     from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
     directory = ImageFileDirectory_v2()
-    for name, (kind, value) in tags.items():
-        tag = int(name[1:])
-        directory.tagtype[tag], directory[tag] = kind, value
-    return encode(corners(), "TIFF", tiffinfo=directory)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name, (kind, value) in tags.items():
+            tag = int(name[1:])
+            directory.tagtype[tag], directory[tag] = kind, value
+        return encode(corners(), "TIFF", tiffinfo=directory)
 
 
 def avif_with_exif(body: bytes) -> bytes:
@@ -421,6 +423,13 @@ def test_a_file_cut_anywhere_is_a_picture_or_an_image_error(kind):
                     or "damaged or cut short" in str(error)
                     or "of a kind that is not" in str(error)
                 )
+
+
+@pytest.mark.parametrize("order", [b"II+\0\x08\0\0\0", b"MM\0+\0\x08\0\0", b"II*\0", b"MM\0*"])
+def test_a_tiff_whose_first_directory_is_nowhere_is_an_image_error(order):
+    for end in (b"", b"\xff" * 8, b"\xff" * 400, b"\x08\0\0\0\0\0\0\0" + b"\xff" * 400):
+        with pytest.raises(ImageError, match="TIFF"):
+            load_image(order + end)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "GIF"])

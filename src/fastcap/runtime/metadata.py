@@ -17,6 +17,7 @@ from typing import TypeAlias
 
 __all__ = ["Stated", "strip"]
 
+_MALFORMED = (IndexError, KeyError, OverflowError, StopIteration, struct.error)
 _MAX_UNPACKED = 2**24  # bytes of one packed text or profile; the largest profiles of printers have a few million
 _ORIENTATION, _XMP, _PROFILE = 0x0112, 0x02BC, 0x8773  # tags of TIFF
 _XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([1-8])')
@@ -48,7 +49,7 @@ class Stated:
             order, _, entries = _directory(self.exif)
             entry = next(entry for entry in entries if _tag(order, entry) == _ORIENTATION)
             stated = _number(order, entry)
-        except (struct.error, KeyError, StopIteration):
+        except _MALFORMED:
             match = _XMP_ORIENTATION.search(self.xmp)
             stated = int(match[1]) if match else 1
         return stated if 1 <= stated <= 8 else 1
@@ -64,9 +65,11 @@ def strip(data: bytes, kind: str) -> tuple[bytes, Stated]:
     if kind not in _STRIPPERS:
         return data, stated
     try:
-        return b"".join(_STRIPPERS[kind](memoryview(data), stated)), stated
-    except (IndexError, KeyError, struct.error):
+        kept = _STRIPPERS[kind](memoryview(data), stated)
+    except _MALFORMED:
         return data, stated
+    is_whole = all(isinstance(piece, memoryview) for piece in kept) and sum(map(len, kept)) == len(data)
+    return data if is_whole else b"".join(kept), stated  # a copy takes longer than all else here
 
 
 def _jpeg(data: memoryview, stated: Stated) -> list[Buffer]:
