@@ -9,6 +9,7 @@ import warnings
 import zlib
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image, ImageCms, features
 
@@ -16,6 +17,8 @@ from fastcap.errors import ConfigError, ImageError, needs
 from fastcap.runtime.images import load_image, load_thumbnail
 from fastcap.runtime.metadata import strip
 
+PILLOW = int(PIL.__version__.partition(".")[0])
+XMP = b"http://ns.adobe.com/xap/1.0/\0"
 needs_avif = pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
 needs_heif = pytest.mark.skipif(importlib.util.find_spec("pillow_heif") is None, reason=needs("pillow-heif", "heif"))
 LYING = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}
@@ -52,6 +55,15 @@ def xmp(orientation: int) -> bytes:
     return b'<x:xmpmeta><rdf:Description tiff:Orientation="%d"/></x:xmpmeta>' % orientation
 
 
+def segment(marker: int, body: bytes) -> bytes:
+    return bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body
+
+
+def jpeg_with(*segments: bytes, image: Image.Image | None = None) -> bytes:
+    data = encode(image or corners(), "JPEG", quality=95)
+    return data[:2] + b"".join(segments) + data[2:]
+
+
 def difference(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.abs(a.astype(int) - b.astype(int)).mean())
 
@@ -60,7 +72,7 @@ def difference(a: np.ndarray, b: np.ndarray) -> float:
 
 WRITERS = {
     "JPEG": lambda image, turn: encode(image, "JPEG", quality=95, exif=exif(turn)),
-    "JPEG, by XMP": lambda image, turn: encode(image, "JPEG", quality=95, xmp=xmp(turn)),
+    "JPEG, by XMP": lambda image, turn: jpeg_with(segment(0xE1, XMP + xmp(turn)), image=image),
     "MPO": lambda image, turn: encode(image, "MPO", quality=95, exif=exif(turn), save_all=True, append_images=[image]),
     "PNG": lambda image, turn: encode(image, "PNG", exif=exif(turn)),
     "PNG, EXIF behind the pixels": lambda image, turn: moved_behind(encode(image, "PNG", exif=exif(turn)), b"eXIf"),
@@ -96,12 +108,14 @@ def test_every_format_comes_out_upright(kind, orientation):
     data = WRITERS[kind](lying, orientation)
     assert difference(load_image(data, upright.size), np.asarray(upright)) < 6
     assert load_thumbnail(data, 99).shape == (48, 64, 3)
-    if kind != "HEIF":
+    if kind != "HEIF" and ("XMP" not in kind or PILLOW >= 11):
         assert difference(load_image(Image.open(io.BytesIO(data)), upright.size), np.asarray(upright)) < 6
 
 
 def test_exif_counts_where_xmp_says_otherwise():
-    data = encode(corners(), "JPEG", exif=exif(1), xmp=xmp(6))
+    data = jpeg_with(
+        segment(0xE1, XMP + xmp(6)), segment(0xE1, b"Exif\0\0" + exif(1).tobytes().removeprefix(b"Exif\0\0"))
+    )
     assert load_thumbnail(data, 99).shape == (48, 64, 3)
 
 
@@ -295,15 +309,6 @@ def test_the_profile_of_srgb_changes_no_pixel():
 
 BOMB = zlib.compress(bytes(2**26))
 JUNK = bytes(range(256)) * 4
-
-
-def segment(marker: int, body: bytes) -> bytes:
-    return bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body
-
-
-def jpeg_with(*segments: bytes) -> bytes:
-    data = encode(corners(), "JPEG", quality=95)
-    return data[:2] + b"".join(segments) + data[2:]
 
 
 def png_with(name: bytes, body: bytes, checksum: int | None = None) -> bytes:
