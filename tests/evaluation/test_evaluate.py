@@ -202,7 +202,10 @@ def test_captions_files_of_other_formats_are_read(tiny_bundle, pictures, capsys)
     [
         (["--dataset", "flickr8k"], "--root is missing"),
         (["--dataset", "flickr9k", "--root", "."], "did you mean flickr8k"),
-        (["--dataset", "flickr8k", "--root", ".", "--limit", "0"], "'0' is not a whole number of at least 1"),
+        (
+            ["--dataset", "flickr8k", "--root", ".", "--limit", "0"],
+            "--limit: got '0'; allowed are whole numbers of 1 or more",
+        ),
         (["--dataset", "flickr8k", "--root", ".", "--threads", "65"], "threads is 65"),
         (["--dataset", "flickr8k", "--root", ".", "--length", "huge"], "length is 'huge'"),
         (["--dataset", "flickr8k", "--root", ".", "--candidates", "99"], "candidates is 99"),

@@ -429,7 +429,7 @@ def _raise(error: OSError) -> None:
         (["--overwrite"], "need --out or --sidecar"),
         (["--out", "c.jsonl", "--overwrite"], "--overwrite replaces sidecars: it needs --sidecar"),
         (["--sidecar", "txt", "--overwrite", "--skip-existing"], "not allowed with"),
-        (["--sidecar", "doc"], "invalid choice: 'doc'"),
+        (["--sidecar", "doc"], "--sidecar: got 'doc'; allowed are txt, json, xmp"),
         (["--out", "c.txt"], "c.txt: allowed endings are .jsonl, .csv, .parquet"),
         (["--out", "c.jsonl", "--workers", "0"], "workers is 0; allowed are whole numbers from 1 to 64"),
         (["--out", "c.jsonl", "--json"], "--json prints"),

@@ -184,7 +184,7 @@ def test_damaged_pictures_add_no_warnings_of_other_libraries(tiny_bundle, photos
         (["--length", "-3"], "a number of words from 4 to 24"),
         (["--length", "+-3"], "allowed are short, normal, long or a number of words"),
         (["--candidates", "9"], "allowed are whole numbers from 1 to 8"),
-        (["--candidates", "x"], "invalid int value: 'x'"),
+        (["--candidates", "x"], "got 'x'; allowed are whole numbers"),
         (["--threads", "0"], "allowed are whole numbers from 1 to 64"),
     ],
 )
@@ -194,7 +194,7 @@ def test_an_option_out_of_range_is_a_usage_error_with_the_range(wrong_usage, tin
 
 def test_an_unknown_model_and_an_unknown_option_are_usage_errors(wrong_usage, photos):
     assert "unknown model 'none'" in wrong_usage("caption", photos, "--model", "none")
-    assert "unrecognized arguments: --jsn" in wrong_usage("caption", photos, "--jsn")
+    assert "unknown option '--jsn' (did you mean '--json'?)" in wrong_usage("caption", photos, "--jsn")
     assert "PATH" in wrong_usage("caption")
 
 
@@ -256,8 +256,8 @@ def test_version_help_and_unknown_verbs(capsys, wrong_usage):
     with pytest.raises(SystemExit):
         main(["--help"])
     shown = capsys.readouterr().out
-    assert all(verb in shown and summary.split()[0] in shown for verb, (_, summary) in VERBS.items())
-    assert "invalid choice: 'captoin'" in wrong_usage("captoin")
+    assert all(f"{verb:12}{each.summary}\n" in shown for verb, each in VERBS.items())
+    assert "unknown verb 'captoin' (did you mean 'caption'?)" in wrong_usage("captoin")
     assert "VERB" in wrong_usage()
 
 

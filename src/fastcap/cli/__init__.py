@@ -5,35 +5,68 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import shlex
 import sys
 from collections.abc import Sequence
+from typing import NamedTuple, NoReturn
 
 import fastcap
-from fastcap.errors import ConfigError, FastcapError, needs
+from fastcap.cli.parser import Parser, print_error
+from fastcap.errors import ConfigError, FastcapError, nearest, needs
 
-__all__ = ["VERBS", "main"]
+__all__ = ["VERBS", "Verb", "main"]
+
+
+class Verb(NamedTuple):
+    """One line about a verb, a command line to begin with, and the extra that it needs, if any."""
+
+    summary: str
+    example: str
+    extra: str = ""
+
 
 VERBS = {
-    "caption": ("fastcap.cli.caption", "caption image files, folders, globs or stdin"),
-    "lint": ("fastcap.cli.lint", "flag poor alternative text"),
-    "score": ("fastcap.cli.score", "say how well texts fit a picture"),
-    "models": ("fastcap.cli.models", "list the bundled models with their measured quality and speed"),
-    "serve": ("fastcap.cli.serve", "answer over HTTP: pictures in, captions out"),
-    "demo": ("fastcap.cli.demo", "caption on a web page that runs on this machine alone"),
-    "gradio": ("fastcap.cli.gradio", "caption on a Gradio page"),
-    "download": ("fastcap.cli.download", "fetch pretrained parts by name, checked against pinned digests"),
-    "train": ("fastcap.cli.train", "train a model from a YAML recipe"),
-    "evaluate": ("fastcap.cli.evaluate", "measure a model's captions on a data set"),
-    "explain": ("fastcap.cli.explain", "draw where a model looks while it says each word"),
-    "export": ("fastcap.cli.export", "turn a checkpoint into a model directory"),
-    "checkpoint": ("fastcap.cli.checkpoint", "turn a model directory back into a checkpoint, to train on"),
-    "bench": ("fastcap.cli.bench", "measure speed, memory and size"),
-}
-_EXTRAS = {verb: verb for verb in ("train", "export", "bench", "serve", "gradio")} | {
-    "evaluate": "eval",
-    "explain": "train",
-    "checkpoint": "export",
-    "download": "prefix",
+    "caption": Verb(
+        "caption image files, folders, globs or stdin",
+        "fastcap caption photos/ --recursive --length short",
+    ),
+    "lint": Verb("flag poor alternative text", 'fastcap lint "An image of a dog" "IMG_1234"'),
+    "score": Verb("say how well texts fit a picture", 'fastcap score photo.jpg "a dog" "two cats"'),
+    "models": Verb("list the bundled models with their measured quality and speed", "fastcap models"),
+    "serve": Verb("answer over HTTP: pictures in, captions out", "fastcap serve --port 8000", "serve"),
+    "demo": Verb("caption on a web page that runs on this machine alone", "fastcap demo --open"),
+    "gradio": Verb("caption on a Gradio page", "fastcap gradio --port 7860", "gradio"),
+    "download": Verb(
+        "fetch pretrained parts by name, checked against pinned digests",
+        "fastcap download efficientnet-lite0 --out parts",
+        "prefix",
+    ),
+    "train": Verb(
+        "train a model from a YAML recipe",
+        "fastcap train --config pretrain data.root=data",
+        "train",
+    ),
+    "evaluate": Verb(
+        "measure a model's captions on a data set",
+        "fastcap evaluate --dataset flickr8k --root data/flickr8k",
+        "eval",
+    ),
+    "explain": Verb(
+        "draw where a model looks while it says each word",
+        "fastcap explain photo.jpg --model runs/mine/best --out attention.png",
+        "train",
+    ),
+    "export": Verb(
+        "turn a checkpoint into a model directory",
+        "fastcap export --model runs/mine/best --out my-model --root data/flickr8k",
+        "export",
+    ),
+    "checkpoint": Verb(
+        "turn a model directory back into a checkpoint, to train on",
+        "fastcap checkpoint --model fastcap-base --out runs/fastcap-base/best",
+        "export",
+    ),
+    "bench": Verb("measure speed, memory and size", "fastcap bench --image photo.jpg --repeats 20", "bench"),
 }
 
 
@@ -42,27 +75,31 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Wrong usage, which is every ConfigError too, raises SystemExit(2), as argparse does.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    words = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         # File names need not be valid Unicode, and pipes need not be UTF-8; neither may stop a run.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
-    verb = next((argument for argument in arguments if not argument.startswith("-")), None)
+    if words[:1] == ["--version"]:
+        words = words[:1]
+    if words and words[0] in ("help", "--help", "-h"):  # of a verb, too, wherever people expect it
+        words = [*words[1:2], "--help"]
+    verb = words[0] if words and words[0] in VERBS else ""
     try:
-        args = _parser(verb).parse_args(arguments)
-        status = args.run(args)
-        if sys.stdout is not None:
-            sys.stdout.flush()
-        return status
+        try:
+            return _run(verb, words)
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except ConfigError as error:
-        raise SystemExit(_fail(str(error), status=2)) from None
+        raise SystemExit(_fail(f"{error}; see '{' '.join(filter(None, ('fastcap', verb)))} --help'", 2)) from None
     except FastcapError as error:
         return _fail(str(error))
     except ModuleNotFoundError as error:
         root = (error.name or "").partition(".")[0]
-        if root == "fastcap" or verb not in _EXTRAS:
+        if root == "fastcap" or not verb or not VERBS[verb].extra:
             raise
-        return _fail(f"'fastcap {verb}' {needs(root, _EXTRAS[verb])}")
+        return _fail(f"'fastcap {verb}' {needs(root, VERBS[verb].extra)}")
     except BrokenPipeError:
         # The reader has gone (`| head`). Keep the interpreter from failing on its own last flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -73,17 +110,48 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _parser(verb: str | None) -> argparse.ArgumentParser:
-    """The command line; only the chosen verb's options are filled in."""
-    parser = argparse.ArgumentParser(prog="fastcap", description="Small, fast, private image captioning.")
+def _run(verb: str, words: list[str]) -> int:
+    """Run the words of a command line, of which the first is `verb` unless that is empty."""
+    parser = _parser(verb)
+    if not words:
+        # Nothing was done, so a script whose variable is empty shall not go on; what to type is for people's eyes.
+        parser.print_help(sys.stderr)
+        raise SystemExit(2)
+    if not verb and (not words[0].startswith("-") or VERBS.keys() & set(words[1:])):
+        _refuse(words)
+    args = parser.parse_args(words[bool(verb) :])
+    return args.run(args)
+
+
+def _refuse(words: list[str]) -> NoReturn:
+    """Raise ConfigError for a command line that does not begin with a verb."""
+    first, later = words[0], [word for word in words if word in VERBS]
+    if first.startswith("-"):
+        raise ConfigError(f"{first!r} stands before the verb; options follow it: fastcap {later[0]} {first}")
+    meant = f" (did you mean {shlex.join(['fastcap', 'caption', first])}?)" if os.path.exists(first) else ""
+    near = meant or nearest(first, [*VERBS, "--version"])
+    raise ConfigError(f"unknown verb {first!r}{near}; allowed are {', '.join(VERBS)}")
+
+
+def _parser(verb: str) -> Parser:
+    """The options of a verb or, if that is empty, the overview of all verbs."""
+    if verb:
+        summary, example, _ = VERBS[verb]
+        command = importlib.import_module(f"fastcap.cli.{verb}")
+        parser = Parser(f"fastcap {verb}", f"{summary[0].upper()}{summary[1:]}.", f"example:\n  {example}")
+        command.add_arguments(parser)
+        parser.set_defaults(run=command.run)
+        return parser
+    listed = "\n".join(f"  {name:12}{summary}" for name, (summary, *_) in VERBS.items())
+    more = "'fastcap VERB --help' shows the options of a verb, their defaults and an example."
+    example = VERBS["caption"].example
+    parser = Parser(
+        "fastcap",
+        "Small, fast, private image captioning.",
+        f"verbs:\n{listed}\n\n{more}\n\nexample:\n  {example}",
+        usage="fastcap VERB [OPTIONS]",
+    )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
-    verbs = parser.add_subparsers(metavar="VERB", required=True)
-    for name, (module, summary) in VERBS.items():
-        chosen = verbs.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
-        if name == verb:
-            command = importlib.import_module(module)
-            command.add_arguments(chosen)
-            chosen.set_defaults(run=command.run)
     return parser
 
 
@@ -96,5 +164,5 @@ class _Version(argparse.Action):
 
 
 def _fail(message: str, status: int = 1) -> int:
-    print(f"fastcap: error: {message}", file=sys.stderr)
+    print_error(message)
     return status

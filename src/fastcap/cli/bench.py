@@ -33,9 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--peers", action="store_true", help="time other captioners' architectures in the same run (minutes)"
     )
-    parser.add_argument("--image", type=Path, metavar="PATH", help="measure this photo instead of the two made ones")
+    parser.add_argument("--image", type=Path, metavar="PATH", help="photo to measure (default: two made ones)")
     add_number(parser, "--repeats", 1, 10_000, 50, "times that a photo is captioned")
-    parser.add_argument("--json", metavar="FILE", help="write the figures to this file; - prints them")
+    parser.add_argument(
+        "--json", metavar="FILE", help="write the figures to this file; - prints them (default: print a table)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

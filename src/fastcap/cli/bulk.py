@@ -12,6 +12,7 @@ from collections.abc import Generator, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastcap.cli.parser import Number, one_of, print_error
 from fastcap.cli.progress import progress_bar
 from fastcap.errors import ConfigError, ImageError
 from fastcap.runtime.bulk.journal import TABLES, Journal, check_output
@@ -35,24 +36,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out",
         type=Path,
         metavar=f"FILE.jsonl|{'|'.join(TABLES)}",
-        help="write rows to a file instead of printing; a second run continues",
+        help="write rows to this file; a second run continues (default: print them)",
     )
-    group.add_argument("--sidecar", choices=SIDECARS, help="write a small file beside every picture")
+    group.add_argument(
+        "--sidecar",
+        **one_of(SIDECARS),
+        help="write a small file of this kind beside every picture (default: none)",
+    )
     existing = group.add_mutually_exclusive_group()
     existing.add_argument("--skip-existing", action="store_true", help="leave out pictures that have the sidecar")
     existing.add_argument("--overwrite", action="store_true", help="replace sidecars that exist")
-    group.add_argument("--workers", type=int, metavar="N", help="processes, 1 to 64 (as many as there are cores)")
+    told = "processes (default: as many as there are cores)"
+    group.add_argument("--workers", type=Number(int, 1, 64), metavar="N", help=told)
     group.add_argument(
-        "--engine", choices=ENGINES, default="local", help="processes of this machine, or actors of Ray (%(default)s)"
+        "--engine",
+        **one_of(ENGINES),
+        default="local",
+        help="processes of this machine, or actors of Ray",
     )
     group.add_argument(
         "--ray-address",
         metavar="HOST:PORT|auto",
-        help="cluster of --engine ray (RAY_ADDRESS if set, else one on this machine)",
+        help="cluster of --engine ray (default: RAY_ADDRESS if set, else one on this machine)",
     )
-    group.add_argument(
-        "--image-column", default="image", metavar="NAME", help="where parquet tables hold pictures (%(default)s)"
-    )
+    told = "column of parquet tables that holds pictures"
+    group.add_argument("--image-column", default="image", metavar="NAME", help=told)
 
 
 def wanted(args: argparse.Namespace) -> bool:
@@ -178,7 +186,7 @@ class _Job:
         if self.journal:
             self.journal.append(row)
         elif "error" in row:
-            print(f"fastcap: error: {row['error']}", file=sys.stderr)
+            print_error(row["error"])
         self.failed += "error" in row
         self.captioned += "caption" in row
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from fastcap.cli import bulk
 from fastcap.cli.options import add_captioner, open_captioner
+from fastcap.cli.parser import print_error
 from fastcap.cli.progress import progress_bar
 from fastcap.errors import FastcapError, ImageError
 from fastcap.runtime.options import Options
@@ -86,7 +87,7 @@ def _show_json(image: str, result: Caption | ImageError, candidates: int, total:
 
 def _show_text(image: str, result: Caption | ImageError, candidates: int, total: int) -> None:
     if isinstance(result, ImageError):
-        print(f"fastcap: error: {result}", file=sys.stderr)
+        print_error(result)
         return
     for candidate in result.candidates:
         columns = [image] if total > 1 else []

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from fastcap.cli.options import add_model
+
 __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
-    parser.add_argument("--model", default="fastcap-base", metavar="NAME_OR_DIR", help="%(default)s")
+    add_model(parser)
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="checkpoint directory to write")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from fastcap.cli.parser import one_of
 from fastcap.parts import PARTS, SOURCES, download_part
 
 __all__ = ["add_arguments", "run"]
@@ -12,9 +13,15 @@ __all__ = ["add_arguments", "run"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
-    parser.add_argument("name", nargs="?", help="one of --list, or OWNER/NAME@REVISION on the hub")
-    parser.add_argument("--out", type=Path, default=Path("parts"), metavar="DIR", help="folder of parts (%(default)s)")
-    parser.add_argument("--from", dest="source", choices=SOURCES, default="", help="one source alone (all, in order)")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="one of --list, or OWNER/NAME@REVISION on the hub")
+    parser.add_argument("--out", type=Path, default=Path("parts"), metavar="DIR", help="folder of parts")
+    parser.add_argument(
+        "--from",
+        dest="source",
+        **one_of(SOURCES),
+        default="",
+        help="one source alone (default: all, in this order)",
+    )
     parser.add_argument("--list", action="store_true", help="print what there is and exit")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastcap.cli.options import add_bad_data, add_captioner, check_folder, open_captioner, whole_number, write_json
+from fastcap.cli.options import add_bad_data, add_captioner, check_folder, open_captioner, write_json
+from fastcap.cli.parser import Number
 from fastcap.cli.progress import progress_bar
 from fastcap.errors import ConfigError, DataError
 
@@ -29,15 +30,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME|FILE",
         help="a known data set, such as flickr8k or coco, or a captions file: " + FILES,
     )
-    parser.add_argument("--root", type=Path, metavar="DIR", help="folder of the data set; not for a FILE")
+    told = "folder of the data set; required for a NAME, not for a FILE (default: that of the FILE)"
+    parser.add_argument("--root", type=Path, metavar="DIR", help=told)
     parser.add_argument(
-        "--split", default="val", help="train, val or test (%(default)s); most files are one split already"
+        "--split", default="val", metavar="NAME", help="train, val or test; most files are one split already"
     )
     parser.add_argument(
         "--limit",
-        type=whole_number(1),
+        type=Number(int, 1),
         metavar="N",
-        help="only the first N pictures; CIDEr then differs from that of the whole split",
+        help="only the first N pictures; CIDEr then differs from that of the whole split (default: all)",
     )
     add_bad_data(parser)
     add_captioner(parser)
@@ -46,10 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const="-",
         metavar="FILE",
-        help="print the figures as JSON, or write them to a file",
+        help="print the figures as JSON, or write them to a file (default: print a table)",
     )
-    parser.add_argument("--report", type=Path, metavar="FILE.html", help="write a page of pictures with their captions")
-    parser.epilog = "Of several candidates the best is measured. --neutral makes the references neutral, too."
+    told = "write a page of pictures with their captions (default: none)"
+    parser.add_argument("--report", type=Path, metavar="FILE.html", help=told)
+    parser.epilog = (
+        f"Of several candidates the best is measured. --neutral makes the references neutral, too.\n\n{parser.epilog}"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -7,11 +7,14 @@ import shlex
 import sys
 from pathlib import Path
 
-from fastcap.cli.options import add_bad_data
-from fastcap.errors import ConfigError, ModelFileError
-from fastcap.release.settings import PRECISIONS, ExportSettings
+from fastcap.cli.options import add_bad_data, add_number
+from fastcap.cli.parser import Number, one_of
+from fastcap.errors import ModelFileError
+from fastcap.release.settings import MAX_CALIBRATION, MIN_MEASURED, PRECISIONS, ExportSettings
 
 __all__ = ["add_arguments", "run"]
+
+DEFAULTS = ExportSettings()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,32 +23,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="model directory to write")
     parser.add_argument("--overwrite", action="store_true", help="replace a model directory at DIR without asking")
     parser.add_argument("--root", required=True, type=Path, metavar="DIR", help="folder of the data set")
-    parser.add_argument("--name", metavar="NAME", help="the model's name (that of DIR)")
-    parser.add_argument("--description", metavar="TEXT", help="one line about the model")
+    parser.add_argument("--name", metavar="NAME", help="the model's name (default: that of DIR)")
+    parser.add_argument("--description", metavar="TEXT", help="one line about the model (default: empty)")
     parser.add_argument("--dataset", metavar="NAME", help="data set to calibrate and measure on")
-    parser.add_argument("--split", help="split to measure on (%(default)s)")
-    parser.add_argument("--calibration-split", help="split to calibrate on (%(default)s)")
+    parser.add_argument("--split", metavar="NAME", help="split to measure on")
+    parser.add_argument("--calibration-split", metavar="NAME", help="split to calibrate on")
     add_bad_data(parser)
-    parser.add_argument(
-        "--calibration", type=int, metavar="N", help="pictures to calibrate on, 1 to 5000 (%(default)s)"
-    )
-    parser.add_argument("--limit", type=int, metavar="N", help="measure on the first N pictures only")
-    parser.add_argument(
-        "--max-loss",
-        type=float,
-        metavar="POINTS",
-        help="most CIDEr points that int8 may lose against fp32 (%(default)s)",
-    )
-    parser.add_argument("--precision", choices=PRECISIONS, help="%(default)s")
+    add_number(parser, "--calibration", 1, MAX_CALIBRATION, DEFAULTS.calibration, "pictures to calibrate on")
+    told = "measure on the first N pictures only (default: all)"
+    parser.add_argument("--limit", type=Number(int, MIN_MEASURED), metavar="N", help=told)
+    told = "CIDEr points (x 100) that int8 may lose against fp32 at most"
+    parser.add_argument("--max-loss", type=Number(float), metavar="POINTS", help=told)
+    told = "int8, or fp32 for graphs that are not quantised"
+    parser.add_argument("--precision", **one_of(PRECISIONS), help=told)
     group = parser.add_mutually_exclusive_group()
     group.add_argument(
         "--target-size",
         metavar="SIZE",
         help="most that the model directory may take, such as 9MB: layers get 4, 8 or 16 bits as their sensitivity "
-        "asks for; DIR.bits.json, DIR.report.json and DIR.report.png say which, and why",
+        "asks for; DIR.bits.json, DIR.report.json and DIR.report.png say which, and why (default: 8 bits for each)",
     )
-    group.add_argument("--bits", type=Path, metavar="FILE", help="bits of layers, as DIR.bits.json has them")
-    parser.set_defaults(usage_error=parser.error, **vars(ExportSettings()))
+    told = "bits of layers, as DIR.bits.json has them (default: 8 for each)"
+    group.add_argument("--bits", type=Path, metavar="FILE", help=told)
+    parser.set_defaults(**vars(DEFAULTS))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -56,12 +56,9 @@ def run(args: argparse.Namespace) -> int:
 
     console = Console(stderr=True)
     command = shlex.join(["fastcap", *sys.argv[1:]])
-    try:
-        settings = ExportSettings(**{name: getattr(args, name) for name in ExportSettings.__dataclass_fields__})
-        overwrite = args.overwrite or may_replace(args.out)
-        export(args.model, args.out, args.root, settings, overwrite=overwrite, console=console, command=command)
-    except ConfigError as error:
-        args.usage_error(str(error))
+    settings = ExportSettings(**{name: getattr(args, name) for name in vars(DEFAULTS)})
+    overwrite = args.overwrite or may_replace(args.out)
+    export(args.model, args.out, args.root, settings, overwrite=overwrite, console=console, command=command)
     print(args.out)
     return 0
 

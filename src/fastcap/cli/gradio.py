@@ -15,7 +15,7 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
     add_model(parser)
-    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (%(default)s)")
+    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on")
     add_number(parser, "--port", 0, 65535, 7860, "port to listen on, 0 for any free one")
     add_number(parser, "--threads", 1, 64, min(usable_cores(), 64), "visitors served at the same time")
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastcap.cli.parser import Number, one_of
 from fastcap.errors import ConfigError, FastcapError, ModelFileError, needs
 from fastcap.runtime.options import Options, Sampling, Setting, settings
 
@@ -24,22 +25,21 @@ __all__ = [
     "check_folder",
     "open_captioner",
     "options_of",
-    "whole_number",
     "write_json",
 ]
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Declare `--model` for a verb that takes no checkpoint directory."""
-    told = "bundled model or model directory (%(default)s)"
+    told = "bundled model or model directory"
     parser.add_argument("--model", default="fastcap-base", metavar="NAME|DIR", help=told)
 
 
 def add_captioner(parser: argparse.ArgumentParser) -> None:
     """Declare the model and how it captions: a flag for every field of `Options` and, in a group, of `Sampling`."""
-    told = "bundled model, model directory or checkpoint directory (%(default)s)"
+    told = "bundled model, model directory or checkpoint directory"
     parser.add_argument("--model", default="fastcap-base", metavar="NAME|DIR", help=told)
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads, 1 to 64 (%(default)s)")
+    add_number(parser, "--threads", 1, 64, 1, "CPU threads")
     sampling = parser.add_argument_group("options of --decode sample")
     for target, kind in ((parser, Options), (sampling, Sampling)):
         for name, setting in settings(kind).items():
@@ -48,8 +48,8 @@ def add_captioner(parser: argparse.ArgumentParser) -> None:
 
 def add_bad_data(parser: argparse.ArgumentParser) -> None:
     """Declare `--on-bad-data` for a verb that measures on a data set."""
-    told = "rows and pictures that cannot be used: stop at the first, or leave them out (%(default)s)"
-    parser.add_argument("--on-bad-data", choices=("raise", "skip"), default="raise", help=told)
+    told = "rows and pictures that cannot be used: stop at the first, or leave them out"
+    parser.add_argument("--on-bad-data", **one_of(("raise", "skip")), default="raise", help=told)
 
 
 def open_captioner(args: argparse.Namespace) -> tuple[Captioner, Options]:
@@ -98,36 +98,27 @@ def _argument(setting: Setting) -> dict[str, Any]:
     told = setting.told.replace("decode=", "--decode ")
     if isinstance(setting.default, bool):
         return {"action": "store_true", "help": told}
+    kind: Callable[[str], Any] = str
     if isinstance(setting.between, tuple):
-        told += f", {setting.between[0]} to {setting.between[1]}"
-    kind: Callable[[str], Any] = str if setting.default is None else type(setting.default)
+        kind = Number(type(setting.default), *setting.between)
+    elif setting.between:
+        told += ", within the model's limits"
+        kind = _number_or_text if setting.names else Number(int)
     return {
-        "type": _number_or_text if setting.names and setting.between else kind,
+        "type": kind,
         "metavar": setting.metavar,
-        "help": f"{told} ({setting.usual or setting.default})",
+        "help": f"{told} (default: {setting.usual or setting.default})",
     }
 
 
 def _number_or_text(text: str) -> str | int:
-    return int(text) if re.fullmatch(r"[+-]?\d+", text) else text
+    return int(text) if re.fullmatch(r"[+-]?[0-9]{1,9}", text) else text
 
 
 def add_number(parser: argparse.ArgumentParser, flag: str, low: int, high: int, default: int, told: str) -> None:
     """Declare an option that takes a whole number from `low` to `high`."""
-    kind = whole_number(low, high)
-    parser.add_argument(flag, type=kind, default=default, metavar="N", help=f"{told}, {low} to {high} (%(default)s)")
-
-
-def whole_number(low: int, high: int | None = None) -> Callable[[str], int]:
-    """A type for an option that takes a whole number from `low` to `high`, or of any size."""
-    allowed = f"of at least {low}" if high is None else f"from {low} to {high}"
-
-    def parse(text: str) -> int:
-        if not text.isascii() or not text.isdecimal() or int(text) < low or (high is not None and int(text) > high):
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number {allowed}")
-        return int(text)
-
-    return parse
+    kind = Number(int, low, high)
+    parser.add_argument(flag, type=kind, default=default, metavar="N", help=told)
 
 
 def check_folder(flag: str, path: str | Path | None) -> None:

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
     limits, number = Limits(), partial(add_number, parser)
     add_model(parser)
-    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (%(default)s)")
+    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on")
     number("--port", 0, 65535, 8000, "port to listen on, 0 for any free one")
     number("--threads", 1, 64, min(usable_cores(), 64), "pictures captioned at the same time")
     number("--queue", 1, 10_000, limits.queue, "pictures under way or waiting, beyond which requests get a 503")
@@ -30,17 +30,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     number("--max-images", 1, 1000, limits.images, "pictures of a request")
     number("--timeout", 1, 600, int(limits.seconds), "seconds a request may take")
     parser.add_argument(
-        "--token-file", type=Path, metavar="FILE", help=f"demand the token in this file, or in {_TOKEN}, on every route"
+        "--token-file",
+        type=Path,
+        metavar="FILE",
+        help=f"demand the token in this file on every route (default: that in {_TOKEN}, if set, else none)",
     )
     parser.add_argument(
-        "--fetch-from", action="append", default=[], metavar="HOST[:PORT]", help="allow pictures by URL from this host"
+        "--fetch-from",
+        action="append",
+        default=[],
+        metavar="HOST[:PORT]",
+        help="allow pictures by URL from this host; may be repeated (default: none)",
     )
     parser.add_argument(
         "--origin",
         action="append",
         default=[],
         metavar="ORIGIN",
-        help="allow web pages of this origin, e.g. https://a.org",
+        help="allow web pages of this origin, e.g. https://a.org; may be repeated (default: none)",
     )
 
 

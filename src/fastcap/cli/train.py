@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 
+from fastcap.cli.parser import one_of
+
 __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
     recipe = parser.add_mutually_exclusive_group(required=True)
-    recipe.add_argument("--config", metavar="NAME|FILE", help="recipe: a name that --list shows, or a YAML file")
+    recipe.add_argument(
+        "--config", metavar="NAME|FILE", help="recipe: a name that --list shows, or a YAML file (required)"
+    )
     recipe.add_argument("--list", action="store_true", help="list the recipes that come with fastcap")
     parser.add_argument(
         "--accept-changes",
@@ -25,9 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--on-bad-data",
-        choices=("raise", "skip", "quarantine"),
+        **one_of(("raise", "skip", "quarantine")),
         help="rows that cannot be used: stop at the first, leave them out, or also write them to bad_*.jsonl in the "
-        "cache (the recipe's data.on_bad_data)",
+        "cache (default: the recipe's data.on_bad_data)",
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace those of the recipe")
 
