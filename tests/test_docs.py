@@ -83,9 +83,9 @@ def test_the_readme_shows_every_verb() -> None:
 @pytest.mark.parametrize("command", of_program(COMMANDS, "fastcap"))
 def test_every_fastcap_command_parses(command: list[str]) -> None:
     try:
-        _parser(command[1]).parse_args(command[1:])
-    except SystemExit:
-        pytest.fail(f"not accepted: {shlex.join(command)}")
+        _parser(command[1]).parse_args(command[2:])
+    except errors.ConfigError as error:
+        pytest.fail(f"not accepted: {shlex.join(command)}: {error}")
 
 
 @pytest.mark.parametrize("command", of_program(MENTIONS, "fastcap"))
@@ -94,7 +94,7 @@ def test_every_mentioned_option_exists(command: list[str], capsys: pytest.Captur
         return
     assert command[1] in VERBS
     with pytest.raises(SystemExit):
-        _parser(command[1]).parse_args([command[1], "--help"])
+        _parser(command[1]).parse_args(["--help"])
     options = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
     assert {word for word in command if word.startswith("--")} <= options
 

@@ -348,7 +348,7 @@ def test_a_json_file_of_another_kind_is_one_error(content: str, tmp_path: Path) 
 
 
 def test_wrong_settings_name_what_is_allowed(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"did you mean flickr8k\?"):
+    with pytest.raises(ConfigError, match=r"did you mean 'flickr8k'\?"):
         load_dataset("flicker8k", tmp_path, "train")
     with pytest.raises(ConfigError, match="raise, skip, quarantine"):
         load_dataset("csv", tmp_path, "train", on_bad_data="ignore")  # type: ignore[arg-type]

@@ -201,12 +201,15 @@ def test_captions_files_of_other_formats_are_read(tiny_bundle, pictures, capsys)
     ("arguments", "message"),
     [
         (["--dataset", "flickr8k"], "--root is missing"),
-        (["--dataset", "flickr9k", "--root", "."], "did you mean flickr8k"),
+        (["--dataset", "flickr9k", "--root", "."], "did you mean 'flickr8k'"),
         (
             ["--dataset", "flickr8k", "--root", ".", "--limit", "0"],
             "--limit: got '0'; allowed are whole numbers of 1 or more",
         ),
-        (["--dataset", "flickr8k", "--root", ".", "--threads", "65"], "threads is 65"),
+        (
+            ["--dataset", "flickr8k", "--root", ".", "--threads", "65"],
+            "--threads: got '65'; allowed are whole numbers from 1 to 64",
+        ),
         (["--dataset", "flickr8k", "--root", ".", "--length", "huge"], "length is 'huge'"),
         (["--dataset", "flickr8k", "--root", ".", "--candidates", "99"], "candidates is 99"),
         (["--dataset", "notes.json"], "no such file"),

@@ -136,9 +136,15 @@ def test_what_is_no_size_is_a_usage_error(text, capsys):
     assert f"{text!r} is no size; allowed: a number above 0" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("other", [["--bits", "plan.json"], ["--precision", "fp32"]])
-def test_a_target_size_alone_decides(other, capsys):
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [
+        (["--bits", "plan.json"], "--bits and --target-size exclude each other; allowed is one of them"),
+        (["--precision", "fp32"], "allowed with a target size or bits: int8"),
+    ],
+)
+def test_a_target_size_alone_decides(other, reason, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["export", "--model", "m", "--out", "o", "--root", "r", "--target-size", "9MB", *other])
     assert stopped.value.code == 2
-    assert "allowed with" in capsys.readouterr().err
+    assert reason in capsys.readouterr().err

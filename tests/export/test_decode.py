@@ -290,12 +290,15 @@ def test_the_command_line_decodes_as_asked(folder, captioner, photo, capsys):
     ("options", "reason"),
     [
         (["--decode", "baem"], "did you mean 'beam'"),
-        (["--decode", "beam", "--beams", "9"], "beams is 9; allowed are whole numbers from 1 to 8"),
+        (["--decode", "beam", "--beams", "9"], "--beams: got '9'; allowed are whole numbers from 1 to 8"),
         (["--decode", "greedy", "--candidates", "2"], "greedy search finds 1"),
         (["--seed", "3"], "--seed: allowed with --decode sample alone; got no --decode"),
         (["--decode", "beam", "--top-k", "0", "--top-p", "1"], "--top-k, --top-p: allowed with --decode sample alone"),
-        (["--decode", "sample", "--temperature", "0"], "temperature is 0.0; allowed are numbers from 0.01 to 100.0"),
-        (["--decode", "sample", "--top-k", "x"], "argument --top-k: invalid int value: 'x'"),
+        (
+            ["--decode", "sample", "--temperature", "0"],
+            "--temperature: got '0'; allowed are numbers from 0.01 to 100.0",
+        ),
+        (["--decode", "sample", "--top-k", "x"], "--top-k: got 'x'; allowed are whole numbers from 0"),
     ],
 )
 def test_a_wrong_option_is_a_usage_error(folder, photo, wrong_usage, options, reason):

@@ -144,7 +144,7 @@ def test_a_setting_out_of_range_names_what_is_allowed(settings, reason):
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (["--calibration", "0"], "calibration is 0; allowed: 1 to 5000"),
+        (["--calibration", "0"], "--calibration: got '0'; allowed are whole numbers from 1 to 5000"),
         (["--dataset", "flickr9k"], "flickr9k"),
         (["--target-size", "1000", "--calibration", "6"], r"target size is 1000 bytes; allowed: \d+ or more"),
     ],

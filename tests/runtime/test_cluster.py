@@ -101,7 +101,7 @@ def test_an_address_that_cannot_be_one_is_wrong_usage(tiny_bundle, photos, tmp_p
         (["--ray-address", "auto", "--out", "c.jsonl"], "--ray-address needs --engine ray"),
         (["--engine", "ray"], "--engine ray needs --out or --sidecar"),
         (["--engine", "spark", "--out", "c.jsonl"], "--engine: got 'spark'; allowed are local, ray"),
-        (["--engine", "ray", "--out", "c.jsonl", "--workers", "0"], "workers is 0; allowed are whole numbers"),
+        (["--engine", "ray", "--out", "c.jsonl", "--workers", "0"], "--workers: got '0'; allowed are whole numbers"),
     ],
 )
 def test_wrong_usage_says_so(tiny_bundle, photos, tmp_path, monkeypatch, wrong_usage, options, reason):

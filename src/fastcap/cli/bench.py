@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import shlex
 import tempfile
 from pathlib import Path
@@ -55,6 +56,9 @@ def measure(model: str, image: Path | None, repeats: int, peers: bool) -> dict[s
     from fastcap.evaluation.speed import measure_process, measure_stages, sample_photo
     from fastcap.runtime.images import load_image
 
+    for package in ("torch", "transformers") if peers else ():  # before minutes are spent
+        if importlib.util.find_spec(package) is None:
+            raise ModuleNotFoundError(name=package)
     bundle = Bundle.open(find_model(model))
     files = {path.name: path.stat().st_size for path in sorted(bundle.folder.iterdir()) if path.is_file()}
     result: dict[str, Any] = {

