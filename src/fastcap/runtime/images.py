@@ -276,7 +276,7 @@ def _plain(image: Image.Image, box: tuple[int, int, int, int] | None = None) -> 
         return _from_lab(image)
     if image.mode == "La":
         image = image.convert("LA")  # the one mode with transparency that has no way to RGBA
-    if image.has_transparency_data:
+    if _has_transparency(image):
         return image.convert("RGBA")
     if box and box != (0, 0, *image.size):
         canvas = Image.new("RGBA", image.size)
@@ -285,6 +285,12 @@ def _plain(image: Image.Image, box: tuple[int, int, int, int] | None = None) -> 
     if image.mode in ("L", "RGB"):
         return image
     return image.convert("L" if image.mode == "1" else "RGB")
+
+
+def _has_transparency(image: Image.Image) -> bool:
+    """What Pillow 10.1 and newer tell as `has_transparency_data`."""
+    palette = image.palette.mode if image.mode == "P" and image.palette else ""
+    return image.mode[-1] in "Aa" or palette[-1:] == "A" or "transparency" in image.info
 
 
 def _deep_to_bytes(image: Image.Image) -> np.ndarray:

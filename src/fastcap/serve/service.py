@@ -39,7 +39,7 @@ class Service:
 
     async def caption(self, request: Request, query: Query) -> Captions:
         """A row for each picture of a request. Raises HTTPException 422 if none could be captioned."""
-        options = query.options()
+        options = query.options(request.query_params)
         self.captioner.check_options(options)
         with self.workers.places(max(1, len(query.url))):  # taken before the body is read, to bound bodies as well
             if query.url:
