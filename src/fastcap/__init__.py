@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from fastcap.runtime.gallery import show
     from fastcap.runtime.options import Options, Sampling
 
-    __version__: str
-
 __all__ = [
     "Caption",
     "Captioner",
@@ -41,6 +39,8 @@ __all__ = [
     "load_model",
     "show",
 ]
+
+__version__ = "0.1.0"
 
 # Imported when they are asked for, so that `import fastcap` loads nothing heavy.
 _HOMES = {
@@ -78,10 +78,6 @@ def __getattr__(name: str) -> Any:
         from importlib import import_module
 
         return getattr(import_module(f"fastcap.runtime.{_HOMES[name]}"), name)
-    if name == "__version__":
-        from importlib.metadata import version
-
-        return version("enhanced-fastcap")
     raise AttributeError(f"module 'fastcap' has no attribute {name!r}")
 
 

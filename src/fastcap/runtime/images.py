@@ -219,6 +219,8 @@ def _open(data: bytes, name: str) -> tuple[Image.Image, int, bytes]:
 
 def _orientation(image: Image.Image) -> int:
     """1 to 8 as Pillow knows it; 1 if that cannot be read."""
+    if hasattr(image, "_tile_orientation"):
+        return 1  # Pillow 10.0 turns a TIFF while it loads it, and states the turn all the same
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # a dozen types on damaged metadata, none of which is the picture's fault

@@ -79,6 +79,8 @@ async def read_form(request: Request, limits: Limits) -> tuple[list[Picture], li
         raise HTTPException(400, error.message) from None
     except UnicodeError:  # Starlette catches UnicodeDecodeError alone, but some codecs raise its base class
         raise HTTPException(400, "a form that is not in the charset that it states; allowed is UTF-8") from None
+    except ValueError:  # python-multipart's own, which Starlette translates only since some version
+        raise HTTPException(400, "Invalid multipart data.") from None
     if not parser.ended:
         raise HTTPException(400, "the form is cut short; allowed is one that ends with its boundary and '--'")
     for name, part in form.multi_items():
