@@ -1,7 +1,7 @@
 """Print the lowest versions that pyproject.toml allows, one requirement a line; CI installs and tests them.
 
-    pip install $(python scripts/floors.py)             # the runtime
-    pip install $(python scripts/floors.py serve bulk)  # and what these extras need
+pip install $(python scripts/floors.py)             # the runtime
+pip install $(python scripts/floors.py serve bulk)  # and what these extras need
 """
 
 from __future__ import annotations

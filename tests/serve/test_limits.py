@@ -142,7 +142,7 @@ def test_an_answer_does_not_wait_for_an_acknowledgement(monkeypatch):
         (["--queue", "4", "--max-images", "5"], "--max-images is 5; allowed are at most --queue, 4", 2),
         (["--threads", "0"], "--threads: got '0'; allowed are whole numbers from 1 to 64", 2),
         (["--model", "nothing"], "unknown model 'nothing'", 2),
-        (["--host", "203.0.113.1"], "annot assign requested address", 1),
+        (["--host", "203.0.113.1"], "cannot listen on 203.0.113.1:0: not an address of this machine", 1),
         (["--token-file", "/nonexistent/token"], "/nonexistent/token: No such file or directory", 1),
         (["--token-file", "WEAK"], "allowed are 16 or more", 2),
         (["--token-file", "NO_UTF8"], "allowed are 16 or more", 2),

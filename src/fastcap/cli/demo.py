@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from fastcap.cli.options import add_model, add_number
 from fastcap.runtime.bundle import Bundle, find_model
+from fastcap.serve.address import binding
 from fastcap.serve.page import WebPage
 
 __all__ = ["add_arguments", "run"]
@@ -34,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the address, serve files until Ctrl-C."""
     bundle = Bundle.open(find_model(args.model))
-    with _Server((_HOST, args.port), partial(_Handler, WebPage(bundle))) as server:
+    with binding(_HOST, args.port):
+        server = _Server((_HOST, args.port), partial(_Handler, WebPage(bundle)))
+    with server:
         address = f"http://{_HOST}:{server.server_address[1]}/"
         with contextlib.suppress(KeyboardInterrupt):
             print(f"{bundle.name} on {address}", flush=True)
@@ -65,11 +68,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         try:
-            url = urlsplit(self.path)
+            # Proxies send whole URLs, or double the slash, which would begin a host.
+            url = urlsplit(f"http:///{self.path.lstrip('/')}" if self.path.startswith("/") else self.path)
         except ValueError:
             self.send_error(400)
             return
-        status, headers, file = self._page.answer(url.path.lstrip("/"), url.query, self.headers.get("If-None-Match"))
+        known = ", ".join(self.headers.get_all("If-None-Match", []))
+        since = self.headers.get("If-Modified-Since")
+        status, headers, file = self._page.answer(url.path.lstrip("/"), url.query, known, since)
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -81,6 +87,16 @@ class _Handler(BaseHTTPRequestHandler):
                 shutil.copyfileobj(source, self.wfile)
 
     do_HEAD = do_GET
+
+    def refuse(self) -> None:
+        """Any other method."""
+        self.send_response(405)
+        self.send_header("Allow", "GET, HEAD")
+        self.send_header("Content-Length", "0")
+        self.send_header("Connection", "close")  # a body may follow, which nobody reads
+        self.end_headers()
+
+    do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = refuse
 
     def log_message(self, format: str, *args: object) -> None:
         """Log nothing: who looks at what is private."""

@@ -27,8 +27,9 @@ def run(args: argparse.Namespace) -> int:
     captioner = Captioner.open(args.model)
     with tempfile.TemporaryDirectory(prefix="fastcap-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # before Gradio is imported
+        from fastcap.serve.address import listen
         from fastcap.serve.gradio import create_app
-        from fastcap.serve.server import listen, serve
+        from fastcap.serve.server import serve
 
         app = create_app(captioner, threads=args.threads)
         with listen(args.host, args.port) as (listener, address):

@@ -49,6 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ORIGIN",
         help="allow web pages of this origin, e.g. https://a.org; may be repeated (default: none)",
     )
+    parser.add_argument(
+        "--root-path", default="", metavar="/PREFIX", help="path below which a proxy shows the server, e.g. /captions"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -57,9 +60,10 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--max-images is {args.max_images}; allowed are at most --queue, {args.queue}")
     token = _token(args)
     from fastcap.runtime.captioner import Captioner
+    from fastcap.serve.address import listen
     from fastcap.serve.app import create_app
     from fastcap.serve.page import PageError, WebPage
-    from fastcap.serve.server import listen, serve
+    from fastcap.serve.server import serve
 
     limits = Limits(args.max_bytes, args.max_pixels, args.max_images, args.queue, args.timeout)
     captioner, page, lack = Captioner.open(args.model), None, ""
@@ -75,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
         fetch_from=args.fetch_from,
         origins=args.origin,
         page=page,
+        prefix=args.root_path.rstrip("/"),
     )
     with listen(args.host, args.port) as (listener, address):
         print(f"{captioner.bundle.name} on {address}")

@@ -66,7 +66,7 @@ class Bundle(Manifest):
         # Idle threads that spin steal the core from whatever else the user runs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 4  # problems arrive as exceptions; do not print them as well
-        # Before 1.22 this optimiser gave two new nodes the same name in graphs whose nodes have none, and loading failed.
+        # Before 1.22 this optimiser named two new nodes alike where the old ones have no names, and loading failed.
         is_old = tuple(map(int, onnxruntime.__version__.split(".")[:2])) < (1, 22)
         path = self.folder / graph.file
         try:

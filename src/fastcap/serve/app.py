@@ -4,9 +4,9 @@
 # that is served, known only when the application is made.
 
 import re
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi import Query as InQuery
@@ -16,12 +16,15 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import FileResponse, RedirectResponse
+from starlette.routing import Match
+from starlette.types import Scope
 
 import fastcap
 from fastcap.errors import ConfigError, FastcapError, ImageError, many, nearest
 from fastcap.runtime.captioner import Captioner
 from fastcap.serve.fetch import is_authority
-from fastcap.serve.gate import Gate, problem
+from fastcap.serve.gate import Gate, problem, shown
+from fastcap.serve.index import index
 from fastcap.serve.limits import Limits
 from fastcap.serve.options import allowed_values, query_model
 from fastcap.serve.page import WebPage
@@ -29,6 +32,8 @@ from fastcap.serve.schema import PROBLEMS, Captions, Model, Models, Scores, Stat
 from fastcap.serve.service import Service
 
 __all__ = ["create_app"]
+
+_Route = TypeVar("_Route", bound=Callable[..., Any])
 
 
 def create_app(
@@ -40,6 +45,7 @@ def create_app(
     fetch_from: Collection[str] = (),
     origins: Collection[str] = (),
     page: WebPage | None = None,
+    prefix: str = "",
 ) -> FastAPI:
     """The ASGI application around one loaded model.
 
@@ -48,9 +54,12 @@ def create_app(
     `fetch_from`: hosts that pictures may be fetched from (see `Fetcher`); none turns fetching off.
     `origins`: web origins whose pages may read the answers (CORS).
     `page`: the web page, served below `/demo/`; it captions in the browser, with the model that it is given.
+    `prefix`: the path below which a proxy shows the server, such as `/captions`, whether the proxy strips it or not.
 
-    Raises ConfigError for a host or an origin of another form.
+    Raises ConfigError for a host, an origin or a prefix of another form.
     """
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", prefix):
+        raise ConfigError(f"the prefix is {prefix!r}; allowed are '' and /NAME, /NAME/NAME, without a slash at the end")
     service = Service(captioner, limits, threads, fetch_from)
 
     @asynccontextmanager
@@ -67,21 +76,24 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,  # their pages load scripts from another host
         redoc_url=None,
+        redirect_slashes=False,  # the Gate drops them: a redirect would name our host, and lose the prefix of a proxy
+        servers=[{"url": prefix}] if prefix else None,
         **({} if token is None else guard),
     )
     app.state.draining = False
-    app.add_middleware(Gate, limits=limits, metrics=service.metrics, token=token)
+    app.add_middleware(Gate, limits=limits, metrics=service.metrics, token=token, prefix=prefix)
     if origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=[*map(_origin, many(origins, "origins"))],
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "HEAD", "POST"],
             allow_headers=["Authorization"],
+            expose_headers=["Retry-After"],
         )
     max_urls = limits.images if fetch_from else 0
     _answer_errors_in_json(app, allowed_values(captioner.bundle, max_urls))
     _add_captions(app, service, max_urls)
-    _add_facts(app, service)
+    _add_facts(app, service, has_page=page is not None)
     if page is not None:
         _add_page(app, page)
     return app
@@ -117,28 +129,42 @@ def _add_captions(app: FastAPI, service: Service, max_urls: int) -> None:
         return await service.score(request)
 
 
-def _add_facts(app: FastAPI, service: Service) -> None:
+def _get(app: FastAPI, path: str, **facts: Any) -> Callable[[_Route], _Route]:
+    """Add a route of GET that answers HEAD as well, which the description need not say."""
+
+    def add(function: _Route) -> _Route:
+        app.head(path, include_in_schema=False)(function)
+        return app.get(path, **facts)(function)
+
+    return add
+
+
+def _add_facts(app: FastAPI, service: Service, has_page: bool) -> None:
     """The routes that tell about the model and the server."""
 
-    @app.get("/v1/models")
+    @_get(app, "/", include_in_schema=False)
+    async def show_index(request: Request) -> Response:
+        return index(service.captioner.bundle.name, has_page, request.headers.get("accept", ""))
+
+    @_get(app, "/v1/models")
     async def models() -> Models:
         """What is served, with the quality and speed that it states about itself."""
         facts = {name: getattr(service.captioner.bundle, name) for name in Model.model_fields}
         return Models(models=[Model(**facts)])
 
-    @app.get("/healthz")
+    @_get(app, "/healthz")
     async def healthz() -> Status:
         """The process is alive."""
         return Status(status="alive")
 
-    @app.get("/readyz", responses={503: PROBLEMS[503]})
+    @_get(app, "/readyz", responses={503: PROBLEMS[503]})
     async def readyz() -> Status:
         """Requests are welcome; not once the server was told to stop."""
         if app.state.draining:
             raise HTTPException(503, "stopping; send new requests elsewhere")
         return Status(status="ready")
 
-    @app.get("/metrics", response_class=Response)
+    @_get(app, "/metrics", response_class=Response)
     async def show_metrics() -> Response:
         """Counters and times, for Prometheus."""
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -147,17 +173,24 @@ def _add_facts(app: FastAPI, service: Service) -> None:
 def _add_page(app: FastAPI, page: WebPage) -> None:
     """The routes of the web page, which are not part of the API."""
 
-    @app.get("/demo", include_in_schema=False)
+    @_get(app, "/demo", include_in_schema=False)
     async def demo() -> Response:
-        return RedirectResponse("/demo/")
+        return RedirectResponse("demo/")  # relative: a proxy may show us below a prefix
 
-    @app.api_route("/demo/{path:path}", methods=["GET", "HEAD"], include_in_schema=False)
+    @_get(app, "/demo/{path:path}", include_in_schema=False)
     async def demo_file(path: str, request: Request) -> Response:
-        status, headers, file = page.answer(path, request.url.query, request.headers.get("if-none-match"))
+        known, since = ", ".join(request.headers.getlist("if-none-match")), request.headers.get("if-modified-since")
+        status, headers, file = page.answer(path, request.scope["query_string"].decode("latin-1"), known, since)
         if status == 404:
             raise HTTPException(404)
         # Read from the disk in small parts: a slow reader holds a connection, not megabytes.
         return FileResponse(file, status, headers) if file else Response(status_code=status, headers=headers)
+
+
+def _methods(app: FastAPI, scope: Scope) -> list[str]:
+    """The methods that the path of a request takes."""
+    routes = [route for route in app.routes if route.matches(scope)[0] is not Match.NONE]
+    return sorted(set().union(*(getattr(route, "methods", None) or () for route in routes)))
 
 
 def _answer_errors_in_json(app: FastAPI, allowed: Mapping[str, str]) -> None:
@@ -165,10 +198,16 @@ def _answer_errors_in_json(app: FastAPI, allowed: Mapping[str, str]) -> None:
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
+        path = shown(request.scope["path"]).strip("'\"")  # not request.url, which some Host headers break
         if error.status_code == 404:
-            error.detail = f"{request.url.path}: no such path; allowed are those of /openapi.json"
+            error.detail = f"{path}: no such path; allowed are those of /openapi.json"
         if error.status_code == 405:
-            error.detail = f"{request.method} {request.url.path}: allowed is {(error.headers or {}).get('Allow')}"
+            methods = _methods(app, request.scope)
+            error.headers = {"Allow": ", ".join([*methods, "OPTIONS"])}
+            if request.method == "OPTIONS":
+                return Response(status_code=204, headers=error.headers)
+            told = f"are {', '.join(methods)}" if methods[1:] else f"is {methods[0]}"
+            error.detail = f"{request.method[:20]} {path}: allowed {told}"
         return problem(error)
 
     @app.exception_handler(RequestValidationError)
@@ -176,9 +215,9 @@ def _answer_errors_in_json(app: FastAPI, allowed: Mapping[str, str]) -> None:
         got = {str(each["loc"][1]): each["input"] for each in error.errors()}
         unknown = [name for name in got if name not in allowed]
         if unknown:
-            told = f"unknown option {unknown[0]!r}{nearest(unknown[0], allowed)}; allowed are {', '.join(allowed)}"
+            told = f"unknown option {shown(unknown[0])}{nearest(unknown[0], allowed)}; allowed are {', '.join(allowed)}"
         else:
-            told = "; ".join(f"{name} is {value!r}; allowed are {allowed[name]}" for name, value in got.items())
+            told = "; ".join(f"{name} is {shown(value)}; allowed are {allowed[name]}" for name, value in got.items())
         return problem(HTTPException(422, told))
 
     @app.exception_handler(FastcapError)

@@ -9,9 +9,15 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
+from fastcap.runtime.signatures import FORMATS, format_of
+from fastcap.serve.gate import shown
 from fastcap.serve.limits import MAX_TEXT_BYTES, MAX_TEXTS, Limits
 
 __all__ = ["Picture", "has_body", "read_form", "read_pictures"]
+
+
+_FORM = "multipart/form-data"
+_PICTURES = (*(f"image/{name.lower()}" for name in FORMATS), "application/octet-stream")
 
 
 class Picture(BytesIO):
@@ -52,7 +58,10 @@ async def read_pictures(request: Request, limits: Limits) -> list[Picture]:
         if texts:
             raise HTTPException(422, "a part 'text'; allowed are files named 'image' (options go into the query)")
     else:
+        _check_encoding(request)
         body = await request.body()
+        if body and format_of(body) in ("", "text") and not _may_be_picture(_media_type(request)):
+            raise _wrong_type(request, f"{_FORM} with files 'image', and one picture as {', '.join(_PICTURES)}")
         pictures = [Picture(body, "body")] if body else []
     if not pictures:
         raise HTTPException(422, "no picture; send one as the body, or files named 'image' as multipart/form-data")
@@ -61,9 +70,9 @@ async def read_pictures(request: Request, limits: Limits) -> list[Picture]:
 
 async def read_form(request: Request, limits: Limits) -> tuple[list[Picture], list[str]]:
     """The pictures and the texts of a form."""
+    _check_encoding(request)
     if not _is_form(request):
-        kind = request.headers.get("content-type")
-        raise HTTPException(422, f"a body of type {kind!r}; allowed is multipart/form-data")
+        raise _wrong_type(request, f"{_FORM} with a file 'image', and texts 'text' for scores")
     parser = _FormParser(
         request.headers,
         request.stream(),
@@ -91,10 +100,30 @@ async def read_form(request: Request, limits: Limits) -> tuple[list[Picture], li
         else:
             kind = "text" if isinstance(part, str) else "file"
             raise HTTPException(
-                422, f"a {kind} {name!r}; allowed are files named 'image', with filename=, and for scores texts 'text'"
+                422,
+                f"a {kind} {shown(name)}; allowed are files named 'image', with filename=, and for scores texts 'text'",
             )
     return pictures, texts
 
 
 def _is_form(request: Request) -> bool:
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower() == "multipart/form-data"
+    return _media_type(request) == _FORM
+
+
+def _may_be_picture(kind: str) -> bool:
+    return kind in ("", _PICTURES[-1]) or kind.startswith("image/")
+
+
+def _wrong_type(request: Request, allowed: str) -> HTTPException:
+    kind = _media_type(request)
+    return HTTPException(415, f"a body {f'of type {shown(kind)}' if kind else 'without a type'}; allowed are {allowed}")
+
+
+def _check_encoding(request: Request) -> None:
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding.strip().lower() not in ("", "identity"):
+        raise HTTPException(415, f"a body with Content-Encoding {shown(encoding)}; allowed are bodies as they are")
+
+
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import re
 import time
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -14,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from fastcap.serve.limits import Limits
 from fastcap.serve.metrics import Metrics
 
-__all__ = ["Gate", "problem"]
+__all__ = ["Gate", "problem", "shown"]
 
 
 def problem(error: HTTPException) -> JSONResponse:
@@ -22,16 +23,31 @@ def problem(error: HTTPException) -> JSONResponse:
     return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
 
 
+def shown(value: object, most: int = 100) -> str:
+    """How an error shows what was sent: errors repeat no body, and no URL as long as one."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def _plain(path: str, prefix: str) -> str:
+    """A path as the routes spell it. Proxies may send whole URLs, double a slash, or leave their prefix."""
+    path = re.sub("/+", "/", re.sub("^https?://[^/]*", "", path, flags=re.I)) or "/"
+    if prefix and f"{path}/".startswith(f"{prefix}/"):
+        path = path[len(prefix) :] or "/"
+    return path if path.startswith("/demo/") else path.rstrip("/") or "/"
+
+
 class Gate:
     """ASGI middleware.
 
+    `prefix`: as in `create_app`.
     `token`: required as `Authorization: Bearer` on every route; None requires nothing.
 
     While `scope["app"].state.draining` is true, answers close their connections, so that clients go elsewhere.
     """
 
-    def __init__(self, app: ASGIApp, limits: Limits, metrics: Metrics, token: str | None) -> None:
-        self._app, self._limits, self._metrics = app, limits, metrics
+    def __init__(self, app: ASGIApp, limits: Limits, metrics: Metrics, token: str | None, prefix: str) -> None:
+        self._app, self._limits, self._metrics, self._prefix = app, limits, metrics, prefix
         self._authorization = None if token is None else f"Bearer {token}".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -40,15 +56,17 @@ class Gate:
             await self._app(scope, receive, send)
             return
         started, status = time.perf_counter(), 0
+        scope["path"] = _plain(scope["path"], self._prefix)
         # Over a slow connection the page's files take longer than a caption may take; they cost no computation.
         seconds = None if scope["path"].startswith("/demo/") else self._limits.seconds
 
         async def watched_send(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, headers = message["status"], MutableHeaders(scope=message)
+                headers.setdefault("Cache-Control", "no-store")  # what a server is and says now
                 if scope["app"].state.draining:
-                    MutableHeaders(scope=message)["Connection"] = "close"
+                    headers["Connection"] = "close"
             await send(message)
 
         try:
@@ -78,7 +96,7 @@ class Gate:
                 raise HTTPException(401, message, headers={"WWW-Authenticate": "Bearer"})
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > self._limits.body_bytes:
-            raise self._too_large(f"{length} bytes")
+            raise self._too_large(f"{length[:30]} bytes")
 
     def _bounded(self, receive: Receive) -> Receive:
         """`receive` with the size limit, also for a body that states no length or a wrong one."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from email.utils import formatdate, parsedate_to_datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -79,8 +81,9 @@ class WebPage:
             **{f"model/{name}": bundle.folder / name for name in _MODEL if name in {MANIFEST, *bundle.files}},
         }
 
-    def answer(self, path: str, query: str = "", known: str | None = None) -> Answer:
-        """`path` relative to the page, without a leading slash; `query` as in the URL; `known` is `If-None-Match`."""
+    def answer(self, path: str, query: str = "", known: str | None = None, since: str | None = None) -> Answer:
+        """`path` relative to the page, without a leading slash; `query` as in the URL; `known` is `If-None-Match`,
+        `since` is `If-Modified-Since`, which counts where the former is missing."""
         file = self._files.get(path)
         if file is None:
             return Answer(404, _HEADERS)
@@ -89,11 +92,26 @@ class WebPage:
             "Content-Type": _TYPES[file.suffix],
             "Content-Length": str(facts.st_size),
             "ETag": f'"{facts.st_mtime_ns:x}-{facts.st_size:x}"',
+            "Last-Modified": formatdate(facts.st_mtime, usegmt=True),
             # fastcap.js asks for the files of a model with their hash behind a question mark.
             "Cache-Control": "max-age=31536000, immutable" if query and path.startswith("model/") else "no-cache",
             **_HEADERS,
         }
-        if known == headers["ETag"]:
+        if is_known(headers["ETag"], known) if known else is_unchanged(facts.st_mtime, since):
             del headers["Content-Length"]
             return Answer(304, headers)
         return Answer(200, headers, file)
+
+
+def is_known(tag: str, known: str) -> bool:
+    """Whether `If-None-Match`, `*` or a list, names a tag. Weak tags count as well (RFC 9110, 13.1.2), and so do those
+    to which a proxy that compresses has added how."""
+    return known.strip() == "*" or tag.strip('"') in re.findall(r'"([^"]*?)(?:-?-(?:gzip|br|zstd|deflate))?"', known)
+
+
+def is_unchanged(modified: float, since: str | None) -> bool:
+    """Whether a file is no newer than `If-Modified-Since` says; False for what is no date."""
+    try:
+        return since is not None and int(modified) <= parsedate_to_datetime(since).timestamp()
+    except (ValueError, TypeError):
+        return False

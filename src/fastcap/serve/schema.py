@@ -145,6 +145,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         400: "The form is malformed, cut short, or holds too many parts.",
         401: "The token, if the server asks for one, is missing or wrong.",
         413: "The body is too large.",
+        415: "The body is of a type, or compressed in a way, that is not read.",
         422: "An option is out of its range, or no picture could be read.",
         503: "Too many pictures wait already; `Retry-After` gives the seconds after which to try again.",
         504: "It took too long.",

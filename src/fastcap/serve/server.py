@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ctypes
 import logging
 import socket
 import struct
 import sys
-from collections.abc import Iterator
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
-__all__ = ["listen", "serve"]
+__all__ = ["serve"]
 
-_BACKLOG = 2048  # connections that wait to be accepted
 _GRACE = 0.5  # seconds in which requests are still served, and clients told to go elsewhere
 _LINGER = 0.3  # seconds for requests on connections that were made just before new ones are dropped
 _FINISH = 8  # seconds for requests that have been accepted; the three together stay below 10
@@ -55,15 +52,6 @@ def _drop_new_connections(listener: socket.socket) -> None:
         listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
 
-@contextlib.contextmanager
-def listen(host: str, port: int) -> Iterator[tuple[socket.socket, str]]:
-    """A socket bound to `host`, a name, an IPv4 or an IPv6 address, and its URL; port 0 is any free one."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, port), family=family, backlog=_BACKLOG) as listener:
-        name = f"[{host}]" if ":" in host else host
-        yield listener, f"http://{name}:{listener.getsockname()[1]}"
-
-
 def serve(app: FastAPI, listener: socket.socket) -> None:
     """Answer on a bound socket until SIGTERM or SIGINT; returns within 10 seconds of it."""
     # Accepted connections inherit TCP_NODELAY. asyncio does not set it, since `socket.create_server` names no protocol;
@@ -73,6 +61,7 @@ def serve(app: FastAPI, listener: socket.socket) -> None:
     config = uvicorn.Config(
         app,
         lifespan="on",
+        http="h11",  # whichever else is installed: its limits are the ones that are tested
         ws="none",
         log_level="error",  # warnings about malformed requests would fill the log
         access_log=False,  # users' addresses and URLs are private; /metrics counts requests
