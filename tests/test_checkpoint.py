@@ -63,7 +63,7 @@ def test_a_directory_that_stands_there_is_replaced_whole(saved, tiny_model, toke
     assert torch.equal(load_checkpoint(saved)[0].decoder.bias, tiny_model.decoder.bias)
 
 
-@pytest.mark.parametrize("where", ["save_file", "json.dumps", "os.fsync"])
+@pytest.mark.parametrize("where", ["checkpoint.save_file", "checkpoint.json.dumps", "files.os.fsync"])
 def test_a_crash_while_writing_leaves_the_old_directory_whole(saved, tiny_model, tokenizer, monkeypatch, where):
     before = {path.name: path.read_bytes() for path in saved.iterdir()}
 
@@ -71,7 +71,7 @@ def test_a_crash_while_writing_leaves_the_old_directory_whole(saved, tiny_model,
         raise OSError("disk full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"fastcap.checkpoint.{where}", crash)
+        patch.setattr(f"fastcap.{where}", crash)
         with pytest.raises(OSError, match="disk full"):
             save_checkpoint(saved, tiny_model.config, tiny_model.state_dict(), tokenizer)
     assert {path.name: path.read_bytes() for path in saved.iterdir()} == before

@@ -5,12 +5,9 @@ A directory is written aside, flushed to disk and renamed, so that at any moment
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-import os
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +19,11 @@ from torch import Tensor
 
 from fastcap.config import ModelConfig, ResNetViTConfig, from_mapping
 from fastcap.errors import ConfigError, ModelFileError
-from fastcap.files import sync
+from fastcap.files import folder_written_aside
 from fastcap.model import CaptionModel, build_model
 from fastcap.vocabulary import Marks
 
-__all__ = ["load_checkpoint", "load_tensors", "save_checkpoint", "written_whole"]
+__all__ = ["load_checkpoint", "load_tensors", "save_checkpoint"]
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
 
@@ -47,40 +44,12 @@ def save_checkpoint(
         tensors: further files of tensors, by file name.
         documents: further JSON files, by file name.
     """
-    with written_whole(Path(directory)) as folder:
+    with folder_written_aside(directory) as folder:
         for name, content in {WEIGHTS: weights, **(tensors or {})}.items():
             save_file({key: value.detach().cpu().contiguous() for key, value in content.items()}, folder / name)
         for name, document in {CONFIG: dataclasses.asdict(config), **(documents or {})}.items():
             (folder / name).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         tokenizer.save(str(folder / TOKENIZER))
-
-
-@contextlib.contextmanager
-def written_whole(directory: Path) -> Iterator[Path]:
-    """A new folder to fill, which is flushed to disk and takes the place of `directory` at the end.
-
-    At any moment `directory` is there whole, old or new, or not at all; after an error the old one is as it was.
-    """
-    directory = directory.resolve()
-    aside, old = (directory.with_name(f".{directory.name}.{state}") for state in ("writing", "old"))
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    try:
-        yield aside
-        for path in [*aside.iterdir(), aside]:
-            descriptor = os.open(path, os.O_RDONLY)
-            sync(descriptor)
-            os.close(descriptor)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
-    if directory.exists():  # a directory cannot be renamed over a full one
-        shutil.rmtree(old, ignore_errors=True)
-        directory.rename(old)
-        aside.rename(directory)
-        shutil.rmtree(old)
-    else:
-        aside.rename(directory)
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, also where a file system lacks what that usually takes."""
+"""Files and folders that are written whole or not at all, also where a file system lacks what that usually takes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["replace", "sync", "written_aside"]
+__all__ = ["folder_written_aside", "replace", "sync", "written_aside"]
 
 _UNABLE = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 # A folder in which only this file may be written, a file that a container mounts by itself, a joined file system.
@@ -25,8 +25,7 @@ def written_aside(path: str | os.PathLike[str], *, durable: bool = False) -> Ite
     Where the folder takes no new file, it is `path` itself. `durable`: be safe from a power cut at the end.
     """
     target = Path(os.path.realpath(path))
-    digest = hashlib.blake2b(os.fsencode(target.name), digest_size=8).hexdigest()
-    aside = target.with_name(f".{digest}.part")
+    aside = _beside(target, "part")
     try:
         aside.touch()
     except PermissionError:
@@ -42,6 +41,64 @@ def written_aside(path: str | os.PathLike[str], *, durable: bool = False) -> Ite
         with contextlib.suppress(OSError):
             aside.unlink()
         raise
+
+
+@contextlib.contextmanager
+def folder_written_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A new folder to fill, which is flushed to disk and takes the place of `path` at the end.
+
+    At any moment the folder is there whole, old or new, or not at all; after an error the old one is as it was. Where
+    it cannot be renamed, as a volume of a container cannot, the new files come into it one by one.
+    """
+    target = Path(os.path.realpath(path))
+    aside, old = _beside(target, "writing"), _beside(target, "old")
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+    except PermissionError:
+        aside = target / ".writing"
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir()
+    try:
+        yield aside
+        for written in [*aside.iterdir(), aside]:
+            descriptor = os.open(written, os.O_RDONLY)
+            sync(descriptor)
+            os.close(descriptor)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    if not target.exists():
+        aside.rename(target)
+        return
+    try:
+        shutil.rmtree(old, ignore_errors=True)
+        target.rename(old)  # a folder cannot be renamed over a full one
+    except OSError as error:
+        if error.errno not in _UNABLE_TO_RENAME:
+            raise
+        _refill(target, aside)
+    else:
+        aside.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _refill(target: Path, source: Path) -> None:
+    """Give a folder the files of another one in place of its own."""
+    for path in set(target.iterdir()) - {source}:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    for path in source.iterdir():
+        replace(path, target / path.name)
+    source.rmdir()
+
+
+def _beside(target: Path, state: str) -> Path:
+    """A hidden name in the same folder, short however long the target's is."""
+    digest = hashlib.blake2b(os.fsencode(target.name), digest_size=8).hexdigest()
+    return target.with_name(f".{digest}.{state}")
 
 
 def replace(source: Path, target: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from fastcap.cli import main
-from fastcap.files import replace, sync, written_aside
+from fastcap.files import folder_written_aside, replace, sync, written_aside
 from fastcap.runtime.bulk.journal import Journal
 from fastcap.runtime.bulk.sidecar import write_sidecar
 
@@ -106,6 +106,57 @@ def test_a_link_is_followed_and_permissions_are_those_of_new_files(tmp_path):
     assert modes[0] == modes[1]
     replace(tmp_path / "plain", tmp_path / "real" / "a")
     assert not (tmp_path / "plain").exists()
+
+
+def fill(folder: Path, text: str) -> None:
+    with folder_written_aside(folder) as aside:
+        assert not list(aside.iterdir())
+        (aside / "a").write_text(text)
+        (aside / text).touch()
+
+
+def content(folder: Path) -> list[str]:
+    return [*sorted(path.name for path in folder.iterdir()), (folder / "a").read_text()]
+
+
+@pytest.mark.parametrize("name", ["model", "m" * 255, "ä" * 127])
+def test_a_folder_is_replaced_as_a_whole(tmp_path, name):
+    for text in ("one", "two"):
+        fill(tmp_path / name, text)
+        assert content(tmp_path / name) == ["a", text, text]
+    with pytest.raises(KeyboardInterrupt), folder_written_aside(tmp_path / name) as aside:
+        (aside / "a").write_text("three")
+        raise KeyboardInterrupt
+    assert content(tmp_path / name) == ["a", "two", "two"]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("number", LACKING_TO_RENAME, ids=errno.errorcode.get)
+def test_a_folder_that_cannot_be_renamed_gets_the_new_files(tmp_path, monkeypatch, number):
+    """The volume of a container is one, and its parent takes no new folder."""
+    volume = tmp_path / "volume"
+    fill(volume, "one")
+    (volume / "sub").mkdir()
+    monkeypatch.setattr(Path, "rename", refuse(number))
+    fill(volume, "two")
+    assert content(volume) == ["a", "two", "two"]
+    mkdir = Path.mkdir
+    refused = refuse(errno.EACCES)
+    monkeypatch.setattr(Path, "mkdir", lambda self, **rest: mkdir(self, **rest) if self.parent == volume else refused())
+    fill(volume, "three")
+    assert content(volume) == ["a", "three", "three"]
+    assert [path.name for path in tmp_path.iterdir()] == ["volume"]
+
+
+def test_the_rows_of_a_table_with_a_long_name_have_one_that_fits(tmp_path):
+    from fastcap.runtime.bulk.journal import check_output
+
+    for length in (100, 249, 250, 255):
+        table = tmp_path / ("t" * (length - 4) + ".csv")
+        journal = check_output(table)
+        assert (journal.name == f"{table.name}.jsonl") == (length <= 249)
+        assert len(journal.name) <= 255
+        assert journal == check_output(table)
 
 
 @pytest.mark.parametrize("length", range(249, 256))

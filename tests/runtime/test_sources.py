@@ -255,7 +255,11 @@ def test_a_folder_names_every_picture_whatever_its_ending_and_nothing_of_the_sys
     assert [os.path.relpath(name, tmp_path) for name in names(tmp_path, recursive=True)] == [
         *kept[:4], "deeper/k.jpg", *kept[4:]
     ]  # fmt: skip
-    assert [os.path.relpath(name, tmp_path) for name in names(tmp_path / ".git")] == [".git/a.jpg"]
+    for folder in (".git", "@eaDir"):
+        for path in (tmp_path / folder, tmp_path / folder / "*.jpg"):
+            assert [os.path.relpath(name, tmp_path) for name in names(path)] == [f"{folder}/a.jpg"]
+    found = names(tmp_path / "**" / "*.jpg")
+    assert [os.path.relpath(name, tmp_path) for name in found] == ["deeper/k.jpg"]
 
 
 def test_every_folder_is_looked_into_once_linked_or_not(tmp_path):

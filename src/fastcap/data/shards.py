@@ -21,7 +21,7 @@ import numpy as np
 from fastcap.data.readers import MAX_BAD_SHARE, BadRow, OnBadData, caption_problem, printable
 from fastcap.errors import ConfigError, DataError, FastcapError, ImageError, needs
 from fastcap.runtime.archives import IMAGE_COLUMN, Table, Tar, is_url, opened, reading
-from fastcap.runtime.signatures import IMAGE_SUFFIXES
+from fastcap.runtime.signatures import IMAGE_SUFFIXES, READ_SUFFIXES
 from fastcap.runtime.sources import matching
 
 __all__ = ["BadSamples", "Cursor", "Sample", "Shard", "find_shards", "first_captions", "read_shard", "stream"]
@@ -181,7 +181,7 @@ def read_webdataset(path: str, file: IO[bytes], start: int, pictures: bool) -> I
         image, inner, problem = b"", key, ""
         for name in group:  # read on the way: to go back in a file behind a URL is slow
             ending = name[len(key) :].lower()
-            if pictures and ending in IMAGE_SUFFIXES:
+            if pictures and (ending in READ_SUFFIXES or (ending in IMAGE_SUFFIXES and not image)):
                 image, inner = shard.read(name), name
             elif ending == ".txt" or (ending == ".json" and captions is None):
                 try:

@@ -13,9 +13,9 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from fastcap.checkpoint import written_whole
 from fastcap.config import ModelConfig
 from fastcap.errors import ModelFileError
+from fastcap.files import folder_written_aside
 from fastcap.runtime.contract import MANIFEST, TEXT, TOKENIZER, Alignment, Calibration, File, Manifest
 
 __all__ = ["check_destination", "write_bundle"]
@@ -67,7 +67,7 @@ def write_bundle(
         ModelFileError: something is there that may not be replaced.
     """
     check_destination(directory, overwrite)
-    with written_whole(directory) as folder:
+    with folder_written_aside(directory) as folder:
         for graph in graphs.glob("*.onnx"):
             shutil.copyfile(graph, folder / graph.name)
         tokenizer.save(str(folder / TOKENIZER), pretty=False)

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import posixpath
 
-__all__ = ["FORMATS", "IMAGE_SUFFIXES", "format_of", "is_picture", "is_private"]
+__all__ = ["FORMATS", "IMAGE_SUFFIXES", "READ_SUFFIXES", "format_of", "is_picture", "is_private"]
 
 FORMATS = ("JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "AVIF")
 """The formats that are read, and HEIC with the extra `heif`; every other decoder that Pillow has stays out of reach."""
 
-_READ_SUFFIXES = """
+_READ = """
     .jpg .jpeg .jpe .jfif .pjpeg .pjp .mpo .png .apng .webp .gif .bmp .dib .tif .tiff .avif .avifs
     .heic .heif .heics .heifs .hif"""
-_OTHER_SUFFIXES = """
+_OTHERS = """
     .jxl .jp2 .j2k .jpf .jpx .jxr .wdp .psd .psb .svg .ico .cur .icns .tga .pcx .ppm .pgm .pbm .pnm .exr .hdr .dds .qoi
     .xcf .bpg .flif .cr2 .cr3 .nef .arw .dng .raf .orf .rw2 .pef .srw .x3f"""
 
-IMAGE_SUFFIXES = frozenset((_READ_SUFFIXES + _OTHER_SUFFIXES).split())
-"""Endings of names, lower-case, that count as pictures when a folder is listed. Those of formats that are not read are
-among them, so that no picture is passed over in silence."""
+READ_SUFFIXES = frozenset(_READ.split())
+"""Endings of names, lower-case, of the formats that are read."""
+
+IMAGE_SUFFIXES = READ_SUFFIXES | frozenset(_OTHERS.split())
+"""Endings that count as pictures when a folder is listed; the others among them so that no picture is passed over in
+silence."""
 
 _PRIVATE = frozenset(
     {"@eadir", "@tmp", "#recycle", "#snapshot", "@recycle", "__macosx", "$recycle.bin", "system volume information"}

@@ -49,7 +49,8 @@ def find_pictures(path: str, *, recursive: bool = False, image_column: str = IMA
     elif os.path.isdir(path):
         yield from _of_folder(path, _inside(path, recursive), recursive)
     elif glob.has_magic(path) and not os.path.exists(path):
-        yield from _of_pattern(path, filter(_may_be_read, glob.glob(path, recursive=True)), image_column)
+        files = (file for file in glob.glob(path, recursive=True) if _may_be_read(file) and _is_meant(file, path))
+        yield from _of_pattern(path, files, image_column)
     else:
         yield from _of_file(path, image_column)
 
@@ -245,5 +246,6 @@ def _listing(url: str) -> Iterator[None]:
         raise FastcapError(f"{url}: cannot be listed: {error or type(error).__name__}") from error
 
 
-def _is_hidden(path: str) -> bool:
-    return os.path.basename(path).startswith(".")
+def _is_meant(file: str, pattern: str) -> bool:
+    """Whether a file that matches a pattern is the user's, or the pattern names what it lies in."""
+    return not set(filter(is_private, file.split("/"))) - set(pattern.split("/"))

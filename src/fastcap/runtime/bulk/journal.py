@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import hashlib
 import json
 import logging
 import os
@@ -28,6 +29,7 @@ COLUMNS = ("image", "caption", "confidence", "milliseconds", "candidates", "erro
 _SYNC_SECONDS = 1.0  # at most as much work is lost with the power; a kill loses none
 _TABLE_ROWS = 10_000  # held in memory at a time
 _MAX_ROW_BYTES = 2**20
+_LONGEST_NAME = 255  # bytes, of most file systems
 _BEGIN = b'{"image": '  # of every row
 _log = logging.getLogger(__name__)
 
@@ -121,7 +123,8 @@ class Journal:
 
 
 def check_output(path: Path) -> Path:
-    """The journal that belongs to an output: a .jsonl file is its own, a table has `<table>.jsonl` beside it.
+    """The journal that belongs to an output: a .jsonl file is its own, a table has `<table>.jsonl` beside it, or
+    another name where that one is too long.
 
     Raises ConfigError for another ending, FastcapError for a missing folder, a folder of that name or, for .parquet, a
     missing pyarrow.
@@ -138,7 +141,12 @@ def check_output(path: Path) -> Path:
             import pyarrow  # noqa: F401
         except ModuleNotFoundError:
             raise FastcapError(f"{path}: .parquet {needs('pyarrow', 'bulk')}") from None
-    return path if kind == ".jsonl" else path.with_name(path.name + ".jsonl")
+    if kind == ".jsonl":
+        return path
+    beside = path.name + ".jsonl"
+    if len(os.fsencode(beside)) > _LONGEST_NAME:
+        beside = hashlib.blake2b(os.fsencode(path.name), digest_size=8).hexdigest() + ".jsonl"
+    return path.with_name(beside)
 
 
 def _lock(descriptor: int, path: Path) -> None:
