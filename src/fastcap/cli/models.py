@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from fastcap.cli.parser import print_wrapped
 from fastcap.runtime.bundle import Bundle, available_models, find_model
 
 __all__ = ["add_arguments", "run"]
@@ -29,20 +30,21 @@ def run(args: argparse.Namespace) -> int:
     if not bundles:
         print("No model is bundled with this installation; pass a model directory to --model.")
         return 0
-    table = [["MODEL", "MB", "QUALITY", "SPEED", "LICENCE"]]
     for bundle in bundles:
-        quality, speed = (", ".join(_figures(figures)) for figures in (bundle.quality, bundle.speed))
-        table.append([bundle.name, f"{bundle.bytes / 1e6:.1f}", quality, speed, bundle.licence])
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for line in table:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        quality, speed = (", ".join(_figures(figures)) or "not stated" for figures in (bundle.quality, bundle.speed))
+        print_wrapped("", f"{bundle.name}: {bundle.bytes / 1e6:.1f} MB, {bundle.licence}", 4)
+        for text in (bundle.description, f"quality: {quality}", f"speed: {speed}"):
+            print_wrapped("  ", text, 4)
     return 0
 
 
 def _figures(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """The numbers of a free-form table, each as "name value"; --json shows its texts, such as the command, as well."""
+    """The numbers of a free-form table, each as "name value", in which no line is broken.
+
+    `--json` shows its texts, such as the command, as well.
+    """
     for key, value in values.items():
         if isinstance(value, Mapping):
-            yield from _figures(value, f"{prefix}{key} ")
+            yield from _figures(value, f"{prefix}{key}\xa0")
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
-            yield f"{prefix}{key} {value:g}"
+            yield f"{prefix}{key}\xa0{value:g}"

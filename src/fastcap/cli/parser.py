@@ -6,6 +6,7 @@ import argparse
 import math
 import os
 import re
+import shutil
 import sys
 import textwrap
 from collections.abc import Collection, Sequence
@@ -14,7 +15,7 @@ from typing import Any, NoReturn
 
 from fastcap.errors import ConfigError, nearest
 
-__all__ = ["Number", "Parser", "one_of", "print_error"]
+__all__ = ["Number", "Parser", "one_of", "print_error", "print_wrapped"]
 
 # What argparse says, and what we say. A message that is not here is passed on.
 _WORDINGS = (
@@ -141,3 +142,15 @@ def one_of(names: Collection[str]) -> dict[str, Any]:
 def print_error(message: object) -> None:
     """Print one line on standard error, though a file's name may hold a line break."""
     print("fastcap: error:", str(message).replace("\n", "\\n"), file=sys.stderr)
+
+
+def print_wrapped(start: str, text: str, indent: int) -> None:
+    """Print a text in lines that fit the terminal, or 80 columns where there is none.
+
+    The first line begins with `start`, the others with `indent` spaces; none is broken at a no-break space, which is
+    printed as a plain one.
+    """
+    width = max(60, shutil.get_terminal_size().columns)
+    lines = textwrap.wrap(text, width, initial_indent=start, subsequent_indent=" " * indent, break_on_hyphens=False)
+    for line in lines:
+        print(line.replace("\xa0", " "))

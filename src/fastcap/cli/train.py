@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from fastcap.cli.parser import one_of
+from fastcap.cli.parser import one_of, print_wrapped
 
 __all__ = ["add_arguments", "run"]
 
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     if args.list:
         for name, path in recipes().items():
             comment, _, _ = path.read_text(encoding="utf-8").partition("\n")
-            print(f"{name:16}{comment.lstrip('# ')}")
+            print_wrapped(f"{name:16}", comment.lstrip("# "), 16)
         return 0
     policy = [f"data.on_bad_data={args.on_bad_data}"] if args.on_bad_data else []
     config = load_config(args.config, [*args.overrides, *policy])
