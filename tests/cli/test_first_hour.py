@@ -316,9 +316,9 @@ EXTRAS = ("torch", "onnx", "fastapi", "uvicorn", "starlette", "gradio", "yaml", 
           "matplotlib", "safetensors", "huggingface_hub", "pydantic", "multipart", "python_multipart")  # fmt: skip
 
 
-def bare(*words: str) -> subprocess.CompletedProcess[str]:
-    """The command where nothing but the runtime is installed."""
-    code = BLOCK.format(names=EXTRAS, words=list(words))
+def bare(*words: str, without: tuple[str, ...] = EXTRAS) -> subprocess.CompletedProcess[str]:
+    """The command where some packages, by default all but the runtime's, are not installed."""
+    code = BLOCK.format(names=without, words=list(words))
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
 
 
@@ -347,6 +347,13 @@ def test_a_verb_whose_extra_is_missing_says_so_in_one_line(line, extra, tmp_path
     package = re.match(rf"fastcap: error: 'fastcap {line.split()[0]}' needs (\w+): ", done.stderr)
     assert package, done.stderr
     assert done.stderr == f"fastcap: error: 'fastcap {line.split()[0]}' {needs(package[1], extra)}\n"
+
+
+@pytest.mark.parametrize("package", ["fastapi", "starlette", "pydantic", "uvicorn", "h11", "python_multipart"])
+def test_a_server_lacking_one_package_does_not_start(package):
+    done = bare("serve", "--port", "0", without=(package,))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"fastcap: error: 'fastcap serve' {needs(package, 'serve')}\n"
 
 
 def test_no_colour_and_no_line_longer_than_the_text_where_output_is_piped():

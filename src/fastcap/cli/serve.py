@@ -50,7 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="allow web pages of this origin, e.g. https://a.org; may be repeated (default: none)",
     )
     parser.add_argument(
-        "--root-path", default="", metavar="/PREFIX", help="path below which a proxy shows the server, e.g. /captions"
+        "--root-path",
+        default="",
+        metavar="/PREFIX",
+        help="path below which a proxy shows the server, e.g. /captions (default: none)",
     )
 
 
@@ -59,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
     if args.max_images > args.queue:
         raise ConfigError(f"--max-images is {args.max_images}; allowed are at most --queue, {args.queue}")
     token = _token(args)
+    import python_multipart  # noqa: F401  # Starlette misses it only once a form has come
+
     from fastcap.runtime.captioner import Captioner
     from fastcap.serve.address import listen
     from fastcap.serve.app import create_app
