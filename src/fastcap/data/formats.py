@@ -332,5 +332,5 @@ class _Locator:
             spellings.append(name.replace("\\", "/"))
         places = [*filter(None, folders), *self._folders]
         candidates = (os.path.join(self._root, folder, spelling) for spelling in spellings for folder in places)
-        found = next(filter(os.path.isfile, candidates), None)
-        return Path(found) if found else self._root / IMAGE_FOLDERS[0] / name
+        path = next(filter(os.path.isfile, candidates), None)
+        return Path(path) if path else self._root / IMAGE_FOLDERS[0] / name

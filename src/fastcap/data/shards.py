@@ -162,8 +162,8 @@ def stream(
 def _in_order(shards: Sequence[Shard], shard: int, sample: int) -> Iterator[tuple[Sample, tuple[int, int]]]:
     """Samples from one on, each with the place behind it: number of the shard, samples of it that were read."""
     for place in range(shard, len(shards)):
-        for number, found in enumerate(read_shard(shards[place], sample), sample):
-            yield found, (place, number + 1)
+        for number, read in enumerate(read_shard(shards[place], sample), sample):
+            yield read, (place, number + 1)
         sample = 0
 
 
@@ -231,9 +231,10 @@ _CAPTIONS: dict[str, Callable[[bytes], Any]] = {
 }
 
 
-def _sample(name: str, image: bytes | None, found: Any, problem: str) -> Sample:
+def _sample(name: str, image: bytes | None, captions: Any, problem: str) -> Sample:
     """A sample of what was found as its captions; `image` None where none was asked for."""
-    captions = found if isinstance(found, list) else [] if found is None else [found]
+    if not isinstance(captions, list):
+        captions = [] if captions is None else [captions]
     problem = problem or next(filter(None, map(caption_problem, captions)), "" if captions else "no caption")
     if image is not None and not image:
         problem = problem or "no picture"

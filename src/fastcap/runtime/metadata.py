@@ -65,16 +65,16 @@ def strip(data: bytes, kind: str) -> tuple[bytes, Stated]:
     if kind not in _STRIPPERS:
         return data, stated
     try:
-        kept = _STRIPPERS[kind](memoryview(data), stated)
+        pieces = _STRIPPERS[kind](memoryview(data), stated)
     except _MALFORMED:
         return data, stated
-    is_whole = all(isinstance(piece, memoryview) for piece in kept) and sum(map(len, kept)) == len(data)
-    return data if is_whole else b"".join(kept), stated  # a copy takes longer than all else here
+    is_whole = all(isinstance(piece, memoryview) for piece in pieces) and sum(map(len, pieces)) == len(data)
+    return data if is_whole else b"".join(pieces), stated  # a copy takes longer than all else here
 
 
 def _jpeg(data: memoryview, stated: Stated) -> list[Buffer]:
     """Drops comments and application segments, but for the two that tell libjpeg the colour space."""
-    kept: list[Buffer] = [data[:2]]
+    pieces: list[Buffer] = [data[:2]]
     at = 2
     profile: dict[int, bytes] = {}
     while data[at] == 0xFF:
@@ -90,7 +90,7 @@ def _jpeg(data: memoryview, stated: Stated) -> list[Buffer]:
             is_jfif = body.startswith(b"JFIF\0") and len(body) >= 14
             is_adobe = body.startswith(b"Adobe") and len(body) >= 12
             if is_jfif or is_adobe:
-                kept.append(data[at:end])
+                pieces.append(data[at:end])
             elif body.startswith(b"Exif\0\0"):
                 stated.exif = stated.exif or body[6:]
             elif body.startswith(b"http://ns.adobe.com/xap/1.0/\0"):
@@ -98,15 +98,15 @@ def _jpeg(data: memoryview, stated: Stated) -> list[Buffer]:
             elif body.startswith(b"ICC_PROFILE\0") and len(body) > 14:
                 profile[body[12]] = body[14:]
         elif marker != 0xFE:
-            kept.append(data[at:end])
+            pieces.append(data[at:end])
         at = end
     stated.profile = b"".join(profile[number] for number in sorted(profile))
-    return [*kept, data[at:]]
+    return [*pieces, data[at:]]
 
 
 def _png(data: memoryview, stated: Stated) -> list[Buffer]:
     """Keeps the picture that every program shows; the frames of an animation come after it, and go."""
-    kept: list[Buffer] = [data[:8]]
+    pieces: list[Buffer] = [data[:8]]
     at = 8
     while at + 12 <= len(data):
         size, name = int.from_bytes(data[at : at + 4], "big"), bytes(data[at + 4 : at + 8])
@@ -114,15 +114,15 @@ def _png(data: memoryview, stated: Stated) -> list[Buffer]:
         if not name.isalpha():  # damage
             break
         if name in _PNG_PIXELS:
-            kept.append(data[at:end])
+            pieces.append(data[at:end])
         elif name in _PNG_STATED and zlib.crc32(data[at + 4 : end - 4]) == int.from_bytes(data[end - 4 : end], "big"):
             body = bytes(data[at + 8 : end - 4])
             if name != b"tRNS":
                 _png_statement(name, body, stated)
             elif len(body) in {0: (2,), 2: (6,), 3: range(1, 257)}.get(data[25], ()):
-                kept.append(data[at:end])
+                pieces.append(data[at:end])
         at = len(data) if name == b"IEND" else end
-    return [*kept, data[at:]]
+    return [*pieces, data[at:]]
 
 
 def _png_statement(name: bytes, body: bytes, stated: Stated) -> None:
@@ -165,16 +165,16 @@ _WEBP_STATED = {b"EXIF": "exif", b"XMP ": "xmp", b"ICCP": "profile"}
 def _gif(data: memoryview, stated: Stated) -> list[Buffer]:
     """Drops comments and what belongs to programs, up to the first frame."""
     at = 13 + (6 << (data[10] & 7) if data[10] & 0x80 else 0)
-    kept: list[Buffer] = [data[:at]]
+    pieces: list[Buffer] = [data[:at]]
     while data[at] == 0x21:
         end = at + 2
         while data[end]:
             end += data[end] + 1
         end += 1
         if data[at + 1] == 0xF9:  # the transparency of the frame
-            kept.append(data[at:end])
+            pieces.append(data[at:end])
         at = end
-    return [*kept, data[at:]]
+    return [*pieces, data[at:]]
 
 
 def _tiff(data: memoryview, stated: Stated) -> list[Buffer]:
@@ -186,9 +186,9 @@ def _tiff(data: memoryview, stated: Stated) -> list[Buffer]:
             stated.xmp = _block(order, entry, data)
         elif _tag(order, entry) == _PROFILE:
             stated.profile = _block(order, entry, data)
-    kept = [entry for entry in entries if _tag(order, entry) in _TIFF_PIXELS]
+    pieces = [entry for entry in entries if _tag(order, entry) in _TIFF_PIXELS]
     count, offset = _layout(data)
-    directory = struct.pack(order + count, len(kept)) + b"".join(kept) + bytes(struct.calcsize(offset))
+    directory = struct.pack(order + count, len(pieces)) + b"".join(pieces) + bytes(struct.calcsize(offset))
     return [data[:start], directory, data[start + len(directory) :]]
 
 

@@ -66,9 +66,7 @@ def matching(pattern: str) -> list[str]:
         return sorted(filter(os.path.isfile, glob.glob(pattern, recursive=True)))
     system, path = _file_system(pattern)
     with _listing(pattern):
-        return sorted(
-            system.unstrip_protocol(file) for file in system.glob(path) if not is_private(os.path.basename(file))
-        )
+        return [system.unstrip_protocol(file) for file in sorted(system.glob(path)) if _is_meant(file, path)]
 
 
 def inside_shard(name: str) -> tuple[str, str] | None:
@@ -128,8 +126,11 @@ class NamedBytes(BytesIO):
 
 
 def _inside(folder: str, recursive: bool) -> Iterator[Found]:
-    """The pictures in a folder, and the folders that cannot be listed. Each folder is looked into once: by a link only
-    if it has no place of its own below `folder`, and never if `folder` lies in it."""
+    """The pictures in a folder, and the folders that cannot be listed.
+
+    Each folder is listed once. A linked one is listed by its link only if its own place is not below `folder`; it is
+    left out if `folder` lies in it, since then everything would be listed again.
+    """
     top = os.path.realpath(folder)
     seen: set[str] = set()
     folders, links = deque([folder]), deque[str]()
@@ -167,18 +168,18 @@ def _may_be_read(path: str) -> bool:
 
 
 def _of_folder(path: str, inside: Iterable[Found], recursive: bool) -> Iterator[Found]:
-    found = sorted(inside, key=lambda item: item[0])
-    yield from found
-    if not found:
+    pictures = sorted(inside, key=lambda item: item[0])
+    yield from pictures
+    if not pictures:
         deeper = "" if recursive else "; --recursive looks deeper"
         yield path, ImageError(f"{path}: a folder without images{deeper}")
 
 
 def _of_pattern(path: str, files: Iterator[str], image_column: str) -> Iterator[Found]:
-    found = sorted(files)
-    for file in found:
+    matches = sorted(files)
+    for file in matches:
         yield from _of_file(file, image_column)
-    if not found:
+    if not matches:
         yield path, ImageError(f"{path}: no file matches")
 
 
