@@ -33,13 +33,13 @@ def checkpoint_captioner(directory: str | os.PathLike[str], threads: int = 1) ->
     Raises ModelFileError for a damaged directory, ConfigError for a number of threads out of range.
     """
     check_threads(threads)
-    folder = Path(directory)
+    folder = Path(directory).absolute()
     model, tokenizer = load_checkpoint(folder)
     torch.set_num_threads(threads)
     files = {name: File((folder / name).stat().st_size, sha256="") for name in ("model.safetensors", "tokenizer.json")}
     name = folder.resolve().name
     bundle = CheckpointBundle.of(model.config, name=name, files=files, folder=folder, loaded=tokenizer)
-    return Captioner(bundle, threads, TorchEngine(model))
+    return Captioner(bundle, threads, TorchEngine(model), checkpoint_captioner)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,7 +37,12 @@ class Bundle(Manifest):
 
         Raises ModelFileError that names every file at fault and what was expected of it.
         """
-        return cls(**vars(read_manifest(Path(folder))), folder=Path(folder))
+        return cls(**vars(read_manifest(Path(folder))), folder=Path(folder).absolute())
+
+    @property
+    def address(self) -> str:
+        """What `find_model` finds it by in another process: the name if it is bundled, else the absolute path."""
+        return self.folder.name if self.folder.parent == _MODELS else str(self.folder.absolute())
 
     @property
     def bytes(self) -> int:

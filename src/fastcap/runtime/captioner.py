@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, overload
 
 import numpy as np
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from fastcap.runtime.options import Keywords
 
 __all__ = ["Candidate", "Caption", "Captioner", "Token"]
+
+Opener: TypeAlias = "Callable[[str, int], Captioner]"
 
 _BATCH = 8  # pictures loaded before they are captioned; more only cost memory
 
@@ -67,15 +69,21 @@ class Captioner:
     `bundle`: the model directory.
     `threads`: CPU threads for the network, 1 to 64. One is the default, since the network takes
     milliseconds and waking more threads costs as much.
-    `engine`: what runs the model, in place of the engine of its kind.
+    `engine`: what runs the model, in place of the engine of its kind; `opener` is then what opens the directory with it
+    in another process, as `open` does.
+
+    A pickle holds the directory and the number of threads, and opens it again; a copy is the captioner itself.
 
     Raises ConfigError for the number of threads, ModelFileError for a graph or tokenizer that is not as the directory's
     manifest says.
     """
 
-    def __init__(self, bundle: Bundle, threads: int = 1, engine: Engine | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, threads: int = 1, engine: Engine | None = None, opener: Opener | None = None
+    ) -> None:
         self.bundle = bundle
         self._threads = threads
+        self._opener = type(self).open if engine is None else opener
         self._engine = ENGINES[bundle.kind](bundle, threads) if engine is None else engine
         self._tokenizer = bundle.tokenizer()
 
@@ -83,6 +91,17 @@ class Captioner:
     def open(cls, name_or_dir: str | os.PathLike[str], threads: int = 1) -> Captioner:
         """Load a bundled model by name, or a model directory. Raises ConfigError or ModelFileError."""
         return cls(Bundle.open(find_model(name_or_dir)), threads)
+
+    def __reduce__(self) -> tuple[Callable[..., Captioner], tuple[Opener, str, int]]:
+        if self._opener is None:
+            raise ConfigError("this captioner was given an engine without an opener; load the model in each process")
+        return _opened, (self._opener, self.bundle.address, self._threads)
+
+    def __copy__(self) -> Captioner:
+        return self  # it holds no state between pictures
+
+    def __deepcopy__(self, _: object) -> Captioner:
+        return self
 
     def encode(self, image: ImageSource) -> Encoded:
         """Load one picture and run the expensive step of the model, once.
@@ -237,3 +256,14 @@ class Captioner:
     @functools.cached_property
     def _scorer(self) -> Scorer:
         return Scorer(self.bundle, self._tokenizer, self._threads)
+
+
+def _opened(opener: Opener, address: str, threads: int) -> Captioner:
+    """What a pickle becomes. `Pool.imap` pickles a captioner for every picture, so each process keeps the last few."""
+    facts = os.stat(find_model(address))  # a directory that was replaced meanwhile is opened anew
+    return _opened_once(opener, address, threads, (facts.st_ino, facts.st_ctime_ns))
+
+
+@functools.lru_cache(maxsize=4)
+def _opened_once(opener: Opener, address: str, threads: int, _: tuple[int, int]) -> Captioner:
+    return opener(address, threads)

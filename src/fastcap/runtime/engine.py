@@ -11,7 +11,7 @@ import functools
 import threading
 from collections.abc import Callable, Hashable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol, TypeVar
 
 import numpy as np
 
@@ -53,6 +53,17 @@ class Encoded:
         self.pixels, self.engine = pixels, engine
         self._lock = threading.RLock()
         self._results: dict[Hashable, Any] = {}
+
+    def __reduce__(self) -> NoReturn:
+        raise ConfigError(
+            "an encoded picture stays with its captioner; send the picture, and encode it in each process"
+        )
+
+    def __copy__(self) -> Encoded:
+        return self
+
+    def __deepcopy__(self, _: object) -> Encoded:
+        return self
 
     def once(self, key: Hashable, compute: Callable[[], _Result]) -> _Result:
         """The result stored under `key`; computed and stored if there is none yet."""
