@@ -8,10 +8,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 20
 
-caption:  ## caption a photo: make caption IMAGE=path/to/photo.jpg
-	@if [ -z "$$IMAGE" ]; then echo "Which photo? make caption IMAGE=path/to/photo.jpg" >&2; exit 2; fi
-	@$(MAKE) -s .venv-runtime/.stamp
-	@.venv-runtime/bin/fastcap caption "$$IMAGE"
+# make would expand a $ in the name, or run $(shell ...); zsh leaves a ~ to us.
+unexport IMAGE
+caption: export PHOTO = $(value IMAGE)
+caption: $(if $(value IMAGE),.venv-runtime/.stamp)  ## caption a photo: make caption IMAGE=path/to/photo.jpg
+	@if [ -z "$$PHOTO" ]; then echo "Which photo? make caption IMAGE=path/to/photo.jpg" >&2; exit 2; fi
+	@case "$$PHOTO" in "~/"*) PHOTO="$$HOME/$${PHOTO#??}";; esac; .venv-runtime/bin/fastcap caption -- "$$PHOTO"
 
 web: web/vendor/ort.wasm.min.mjs  ## fetch what the web page needs (npm), once; then: fastcap demo
 

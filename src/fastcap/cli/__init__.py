@@ -57,7 +57,7 @@ VERBS = {
     ),
     "export": Verb(
         "turn a checkpoint into a model directory",
-        "fastcap export --model runs/mine/best --out my-model --root data/flickr8k",
+        "fastcap export --model runs/mine/best --out models/mine --root data/flickr8k",
         "export",
     ),
     "checkpoint": Verb(

@@ -1,7 +1,7 @@
 """Release: a checkpoint becomes a model directory of quantised graphs, if they are worth having.
 
 >>> from fastcap.release import ExportSettings, export
->>> export("runs/fastcap-base/best", "my-model", "data/flickr8k", ExportSettings(limit=200))  # doctest: +SKIP
+>>> export("runs/fastcap-base/best", "models/mine", "data/flickr8k", ExportSettings(limit=200))  # doctest: +SKIP
 """
 
 from typing import TYPE_CHECKING, Any
