@@ -22,11 +22,13 @@ export async function strip(blob) {
 function jpeg(bytes, stated) {
   const kept = [bytes.subarray(0, 2)];
   let at = 2;
-  while (bytes[at] === 0xff && at + 4 <= bytes.length) {
+  for (;;) {
+    at = bytes.indexOf(0xff, at); // past junk, as decoders do
+    if (at < 0 || at + 4 > bytes.length) break;
     const marker = bytes[at + 1];
     const size = (bytes[at + 2] << 8) | bytes[at + 3];
-    if (marker === 0xff) at += 1; // padding
-    else if (marker === 0xda || size < 2 || at + 2 + size > bytes.length) break; // the pixels, or damage
+    if (marker === 0xff || marker === 0) at += 1; // padding
+    else if ((marker >= 0xd0 && marker <= 0xda) || size < 2 || at + 2 + size > bytes.length) break; // the pixels, or damage
     else {
       const body = bytes.subarray(at + 4, at + 2 + size);
       if (marker !== 0xe1) kept.push(bytes.subarray(at, at + 2 + size));
@@ -35,7 +37,7 @@ function jpeg(bytes, stated) {
       at += 2 + size;
     }
   }
-  return [...kept, bytes.subarray(at)];
+  return at < 0 ? kept : [...kept, bytes.subarray(at)];
 }
 
 async function png(bytes, stated) {

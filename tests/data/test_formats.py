@@ -228,7 +228,7 @@ def test_evaluate_leaves_bad_rows_out_where_it_is_asked_to(tmp_path: Path, capsy
 
 @pytest.mark.parametrize(
     ("verb", "choices"),
-    [("evaluate", "{raise,skip}"), ("export", "{raise,skip}"), ("train", "{raise,skip,quarantine}")],
+    [("evaluate", "raise|skip"), ("export", "raise|skip"), ("train", "raise|skip|quarantine")],
 )
 def test_every_verb_that_reads_a_data_set_has_the_option(verb: str, choices: str, capsys) -> None:
     with pytest.raises(SystemExit):

@@ -154,7 +154,7 @@ def test_a_folder_without_images_is_one_clear_line(caption, tmp_path):
     (tmp_path / "empty").mkdir()
     status, out, err = caption(tmp_path / "empty")
     assert (status, out, len(err)) == (1, [], 1)
-    assert err[0].startswith(f"fastcap: error: {tmp_path}/empty: a folder without images (.bmp .gif")
+    assert err[0] == f"fastcap: error: {tmp_path}/empty: a folder without images; --recursive looks deeper"
     status, out, err = caption(tmp_path / "empty", "--json")
     assert (status, err) == (1, [])
     assert "a folder without images" in json.loads(out[0])["error"]

@@ -359,6 +359,8 @@ HARMLESS = {
     "JPEG, pictures that are none": jpeg_with(segment(0xE2, b"MPF\0" + JUNK)),
     "JPEG, 5 MB of segments": jpeg_with(*[segment(0xE4, bytes(65000))] * 80),
     "JPEG, 20,000 segments": jpeg_with(*[segment(0xFE, b"hello")] * 20_000),
+    "JPEG, a segment that says it is longer": jpeg_with(segment(0xE1, b"Exif\0\0" + bytes(20))[:-2]),
+    "JPEG, junk between segments": jpeg_with(segment(0xFE, b"hello") + b"junk\xff\0junk"),
     "JPEG, padding before a marker": jpeg_with(b"\xff\xff\xff" + segment(0xFE, b"hello")[1:]),
     **{
         f"PNG, {name.decode()} that is none": png_with(name, JUNK)

@@ -92,6 +92,7 @@ PICTURES = {
     ),
     "jpeg turned by XMP": lambda photo: encoded(photo, "JPEG", xmp=b'<x tiff:Orientation="6"/>'),
     "jpeg whose EXIF is none": lambda photo: encoded(photo, "JPEG", exif=b"Exif\0\0junk", xmp=b"<tiff:Orientation>8<"),
+    "jpeg with junk": lambda photo: b"\xff\xd8\xff\xfe\0\x04hijunk" + encoded(photo, "JPEG", exif=turned(6))[2:],
     "large jpeg mirrored": lambda photo: encoded(photo.resize((2403, 1803)), "JPEG", quality=80, exif=turned(7)),
     **{f"png turned, {n}": lambda photo, n=n: encoded(photo, "PNG", exif=turned(n)) for n in range(2, 9)},
     "png with a gamma": lambda photo: with_chunk(encoded(photo, "PNG"), b"gAMA", (100_000).to_bytes(4, "big")),

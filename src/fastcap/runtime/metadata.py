@@ -13,7 +13,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 __all__ = ["Stated", "strip"]
 
@@ -77,13 +77,14 @@ def _jpeg(data: memoryview, stated: Stated) -> list[Buffer]:
     pieces: list[Buffer] = [data[:2]]
     at = 2
     profile: dict[int, bytes] = {}
-    while data[at] == 0xFF:
-        if data[at + 1] == 0xFF:  # padding
+    # As libjpeg does: to the next marker, past junk and padding.
+    while (at := cast(bytes, data.obj).find(b"\xff", at)) >= 0:
+        if data[at + 1] in (0x00, 0xFF):
             at += 1
             continue
         marker, size = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
         end = at + 2 + size
-        if marker == 0xDA or size < 2 or end > len(data):  # the pixels, or damage
+        if 0xD0 <= marker <= 0xDA or size < 2 or end > len(data):  # the pixels, or damage
             break
         if 0xE0 <= marker <= 0xEF:
             body = bytes(data[at + 4 : end])
@@ -101,7 +102,7 @@ def _jpeg(data: memoryview, stated: Stated) -> list[Buffer]:
             pieces.append(data[at:end])
         at = end
     stated.profile = b"".join(profile[number] for number in sorted(profile))
-    return [*pieces, data[at:]]
+    return [*pieces, data[at:]] if at >= 0 else pieces
 
 
 def _png(data: memoryview, stated: Stated) -> list[Buffer]:

@@ -214,9 +214,7 @@ def _find_by_url(url: str, recursive: bool, image_column: str) -> Iterator[Found
             below = len(path.rstrip("/")) + 1
             files = [file for file in system.find(path, maxdepth=None if recursive else 1) if is_picture(file[below:])]
         elif is_pattern := glob.has_magic(path) and not system.exists(path):
-            files = [
-                file for file in system.glob(path) if system.isfile(file) and not is_private(os.path.basename(file))
-            ]
+            files = [file for file in system.glob(path) if system.isfile(file) and _is_meant(file, path)]
     urls = map(system.unstrip_protocol, files)
     if is_folder:
         yield from _of_folder(url, ((file, None) for file in urls), recursive)
