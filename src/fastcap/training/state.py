@@ -9,13 +9,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from fastcap.checkpoint import load_tensors, save_checkpoint
 from fastcap.config import ModelConfig, TrainConfig, from_mapping
 from fastcap.errors import ConfigError, ModelFileError
+from fastcap.quantization.fake import learns_steps
+from fastcap.training.objective import TrainingStep
+from fastcap.training.sharding import local_parts
+from fastcap.training.weights import WeightAverage
 
-__all__ = ["State", "check_architecture", "check_recipe", "latest_checkpoint", "load_state", "save_state"]
+__all__ = [
+    "State", "check_architecture", "check_recipe", "latest_checkpoint", "load_state", "load_weights", "save_state",
+    "state_tensors",
+]  # fmt: skip
 
 RECIPE, POSITION, TENSORS = "recipe.json", "position.json", "training.safetensors"
 
@@ -46,6 +53,19 @@ class State:
 def latest_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint in a run's folder of checkpoints."""
     return max(folder.glob("step-*"), default=None)
+
+
+def state_tensors(model: nn.Module, average: WeightAverage, step: TrainingStep, optimizer: Any) -> dict[str, Tensor]:
+    """The `tensors` of a state; with an optimiser, None between stages, those of the middle of a stage."""
+    tensors = {f"weights:{name}": value for name, value in local_parts(model).items()}
+    if optimizer is not None:
+        moments = optimizer.state
+        tensors |= {f"projections:{name}": value for name, value in local_parts(step.distillation).items()}
+        for name, parameter in step.trained().items():
+            tensors |= {f"moments:{name}:{part}": value for part, value in moments.get(parameter, {}).items()}
+    if learns_steps(model):
+        tensors |= {f"average:{name}": value for name, value in average.values.items()}
+    return tensors
 
 
 def save_state(path: Path, state: State, recipe: TrainConfig, *averaged: Any) -> None:
@@ -112,3 +132,17 @@ def check_architecture(source: str, theirs: ModelConfig, ours: ModelConfig) -> N
     decoder = dataclasses.replace(theirs.decoder, dropout=ours.decoder.dropout)
     if dataclasses.replace(theirs, decoder=decoder, generation=ours.generation) != ours:
         raise ModelFileError(f"{source} does not fit the recipe's model: its settings differ; see config.json")
+
+
+def load_weights(module: nn.Module, weights: dict[str, Tensor], source: Path | str) -> None:
+    """Load weights, which came from `source`, into a module.
+
+    Raises:
+        ModelFileError: they do not fit.
+    """
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ModelFileError(
+            f"{source} does not fit the recipe's model: {' '.join(str(error).split())}; choose another output or init"
+        ) from error

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from fastcap.backbone.convolutional import load_trunk
 from fastcap.checkpoint import load_checkpoint, save_checkpoint
 from fastcap.config import StageConfig, TrainConfig
-from fastcap.errors import ConfigError, FastcapError, ModelFileError
+from fastcap.errors import ConfigError, FastcapError
 from fastcap.model import CaptionModel, build_model
-from fastcap.quantization.fake import learns_steps, plain_name, rounded_once
+from fastcap.quantization.fake import plain_name, rounded_once
 from fastcap.runtime.cores import usable_cores
 from fastcap.training.activations import ActivationMonitor
 from fastcap.training.batch import Batch, unit
@@ -36,7 +36,16 @@ from fastcap.training.pools import cider_reward
 from fastcap.training.position import Position
 from fastcap.training.recompute import checkpoint_blocks
 from fastcap.training.sharding import Fsdp2, Replicated, gather, local_parts, shard_like, start_processes
-from fastcap.training.state import State, check_architecture, check_recipe, latest_checkpoint, load_state, save_state
+from fastcap.training.state import (
+    State,
+    check_architecture,
+    check_recipe,
+    latest_checkpoint,
+    load_state,
+    load_weights,
+    save_state,
+    state_tensors,
+)
 from fastcap.training.teachers.choose import load_teacher
 from fastcap.training.tracking import RunLog, Throughput
 from fastcap.training.validation import Validation
@@ -100,7 +109,7 @@ class Trainer:
         self.state = State()
         if latest is None and begun is not None:
             check_architecture(config.init, begun.config, self.model_config)
-            self.load_weights(begun.state_dict(), config.init)
+            load_weights(self.model, begun.state_dict(), config.init)
         elif begun is None and config.data.teacher:
             load_trunk(self.model.backbone, Path(config.data.root) / config.data.teacher, "data.teacher")
         self.average = WeightAverage(self.model, config.ema)
@@ -195,7 +204,7 @@ class Trainer:
             torch.manual_seed(self.config.seed)
             made = Distillation(stage, setting, self.model_config, *data, self.tokenizer, own, self.device)
         if projections := self.state.part("projections"):
-            self.load_weights(projections, self.checkpoints, made)
+            load_weights(made, projections, self.checkpoints)
         return made.to(self.device)
 
     def build_optimizer(self) -> torch.optim.Optimizer:
@@ -384,15 +393,9 @@ class Trainer:
     def save(self, optimizer: Any = None) -> None:
         """Write a checkpoint, with the optimiser's moments in the middle of a stage. The main process's work, to which
         all bring their shards."""
-        tensors = {f"weights:{name}": value for name, value in local_parts(self.model).items()}
-        position, scaler, stream = self.position, self.accelerator.scaler, None
-        if optimizer is not None:
-            stream, known = self.inputs.position(position.step), optimizer.state
-            tensors |= {f"projections:{name}": value for name, value in local_parts(self.distillation).items()}
-            for name, parameter in self.objective.trained().items():
-                tensors |= {f"moments:{name}:{part}": value for part, value in known.get(parameter, {}).items()}
-        if learns_steps(self.model):
-            tensors |= {f"average:{name}": value for name, value in self.average.values.items()}
+        position, scaler = self.position, self.accelerator.scaler
+        tensors = state_tensors(self.model, self.average, self.objective, optimizer)
+        stream = self.inputs.position(position.step) if optimizer is not None else None
         tensors = gather(tensors, "cpu", keep=self.is_main)
         weights = self.average.shipped(self.model, keep=self.is_main)
         scale = scaler.state_dict() if scaler else None
@@ -410,22 +413,8 @@ class Trainer:
             self.average.begin_rounding(self.model, self.config.stages[state.stage].bits)
         average = state.part("average") or shipped.state_dict()
         for part in (average, weights):
-            self.load_weights(part, latest)
+            load_weights(self.model, part, latest)
         self.average.values = {name: value.to(self.device) for name, value in average.items()}
         if state.scaler and self.accelerator.scaler:
             self.accelerator.scaler.load_state_dict(state.scaler)
         self.log.say(f"resuming from {latest}")
-
-    def load_weights(self, weights: dict[str, Tensor], source: Path | str, module: nn.Module | None = None) -> None:
-        """Load weights, which came from `source`, into the model or another module.
-
-        Raises:
-            ModelFileError: they do not fit.
-        """
-        try:
-            (module or self.model).load_state_dict(weights)
-        except RuntimeError as error:
-            raise ModelFileError(
-                f"{source} does not fit the recipe's model: {' '.join(str(error).split())}; "
-                "choose another output or init"
-            ) from error
