@@ -40,11 +40,13 @@ def test_a_folder_and_a_csv_become_a_model_that_captions(own: Path, monkeypatch,
     recipe = str(ROOT / "configs/training/finetune.yaml")
     few = ["stages.0.steps=30", "stages.0.images=8", "stages.0.warmup=3", "evaluate_every=15", "data.val_limit=16"]
     assert main(["train", "--config", recipe, *few]) == 0
+    assert "(16 pictures, a small sample: known to within ±" in " ".join(capsys.readouterr().err.split())
     figures = [json.loads(line) for line in Path("runs/fastcap-mine/log.jsonl").read_text().splitlines()]
     scores = [row["val_cider"] for row in figures if "val_cider" in row]
     assert scores[-1] > 50  # pictures of another world than the bundled model's, learnt
     command = ["export", "--model", "runs/fastcap-mine/best", "--out", "models/mine", "--dataset", "csv"]
     assert main([*command, "--root", "data/mine", "--calibration", "8", "--max-loss", "100"]) == 0
-    capsys.readouterr()
+    told = " ".join(capsys.readouterr().err.split())
+    assert told.count("(16 pictures, a small sample: ") == 3  # of fp32, of int8, and of their difference
     assert main(["caption", str(own / "images" / "val_red_0.png"), "--model", "models/mine"]) == 0
     assert "wall" in capsys.readouterr().out

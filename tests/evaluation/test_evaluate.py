@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
 import re
+import statistics
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from fastcap.evaluation.calibration import calibration_error, support
 from fastcap.evaluation.evaluate import evaluate_model
 from fastcap.evaluation.metrics import UNITS, score_captions
 from fastcap.evaluation.page import PICTURES, render_page
+from fastcap.evaluation.sample import margin, small_sample
 from fastcap.runtime.bundle import Bundle
 from fastcap.runtime.captioner import Captioner
 from fastcap.runtime.neutral import gendered_words
@@ -238,3 +241,40 @@ def test_a_missing_file_is_named(tiny_bundle, tmp_path, capsys):
         error = capsys.readouterr().err
         assert message in error
         assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("scores", "said"),
+    [
+        ([], "0 pictures, a small sample: says little"),
+        ([50.0], "1 picture, a small sample: says little"),
+        ([0.0, 100.0], "2 pictures, a small sample: known to within ±98.0 points"),
+        ([50.0] * 10, "10 pictures, a small sample: says little"),
+        ([0.0, 100.0] * 25, "50 pictures, a small sample: known to within ±14.0 points"),
+        ([0.0, 100.0] * 99, "198 pictures, a small sample: known to within ±7.0 points"),
+        ([0.0, 100.0] * 100, ""),
+        ([0.0, 100.0] * 500, ""),
+    ],
+)
+def test_few_pictures_are_called_a_small_sample(scores, said):
+    assert small_sample(scores) == said
+
+
+def test_the_margin_holds_the_mean_of_all_pictures_nineteen_times_in_twenty():
+    rng = random.Random(0)
+    everything = [rng.expovariate(1 / 50) for _ in range(20_000)]  # as CIDEr lies: many low, few high
+    mean, held = statistics.fmean(everything), 0
+    for _ in range(1000):
+        sample = rng.sample(everything, 100)
+        width = margin(sample)
+        held += width is not None and abs(statistics.fmean(sample) - mean) <= width
+    assert 925 <= held <= 970
+
+
+def test_the_report_of_few_pictures_says_so_everywhere(evaluation, tiny_bundle, pictures, capsys):
+    said = "CIDEr of 2 pictures, a small sample: known to within ±"
+    assert said in render_page(evaluation)
+    assert main(["evaluate", "--model", str(tiny_bundle), "--dataset", str(pictures / "val.jsonl")]) == 0
+    assert said in capsys.readouterr().out
+    facts = evaluation.as_json()
+    assert facts["cider_margin"] == pytest.approx(0.98 * abs(facts["metrics"]["cider"] * 2), abs=0.02)

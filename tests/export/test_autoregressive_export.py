@@ -332,7 +332,9 @@ def test_the_gate_refuses_integers_that_are_worse_slower_or_too_large(
     fp32, int8, folder, int8_cider, int8_ms, settings, reason
 ):
     def measured(graphs: Path, cider: float) -> gate.Measured:
-        return gate.Measured(graphs, folder, SimpleNamespace(metrics={"cider": cider}))
+        return gate.Measured(
+            graphs, folder, SimpleNamespace(metrics={"cider": cider}, rows=[SimpleNamespace(cider=cider)] * 200)
+        )
 
     graphs = measured(fp32, 50.0), measured(int8, int8_cider)
     arguments = (*graphs, (2.0, int8_ms), ExportSettings(**settings), Console(quiet=True))

@@ -6,16 +6,18 @@ import io
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from fastcap import release
 from fastcap.checkpoint import save_checkpoint
 from fastcap.cli import main
-from fastcap.errors import ConfigError, ModelFileError
+from fastcap.errors import ConfigError, FastcapError, ModelFileError
 from fastcap.export.writer import write_bundle
-from fastcap.release import ExportSettings, pipeline
+from fastcap.release import ExportSettings, gate, pipeline
 
 
 @pytest.fixture
@@ -62,6 +64,38 @@ def test_python_exports_what_the_command_exports(checkpoint, capsys):
     for manifest in manifests:
         del manifest["speed"], manifest["quality"]["command"], manifest["quality"]["date"]
     assert manifests[0] == manifests[1]
+
+
+@pytest.mark.parametrize(
+    ("fp32", "int8", "milliseconds", "told"),
+    [
+        ([50.0] * 200, [49.5] * 200, (2.0, 1.0), "0.50 CIDEr points worse, 2.00x smaller, 2.00x faster (2.0 -> 1.0 ms"),
+        ([50.0] * 200, [50.2] * 200, (2.0, 1.0), "0.20 CIDEr points better, 2.00x smaller, 2.00x faster"),
+        ([50.0] * 200, [50.001] * 200, (1.0, 1.25), "the same CIDEr, 2.00x smaller, 1.25x slower (1.0 -> 1.2 ms"),
+        ([10.0, 90.0], [14.0, 90.0], (1.0, 1.0), "better (2 pictures, a small sample: known to within ±3.9 points), "),
+        ([10.0] * 199, [9.0] * 199, (1.0, 1.0), "worse (199 pictures, a small sample: says little), "),
+    ],
+)
+def test_the_gate_says_better_where_it_is_better(fp32, int8, milliseconds, told, tmp_path):
+    def measured(scores: list[float], size: int) -> gate.Measured:
+        folder = tmp_path / str(size)
+        folder.mkdir()
+        (folder / "model.onnx").write_bytes(bytes(size))
+        rows = [SimpleNamespace(cider=score) for score in scores]
+        return gate.Measured(folder, folder, SimpleNamespace(metrics={"cider": sum(scores) / len(scores)}, rows=rows))
+
+    assert told in gate.compared(measured(fp32, 200), measured(int8, 100), milliseconds)
+
+
+def test_a_refusal_says_what_a_small_sample_is_worth(tmp_path):
+    (tmp_path / "model.onnx").write_bytes(b"1234")
+    rows = [SimpleNamespace(cider=score) for score in (10.0, 90.0)]
+    better, worse = (
+        gate.Measured(tmp_path, tmp_path, SimpleNamespace(metrics={"cider": cider}, rows=rows)) for cider in (50, 40)
+    )
+    told = r"it loses 10\.00 CIDEr points, allowed: 1\.0 \(2 pictures, a small sample: "
+    with pytest.raises(FastcapError, match=told):
+        gate.check_gate(better, worse, (2.0, 1.0), ExportSettings(), Console(quiet=True))
 
 
 def test_python_never_overwrites_unasked(checkpoint, older):

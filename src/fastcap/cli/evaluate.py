@@ -135,6 +135,8 @@ def _show(evaluation: Evaluation) -> None:
     table.add_row(f"{latency['p95_ms']:.1f}", "ms from file to text, p95")
     table.add_row(f"{facts['calibration']['error']:.3f}", "calibration error of the confidence")
     console.print(table)
+    if evaluation.small_sample:
+        console.print(f"CIDEr of {evaluation.small_sample}", highlight=False)
     console.print(
         f"{model['name']} ({model['bytes'] / 1e6:.2f} MB, sha256 {model['sha256'][:12]}), length "
         f"{facts['length']}, candidates {facts['candidates']}, decode {facts['decode']}, threads {facts['threads']}; "

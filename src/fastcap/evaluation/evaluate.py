@@ -12,6 +12,7 @@ from fastcap.errors import DataError, many
 from fastcap.evaluation.calibration import calibration_error, support
 from fastcap.evaluation.machine import git_commit, machine_facts, now
 from fastcap.evaluation.metrics import UNITS, score_captions
+from fastcap.evaluation.sample import margin, small_sample
 from fastcap.runtime.neutral import gendered_words, neutralise
 from fastcap.runtime.options import Options
 
@@ -74,10 +75,16 @@ class Evaluation:
         """Confidence and support of every caption; see `fastcap.evaluation.calibration`."""
         return [row.confidence for row in self.rows], [row.support for row in self.rows]
 
+    @property
+    def small_sample(self) -> str:
+        """What to say of the CIDEr of fewer than 200 pictures; else ""."""
+        return small_sample([row.cider for row in self.rows])
+
     def as_json(self) -> dict[str, Any]:
         """Everything but the rows, fit for `json.dumps`."""
         metrics = {name: round(value, 4) for name, value in self.metrics.items()}
         confidences, supports = self.calibration()
+        width = margin([row.cider for row in self.rows])
         return {
             "format": 1,
             "kind": "evaluation",
@@ -89,6 +96,7 @@ class Evaluation:
             },
             "images": len(self.rows),
             "metrics": metrics,
+            "cider_margin": None if width is None else round(width, 2),  # 95 % interval: cider +- this
             "units": UNITS,
             "latency": self.latency(),
         }

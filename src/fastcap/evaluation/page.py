@@ -85,6 +85,7 @@ def render_page(evaluation: Evaluation) -> str:
     title = f"{facts['model']['name']}: captions of {len(evaluation.rows)} pictures"
     about = [
         f"Data: {facts['data']['name']}, split {facts['data']['split']}" if "data" in facts else "",
+        f"CIDEr of {evaluation.small_sample}" if evaluation.small_sample else "",
         f"Model: {facts['model']['bytes'] / 1e6:.2f} MB, sha256 {facts['model']['sha256'][:12]}",
         f"Decoding: length {facts['length']}, candidates {facts['candidates']}",
         f"Time from file to text: p50 {latency['p50_ms']:.1f} ms, p95 {latency['p95_ms']:.1f} ms",

@@ -15,6 +15,7 @@ from fastcap.config import ModelConfig
 from fastcap.data.readers import Example
 from fastcap.errors import FastcapError
 from fastcap.evaluation.evaluate import Evaluation, evaluate_model
+from fastcap.evaluation.sample import small_sample
 from fastcap.evaluation.speed import Timing
 from fastcap.export.families import EXPORTS
 from fastcap.export.writer import write_bundle
@@ -23,7 +24,7 @@ from fastcap.release.settings import ExportSettings
 from fastcap.release.sizes import MANIFEST, directory_size
 from fastcap.runtime.captioner import Captioner
 
-__all__ = ["Measured", "check_equal", "check_gate", "measure", "network_milliseconds"]
+__all__ = ["Measured", "check_equal", "check_gate", "compared", "measure", "network_milliseconds"]
 
 MIN_EQUAL = 0.95  # share of equal captions below which fp32 graphs are another model: rounding may turn a tie
 
@@ -75,7 +76,8 @@ def measure(
     evaluation = evaluate_model(Captioner.open(directory), examples, on_caption=lambda: next(bar))
     next(bar, None)
     measured = Measured(graphs, directory, evaluation)
-    console.print(f"{name}: CIDEr {measured.cider:.2f} on {len(examples)} pictures")
+    sample = small_sample([row.cider for row in evaluation.rows]) or f"{len(examples)} pictures"
+    console.print(f"{name}: CIDEr {measured.cider:.2f} ({sample})")
     return measured
 
 
@@ -83,6 +85,30 @@ def network_milliseconds(graphs: Path, config: ModelConfig, picture: np.ndarray,
     """Median time of one picture (1, H, W, 3) uint8 through the network, on one thread."""
     family = EXPORTS[config.kind]
     return Timing.of(family.timed(graphs, picture, family.feeds(config)), repeats).percentile(50)
+
+
+def compared(fp32: Measured, int8: Measured, milliseconds: tuple[float, float]) -> str:
+    """What quantisation costs and brings, in one line; `milliseconds`: of the network, fp32 and int8."""
+    loss = round(fp32.cider - int8.cider, 2)
+    quality = f"{abs(loss):.2f} CIDEr points {'worse' if loss > 0 else 'better'}" if loss else "the same CIDEr"
+    sample = differences(fp32, int8)
+    size = _ratio(fp32.graph_bytes, int8.graph_bytes, "smaller", "larger")
+    speed = _ratio(*milliseconds, "faster", "slower")
+    return (
+        f"int8 against fp32: {quality}{f' ({sample})' if sample else ''}, {size}, {speed} "
+        f"({milliseconds[0]:.1f} -> {milliseconds[1]:.1f} ms for the network)"
+    )
+
+
+def differences(fp32: Measured, int8: Measured) -> str:
+    """What to say of a difference in CIDEr on fewer than 200 pictures; else ""."""
+    pairs = zip(fp32.evaluation.rows, int8.evaluation.rows, strict=True)
+    return small_sample([ours.cider - theirs.cider for theirs, ours in pairs])
+
+
+def _ratio(before: float, after: float, less: str, more: str) -> str:
+    """ "2.00x smaller" or "1.25x larger": how many times the larger of two amounts is the smaller one."""
+    return f"{max(before, after) / min(before, after):.2f}x {less if after <= before else more}"
 
 
 def check_gate(
@@ -95,14 +121,12 @@ def check_gate(
             how much.
     """
     loss = fp32.cider - int8.cider
-    console.print(
-        f"int8 against fp32: {loss:+.2f} CIDEr points lost, {fp32.graph_bytes / int8.graph_bytes:.2f}x smaller, "
-        f"{milliseconds[0] / milliseconds[1]:.2f}x faster ({milliseconds[0]:.1f} -> {milliseconds[1]:.1f} ms for the "
-        "network)"
-    )
+    console.print(compared(fp32, int8, milliseconds))
     problems = []
     if loss > settings.max_loss:
-        problems.append(f"it loses {loss:.2f} CIDEr points, allowed: {settings.max_loss}")
+        sample = differences(fp32, int8)
+        note = f" ({sample})" if sample else ""
+        problems.append(f"it loses {loss:.2f} CIDEr points, allowed: {settings.max_loss}{note}")
     if int8.graph_bytes >= fp32.graph_bytes:
         problems.append(f"it has {int8.graph_bytes} bytes, fp32 has {fp32.graph_bytes}")
     if milliseconds[1] >= milliseconds[0]:

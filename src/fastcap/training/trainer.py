@@ -381,10 +381,11 @@ class Trainer:
         with torch.random.fork_rng(devices=[]):
             model = self.new_model()
         model.load_state_dict(weights)
-        figures, example = self.validation.figures(model.eval(), causal=causal, align=stage.contrastive > 0)
+        figures, example, sample = self.validation.figures(model.eval(), causal=causal, align=stage.contrastive > 0)
         self.log.figures(stage.name, self.total_steps, figures)
         cider, recalls = figures["val_cider"], list(figures.items())[2:]
-        lines = [f"{stage.name} {step}: val CIDEr {cider:.2f}; {example}", *(f"  {k} {v:.3f}" for k, v in recalls)]
+        value = f"{cider:.2f} ({sample})" if sample else f"{cider:.2f}"
+        lines = [f"{stage.name} {step}: val CIDEr {value}; {example}", *(f"  {k} {v:.3f}" for k, v in recalls)]
         self.log.say("\n".join(lines))
         if cider >= self.state.best:  # equal where the captioner is frozen: there the last is kept
             self.state.best = cider

@@ -16,6 +16,7 @@ from fastcap.data.batching import pad_tokens
 from fastcap.data.cache import ImageCache
 from fastcap.evaluation.cider import CiderD
 from fastcap.evaluation.ptb import ptb_tokens
+from fastcap.evaluation.sample import small_sample
 from fastcap.model import CaptionModel
 from fastcap.runtime.encoding import clean_caption, decode, encode
 from fastcap.training.pools import read_examples
@@ -54,8 +55,8 @@ class Validation:
         self.token_ids = [[row[: model.max_length] for row in rows if row] for rows in token_ids]
 
     @torch.no_grad()
-    def figures(self, model: CaptionModel, *, causal: bool, align: bool) -> tuple[dict[str, float], str]:
-        """Figures of a model in evaluation mode, and its caption of the first image.
+    def figures(self, model: CaptionModel, *, causal: bool, align: bool) -> tuple[dict[str, float], str, str]:
+        """Figures of a model in evaluation mode, its caption of the first image, and what a small sample is worth.
 
         Args:
             causal: whether it captions from left to right, where its family has another way.
@@ -75,10 +76,11 @@ class Validation:
             for index, ids in zip(batch, model.best_captions(image, causal), strict=True):
                 captions[str(index)] = ptb_tokens(decode(self.tokenizer, ids))
         distinct = len({tuple(caption) for caption in captions.values()})
-        figures = {"val_cider": 100 * self.scorer.corpus(captions)[0], "distinct": distinct}
+        cider, by_image = self.scorer.corpus(captions)
+        figures = {"val_cider": 100 * cider, "distinct": distinct}
         if align:
             figures |= self.recall(model, torch.cat(vectors))
-        return figures, " ".join(captions["0"])
+        return figures, " ".join(captions["0"]), small_sample([100 * score for score in by_image.values()])
 
     def recall(self, model: CaptionModel, images: Tensor) -> dict[str, float]:
         """How often the vectors (B, A) of the validation images retrieve their captions, and captions their image."""
