@@ -15,6 +15,7 @@ from fastcap.errors import FastcapError
 from fastcap.export.compare import compare_parallel, open_graph
 from fastcap.export.parallel import CARRIED, assemble_whole
 from fastcap.export.surgery import fold_padding, shorten_names
+from fastcap.export.weights import nodes
 from fastcap.runtime.contract import IMAGE_VECTORS, MODEL
 from invariants import assert_exported_equals_eager
 
@@ -111,6 +112,14 @@ def test_a_loop_repeats_only_what_changes_and_nothing_is_computed_twice(graph):
         changing.update(node.output)
     work = [(node.op_type, tuple(node.input), *(a.SerializeToString() for a in node.attribute)) for node in main.node]
     assert len(set(work)) == len(work)
+
+
+def test_every_node_has_a_short_name_of_its_own(graph):
+    """ONNX Runtime 1.20 and 1.21 refuse a graph in which two nodes that they add are named after none."""
+    found = list(nodes(onnx.load(str(graph)).graph))
+    names = {node.name for node in found}
+    assert len(names) == len(found) > 100
+    assert all(1 < len(name) <= 5 for name in names)
 
 
 def test_folding_padding_keeps_values_and_leaves_padded_channels_alone():

@@ -74,6 +74,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Wrong usage, which is every ConfigError too, raises SystemExit(2), as argparse does.
     """
+    if getattr(sys, "frozen", False):  # an application whose workers start its own program again, not Python
+        import multiprocessing
+
+        multiprocessing.freeze_support()
     words = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         # File names need not be valid Unicode, and pipes need not be UTF-8; neither may stop a run.

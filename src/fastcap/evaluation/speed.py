@@ -182,6 +182,10 @@ def run_python(*arguments: str) -> str:
 
     Raises FastcapError with the last line that a failed process wrote to stderr.
     """
+    if getattr(sys, "frozen", False):
+        raise FastcapError(
+            "measuring starts fresh Python processes, which an application does not hold; use a pip install"
+        )
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment)
     if done.returncode != 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -155,13 +156,14 @@ def shorten_names(model: onnx.ModelProto) -> dict[str, str]:
     names by the old ones."""
     public = {value.name for value in [*model.graph.input, *model.graph.output]} | {""}
     short: dict[str, str] = {}
+    numbers = itertools.count()
 
     def collect(graph: onnx.GraphProto) -> None:
         del graph.value_info[:]
         for value in [*graph.input, *graph.output, *graph.initializer]:
             short.setdefault(value.name, f"t{len(short)}")
         for node in graph.node:
-            node.name = ""
+            node.name = f"n{next(numbers)}"  # optimisers of ONNX Runtime before 1.22 name their new nodes after it
             node.ClearField("doc_string")
             for name in [*node.input, *node.output]:
                 short.setdefault(name, f"t{len(short)}")

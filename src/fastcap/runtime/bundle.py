@@ -168,7 +168,12 @@ def find_model(name_or_dir: str | os.PathLike[str]) -> Path:
         return Path(text)
     if isinstance(name_or_dir, os.PathLike) or "/" in text or os.sep in text:
         raise ModelFileError(f"{not_a_folder(text)}; expected a model directory that holds {MANIFEST}")
-    raise ConfigError(f"unknown model {text!r}{nearest(text, known)}; bundled are: {', '.join(known) or 'none'}")
+    if not known:
+        raise ConfigError(
+            f"unknown model {text!r}; bundled are: none, as {_MODELS} is no folder (a package in an archive, or an "
+            "application without its data?); allowed is the path of a model directory"
+        )
+    raise ConfigError(f"unknown model {text!r}{nearest(text, known)}; bundled are: {', '.join(known)}")
 
 
 @contextlib.contextmanager

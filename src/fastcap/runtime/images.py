@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 __all__ = [
+    "DECODERS",
     "MAX_BYTES",
     "MAX_PIXELS",
     "ImageSource",
@@ -43,7 +44,7 @@ MAX_PIXELS = 128_000_000
 """Most pixels a header may declare; a 102-megapixel camera fits, and 4 bytes a pixel stay near 0.5 GB."""
 
 _ALLOWED = ", ".join(FORMATS[:-1]) + " or " + FORMATS[-1]
-_DECODERS = {
+DECODERS = {
     "JPEG": ("PIL.JpegImagePlugin", "JpegImageFile"),  # of an MPO, the first picture
     "PNG": ("PIL.PngImagePlugin", "PngImageFile"),
     "WEBP": ("PIL.WebPImagePlugin", "WebPImageFile"),
@@ -198,9 +199,9 @@ def _open(data: bytes, name: str) -> tuple[Image.Image, int, bytes]:
     kind = format_of(data)
     if kind in ("", "text"):
         raise ImageError(f"{name}: holds {kind or 'data of another kind'}, not an image; allowed are {_ALLOWED}")
-    if kind not in _DECODERS:
+    if kind not in DECODERS:
         raise ImageError(f"{name}: {kind}, which is not read; allowed are {_ALLOWED}")
-    module, decoder = _DECODERS[kind]
+    module, decoder = DECODERS[kind]
     try:
         # Not Image.open: it loads every plugin for WebP and TIFF (60 ms), and warns about size before we can refuse it.
         open_file = getattr(importlib.import_module(module), decoder)

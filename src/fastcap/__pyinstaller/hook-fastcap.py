@@ -1,0 +1,20 @@
+"""The models, the page and the recipes; and the modules that are imported by a name in a text."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from fastcap.runtime.images import DECODERS
+
+package = Path(__file__).resolve().parents[1]
+datas = []
+for name in ("bundled", "web", "configs"):
+    # An installation has all three in the package; a clone has two of them beside its `src`.
+    folder = next(filter(Path.is_dir, (package / name, package.parents[1] / name)), package)
+    for path in filter(Path.is_file, folder.rglob("*") if folder != package else ()):
+        datas.append((str(path), str(Path("fastcap", name, path.relative_to(folder).parent))))
+
+decoders = [module for module, _ in DECODERS.values() if find_spec(module.partition(".")[0]) and find_spec(module)]
+runtime = [f"fastcap.runtime.{path.stem}" for path in (package / "runtime").glob("[a-z]*.py")]
+hiddenimports = [*decoders, *runtime]
