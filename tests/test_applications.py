@@ -9,6 +9,8 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 from PIL import Image
@@ -62,9 +64,23 @@ def test_an_application_has_what_is_imported_by_a_name_in_a_text(name):
 def test_what_it_names_exists():
     for name in hook("fastcap")["hiddenimports"]:
         importlib.import_module(name)
-    assert hook("fastcap.cli")["hiddenimports"] == [f"fastcap.cli.{verb}" for verb in VERBS]
-    for verb in VERBS:
-        assert (PACKAGE / "cli" / f"{verb}.py").is_file()
+
+
+@pytest.mark.parametrize("has_command_line", [True, False])
+def test_verbs_come_with_the_command_line_alone(has_command_line):
+    """They import all that a package can need: whoever calls `load_model` has no use for PyTorch."""
+
+    class Api:
+        graph = SimpleNamespace(find_node={"fastcap.cli": object()}.get if has_command_line else {}.get)
+        imports: ClassVar[set[str]] = set()
+
+        def add_imports(self, *names: str) -> None:
+            self.imports.update(names)
+
+    hook("fastcap")["hook"](Api())
+    assert Api.imports == ({f"fastcap.cli.{verb}" for verb in VERBS} if has_command_line else set())
+    for name in Api.imports:
+        assert (PACKAGE / "cli" / f"{name.rpartition('.')[2]}.py").is_file()
 
 
 def test_pyinstaller_is_told_where_its_hooks_are():

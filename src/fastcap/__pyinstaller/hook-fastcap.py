@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from fastcap.runtime.images import DECODERS
 
@@ -18,3 +19,11 @@ for name in ("bundled", "web", "configs"):
 decoders = [module for module, _ in DECODERS.values() if find_spec(module.partition(".")[0]) and find_spec(module)]
 runtime = [f"fastcap.runtime.{path.stem}" for path in (package / "runtime").glob("[a-z]*.py")]
 hiddenimports = [*decoders, *runtime]
+
+
+def hook(hook_api: Any) -> None:
+    """An application with the command line needs all verbs, each of which is imported when it is chosen."""
+    if hook_api.graph.find_node("fastcap.cli"):
+        from fastcap.cli import VERBS
+
+        hook_api.add_imports(*(f"fastcap.cli.{verb}" for verb in VERBS))
