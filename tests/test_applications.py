@@ -134,7 +134,7 @@ def test_out_of_an_archive_a_model_is_given_by_its_path(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["--onedir", "--onefile"])
 def test_pyinstaller_makes_an_application_that_captions(how, tmp_path):
-    pytest.importorskip("PyInstaller", reason="needs pip install pyinstaller, and fastcap installed, not in place")
+    pytest.importorskip("PyInstaller", reason="needs PyInstaller, and this package installed, not in place")
     (tmp_path / "app.py").write_text(f"{PROGRAM}\n")
     (tmp_path / "cli.py").write_text("import sys\nfrom fastcap.cli import main\nsys.exit(main())\n")
     (tmp_path / "photos").mkdir()

@@ -126,7 +126,7 @@ def test_the_machine_is_described_without_failing() -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["--repeats", "0"], 2, "whole number from 1 to 10000"),
+        (["--repeats", "0"], 2, "whole numbers from 1 to 10000"),
         (["--model", "no-such-model"], 2, "no-such-model"),
         (["--model", "TINY", "--image", __file__], 1, "not an image"),
         (["--model", "TINY", "--image", "missing.jpg"], 1, "missing.jpg: no such file"),

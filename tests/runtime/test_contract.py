@@ -59,7 +59,7 @@ def test_a_directory_decodes_as_its_graphs_allow():
 
 
 def test_named_lengths_are_ranges_within_the_models_own():
-    assert named_lengths(5, 20) == {"short": (5, 9), "normal": (5, 20), "long": (13, 20)}
+    assert named_lengths(5, 20) == {"short": (5, 7), "normal": (5, 20), "long": (13, 20)}
     assert named_lengths(2, 6) == {"short": (2, 6), "normal": (2, 6), "long": (6, 6)}
     assert named_lengths(11, 20)["short"] == (11, 11)
 

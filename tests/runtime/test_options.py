@@ -79,8 +79,8 @@ def test_the_server_has_a_parameter_for_every_field(every):
 
     model = query_model(every, 0)
     assert set(model.model_fields) == set(allowed_values(every, 0)) == {*SINGLE, "url"}
-    assert model(**OTHER).options() == Options.from_flat(OTHER)
-    assert model().options() == Options()
+    assert model(**OTHER).options(OTHER) == Options.from_flat(OTHER)
+    assert model().options([]) == Options()
     assert set(query_model(replace(every, files={}), 0).model_fields) == {*settings(Options), "url"}
 
 
