@@ -2,7 +2,7 @@
 PYTHON ?= python3
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help caption web wheel test test-slow test-web lint bench readme ablation train
+.PHONY: help caption web wheel test test-slow test-web test-floors lint bench readme ablation train
 .DEFAULT_GOAL := help
 
 help:  ## list these targets
@@ -28,6 +28,9 @@ test-slow: .venv/.stamp  ## run the slow tests
 
 test-web: .venv/.stamp web/vendor/ort.wasm.min.mjs tests/web/vendor/axe.min.js tests/web/vendor/node_modules  ## test the web page in Chromium and fastcap.js in Node, if installed
 	.venv/bin/pytest -rs tests/web
+
+test-floors: .venv-floors/.stamp  ## run the smoke tests with the lowest versions that pyproject.toml allows
+	.venv-floors/bin/python -m pytest tests/smoke
 
 lint: .venv/.stamp  ## check style and types
 	.venv/bin/ruff check .
@@ -58,6 +61,14 @@ tests/web/vendor/axe.min.js:
 	@echo "Setting up .venv-runtime, once" >&2
 	@$(PYTHON) -m venv .venv-runtime
 	@.venv-runtime/bin/pip install -qq -e .
+	@touch $@
+
+# Wheels of the lowest versions exist for Python 3.10 and 3.11.
+.venv-floors/.stamp: pyproject.toml scripts/floors.py
+	@echo "Setting up .venv-floors, once" >&2
+	@for python in python3.10 python3.11 $(PYTHON); do $$python -m venv --clear .venv-floors 2>/dev/null && break; done
+	@.venv-floors/bin/pip install -qq $$(.venv-floors/bin/python scripts/floors.py serve) pytest
+	@.venv-floors/bin/pip install -qq --no-deps -e .
 	@touch $@
 
 # PyTorch first and at one exact version: otherwise another package's requirement chooses which build comes.
