@@ -7,9 +7,12 @@ const form = find('#options');
 const fields = Object.fromEntries([...form.querySelectorAll('[name]')].map((field) => [field.name, field]));
 const status = find('#status');
 
+find('#unstarted').remove();
+
 /**
- * What is on the page, in order: {name, image, card, alt, edited, request}; `alt` is null until there is a caption,
- * `request` while nothing was asked.
+ * What is on the page, in order: {name, image, card, alt, wordings, milliseconds, edited, request, asked}. `alt` is null
+ * until there is a caption, whose other `wordings` are the model's; `request` is null while nothing is asked, and `asked`
+ * is what was asked last.
  */
 const items = [];
 const worker = new Worker(new URL('worker.js', import.meta.url), { type: 'module' });
@@ -39,7 +42,7 @@ function ready(loaded) {
   find('#decode').hidden = decodes.length < 2;
   const megabytes = (Object.values(manifest.files).reduce((sum, file) => sum + file.bytes, 0) / 1e6).toFixed(0);
   find('#about').textContent =
-    `${manifest.name}: ${manifest.description || 'an image captioning model'}. ${megabytes} MB, ${manifest.licence}. ` +
+    `${manifest.name}: ${manifest.description || 'an image captioning model'}. ${megabytes}\u00a0MB, ${manifest.licence}. ` +
     'It runs in this page, without a server and without tracking.';
   tell('Ready.');
   items.forEach(request);
@@ -65,7 +68,13 @@ async function keepForOffline(files) {
 
 function fail(message) {
   find('#loading').hidden = true;
-  tell(message);
+  tell('');
+  complain(message);
+}
+
+/** Said as an error, until pictures are added or something else fails; '' takes it away. */
+function complain(message) {
+  find('#problem').textContent = message;
 }
 
 /** Said in writing and, by screen readers, aloud. */
@@ -75,24 +84,25 @@ function tell(message) {
 
 // --- pictures in ---------------------------------------------------------------------------------------------------
 
-let refused = ''; // said again with the captions, which come too soon for it to be read before
-
 function add(files) {
   const isPicture = ({ type }) => type.startsWith('image/') || !type;
   const pictures = [...files].filter(isPicture);
-  refused = noPictures([...files].filter((file) => !isPicture(file)).map(({ name }) => name));
+  complain(noPictures([...files].filter((file) => !isPicture(file)).map(({ name }) => name)));
   for (const image of pictures) {
     made += 1;
-    const item = { name: image.name || `picture-${made}.png`, image, alt: null, edited: false, request: null };
+    const name = image.name || `picture-${made}.png`;
+    const item = { name, image, alt: null, wordings: [], edited: false, request: null };
     item.card = makeCard(item);
     items.push(item);
     find('#list').append(item.card);
     if (manifest) request(item);
   }
   find('#results').hidden = !items.length;
-  const reading = `Reading ${pictures.length} picture${pictures.length === 1 ? '' : 's'}…`;
-  if (pictures.length && manifest) tell(`${refused} ${reading}`);
-  else if (refused) tell(refused);
+  if (pictures.length && manifest) tell(`Reading ${counted(pictures)}…`);
+}
+
+function counted(list) {
+  return `${list.length} picture${list.length === 1 ? '' : 's'}`;
 }
 
 /** One sentence about files that are no pictures, however many; an empty one about none. */
@@ -130,7 +140,7 @@ find('#camera').addEventListener('click', async () => {
   try {
     video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: 'environment' } });
   } catch (error) {
-    tell(`No camera: ${error.message}`);
+    complain(`No camera: ${error.message}`);
     return;
   }
   viewfinder.showModal();
@@ -165,7 +175,10 @@ function request(item) {
   requests += 1;
   item.request = requests;
   item.card.dataset.state = 'waiting';
-  worker.postMessage({ id: item.request, image: item.image, options: options() });
+  find('.waiting', item.card).textContent = 'Waiting…';
+  const asked = options();
+  item.asked = JSON.stringify(asked);
+  worker.postMessage({ id: item.request, image: item.image, options: asked });
 }
 
 /** What somebody wrote or chose stays, also when an answer is still under way. */
@@ -185,7 +198,6 @@ form.addEventListener('submit', (event) => event.preventDefault());
 form.addEventListener('change', () => {
   find('#words').hidden = fields.length.value !== 'words';
   if (!manifest || !form.reportValidity()) return;
-  refused = '';
   items.filter((item) => !item.edited).forEach(request);
 });
 
@@ -196,13 +208,9 @@ function show(item, { caption, error }) {
   find('.waiting', card).textContent = error ?? '';
   for (const part of card.querySelectorAll('textarea, .facts, .copy-text, .copy-html')) part.hidden = Boolean(error);
   if (caption) {
-    const [, ...others] = caption.candidates;
-    write(item, caption);
-    const milliseconds = Math.round(caption.milliseconds);
-    find('.facts span', card).textContent = `${percent(caption.confidence)} sure, ${milliseconds} ms`;
-    find('meter', card).value = caption.confidence;
-    find('details', card).hidden = !others.length;
-    find('.wordings', card).replaceChildren(...others.map((wording) => wordingButton(item, wording)));
+    item.wordings = caption.candidates;
+    item.milliseconds = Math.round(caption.milliseconds);
+    write(item, caption.text);
   }
   item.request = null;
   if (items.every((each) => each.request === null)) announce();
@@ -211,15 +219,31 @@ function show(item, { caption, error }) {
 function announce() {
   keepOnce();
   const done = items.filter((item) => item.alt !== null);
+  const failed = items.filter(({ card }) => card.dataset.state === 'failed');
   const count = `${done.length} of ${items.length} pictures have a caption.`;
-  tell(`${refused} ${items.length === 1 && done.length ? done[0].alt : count}`);
-  refused = '';
+  const unread = failed.length ? ` ${failed.length} could not be read.` : '';
+  tell(items.length === 1 && done.length ? done[0].alt : count + unread);
 }
 
-function write(item, wording) {
-  item.alt = wording.text;
-  find('textarea', item.card).value = item.alt;
-  find('.picture', item.card).alt = item.alt;
+function write(item, text) {
+  find('textarea', item.card).value = text;
+  describe(item, text);
+}
+
+/** Take a text for a picture's, with the model's confidence if the words are the model's. */
+function describe(item, text) {
+  const { card, wordings } = item;
+  const wording = wordings.find((each) => each.text === text);
+  const others = wordings.filter((each) => each !== wording);
+  item.alt = text;
+  find('.picture', card).alt = text;
+  find('meter', card).hidden = !wording;
+  find('meter', card).value = wording?.confidence ?? 0;
+  find('.facts span', card).textContent = wording
+    ? `${percent(wording.confidence)} sure, ${item.milliseconds} ms`
+    : 'Edited by you';
+  find('details', card).hidden = !others.length;
+  find('.wordings', card).replaceChildren(...others.map((each) => wordingButton(item, each)));
 }
 
 function wordingButton(item, wording) {
@@ -227,7 +251,7 @@ function wordingButton(item, wording) {
   button.type = 'button';
   button.textContent = `${wording.text} (${percent(wording.confidence)})`;
   button.addEventListener('click', () => {
-    write(item, wording);
+    write(item, wording.text);
     keep(item);
     find('textarea', item.card).focus();
   });
@@ -244,26 +268,49 @@ function makeCard(item) {
   find('h3', card).textContent = item.name;
   text.setAttribute('aria-label', `Alt text of ${item.name}`);
   text.addEventListener('input', () => {
-    item.alt = text.value;
+    describe(item, text.value);
     keep(item);
   });
   find('.copy-text', card).addEventListener('click', ({ target }) => copy(item.alt, target));
   find('.copy-html', card).addEventListener('click', ({ target }) => copy(formats.html([item]), target));
-  find('.remove', card).addEventListener('click', () => remove([item]));
+  find('.remove', card).addEventListener('click', () => {
+    remove([item]);
+    (find('#list .remove') ?? find('#files')).focus(); // not lost with the button that was pressed
+  });
   return card;
 }
 
+let removed = []; // what the last press on Remove or Clear took away, in order: {item, at}
+
 function remove(gone) {
+  for (const { item } of removed) URL.revokeObjectURL(find('.picture', item.card).src);
+  removed = gone.map((item) => ({ item, at: items.indexOf(item) }));
   for (const item of gone) {
+    if (item.request !== null) item.asked = null; // to be asked again, should it come back
     cancel(item);
-    URL.revokeObjectURL(find('.picture', item.card).src);
     item.card.remove();
     items.splice(items.indexOf(item), 1);
   }
   find('#results').hidden = !items.length;
+  complain('');
+  find('#undo').textContent = `Undo removing ${counted(gone)}`;
+  find('#undo').hidden = false;
   tell(`${gone.length === 1 ? gone[0].name : 'All pictures'} removed.`);
-  (find('#list .remove') ?? find('#files')).focus(); // not lost with the button that was pressed
 }
+
+find('#undo').addEventListener('click', () => {
+  find('#results').hidden = false;
+  find('#undo').hidden = true;
+  for (const { item, at } of removed) {
+    find('#list').insertBefore(item.card, find('#list').children[at] ?? null);
+    items.splice(at, 0, item);
+    const stale = !item.edited && item.asked !== JSON.stringify(options());
+    if (manifest && stale) request(item);
+  }
+  tell(`${counted(removed)} brought back.`);
+  find('.remove', removed[0].item.card).focus();
+  removed = [];
+});
 
 function percent(share) {
   return `${Math.round(100 * share)} %`;
@@ -302,7 +349,7 @@ async function copy(text, button) {
     button.textContent = 'Copied';
     tell('Copied.');
   } catch (error) {
-    tell(`Not copied: ${error.message}`);
+    complain(`Not copied: ${error.message}`);
   }
   setTimeout(() => (button.textContent = label), 1500);
 }
@@ -316,4 +363,7 @@ find('#download').addEventListener('click', () => {
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 });
-find('#clear').addEventListener('click', () => remove([...items]));
+find('#clear').addEventListener('click', () => {
+  remove([...items]);
+  find('#undo').focus();
+});

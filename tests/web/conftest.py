@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from visiting import CHROMIUM, WEB, Demo, Module
+from visiting import CHROMIUM, WEB, Demo, Module, Visit
 
 import fastcap
 
@@ -36,6 +36,15 @@ def browser() -> Iterator[Browser]:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *camera])
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def visit(browser: Browser, demo: Demo) -> Iterator[Visit]:
+    visit = Visit(browser, demo.url)
+    yield visit
+    assert visit.faults == []
+    assert {url for url in visit.requests if not url.startswith((demo.url, f"blob:{demo.url}"))} == set()
+    visit.context.close()
 
 
 @pytest.fixture(scope="session")

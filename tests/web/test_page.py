@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from PIL import Image
-from visiting import Demo
+from visiting import Demo, Visit
 
 from fastcap.evaluation.speed import sample_photo
 from fastcap.runtime.neutral import gendered_words
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser
 
     from fastcap import Captioner
 
@@ -24,64 +23,6 @@ AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 PHONE = {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark", "is_mobile": True, "has_touch": True}
 
 pytestmark = pytest.mark.slow
-
-
-class Visit:
-    """The page, the model loaded, and what it asked the network for."""
-
-    def __init__(self, browser: Browser, url: str, **options: Any) -> None:
-        self.url = url
-        self.context = browser.new_context(permissions=["clipboard-read", "clipboard-write", "camera"], **options)
-        self.context.set_default_timeout(120_000)
-        self.requests: list[str] = []
-        self.faults: list[str] = []
-        self.context.on("request", lambda request: self.requests.append(request.url))
-        self.page = self.open()
-
-    def open(self) -> Page:
-        page = self.context.new_page()
-        page.on("pageerror", lambda error: self.faults.append(str(error)))
-        page.on("console", lambda message: message.type == "error" and self.faults.append(message.text))
-        page.goto(self.url)
-        page.locator("#status", has_text="Ready").wait_for()
-        return page
-
-    def add(self, *names: str) -> list[str]:
-        """Choose pictures; their captions, all there are on the page."""
-        files = [
-            {"name": name, "mimeType": "image/jpeg", "buffer": sample_photo(640, 480, seed=seed)}
-            for seed, name in enumerate(names)
-        ]
-        self.page.locator("#files").set_input_files(files)
-        return self.captions(len(names))
-
-    def captions(self, count: int) -> list[str]:
-        cards = self.page.locator("#list > li[data-state=done]")
-        cards.nth(count - 1).wait_for()
-        return [cards.nth(at).locator("textarea").input_value() for at in range(cards.count())]
-
-    def copied(self, press: Callable[[], object]) -> str:
-        """What is in the clipboard after a button was pressed."""
-        self.page.evaluate("navigator.clipboard.writeText('')")
-        press()
-        return self.page.evaluate(
-            """async () => {
-                for (;;) {
-                    const text = await navigator.clipboard.readText();
-                    if (text) return text;
-                    await new Promise((done) => setTimeout(done, 20));
-                }
-            }"""
-        )
-
-
-@pytest.fixture
-def visit(browser: Browser, demo: Demo) -> Iterator[Visit]:
-    visit = Visit(browser, demo.url)
-    yield visit
-    assert visit.faults == []
-    assert {url for url in visit.requests if not url.startswith((demo.url, f"blob:{demo.url}"))} == set()
-    visit.context.close()
 
 
 def test_pictures_get_captions_that_can_be_copied_and_downloaded(visit: Visit) -> None:
@@ -187,13 +128,16 @@ def test_a_file_that_is_no_picture_says_so_and_the_rest_goes_on(visit: Visit) ->
 def test_files_of_other_kinds_are_named_beside_pictures_and_alone(names: list[str], said: str, visit: Visit) -> None:
     others = [{"name": name, "mimeType": "application/pdf", "buffer": b"%PDF-1.7"} for name in names]
     picture = {"name": "ok.jpg", "mimeType": "image/jpeg", "buffer": sample_photo(320, 240, seed=1)}
-    status = visit.page.get_by_role("status")
+    status, alert = visit.page.get_by_role("status"), visit.page.get_by_role("alert")
     visit.page.locator("#files").set_input_files([*others, picture])
     (caption,) = visit.captions(1)
-    assert status.inner_text() == f"{said} {caption}"
+    assert (alert.inner_text(), status.inner_text()) == (said, caption)
     assert visit.page.locator("h3").all_inner_texts() == ["ok.jpg"]
+    visit.page.locator("#files").set_input_files(picture)
+    visit.captions(2)
+    assert not alert.is_visible()  # it was about the files before
     visit.page.locator("#files").set_input_files(others)
-    assert status.inner_text() == said
+    assert alert.inner_text() == said
 
 
 def test_pictures_that_nobody_waits_for_any_more_are_not_captioned(visit: Visit) -> None:

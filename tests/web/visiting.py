@@ -1,4 +1,4 @@
-"""A running `fastcap demo`, and fastcap.js in a browser that visits it."""
+"""A running `fastcap demo`, the page in a browser that visits it, and fastcap.js there."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import base64
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastcap.evaluation.speed import sample_photo
+
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 WEB = Path(__file__).parents[2] / "web"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -69,3 +72,52 @@ class Module:
         body = "return btoa([...await images.loadImage(picture, w, h)].map((v) => String.fromCharCode(v)).join(''))"
         packed = self.run(body, picture=picture, w=width, h=height)
         return np.frombuffer(base64.b64decode(packed), np.uint8).reshape(height, width, 3)
+
+
+class Visit:
+    """The page, the model loaded, and what it asked the network for."""
+
+    def __init__(self, browser: Browser, url: str, **options: Any) -> None:
+        self.url = url
+        self.context = browser.new_context(permissions=["clipboard-read", "clipboard-write", "camera"], **options)
+        self.context.set_default_timeout(120_000)
+        self.requests: list[str] = []
+        self.faults: list[str] = []
+        self.context.on("request", lambda request: self.requests.append(request.url))
+        self.page = self.open()
+
+    def open(self) -> Page:
+        page = self.context.new_page()
+        page.on("pageerror", lambda error: self.faults.append(str(error)))
+        page.on("console", lambda message: message.type == "error" and self.faults.append(message.text))
+        page.goto(self.url)
+        page.locator("#status", has_text="Ready").wait_for()
+        return page
+
+    def add(self, *names: str) -> list[str]:
+        """Choose pictures; their captions, all there are on the page."""
+        files = [
+            {"name": name, "mimeType": "image/jpeg", "buffer": sample_photo(640, 480, seed=seed)}
+            for seed, name in enumerate(names)
+        ]
+        self.page.locator("#files").set_input_files(files)
+        return self.captions(len(names))
+
+    def captions(self, count: int) -> list[str]:
+        cards = self.page.locator("#list > li[data-state=done]")
+        cards.nth(count - 1).wait_for()
+        return [cards.nth(at).locator("textarea").input_value() for at in range(cards.count())]
+
+    def copied(self, press: Callable[[], object]) -> str:
+        """What is in the clipboard after a button was pressed."""
+        self.page.evaluate("navigator.clipboard.writeText('')")
+        press()
+        return self.page.evaluate(
+            """async () => {
+                for (;;) {
+                    const text = await navigator.clipboard.readText();
+                    if (text) return text;
+                    await new Promise((done) => setTimeout(done, 20));
+                }
+            }"""
+        )
