@@ -50,7 +50,13 @@ def picture(path: Path, seed: int, size: tuple[int, int] = (320, 240)) -> Path:
     return path
 
 
-def test_a_site_gets_the_alternative_texts_that_it_lacks(kitchen, captioner):
+def fill_in(monkeypatch: pytest.MonkeyPatch, *options: str) -> None:
+    """Run the recipe as a script with options."""
+    monkeypatch.setattr(sys, "argv", ["fill.py", *options])
+    cook(recipe("Alternative texts for a static site"))
+
+
+def test_a_site_gets_the_alternative_texts_that_it_lacks(kitchen, captioner, monkeypatch):
     site = kitchen / "site"
     text = captioner.caption(picture(site / "img" / "a b.jpg", 1)).text
     kept = '<IMG ALT="" src="/img/a%20b.jpg"><img src="https://elsewhere.example/x.jpg"><img src="none.jpg"><img>'
@@ -62,7 +68,7 @@ def test_a_site_gets_the_alternative_texts_that_it_lacks(kitchen, captioner):
         "![](../img/a%20b.jpg) ![mine](x.jpg) ![ ](/img/a%20b.jpg 'title') ![](no.jpg)"
     )
     for _ in range(2):  # a second run changes nothing
-        cook(recipe("Alternative texts for a static site"))
+        fill_in(monkeypatch, "--write")
         assert (site / "index.html").read_text("utf-8") == (
             f'<!-- <img src="x"> --><p>é<img alt="{text}"\n src="img/a%20b.jpg">{kept}'
             f'<img alt="{text}" src=/img/a%20b.jpg />'
@@ -72,13 +78,118 @@ def test_a_site_gets_the_alternative_texts_that_it_lacks(kitchen, captioner):
         )
 
 
+def test_a_dry_run_shows_what_would_be_written_and_writes_nothing(kitchen, captioner, monkeypatch, capsys):
+    text = captioner.caption(picture(kitchen / "site" / "a.jpg", 1)).text
+    pages = {"a.html": b'<img src="a.jpg"><img src="none.jpg">\r\n', "b.md": b"![](a.jpg)\n", "c.txt": b"![](a.jpg)"}
+    for name, content in pages.items():
+        (kitchen / "site" / name).write_bytes(content)
+    for _ in range(2):
+        fill_in(monkeypatch)
+        assert capsys.readouterr().out.splitlines() == [
+            f"{Path('site', 'a.html')}: a.jpg: {text}",
+            f"{Path('site', 'b.md')}: a.jpg: {text}",
+            "Nothing was written; --write writes.",
+        ]
+        assert {name: (kitchen / "site" / name).read_bytes() for name in pages} == pages
+    fill_in(monkeypatch, "--write")
+    assert "Nothing was written" not in capsys.readouterr().out
+    assert (kitchen / "site" / "a.html").read_bytes().endswith(b'<img src="none.jpg">\r\n')  # the ends of lines, too
+    assert (kitchen / "site" / "b.md").read_bytes() == f"![{text}](a.jpg)\n".encode()
+
+
+LEFT_ALONE = {
+    "a code span": "An image is `![](a.jpg)`.",
+    "a code span of two ticks": "``a ` b ![](a.jpg)`` and `` ![](a.jpg) ``",
+    "a code span over two lines": "a `b\n![](a.jpg)` c",
+    "a fenced block": "```markdown\n![](a.jpg)\n```",
+    "a fenced block of tildes": "~~~\n```\n![](a.jpg)\n~~~",
+    "a fenced block in a longer fence": "````\n```\n![](a.jpg)\n```\n![](a.jpg)\n````",
+    "a fenced block that never ends": "```\n![](a.jpg)\n",
+    "a fenced block in a list": "- one\n\n    ```\n    ![](a.jpg)\n    ```\n- ```\n  ![](a.jpg)\n  ```",
+    "a fenced block in a quotation": "> ```\n> ![](a.jpg)\n> ```",
+    "a fenced block with ends of lines of Windows": "```\r\n![](a.jpg)\r\n```\r\n",
+    "an indented block": "text\n\n    ![](a.jpg)\n\n\t![](a.jpg)",
+    "a comment": "<!-- ![](a.jpg) <img src='a.jpg'> -->",
+    "a comment over lines": "<!--\n![](a.jpg)\n\n<img src='a.jpg'>\n-->",
+    "front matter": "---\nimage: ![](a.jpg)\nhtml: <img src='a.jpg'>\n---\ntext",
+    "front matter of TOML": "+++\nimage = '![](a.jpg)'\n+++\ntext",
+    "front matter after a mark of bytes": "\ufeff---\nimage: <img src='a.jpg'>\n---\n",
+    "code in HTML": "<pre>![](a.jpg) <img src='a.jpg'></pre> <code>![](a.jpg)</code>",
+    "a script": "<script>const html = '<img src=\"a.jpg\">';</script>",
+    "a text field and a title": "<title><img src='a.jpg'></title><textarea><img src='a.jpg'></textarea>",
+    "what is escaped": "\\![](a.jpg) and \\`![mine](a.jpg)",
+    "a text that is there": "![mine](a.jpg) ![](none.jpg) ![][a.jpg] <img alt='mine' src='a.jpg'>",
+    "decoration": "<img alt src='a.jpg'><img src='a.jpg' alt=\"\"><img src='a.jpg' ALT=''>",
+    "other tags": "<img-zoom src='a.jpg'></img-zoom><image src='a.jpg'><img data-src='a.jpg'>",
+    "other hosts": "![](https://example.org/a.jpg) ![](//example.org/a.jpg) <img src='http://[a.jpg'> ![](data:a.jpg)",
+}
+
+
+@pytest.mark.parametrize(
+    ("content", "suffix"),
+    [
+        pytest.param(content, suffix, id=f"{name} in {suffix}")
+        for name, content in LEFT_ALONE.items()
+        for suffix in (["md", "html"] if "<" in content else ["md"])
+    ],
+)
+def test_code_comments_and_front_matter_stay_as_they_are(content, suffix, kitchen, monkeypatch, capsys):
+    picture(kitchen / "site" / "a.jpg", 1)
+    page = kitchen / "site" / f"page.{suffix}"
+    page.write_bytes(content.encode())
+    fill_in(monkeypatch, "--write")
+    assert capsys.readouterr().out == ""
+    assert page.read_bytes() == content.encode()
+
+
+FILLED_IN = {
+    "after a code span": ("`code` ![](a.jpg)", "`code` ![TEXT](a.jpg)"),
+    "a lonely tick": ("a ` b\n\n![](a.jpg)\n\nc ` d", "a ` b\n\n![TEXT](a.jpg)\n\nc ` d"),
+    "ticks that do not match": ("`` a ` ![](a.jpg)", "`` a ` ![TEXT](a.jpg)"),
+    "after a fenced block": ("```\n![](a.jpg)\n```\n![](a.jpg)", "```\n![](a.jpg)\n```\n![TEXT](a.jpg)"),
+    "ticks that are no fence": ("```a```\n![](a.jpg)", "```a```\n![TEXT](a.jpg)"),
+    "after front matter": ("---\na: b\n---\n![](a.jpg)\n---\n", "---\na: b\n---\n![TEXT](a.jpg)\n---\n"),
+    "after a comment": ("<!-- ![](a.jpg) -->![](a.jpg)", "<!-- ![](a.jpg) -->![TEXT](a.jpg)"),
+    "in a link": ("[![](a.jpg)](b.html)", "[![TEXT](a.jpg)](b.html)"),
+    "in a list": ("- ![](a.jpg)\n  - ![](a.jpg)", "- ![TEXT](a.jpg)\n  - ![TEXT](a.jpg)"),
+    "spaces in the name": ("![](<a b.jpg>) ![]( a%20b.jpg )", "![TEXT](<a b.jpg>) ![TEXT]( a%20b.jpg )"),
+    "brackets in the name": ("![](a(1).jpg 'title')", "![TEXT](a(1).jpg 'title')"),
+    "a tag": ("<img src='a.jpg'\n title='a > b'>", "<img alt=\"TEXT\" src='a.jpg'\n title='a > b'>"),
+    "a tag with a query": ("<img src=a.jpg?x=1&amp;y#z />", '<img alt="TEXT" src=a.jpg?x=1&amp;y#z />'),
+    "a tag beside the same in a comment": (
+        "<!-- <img src='a.jpg'> --><img src='a.jpg'>",
+        "<!-- <img src='a.jpg'> --><img alt=\"TEXT\" src='a.jpg'>",
+    ),
+    "the ends of lines of Windows": ("a\r\n![](a.jpg)\r\n", "a\r\n![TEXT](a.jpg)\r\n"),
+}
+
+
+@pytest.mark.parametrize(("before", "after"), FILLED_IN.values(), ids=FILLED_IN)
+def test_what_is_no_code_is_filled_in(before, after, kitchen, captioner, monkeypatch):
+    for name in ("a.jpg", "a b.jpg", "a(1).jpg"):
+        text = captioner.caption(picture(kitchen / "site" / name, 1)).text
+    page = kitchen / "site" / "page.md"
+    page.write_bytes(before.encode())
+    fill_in(monkeypatch, "--write")
+    assert page.read_bytes().decode() == after.replace("TEXT", text)
+
+
+def test_pages_in_other_encodings_keep_their_bytes(kitchen, captioner, monkeypatch):
+    text = captioner.caption(picture(kitchen / "site" / "a.jpg", 1)).text
+    (kitchen / "site" / "a.md").write_bytes(b"caf\xe9 ![](a.jpg)")
+    (kitchen / "site" / "b.html").write_bytes("<img src='a.jpg'>".encode("utf-16"))
+    fill_in(monkeypatch, "--write")
+    assert (kitchen / "site" / "a.md").read_bytes() == b"caf\xe9 ![" + text.encode() + b"](a.jpg)"
+    assert (kitchen / "site" / "b.html").read_bytes() == "<img src='a.jpg'>".encode("utf-16")
+
+
 def test_captions_cannot_break_out_of_a_page(kitchen, monkeypatch):
     picture(kitchen / "site" / "a.jpg", 1)
     (kitchen / "site" / "a.html").write_text('<img src="a.jpg">')
     (kitchen / "site" / "a.md").write_text("![](a.jpg)")
     hostile = fastcap.Caption('"><script>[x](y)\\', 1.0, (), (), 0.0)
     monkeypatch.setattr(fastcap.Captioner, "caption", lambda *_: hostile)
-    cook(recipe("Alternative texts for a static site"))
+    fill_in(monkeypatch, "--write")
     html = (kitchen / "site" / "a.html").read_text()
     assert html == '<img alt="&quot;&gt;&lt;script&gt;[x](y)\\" src="a.jpg">'
     markdown = (kitchen / "site" / "a.md").read_text()
