@@ -21,7 +21,7 @@ wheel: web/vendor/ort.wasm.min.mjs  ## build the wheel, the web page included, i
 	@$(PYTHON) -m pip wheel -q --no-deps -w dist .
 
 test: .venv/.stamp  ## run the tests but the slow ones
-	.venv/bin/pytest -m "not slow"
+	.venv/bin/pytest -m "not slow" -n auto
 
 test-slow: .venv/.stamp  ## run the slow tests
 	.venv/bin/pytest -m slow
