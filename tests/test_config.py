@@ -74,11 +74,11 @@ def test_a_recipe_builds_the_model_it_describes():
 @pytest.mark.parametrize(
     ("mapping", "message"),
     [
-        ({"sed": 1}, r"unknown setting 'sed'; did you mean 'seed'\?"),
-        ({"model": {"d_modle": 1}}, r"unknown setting 'model\.d_modle'; did you mean 'd_model'\?"),
+        ({"sed": 1}, r"unknown setting 'sed' \(did you mean 'seed'\?"),
+        ({"model": {"d_modle": 1}}, r"unknown setting 'model\.d_modle' \(did you mean 'd_model'\?"),
         (
             {"stages": [STAGE, {**STAGE, "lernrate": 1}]},
-            r"unknown setting 'stages\.1\.lernrate'; did you mean 'learning_rate'",
+            r"unknown setting 'stages\.1\.lernrate' \(did you mean 'learning_rate'",
         ),
         ({"model": {"decoder": {"zzz": 1}}}, r"'model\.decoder\.zzz'; known: n_layers, n_heads, d_hidden"),
         ({1: 2}, "unknown setting '1'"),

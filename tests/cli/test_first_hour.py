@@ -110,6 +110,8 @@ MISUSES = [
     ("caption photo.jpg --decode baem", "(did you mean 'beam'?); allowed are parallel, greedy, beam", "caption"),
     ("caption photo.jpg --model fastcap-bsae", "(did you mean 'fastcap-base'?); bundled are: fastcap-base", "caption"),
     ("download siglip-bsae", "unknown part 'siglip-bsae' (did you mean 'siglip-base'?); allowed: ", "download"),
+    ("train --config fintune", "no recipe 'fintune' (did you mean 'finetune'?)", "train"),
+    ("train --config pretrain data.rot=x", "unknown setting 'data.rot' (did you mean 'root'?)", "train"),
     ("evaluate --dataset flikr8k --root .", "unknown data set 'flikr8k' (did you mean 'flickr8k'?)", "evaluate"),
     # too much
     (
@@ -139,6 +141,28 @@ def test_a_misuse_is_one_line_that_says_where_help_is(line, reason, verb, folder
 def test_every_verb_refuses_in_one_line(verb, line, wrong_usage):
     said = wrong_usage(verb, *line.split())
     assert said.count("\n") == 1 and said.endswith(f"; see 'fastcap {verb} --help'\n")
+
+
+@pytest.mark.parametrize("verb", ["export --out b --root .", "explain photo.jpg --out b.png"])
+def test_a_model_in_place_of_a_checkpoint_is_told_how_to_make_one(verb, folder, capsys):
+    for model in ("fastcap-base", str(ROOT / "src/fastcap/bundled/fastcap-base")):
+        assert main([*verb.split(), "--model", model]) == 1
+        made = f"'fastcap checkpoint --model {model} --out DIR'"
+        said = f"fastcap: error: {model} is an exported model; needed: a checkpoint directory, such as {made} writes\n"
+        assert capsys.readouterr().err == said
+
+
+def test_an_empty_name_is_no_folder(folder, capsys):
+    assert main(["caption", "", "photo.jpg"]) == 1
+    shown = capsys.readouterr()
+    assert shown.err == "fastcap: error: '': an empty name; allowed: image file, folder, glob pattern, or - for stdin\n"
+    assert shown.out.startswith("photo.jpg\t")
+
+
+def test_nobody_waits_for_a_picture_that_is_typed(folder, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=SimpleNamespace(isatty=lambda: True)))
+    assert main(["caption", "-"]) == 1
+    assert "standard input is a terminal; pipe a picture into it: fastcap caption - < " in capsys.readouterr().err
 
 
 def test_a_line_break_in_a_name_makes_no_second_line(folder, capsys):

@@ -228,14 +228,14 @@ def test_file_names_need_not_be_unicode(caption, tiny_bundle, tmp_path):
     for kind in ("jsonl", "csv", "parquet"):
         out = tmp_path / f"c.{kind}"
         assert caption(tmp_path / "p", "--out", out, "--sidecar", "txt")[0] == 0
-        assert caption(tmp_path / "p", "--out", out)[1] == ["1 pictures: 0 captioned, 1 done before"]
+        assert caption(tmp_path / "p", "--out", out)[1] == ["1 picture: 0 captioned, 1 done before"]
     assert rows_of(tmp_path / "c.jsonl")[0]["image"] == os.fsdecode(odd)
     assert parquet.read_table(tmp_path / "c.parquet").to_pylist()[0]["image"].endswith("caf\\udcffé.jpg")
 
 
 def test_a_folder_without_pictures_is_a_row(caption, tmp_path):
     (tmp_path / "empty").mkdir()
-    assert caption(tmp_path / "empty", "--out", tmp_path / "c.jsonl") == (1, ["1 pictures: 0 captioned, 1 failed"])
+    assert caption(tmp_path / "empty", "--out", tmp_path / "c.jsonl") == (1, ["1 picture: 0 captioned, 1 failed"])
     assert "a folder without images" in rows_of(tmp_path / "c.jsonl")[0]["error"]
 
 

@@ -176,7 +176,7 @@ def test_without_locks_a_job_runs_and_says_so_once(tiny_bundle, tmp_path, monkey
     assert main(line) == 0
     [record] = caplog.records
     assert record.getMessage() == f"{out}: cannot be locked ({os.strerror(number)}); let no other run write to it"
-    assert capsys.readouterr().err.startswith("1 pictures: 1 captioned")
+    assert capsys.readouterr().err.startswith("1 picture: 1 captioned")
 
 
 def test_a_file_that_needs_no_cut_is_not_cut(tmp_path, monkeypatch):

@@ -138,7 +138,10 @@ def test_explain_draws_a_panel_for_every_word(trained, toy_data, recipe, tmp_pat
 def test_explain_says_what_it_needs(trained, tmp_path, capsys):
     (tmp_path / "model.json").write_text("{}")
     assert main(["explain", "a.png", "--model", str(tmp_path), "--out", str(tmp_path / "a.png")]) == 1
-    assert "is an exported model, whose graphs keep no attention; needed: the checkpoint" in capsys.readouterr().err
+    assert (
+        "is an exported model; needed: a checkpoint directory, such as 'fastcap checkpoint --model"
+        in capsys.readouterr().err
+    )
     with pytest.raises(SystemExit):
         main(["explain", "a.png", "--model", str(trained / "best"), "--out", "a.jpg"])
     assert "allowed: a file that ends in .png" in capsys.readouterr().err
@@ -197,7 +200,7 @@ def test_losses_of_the_parallel_reading_are_refused(changed, message):
     ("model", "message"),
     [
         ({"backbone": {"kind": "resnet"}}, r"model\.backbone\.kind is 'resnet'; allowed: spatial_mamba, resnet_vit"),
-        ({"decoder": {"kind": "rope", "n_exprts": 2}}, r"'model\.decoder\.n_exprts'; did you mean 'n_experts'"),
+        ({"decoder": {"kind": "rope", "n_exprts": 2}}, r"'model\.decoder\.n_exprts' \(did you mean 'n_experts'"),
         ({"decoder": {"kind": "rope", "d_hidden": "wide"}}, r"model\.decoder\.d_hidden.*'wide'"),
         ({"decoder": {"kind": "rope", "n_experts": 2, "top_k": 3}}, r"model\.decoder: top_k is 3; allowed: 1 to 2"),
         ({"backbone": {"kind": "resnet_vit", "widths": [8]}}, "widths is .*four numbers"),

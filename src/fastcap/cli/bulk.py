@@ -195,7 +195,7 @@ class _Job:
         parts += [f"{self.before} done before"] if self.before else []
         parts += [f"{self.left_out} have a sidecar"] if self.left_out else []
         parts += [f"{self.failed} failed"] if self.failed else []
-        return f"{self.total} pictures: {', '.join(parts)}"
+        return f"{self.total} picture{'s' * (self.total != 1)}: {', '.join(parts)}"
 
     def _has_sidecar(self, image: str) -> bool:
         return self.sidecar is not None and not self.overwrite and os.path.lexists(sidecar_path(image, self.sidecar))

@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "run"]
 
+PATHS = "image file, folder, glob pattern, or - for stdin"
 _STDIN = "-"
 _PROGRESS_FROM = 20  # images; fewer are captioned before a bar would be drawn
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="image file, folder, glob pattern, or - for stdin")
+    parser.add_argument("paths", nargs="+", metavar="PATH", help=PATHS)
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     parser.add_argument("--recursive", action="store_true", help="look into the folders of a folder, too")
     add_captioner(parser)
@@ -65,6 +66,8 @@ def _caption(captioner: Captioner, reader: PictureReader, image: str, options: O
     try:
         if image == _STDIN and sys.stdin is None:
             raise ImageError("-: standard input is closed")
+        if image == _STDIN and sys.stdin.buffer.isatty():
+            raise ImageError("-: standard input is a terminal; pipe a picture into it: fastcap caption - < photo.jpg")
         source = sys.stdin.buffer if image == _STDIN else reader.read(image)
         return captioner.caption(source, options)
     except ImageError as error:
@@ -76,6 +79,8 @@ def _expand(path: str, args: argparse.Namespace) -> Iterable[tuple[str, ImageErr
     from fastcap.runtime.archives import is_url
     from fastcap.runtime.sources import find_pictures
 
+    if not path:  # of a variable that is not set
+        return [(path, ImageError("'': an empty name; allowed: " + PATHS))]
     if path == _STDIN or (args.engine == "local" and is_url(path)):  # fastcap itself never opens a connection
         return [(path, None)]
     return find_pictures(path, recursive=args.recursive, image_column=args.image_column)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from fastcap.cli.options import add_number, check_folder
-from fastcap.errors import ConfigError, ModelFileError
+from fastcap.cli.options import add_number, check_checkpoint, check_folder
+from fastcap.errors import ConfigError
 from fastcap.runtime.options import MAX_BEAMS
 
 __all__ = ["add_arguments", "run"]
@@ -31,11 +31,7 @@ def run(args: argparse.Namespace) -> int:
     if args.out.suffix.lower() != ".png":
         raise ConfigError(f"--out is {args.out}; allowed: a file that ends in .png")
     check_folder("--out", args.out)
-    if (args.model / "model.json").is_file():
-        raise ModelFileError(
-            f"{args.model} is an exported model, whose graphs keep no attention; needed: the checkpoint directory that "
-            "it was exported from"
-        )
+    check_checkpoint(args.model)
     import torch
 
     from fastcap.checkpoint import load_checkpoint

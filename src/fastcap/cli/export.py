@@ -7,7 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from fastcap.cli.options import add_bad_data, add_number
+from fastcap.cli.options import add_bad_data, add_number, check_checkpoint
 from fastcap.cli.parser import Number, one_of
 from fastcap.errors import ModelFileError
 from fastcap.release.settings import MAX_CALIBRATION, MIN_MEASURED, PRECISIONS, ExportSettings
@@ -56,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
     console = Console(stderr=True)
     command = shlex.join(["fastcap", *sys.argv[1:]])
+    check_checkpoint(args.model)
     settings = ExportSettings(**{name: getattr(args, name) for name in vars(DEFAULTS)})
     overwrite = args.overwrite or may_replace(args.out)
     export(args.model, args.out, args.root, settings, overwrite=overwrite, console=console, command=command)

@@ -6,12 +6,14 @@ import argparse
 import importlib.util
 import json
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastcap.cli.parser import Number, one_of
 from fastcap.errors import ConfigError, FastcapError, ModelFileError, needs
+from fastcap.runtime.bundle import available_models
 from fastcap.runtime.options import Options, Sampling, Setting, settings
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ __all__ = [
     "add_captioner",
     "add_model",
     "add_number",
+    "check_checkpoint",
     "check_folder",
     "open_captioner",
     "options_of",
@@ -119,6 +122,13 @@ def add_number(parser: argparse.ArgumentParser, flag: str, low: int, high: int, 
     """Declare an option that takes a whole number from `low` to `high`."""
     kind = Number(int, low, high)
     parser.add_argument(flag, type=kind, default=default, metavar="N", help=told)
+
+
+def check_checkpoint(path: Path) -> None:
+    """Raise ModelFileError for a bundled model's name or a model directory where a checkpoint is needed."""
+    if str(path) in available_models() or (path / "model.json").is_file():
+        made = shlex.join(["fastcap", "checkpoint", "--model", str(path), "--out", "DIR"])
+        raise ModelFileError(f"{path} is an exported model; needed: a checkpoint directory, such as '{made}' writes")
 
 
 def check_folder(flag: str, path: str | Path | None) -> None:

@@ -62,8 +62,6 @@ def run(args: argparse.Namespace) -> int:
     if args.max_images > args.queue:
         raise ConfigError(f"--max-images is {args.max_images}; allowed are at most --queue, {args.queue}")
     token = _token(args)
-    import python_multipart  # noqa: F401  # Starlette misses it only once a form has come
-
     from fastcap.runtime.captioner import Captioner
     from fastcap.serve.address import listen
     from fastcap.serve.app import create_app
@@ -86,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
         page=page,
         prefix=args.root_path.rstrip("/"),
     )
+    import python_multipart  # noqa: F401  # Starlette misses it only once a form has come
+
     with listen(args.host, args.port) as (listener, address):
         print(f"{captioner.bundle.name} on {address}")
         print(f"web page on {address}/demo/" if page else f"no web page: {lack}", flush=True)

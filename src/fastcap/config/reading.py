@@ -110,8 +110,8 @@ def check_keys(kind: Any, value: Any, where: str) -> None:
             place = f"{where}.{key}" if where else str(key)
             if key not in known:
                 near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.4)
-                hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-                raise ConfigError(f"unknown setting {place!r}; {hint}")
+                hint = f" (did you mean {near[0]!r}?)" if near else f"; known: {', '.join(known)}"
+                raise ConfigError(f"unknown setting {place!r}{hint}")
             check_keys(known[key], item, place)
     elif value is None and type(None) not in typing.get_args(kind):
         raise ConfigError(f"{where} is empty; a value is needed")
