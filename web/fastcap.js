@@ -18,8 +18,6 @@ import { Wordings } from './wording.js';
 
 export { ImageError };
 
-const RUNTIME = new URL('./vendor/', import.meta.url);
-
 /** A model directory that is damaged or not one; the message names the file. */
 export class ModelFileError extends Error {
   name = 'ModelFileError';
@@ -40,6 +38,7 @@ export class ConfigError extends Error {
  * `env.wasm.numThreads` counts.
  * `ort`: ONNX Runtime's API, `onnxruntime-web` or `onnxruntime-node`, for those who have it already; by default the one
  * in `vendor/` beside this file. In Node `onnxruntime-node` is several times as fast.
+ * `vendor`: the address of that folder, where a bundler left it behind or another host has it.
  *
  * Every file is compared with its size and sha256 in `model.json` before it is used. (Without https, from another
  * machine, browsers lend pages no sha256: there the size alone is compared.)
@@ -47,10 +46,10 @@ export class ConfigError extends Error {
  * Returns a Captioner. Throws ModelFileError, ConfigError for threads that cannot be had, or TypeError where the network
  * fails.
  */
-export async function load(folder, { onProgress = () => {}, threads = usualThreads(), ort } = {}) {
+export async function load(folder, { onProgress = () => {}, threads = usualThreads(), ort, vendor } = {}) {
   const progress = new Progress(onProgress);
-  const base = locate(`${folder}`.replace(/\/*$/, '/'));
-  const runtime = Promise.resolve(ort ?? loadRuntime(threads, progress));
+  const base = locate(folder);
+  const runtime = Promise.resolve(ort ?? loadRuntime(threads, progress, vendor));
   runtime.catch(() => {}); // thrown where it is waited for; until then it must not end Node
   const manifest = JSON.parse(new TextDecoder().decode(await fetchBytes(new URL(MANIFEST, base))));
   if (manifest.format !== FORMAT) {
@@ -279,24 +278,40 @@ function usualThreads() {
 }
 
 /** ONNX Runtime Web out of `vendor/`, WebAssembly with SIMD. Its file is kept gzipped; see fetch_runtime.py. */
-async function loadRuntime(threads, progress) {
+async function loadRuntime(threads, progress, vendor) {
   if (threads > 1 && !globalThis.crossOriginIsolated) {
     throw new ConfigError(`threads is ${threads}; more than 1 need a cross-origin isolated page, or onnxruntime-node`);
   }
+  const [main, glue, wasm] = runtimeFiles(vendor);
   const [ort, packed] = await Promise.all([
-    import(new URL('ort.wasm.min.mjs', RUNTIME)),
-    fetchBytes(new URL('ort-wasm-simd-threaded.wasm.gz', RUNTIME), progress),
+    import(/* webpackIgnore: true */ /* @vite-ignore */ main.href),
+    fetchBytes(wasm, progress),
   ]);
   const isGzip = packed[0] === 0x1f && packed[1] === 0x8b; // some servers unpack a .gz on their own
   const unpacked = new Blob([packed]).stream().pipeThrough(new DecompressionStream('gzip'));
   ort.env.wasm.wasmBinary = isGzip ? await new Response(unpacked).arrayBuffer() : packed.buffer;
-  ort.env.wasm.wasmPaths = RUNTIME.href;
+  ort.env.wasm.wasmPaths = { mjs: glue.href };
   ort.env.wasm.numThreads = threads;
   return ort;
 }
 
+/** The addresses of ONNX Runtime Web's files, each spelt out: so bundlers find them, and take the files along. */
+function runtimeFiles(vendor) {
+  if (vendor) {
+    const base = locate(vendor);
+    const names = ['ort.wasm.min.mjs', 'ort-wasm-simd-threaded.mjs', 'ort-wasm-simd-threaded.wasm.gz'];
+    return names.map((name) => new URL(name, base));
+  }
+  return [
+    new URL('./vendor/ort.wasm.min.mjs', import.meta.url),
+    new URL('./vendor/ort-wasm-simd-threaded.mjs', import.meta.url),
+    new URL('./vendor/ort-wasm-simd-threaded.wasm.gz', import.meta.url),
+  ].map(({ href }) => new URL(href.replace('/.vite/deps/vendor/', '/fastcap/vendor/'))); // Vite moves this file alone
+}
+
 /** The address of a folder: relative to the page or, in Node, to the working directory. */
-function locate(folder) {
+function locate(address) {
+  const folder = `${address}`.replace(/\/*$/, '/');
   if (globalThis.location) return new URL(folder, location.href);
   return /^(https?|file):/.test(folder) ? new URL(folder) : process.getBuiltinModule('node:url').pathToFileURL(folder);
 }

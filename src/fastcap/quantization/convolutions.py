@@ -73,6 +73,8 @@ def read_bytes(graph: onnx.GraphProto) -> None:
     The zero point is rounded to an integer; the correction of biases compensates for that.
     """
     constants = {tensor.name: tensor for tensor in graph.initializer}
+    # Some releases of ONNX Runtime leave constants as nodes.
+    constants |= {node.output[0]: node.attribute[0].t for node in graph.node if node.op_type == "Constant"}
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.node:
         for name in node.input:
