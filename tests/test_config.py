@@ -289,3 +289,17 @@ def test_a_configuration_never_changes_and_survives_being_written():
 @pytest.mark.parametrize(("decoder", "kind"), [("moe", "parallel"), ("rope", "autoregressive")])
 def test_the_decoder_decides_the_family(decoder, kind):
     assert from_mapping(ModelConfig, {"decoder": {"kind": decoder}}).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("threads=1000000", "threads is 1000000; allowed: 0 (as many as there are cores) to 1024"),
+        ("stages.0.learning_rate=.inf", "stages.0.learning_rate is inf; a finite number is needed"),
+        ("stages.0.reward=.inf", "stages.0.reward is inf; a finite number is needed"),
+        ("stages.0.clip=.nan", "stages.0.clip is nan; a finite number is needed"),
+    ],
+)
+def test_numbers_that_no_machine_can_use_are_refused(override, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load_config("finetune", [override])

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from fastcap.config import ModelConfig, ResNetViTConfig, from_mapping
+from fastcap.config import ModelConfig, from_mapping
 from fastcap.errors import ConfigError, ModelFileError
 from fastcap.files import folder_written_aside
 from fastcap.model import CaptionModel, build_model
@@ -96,7 +96,7 @@ def load_checkpoint(directory: Path | str) -> tuple[CaptionModel, Tokenizer]:
     except ConfigError as error:
         raise ModelFileError(f"{directory / TOKENIZER} does not fit {CONFIG}: {error}") from error
     weights = load_tensors(directory / WEIGHTS)
-    if (layers := _layer_count(config)) > len(weights):
+    if (layers := config.backbone.layers + config.decoder.n_layers) > len(weights):
         raise ModelFileError(
             f"{directory / WEIGHTS} does not fit {CONFIG}: {len(weights)} tensors; expected at least one for each of "
             f"the {layers} layers"
@@ -109,10 +109,3 @@ def load_checkpoint(directory: Path | str) -> tuple[CaptionModel, Tokenizer]:
     except (RuntimeError, TypeError, ValueError, IndexError) as error:  # what PyTorch says of sizes that cannot be
         raise ModelFileError(f"{directory / WEIGHTS} does not fit {CONFIG}: {' '.join(str(error).split())}") from error
     return model.eval(), tokenizer
-
-
-def _layer_count(config: ModelConfig) -> int:
-    """Layers of the network that are built one by one; each has tensors of its own."""
-    backbone = config.backbone
-    own = backbone.n_layers if isinstance(backbone, ResNetViTConfig) else sum(backbone.mamba_depths)
-    return sum(backbone.depths) + own + config.decoder.n_layers

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import math
 import types
 import typing
 from collections.abc import Iterator, Sequence
@@ -98,8 +99,10 @@ def check_keys(kind: Any, value: Any, where: str) -> None:
     """Compare plain data with the type that it should become.
 
     Raises:
-        ConfigError: the first key that is unknown, or value that is empty or not a list where one is needed.
+        ConfigError: the first key that is unknown, or value that is empty, infinite or not a list where one is needed.
     """
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{where} is {value}; a finite number is needed")
     if kinds := parts(kind):
         kind = chosen_part(kinds, value if isinstance(value, dict) else {}, where)
     if dataclasses.is_dataclass(kind):

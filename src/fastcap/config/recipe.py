@@ -20,6 +20,7 @@ __all__ = ["TRACKERS", "TrainConfig", "load_config", "recipes"]
 TRACKERS = ("jsonl", "tensorboard", "wandb")
 _PACKAGE = Path(__file__).resolve().parents[1]
 _FOLDERS = (_PACKAGE / "configs", _PACKAGE.parents[1] / "configs")  # installed; in a clone
+MAX_THREADS = 1024  # far more than that crash PyTorch instead of being refused by it
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class TrainConfig:
         check_ranges(
             self,
             seed=(self.seed >= 0, "0 or more"),
-            threads=(self.threads >= 0, "0 (as many as there are cores) or more"),
+            threads=(0 <= self.threads <= MAX_THREADS, f"0 (as many as there are cores) to {MAX_THREADS}"),
             ema=(0 <= self.ema < 1, "at least 0, below 1"),
             trackers=(set(self.trackers) <= set(TRACKERS), f"any of {', '.join(TRACKERS)}"),
             stages=(bool(self.stages), "at least one stage"),

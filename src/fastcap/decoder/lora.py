@@ -49,7 +49,7 @@ def output_layer(model: Any) -> nn.Module | None:
 
 
 def add_adapters(
-    model: nn.Module, rank: int = 16, alpha: float = 16.0, dropout: float = 0.05, where: str = "attention"
+    model: nn.Module, rank: int = 16, alpha: int = 16.0, dropout: float = 0.05, where: str = "attention"
 ) -> nn.Module:
     """Freeze a language model and put adapters into it, in place; only these are trainable then.
 
@@ -63,7 +63,7 @@ def add_adapters(
     """
     for name, value, holds, allowed in (
         ("rank", rank, rank >= 1, "1 or more"),
-        ("alpha", alpha, alpha > 0, "above 0"),
+        ("alpha", alpha, alpha >= 1, "1 or more"),
         ("dropout", dropout, 0 <= dropout < 1, "at least 0, below 1"),
     ):
         if not holds:

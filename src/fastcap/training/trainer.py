@@ -170,6 +170,7 @@ class Trainer:
             self.validate()  # also where a run goes on that was interrupted here
         except KeyboardInterrupt:
             self.save(self.optimizer)
+            self.log.say(f"interrupted and saved after {self.total_steps} steps; the same command goes on from there")
             raise
         self.finish_stage()
 
