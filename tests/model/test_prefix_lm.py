@@ -295,7 +295,7 @@ def test_adapters_travel_without_the_model_and_fit_no_other():
     ("settings", "message"),
     [
         ({"rank": 0}, "adapter rank is 0; allowed: 1 or more"),
-        ({"alpha": 0}, "adapter alpha is 0; allowed: above 0"),
+        ({"alpha": 0}, "adapter alpha is 0; allowed: 1 or more"),
         ({"dropout": 1.0}, r"adapter dropout is 1\.0; allowed: at least 0, below 1"),
     ],
 )

@@ -49,7 +49,7 @@ def output_layer(model: Any) -> nn.Module | None:
 
 
 def add_adapters(
-    model: nn.Module, rank: int = 16, alpha: int = 16.0, dropout: float = 0.05, where: str = "attention"
+    model: nn.Module, rank: int = 16, alpha: int = 16, dropout: float = 0.05, where: str = "attention"
 ) -> nn.Module:
     """Freeze a language model and put adapters into it, in place; only these are trainable then.
 
