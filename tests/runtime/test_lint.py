@@ -109,6 +109,10 @@ BROKEN = {
         "test",
         "your alt text",
         "Dog image",
+        "A dog [placeholder]",
+        "Untitled-1 copy",
+        "click here",
+        "read more",
         "icon",
         "image (3)",
     ],
@@ -148,6 +152,11 @@ BROKEN = {
         "a 1920 photograph of a ship",
         "This image is a chart of sales",
         "Depicted: a dog",
+        "Image d'un chat",
+        "Photographie d'un pont",
+        "Une image montrant un chat",
+        "Изображение собаки",
+        "一张狗的图片",
     ],
     "too long": ["a dog " * 26, "x" * 151, "Two words. " * 14],
     "too short": ["dog", "Dog.", "狗", "yo-yo", "10:10", "犬です", "Sunset!", "«chien»", "hunde", "หมา"],
@@ -326,6 +335,10 @@ GOOD = [
     "Shown the door, a man leaves",
     "Seen from above, a river bends",
     "Here is the dog that won",
+    "A picture of a horse hangs on the wall",
+    "Two photos of a dog and a cat hang above a bed",
+    "Une photographe sur un pont",
+    "Bilder hängen an der Wand",
 ]
 
 

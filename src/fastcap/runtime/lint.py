@@ -34,8 +34,8 @@ _DEVICE = _any_of(
     r"|sam|mg|pict|hpim|burst|pano|received|signal|snapchat|inshot|picsart|collage|scan|p|r|images?|photo|picture|pic|foto"
     r"|bild|unnamed|download)[\s_-]*e?\d[\d\s_-]*(?:[._-]*[a-z]+[\d\s_-]*)?(?:[~(\[]\d+[)\]]?)?[\s.]*",
     r"(?:screen[\s_-]*shots?|clean[\s_-]*shot|screen[\s_-]*capture|bildschirmfoto|schermafbeelding|schermata"
-    r"|capture d.[eé]cran|captura de (?:pantalla|ecrã|tela)|(?:whatsapp|telegram) image)[\s_-]*(?:from |du |de |vom )?"
-    + _DATE,
+    r"|capture d.[eé]cran|captura de (?:pantalla|ecrã|tela)|снимок экрана"
+    r"|(?:whatsapp|telegram) image)[\s_-]*(?:from |du |de |vom )?" + _DATE,
     r"(?:photo|image|picture)-\d{6,}(?:-\w+)*",
     r"\d[\d\s_.()-]*",
     r"[0-9a-f]{16,}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}",
@@ -60,9 +60,13 @@ _PREAMBLE = _any_of(
     r"(?:pictured|depicted|shown|photographed)(?: here| above| below)?(?::| is\b| are\b)",
     rf"this {_QUALITY}{_PICTURE} (?:is|was|may|might|can|could|has|appears|seems)\b",
     rf"(?:{_PICTURE} )?may contain\b|may be an? {_QUALITY}{_PICTURE}\b",
-    r"(?:imagen|foto|fotograf[ií]a|bild|fotografie|afbeelding|immagine|imagem|image|photo)"
-    r" (?:de|del|von|eine[rs]?|van|di|da|do)\b",
+    r"(?:une? |ein |una? |uma |een )?(?:imagen|foto|fotograf[ií]a|bild|fotografie|afbeelding|immagine|imagem|image"
+    r"|photo(?:graphie)?) (?:(?:de|del|von|eine[rs]?|van|di|da|do|que muestra|montrant|mit)\b|d['’])",
+    r"(?:изображение|фотография|фото|картинка) |.*(?:图片|照片|の写真|の画像)$",
 )
+_ON_A_WALL = re.compile(
+    r"\b(?:hangs?|hung|hanging|is displayed|are displayed|on display)\b", re.IGNORECASE
+)  # is content
 
 # What stands where a text should be: these words and no others, perhaps counted.
 _STAND_IN = (
@@ -74,7 +78,8 @@ _STAND_IN = (
     r"|clip ?art|media|attachment|file|slide|page|item|product|gallery|decorative)"
 )
 _LABEL = (
-    r"(?:alt(?: ?text)?|image|img|photo(?:graph)?|picture|pic|graphic|icon|screenshot|thumbnail|caption|description)"
+    r"(?:alt(?: ?text)?|image|img|photo(?:graph)?|picture|pic|graphic|icon|screenshot|thumbnail|caption|description"
+    r"|placeholder)"
 )
 _PLACEHOLDER = _any_of(
     rf"(?:(?:insert|add|enter|your|my|the|this|an?|some|new|free|stock) )*{_STAND_IN}(?:[\s_:#-]+{_STAND_IN})*"
@@ -82,6 +87,7 @@ _PLACEHOLDER = _any_of(
     r"no (?:alt(?: text)?|description|caption|image|photo|picture)(?: (?:available|provided|found|yet))?",
     r"(?:image|photo|picture) (?:not )?(?:found|available|missing|may contain)|may be an image|lorem ipsum.*",
     rf"(?:{_LABEL}|todo|fixme|tbd|placeholder)(?: ?\d+)?(?:\s*:| [-–—|] )\s*\S.*",  # Alt text: a boat
+    r"(?:click|tap|read|learn|see|view) (?:here|more|image|photo|picture)|untitled[\s_-]*\d*(?: copy)?",
     rf"\[{_LABEL}\].*|.*\S\s?(?:[-–—|,] |\(|\[){_LABEL}[)\]]?",  # A boat on a lake (image)
     r".*\bstock (?:photo(?:graphy)?|image|picture|illustration|vector)s?",
     r"(?!an? |the )[\w'’]+(?: [\w'’]+)? (?:image|img|photo|photograph|picture|pic|graphic|thumbnail)",  # Dog photo
@@ -152,7 +158,10 @@ RULES: dict[str, tuple[Callable[[str], object], str]] = {
     ),
     "file name": (lambda text: _FILE.search(text) or _DEVICE.fullmatch(text), "describe the picture, not its file"),
     "placeholder": (lambda text: _PLACEHOLDER.fullmatch(text.rstrip(" .:…")), "say what the picture shows"),
-    "preamble": (lambda text: _PREAMBLE.match(text), "leave out that it is a picture: screen readers have said so"),
+    "preamble": (
+        lambda text: _PREAMBLE.match(text) and not _ON_A_WALL.search(text),
+        "leave out that it is a picture: screen readers have said so",
+    ),
     "too long": (
         lambda text: len(text) > LONGEST,
         f"keep to {LONGEST} characters; put the rest into the text around the picture",
