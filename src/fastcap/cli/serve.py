@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 from fastcap.cli.options import add_model, add_number
@@ -84,8 +85,8 @@ def run(args: argparse.Namespace) -> int:
         page=page,
         prefix=args.root_path.rstrip("/"),
     )
-    import python_multipart  # noqa: F401  # Starlette misses it only once a form has come
-
+    if not any(map(find_spec, ("python_multipart", "multipart"))):  # the second was its name before 0.0.13
+        raise ModuleNotFoundError(name="python_multipart")  # Starlette misses it only once a form has come
     with listen(args.host, args.port) as (listener, address):
         print(f"{captioner.bundle.name} on {address}")
         print(f"web page on {address}/demo/" if page else f"no web page: {lack}", flush=True)
