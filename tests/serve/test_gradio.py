@@ -157,6 +157,19 @@ def test_uploads_lie_in_a_folder_of_their_own(client, upload, page):
     assert [path.name for path in page[1].glob("fastcap-*/*/red.jpg")] == ["red.jpg"]
 
 
+@needs_gradio
+@pytest.mark.slow
+@pytest.mark.parametrize("prefix", ["", "/captions"])
+def test_behind_a_proxy_the_page_asks_below_its_prefix(prefix, tiny_bundle):
+    from fastapi.testclient import TestClient
+
+    from fastcap.runtime.captioner import Captioner
+    from fastcap.serve.gradio import create_app
+
+    client = TestClient(create_app(Captioner.open(tiny_bundle), prefix=prefix), base_url="http://proxy.example")
+    assert client.get("/config").json()["root"] == f"http://proxy.example{prefix}"
+
+
 def test_wrong_usage_and_a_missing_extra_are_one_line(tiny_bundle, capsys, monkeypatch, wrong_usage):
     for line, reason in ((["--port", "65536"], "0 to 65535"), (["--threads", "0"], "1 to 64"), (["--model", "x"], "x")):
         assert reason in wrong_usage("gradio", *line)

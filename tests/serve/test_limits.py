@@ -147,6 +147,8 @@ def test_an_answer_does_not_wait_for_an_acknowledgement(monkeypatch):
         (["--token-file", "WEAK"], "allowed are 16 or more", 2),
         (["--token-file", "NO_UTF8"], "allowed are 16 or more", 2),
         (["--fetch-from", "http://x.org/"], "'http://x.org/' to fetch from; allowed are HOST and HOST:PORT", 2),
+        (["--root-path", "captions"], "'captions' is no path of a server; allowed are /NAME, /NAME/NAME", 2),
+        (["--root-path", "https://a.org/captions"], "'https://a.org/captions' is no path of a server", 2),
         (["--origin", "nonsense"], "'nonsense' is not an origin; allowed are SCHEME://HOST and SCHEME://HOST:PORT", 2),
         (["--origin", "https://a.org/"], "'https://a.org/' is not an origin", 2),
         (["--origin", "a b://c"], "'a b://c' is not an origin", 2),

@@ -6,7 +6,7 @@ import argparse
 import os
 import tempfile
 
-from fastcap.cli.options import add_model, add_number
+from fastcap.cli.options import add_model, add_number, add_root_path
 from fastcap.runtime.cores import usable_cores
 
 __all__ = ["add_arguments", "run"]
@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on")
     add_number(parser, "--port", 0, 65535, 7860, "port to listen on, 0 for any free one")
     add_number(parser, "--threads", 1, 64, min(usable_cores(), 64), "visitors served at the same time")
+    add_root_path(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -31,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
         from fastcap.serve.gradio import create_app
         from fastcap.serve.server import serve
 
-        app = create_app(captioner, threads=args.threads)
+        app = create_app(captioner, threads=args.threads, prefix=args.root_path)
         with listen(args.host, args.port) as (listener, address):
             print(f"{captioner.bundle.name} on {address}", flush=True)
             serve(app, listener)

@@ -24,6 +24,7 @@ __all__ = [
     "add_captioner",
     "add_model",
     "add_number",
+    "add_root_path",
     "check_checkpoint",
     "check_folder",
     "open_captioner",
@@ -122,6 +123,18 @@ def add_number(parser: argparse.ArgumentParser, flag: str, low: int, high: int, 
     """Declare an option that takes a whole number from `low` to `high`."""
     kind = Number(int, low, high)
     parser.add_argument(flag, type=kind, default=default, metavar="N", help=told)
+
+
+def add_root_path(parser: argparse.ArgumentParser) -> None:
+    """Declare --root-path, for servers behind a proxy."""
+
+    def prefix(text: str) -> str:
+        if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*/?", text):
+            raise argparse.ArgumentTypeError(f"{text!r} is no path of a server; allowed are /NAME, /NAME/NAME")
+        return text.rstrip("/")
+
+    told = "path below which a proxy shows the server, e.g. /captions (default: none)"
+    parser.add_argument("--root-path", type=prefix, default="", metavar="/PREFIX", help=told)
 
 
 def check_checkpoint(path: Path) -> None:

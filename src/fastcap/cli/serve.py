@@ -8,7 +8,7 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
-from fastcap.cli.options import add_model, add_number
+from fastcap.cli.options import add_model, add_number, add_root_path
 from fastcap.errors import ConfigError
 from fastcap.runtime.cores import usable_cores
 from fastcap.serve.limits import Limits
@@ -50,12 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ORIGIN",
         help="allow web pages of this origin, e.g. https://a.org; may be repeated (default: none)",
     )
-    parser.add_argument(
-        "--root-path",
-        default="",
-        metavar="/PREFIX",
-        help="path below which a proxy shows the server, e.g. /captions (default: none)",
-    )
+    add_root_path(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -83,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         fetch_from=args.fetch_from,
         origins=args.origin,
         page=page,
-        prefix=args.root_path.rstrip("/"),
+        prefix=args.root_path,
     )
     if not any(map(find_spec, ("python_multipart", "multipart"))):  # the second was its name before 0.0.13
         raise ModuleNotFoundError(name="python_multipart")  # Starlette misses it only once a form has come

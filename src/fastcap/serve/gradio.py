@@ -43,11 +43,13 @@ def create_app(
     limits: Limits = Limits(),  # noqa: B008 (frozen)
     *,
     threads: int = 1,
+    prefix: str = "",
 ) -> FastAPI:
     """The page around one loaded model, as an ASGI application; its API has the endpoints /caption and /score.
 
     `limits`: of one click: its pictures and their pixels, the bytes of one picture, and how many clicks may wait.
     `threads`: clicks that are answered at the same time.
+    `prefix`: the path below which a proxy shows the page, and which it strips, such as `/captions`.
 
     Uploads lie in the folder that GRADIO_TEMP_DIR names, for up to two hours.
     """
@@ -81,7 +83,7 @@ def create_app(
         caption_button.click(caption, [pictures, *options.values()], [captioned, captions], api_name="caption")
         score_button.click(clicks.score, [pictures, texts], scores, api_name="score")
     page.queue(default_concurrency_limit=threads, max_size=limits.queue)
-    return _mounted(page, limits)
+    return _mounted(page, limits, prefix)
 
 
 def _table(*headers: str) -> gr.Dataframe:
@@ -168,7 +170,7 @@ def _pictures(gallery: Gallery, limits: Limits) -> list[tuple[str, Picture]]:
     return [(path, Picture(Path(path).read_bytes(), os.path.basename(path))) for path in paths]
 
 
-def _mounted(page: gr.Blocks, limits: Limits) -> FastAPI:
+def _mounted(page: gr.Blocks, limits: Limits, prefix: str) -> FastAPI:
     app = FastAPI(title="fastcap", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.draining = False
 
@@ -183,6 +185,7 @@ def _mounted(page: gr.Blocks, limits: Limits) -> FastAPI:
         app,
         page,
         path="",
+        root_path=prefix or None,
         theme=theme,
         max_file_size=limits.body_bytes,
         footer_links=["api"],
