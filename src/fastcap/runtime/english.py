@@ -9,69 +9,97 @@ from __future__ import annotations
 __all__ = [
     "ADJECTIVES",
     "ADVERBS",
+    "AFTER_OBJECT",
     "AUXILIARIES",
+    "BARE_OBJECTS",
+    "BEFORE_ADJECTIVE",
+    "BEFORE_INVERSION",
+    "CAUSATIVES",
+    "CLOTHES",
     "COLOURS",
     "CONJUNCTIONS",
+    "COUNTS",
     "DETERMINERS",
+    "DIRECTIONS",
+    "FUNCTION_WORDS",
+    "GROUPS",
+    "IRREGULAR_VERBS",
     "NEVER_LAST",
+    "NOT_VERBS",
+    "NOUNS_IN_ED",
     "NUMBERS",
+    "PARTICIPLES",
+    "PERFECT",
+    "PLAIN_PREPOSITIONS",
+    "PLURAL_AUXILIARIES",
     "POSSESSIVES",
     "PREPOSITIONS",
     "PRONOUNS",
+    "QUESTIONS",
+    "SUBORDINATORS",
     "THINGS",
     "TRANSITIVES",
     "VERBS",
     "VERBS_OR_NOUNS",
+    "pairs",
+    "words",
 ]
 
 
-def _set(words: str) -> frozenset[str]:
-    return frozenset(words.split())
+def words(text: str) -> frozenset[str]:
+    """The set of words that a text lists."""
+    return frozenset(text.split())
 
 
-POSSESSIVES = _set("my your his her its our their whose")
-NUMBERS = _set("""
-    two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen
-    nineteen twenty thirty forty fifty hundred hundreds dozens several many few
+def pairs(text: str) -> dict[str, str]:
+    """The table that a text of pairs with commas between them lists."""
+    return dict(pair.split() for pair in text.split(","))
+
+
+_NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+POSSESSIVES = words("my your his her its our their whose")
+NUMBERS = frozenset(_NUMBERS[1:]) | words("""
+    thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty thirty forty fifty hundred hundreds dozens
+    several many few
 """)
 DETERMINERS = (
     NUMBERS
     | POSSESSIVES
-    | _set("""
+    | words("""
     a an the this that these those some any no every each one both all another
 """)
 )
-PREPOSITIONS = _set("""
+PREPOSITIONS = words("""
     in on of at with from into onto to for by as like than through throughout against during between toward towards
     under underneath beneath below beside besides near across along alongside among amongst amid atop above over
     behind before after around about inside outside within without upon past beyond until till via per despite off
     down up out opposite except including aboard
 """)
-CONJUNCTIONS = _set("""
+CONJUNCTIONS = words("""
     and or but nor yet while whilst as that which who whom whose because if whether unless since until when whenever
     where wherever what why how than although though so
 """)
-AUXILIARIES = _set("""
+AUXILIARIES = words("""
     am is are was were be been being has have had having do does did can could will would shall should must may might
     cannot isn aren wasn weren hasn haven hadn doesn don didn can couldn won wouldn shouldn mustn isnt arent wasnt
     werent hasnt havent hadnt doesnt dont didnt
 """)
-PRONOUNS = _set("""
+PRONOUNS = words("""
     i you he she it we they me him us them myself yourself himself herself itself ourselves themselves mine yours
     theirs hers ours something someone somebody everyone everybody everything nothing nobody anyone anything
 """)
-ADVERBS = _set("""
+ADVERBS = words("""
     not also always never ever just still already now then there here again too very quite rather almost only even
     often sometimes usually soon once together alone away apart back forward forwards backward backwards sideways
     upside upward upwards downward downwards indoors outdoors nearby ahead aside home upstairs downstairs else perhaps
     maybe however instead meanwhile today tonight afterwards somewhere anyway either neither twice well hard fast high
     low far long straight right left
 """)
-COLOURS = _set("""
+COLOURS = words("""
     black white red blue green yellow pink purple brown grey gray beige maroon turquoise teal khaki navy tan orange
     silver gold golden lavender
 """)
-ADJECTIVES = COLOURS - _set("orange silver gold navy tan") | _set("""
+ADJECTIVES = COLOURS - words("orange silver gold navy tan") | words("""
     young younger youngest old older oldest elderly little small smaller tiny large larger big bigger huge giant
     enormous massive tall taller short shorter long wide narrow thick thin slender new modern antique vintage ancient
     beautiful pretty cute adorable lovely nice attractive handsome gorgeous happy sad angry excited curious playful
@@ -91,34 +119,34 @@ ADJECTIVES = COLOURS - _set("orange silver gold navy tan") | _set("""
     miniature parking living dining amusement grocery martial stainless cell nintendo
 """)
 """Words that stand before a noun, of which no caption of a photograph ends in one where a noun is due."""
-THINGS = _set("""
+THINGS = words("""
     building painting ceiling wedding swing ring string thing clothing railing opening crossing landing clearing
     sibling duckling gosling king wing spring awning earring offering gathering meeting drawing carving sling dumpling
     pudding being evening morning marking covering dressing setting outing stocking scaffolding dwelling
 """)
 """Nouns in -ing: "a building" is whole, "a smiling" is not."""
-TRANSITIVES = _set("""
+TRANSITIVES = words("""
     wearing wears holding holds carrying carries doing taking takes using uses making makes getting gets putting puts
     giving gives trying tries attempting attempts preparing prepares enjoying enjoys containing featuring overlooking
     facing dressed covered filled surrounded lined topped appears seems
 """)
 """Words after which something has to follow: in 264,000 captions by people fewer than 1 in 200 of them is the last."""
 NEVER_LAST = (
-    (DETERMINERS - _set("one both all another her"))
-    | _set("""
+    (DETERMINERS - words("one both all another her"))
+    | words("""
     in of at with from into onto to for as like than through against during between toward towards under
 """)
-    | _set("""
+    | words("""
     beneath beside near among amongst amid atop via per despite without within upon across until till except
 """)
-    | (CONJUNCTIONS - _set("so how why"))
-    | (AUXILIARIES - _set("can do did"))
+    | (CONJUNCTIONS - words("so how why"))
+    | (AUXILIARIES - words("can do did"))
     | TRANSITIVES
-    | _set("i he she we they very just almost next")
+    | words("i he she we they very just almost next")
 )
 """Words in which no caption ends: they stand before what they belong to."""
 
-VERBS = _set("""
+VERBS = words("""
     accept ache act add adjust admire advertise aim answer appear approach argue arrange arrive ask assist attach
     attack attempt balance bang bark bat bathe battle beat become beg begin belong bend bike bite blast blow board
     boil bounce bow box brace break breathe bring browse brush build bungee burn burst bury buy call camp carry cart
@@ -146,11 +174,68 @@ VERBS = _set("""
     write yawn yell
 """)
 """Base forms of verbs that captions use often."""
-VERBS_OR_NOUNS = _set("""
-    bats bikes boards boxes carts coaches cooks covers crashes dresses drinks eyes faces fights flips grills guides
-    hands heads hikes irons jumps kicks kisses lights lines looks packs paints parks paws pets pitches plants plays
-    points presses races reels rides rolls rows runs sails scales shines shops shoots shots showers shows skates skis
-    sleds slides slips smokes snaps steps sticks straps suits swings tests ties toasts tours trains traps trips turns
-    types vacuums walks watches waters waves works wraps
+VERBS_OR_NOUNS = words("""
+    bats bikes boards boxes carts coaches cooks covers dresses drinks eyes faces grills guides hands heads hikes irons
+    kisses lights lines packs paints parks paws pets pitches plants points races reels rides rows sails scales shines
+    shops shoots shots showers skates skis sleds slides slips snaps steps sticks straps suits swings tests ties toasts
+    tours trains traps vacuums watches waters waves wraps
 """)
 """Third persons of verbs that are usual plurals of nouns as well."""
+
+FUNCTION_WORDS = DETERMINERS | PREPOSITIONS | CONJUNCTIONS | AUXILIARIES | PRONOUNS | ADVERBS
+PLAIN_PREPOSITIONS = words("of in on at with from for by to into onto like than")
+"""Prepositions that are never adverbs or adjectives."""
+DIRECTIONS = words("""
+    to into down along across through over off up past around away toward towards onto out back at
+""")
+"""After a word that may be a noun, a sign that it is a verb: "and walks into the sea"."""
+AFTER_OBJECT = (FUNCTION_WORDS - NUMBERS) - words("""
+    one own very only most more other both well hard fast high low far long straight right left back home
+""")
+"""What follows "her" where that is an object, "beside her with a dog", unlike "her two dogs" and "her right hand"."""
+QUESTIONS = words("what who whom whose which where when why how")
+BEFORE_INVERSION = QUESTIONS | words("""
+    and but or so nor neither than as then only never rarely seldom hardly not
+""")
+"""Words after which an auxiliary may stand before its subject: "nor is he"."""
+SUBORDINATORS = (QUESTIONS - words("how why")) | words("that as while whilst because if until although though")
+PLURAL_AUXILIARIES = pairs("""
+    is are, was were, has have, does do, isn aren, wasn weren, hasn haven, doesn don, isnt arent, wasnt werent,
+    hasnt havent, doesnt dont
+""")
+IRREGULAR_VERBS = pairs("""
+    aches ache, axes axe, buses bus, canoes canoe, dies die, focuses focus, hoes hoe, lies lie, quizzes quiz, shoes
+    shoe, ties tie, tiptoes tiptoe, toes toe, unties untie, vies vie
+""")
+"""Third persons of which the plural is not formed as others are."""
+NOT_VERBS = words("""
+    always sometimes perhaps besides afterwards nowadays towards sideways backwards forwards upwards downwards indoors
+    outdoors upstairs downstairs across plus his its this yes whereas news
+""")
+CAUSATIVES = words("""
+    make makes making made let lets letting help helps helping helped watch watches watching watched see sees seeing
+    saw seen hear hears hearing heard have has having had feel feels feeling felt notice notices noticing noticed
+""")
+"""Verbs after whose object another verb stands: "makes her smile"."""
+BARE_OBJECTS = words("""
+    wearing holding having using eating drinking making doing taking getting giving playing watching carrying throwing
+    kicking reading singing selling smoking pushing pulling riding
+""")
+"""Participles whose object needs no article: "a male playing guitar"."""
+PERFECT = words("been got had gone become done fallen grown won begun")
+PARTICIPLES = words("""
+    caught made found built bought brought held kept left lost won hit cut put read sold hurt shot thrown drawn torn
+    worn blown seen sung hung dug spun struck swept done sat seated dressed bent clad
+""")
+NOUNS_IN_ED = words("bed sled bobsled shed seed weed reed red speed breed tweed steed moped creed hundred")
+BEFORE_ADJECTIVE = words("""
+    is are was were be being been looks look looking appears seems very so more
+""")
+CLOTHES = words("""
+    jacket coat vest parka comforter pillow shirt pocket pockets
+""")
+GROUPS = words("""
+    team group band crew duo trio troupe class competition contest game match race league
+""")
+COUNTS = {"a": 1, "an": 1, **{number: at for at, number in enumerate(_NUMBERS, 1)}}
+"""What articles and numbers count."""

@@ -1,0 +1,451 @@
+"""How one sentence is made neutral: nouns, pronouns with the verbs that agree with them, possessives, articles."""
+
+from __future__ import annotations
+
+from fastcap.runtime import english
+from fastcap.runtime.gendered import (
+    AGES,
+    GENDERED,
+    GENDERED_ADJECTIVES,
+    PAIRS,
+    PEOPLE,
+    PEOPLE_OR_VERBS,
+    PLURALS,
+    SPLIT,
+    TITLES,
+    gendered_compound,
+    plural,
+)
+from fastcap.runtime.grammar import WORD, Sentence, base_form, gendered_words, in_case_of, owner, sounds_as_vowel
+
+__all__ = ["Rewriting", "UncertainError"]
+
+_PEOPLE_PLURAL = frozenset(map(plural, PEOPLE))
+_PLAIN = english.words("man men woman women boy boys girl girls lady ladies guy guys male males female females")
+"""Words that only say "man" or "girl": left out beside another word for the same person."""
+_TWO = {"a": "two", "an": "two", "one": "two", "this": "these two", "that": "those two"}
+_FORMS_OF_ADDRESS = english.words(
+    "sir madam mister madame mademoiselle monsieur señor senor señora senora señorita senorita"
+)
+
+
+class UncertainError(Exception):
+    """No rule is certain to get a sentence right."""
+
+
+class Rewriting:
+    """One sentence while it is rewritten. What is left out becomes empty."""
+
+    def __init__(self, sentence: Sentence, always: bool) -> None:
+        self.sentence, self.always = sentence, always
+        self.words, self.gaps = list(sentence.words), list(sentence.gaps)
+        self.lower, self.before, self.after = sentence.lower, sentence.before, sentence.after
+        self.done: set[int] = set()  # places of gendered words that need nothing more
+
+    def text(self) -> str:
+        """The sentence in neutral wording. Raises UncertainError."""
+        self._join_pairs()
+        for place in self.sentence.gendered:
+            if place not in self.done:
+                self._reword(place)
+        self._join_equals()
+        self._fit_articles()
+        self._capitalise()
+        text = self._joined()
+        if gendered_words(text):
+            self._doubt()
+            text = WORD.sub(lambda word: in_case_of(word[0], _neutral(word[0].lower()) or word[0]), text)
+        return text
+
+    # What all rules use
+
+    def _doubt(self) -> None:
+        if not self.always:
+            raise UncertainError
+
+    def _put(self, place: int, neutral: str) -> None:
+        self.words[place] = in_case_of(self.sentence.words[place], neutral)
+
+    def _leave_out(self, start: int, stop: int) -> None:
+        for place in range(start, stop):
+            self.words[place] = ""
+            self.done.add(place)
+
+    def _joined(self) -> str:
+        """The words that are left; of the gaps around one that is left out, punctuation stays, else one space."""
+        text, last = self.gaps[0], -1
+        for place, word in enumerate(self.words):
+            if word:
+                text += (_gap(self.gaps[last + 1 : place + 1], " ") if last >= 0 else "") + word
+                last = place
+        return text + _gap(self.gaps[last + 1 :], self.gaps[-1])
+
+    def _fit_articles(self) -> None:
+        """Make "a" and "an" fit what was changed after them."""
+        for place, word in enumerate(self.words):
+            if word.lower() in ("a", "an") and place + 1 < len(self.words) and self.gaps[place + 1].isspace():
+                following = next((at for at in range(place + 1, len(self.words)) if self.words[at]), place)
+                if following > place + 1 or self.words[following] != self.sentence.words[following]:
+                    self._put(place, "an" if sounds_as_vowel(self.words[following].lower()) else "a")
+
+    def _capitalise(self) -> None:
+        first = next((place for place, word in enumerate(self.words) if word), 0)
+        if self.sentence.words[0][0].isupper():
+            self.words[first] = self.words[first][:1].upper() + self.words[first][1:]
+
+    # Two people side by side
+
+    def _join_pairs(self) -> None:
+        """Leave out the first of "he or she", "his/her", "male and female" before a noun."""
+        for place in self.sentence.gendered:
+            other = self._paired(place)
+            if other is None:
+                continue
+            pair = {self.lower[place], self.lower[other]}
+            if self.after(place) == "nor":
+                self._doubt()  # "neither he nor she"
+            elif pair <= {"he", "she"} or pair <= {"himself", "herself"}:
+                self._leave_out(place, other)
+            elif pair <= {"male", "female"}:
+                if self._stands_before_noun(other):
+                    self._leave_out(place, other)
+            elif pair == {"him", "her"} or pair <= {"his", "her", "hers"}:
+                self._leave_out(place, other)
+                self._put(other, "them" if "him" in pair else "their" if self._has_noun(other) else "theirs")
+                self.done.add(other)
+
+    def _paired(self, place: int) -> int | None:
+        """The place of a second gendered word after "and", "or", "nor" or a slash."""
+        other = place + 1 if self.gaps[place + 1].strip() == "/" else place + 2
+        joined = other == place + 1 or (self.after(place) in ("and", "or", "nor") and self.after(place + 1))
+        return other if joined and other in self.sentence.gendered else None
+
+    def _join_equals(self) -> None:
+        """Count: "a man and a woman" are two people, "two men and a woman" three, "men and women" people."""
+        for place in self.sentence.gendered:
+            other = self._equal(place)
+            if other is None:
+                continue
+            start = place
+            while self.before(start) in english.ADJECTIVES:
+                start -= 1
+            first, second = self.before(start), self.lower[other - 1] if other > place + 2 else ""
+            one, two = english.COUNTS.get(first), english.COUNTS.get(second)
+            several = self._is_plural(place)
+            together = several == self._is_plural(other)
+            many = plural(_singular(self.lower[place]))
+            if "," in self.gaps[start - bool(first)] or {first, self.before(start - 1)} & {"both", "either", "neither"}:
+                continue  # perhaps a longer list
+            if self.lower[place + 1] == "or" or first in ("every", "each", "any", "no"):
+                if not together:
+                    continue
+            elif one and two:
+                if start != place or one + two > 12:
+                    continue
+                self._put(start - 1, next(word for word, count in english.COUNTS.items() if count == one + two))
+                self._put(place, many)
+            elif not together or (second and (first, second, start) != ("the", "the", place)):
+                continue
+            elif several:
+                pass
+            elif first in _TWO:
+                self._put(start - 1, _TWO[first])
+                self._put(place, many)
+            elif first in english.POSSESSIVES:
+                self._put(place, many)
+            elif first in english.DETERMINERS and first != "the":
+                continue
+            else:
+                self._put(place, many)
+                self._put(start, f"two {many if start == place else self.lower[start]}")
+            self._leave_out(place + 1, other + 1)
+
+    def _equal(self, place: int) -> int | None:
+        """The place of the second of two words that were put as the same noun, as in "a man and (a) woman"."""
+        if self.after(place) not in ("and", "or"):
+            return None
+        counted = self.after(place + 1) in english.COUNTS or self.after(place + 1) == "the"
+        other = place + 3 if counted else place + 2
+        if other not in self.sentence.gendered or not self.gaps[other].isspace():
+            return None
+        one, two = (_neutral(self.lower[at]) or "" for at in (place, other))
+        as_it_is = (self.words[place].lower(), self.words[other].lower()) == (one.lower(), two.lower())
+        same = _singular(self.lower[place]) == _singular(self.lower[other])
+        noun = not {one, two} & {"they", "them", "their", "theirs", "themselves", "mx"}
+        return other if as_it_is and same and noun and not self.sentence.owner_mark(other) else None
+
+    def _is_plural(self, place: int) -> bool:
+        return self.lower[place] in PLURALS or self.lower[place].endswith("women")
+
+    # One word
+
+    def _reword(self, place: int) -> None:
+        lower = self.lower[place]
+        if lower in ("he", "she"):
+            self._subject(place)
+        elif lower == "his":
+            self._put(place, "their" if self._has_noun(place) else "theirs")
+        elif lower == "her":
+            self._put(place, "their" if self._owns(place) else "them")
+        elif lower in GENDERED_ADJECTIVES:
+            self._adjective(place)
+        else:
+            self._noun(place)
+
+    def _has_noun(self, place: int) -> bool:
+        """Whether a possessive stands before a noun: "his dog", not "his is red" or "a friend of his"."""
+        after = self.after(place)
+        if after and self._is_hyphenated(place + 1):
+            return True  # "his over-sized hat"
+        functions = english.CONJUNCTIONS | english.AUXILIARIES | english.PLAIN_PREPOSITIONS
+        return bool(after) and after not in functions
+
+    def _owns(self, place: int) -> bool:
+        """Whether "her" is a possessive, "her hat", and no object, "hugs her"."""
+        before, after, then = self.before(place), self.after(place), self.after(place + 1)
+        ends = not then or then in english.FUNCTION_WORDS
+        if after and self._is_hyphenated(place + 1):
+            return True  # "her pink-lensed glasses"
+        if not after or after in english.AFTER_OBJECT:
+            return then in english.CLOTHES  # "her down jacket"
+        if after in ("back", "home", "left", "right"):
+            return then not in ("to", "into", "from") or before in english.PREPOSITIONS
+        if after.endswith("ing") and after not in english.THINGS:
+            return not ends and after not in english.BARE_OBJECTS
+        if _is_participle(after):
+            return not ends
+        if after.endswith("ly") or (after in english.ADJECTIVES and ends and then not in ("and", "or")):
+            return False
+        verb = after in english.VERBS or then in english.DETERMINERS
+        return not (verb and before in english.CAUSATIVES)  # "makes her smile"
+
+    def _adjective(self, place: int) -> None:
+        """Leave "male" and the like out before a noun; where it is one, it is somebody."""
+        before = self.before(place)
+        if self._stands_before_noun(place):
+            all_of_them = place > 0 and self.lower[place - 1] == "all" and self.gaps[place].strip() in ("", "-")
+            if all_of_them and (before != "all" or not self.after(place).endswith("s")):
+                self._leave_out(place - 1, place)  # "an all-male choir"
+            self._leave_out(place, place + 1)
+        elif self.lower[place] not in ("male", "female") or before in english.BEFORE_ADJECTIVE:
+            self._doubt()  # "looks feminine"
+            some = "people" if before in ("are", "were") else "a person"
+            self._put(place, some if self.lower[place] in ("male", "female") else GENDERED[self.lower[place]])
+        else:
+            self._noun(place)
+
+    def _stands_before_noun(self, place: int) -> bool:
+        """Whether "male" is an adjective here: "a male nurse", "male hikers", but not "a male in a hat"."""
+        after, then = self.after(place), self.after(place + 1)
+        ends = not then or then in english.FUNCTION_WORDS
+        if self.gaps[place + 1] == "-":
+            self._doubt()
+        if not after or (after in english.FUNCTION_WORDS - english.NUMBERS and not self._is_hyphenated(place + 1)):
+            return False
+        if after.endswith("ing") and after not in english.THINGS:
+            return then in PEOPLE or then in _PEOPLE_PLURAL or then in english.GROUPS  # "a male swimming coach"
+        if _is_participle(after):
+            return not ends
+        if after in english.VERBS and after not in PEOPLE:
+            return not ends and not then.endswith("ing")  # "two males and a female stand smiling"
+        if base_form(after) in english.VERBS and after not in _PEOPLE_PLURAL:
+            has_object = then in english.DETERMINERS or then in english.PRONOUNS or then in english.DIRECTIONS
+            if after in english.VERBS_OR_NOUNS and not has_object and not self._follows_article(place):
+                self._doubt()  # "male models", "the male rides"
+            return False
+        return True
+
+    def _is_hyphenated(self, place: int) -> bool:
+        return place + 1 < len(self.words) and self.gaps[place + 1] == "-"
+
+    def _noun(self, place: int) -> None:
+        lower, before = self.lower[place], self.before(place)
+        neutral, several, put = _neutral(lower) or lower, self._is_plural(place), place
+        split = place > 0 and (self.gaps[place] == "-" or before in SPLIT)
+        joined = self.lower[place - 1] + lower if split else ""
+        if self._is_title(place) or (lower in _PLAIN and self._is_attribute(place)):
+            self._leave_out(place, place + 1)
+            return
+        if lower in _FORMS_OF_ADDRESS:
+            self._doubt()  # "Yes, sir"
+        if special := PAIRS.get(f"{before} {lower.removesuffix('s')}"):
+            neutral = plural(special) if several else special
+        elif lower in ("maid", "maids", "matron", "matrons") and self.after(place) == "of":  # of honour
+            neutral = "attendants" if several else "attendant"
+        elif before in AGES and lower in _PLAIN:
+            neutral, put = plural(AGES[before]) if several else AGES[before], place - 1
+        elif joined in GENDERED:
+            neutral, put = GENDERED[joined], place - 1
+        elif several and self._follows_article(place) and self.sentence.owner_mark(place) == "":
+            owners = neutral if before in ("a", "an") else _singular(lower)
+            noun_follows = self._is_before_noun(place, base_verbs=False)
+            neutral = owner(owners) if noun_follows else _singular(lower)  # "a girls team", "a men in hats"
+        elif not several and before in english.NUMBERS:
+            neutral = plural(neutral)  # "two woman"
+        elif several and lower in _PLAIN and self._is_before_noun(place) and self._names_group(place):
+            neutral = owner(neutral)  # "girls soccer team"
+        self._put(put, neutral)
+        if put < place:
+            self._leave_out(place, place + 1)
+        self._fit_possessive(put, place, neutral)
+
+    def _fit_possessive(self, put: int, place: int, neutral: str) -> None:
+        """ "policemen's" to "officers'", "girls'" to "children's"."""
+        mark, following = self.sentence.owner_mark(place), place + 1
+        if mark == "s" and self._is_plural(place) and neutral.endswith("s"):
+            self.words[following] = ""
+            self.gaps[following + 1] = self.gaps[following].lstrip() + self.gaps[following + 1]
+            self.gaps[following] = ""
+        elif mark == "'" and not neutral.endswith("s"):
+            gap = self.gaps[following].lstrip()
+            self.words[put] += gap[0] + in_case_of(self.words[put], "s").lower()
+            self.gaps[following] = gap[1:]
+
+    def _follows_article(self, place: int) -> bool:
+        before = self.before(place)
+        return before in ("a", "an") or (before in english.ADJECTIVES and self.before(place - 1) in ("a", "an"))
+
+    def _is_before_noun(self, place: int, base_verbs: bool = True) -> bool:
+        """Whether the word after is neither a function word nor a verb; `base_verbs`: nor one as "girls play" has."""
+        after = self.after(place)
+        verb = after.endswith("ing") or base_form(after) in english.VERBS or _is_participle(after)
+        verb |= base_verbs and after in english.VERBS
+        return bool(after) and not verb and after not in english.FUNCTION_WORDS
+
+    def _is_title(self, place: int) -> bool:
+        """Whether a name follows a title: "Queen Elizabeth"."""
+        after = self.after(place)
+        if self.lower[place] not in TITLES or not self.sentence.words[place][0].isupper() or not after:
+            return False
+        known = after in english.FUNCTION_WORDS or after in english.ADJECTIVES or _neutral(after) or after in PEOPLE
+        return self.sentence.words[place + 1][0].isupper() and not known and self._is_before_noun(place)
+
+    def _is_attribute(self, place: int) -> bool:
+        """Whether a word only says what people are: "a woman doctor", "boy scouts", but not "a woman guards it"."""
+        joined = place + 1 < len(self.words) and self.gaps[place + 1] in (" ", "-")
+        after, then = self.lower[place + 1] if joined else "", self.after(place + 1)
+        if after in PEOPLE:
+            perceived = any(word in english.CAUSATIVES for word in self.lower[:place])  # "watches the boy cook"
+            return not self._is_plural(place) and not (after in PEOPLE_OR_VERBS and perceived)
+        if after in _PEOPLE_PLURAL:
+            return self._is_plural(place) or base_form(after) not in PEOPLE_OR_VERBS
+        if then in PEOPLE or then in _PEOPLE_PLURAL:
+            return self._is_before_noun(place)  # "a woman tennis player"
+        return self.lower[place] == "man" and after in ("bun", "buns", "purse", "bag", "cave")
+
+    def _names_group(self, place: int) -> bool:
+        return any(self.after(at).removesuffix("s") in english.GROUPS for at in (place, place + 1))
+
+    # Subjects and the verbs that agree with them
+
+    def _subject(self, place: int) -> None:
+        """Reword "he" and "she"."""
+        if self.gaps[place + 1].startswith("-") or self.gaps[place].endswith(("-", ")")):
+            self._doubt()
+        self._put(place, "they")
+        if self._is_inverted(place):
+            return
+        at = place + 1
+        if clitic := self.sentence.clitic(place):
+            if clitic == "s":
+                capitals = in_case_of(self.sentence.words[place], "they") == "THEY"
+                self.words[at] = ("VE" if capitals else "ve") if self._is_perfect(at) else ("RE" if capitals else "re")
+            self._fit_coordinated(at + 1)
+            return
+        while self._continues(at) and self._is_adverb(at):
+            at += 1
+        if not self._continues(at):
+            if any(base_form(word) in english.VERBS for word in self.lower[at:]):
+                self._doubt()  # "he, however, runs"
+        elif self.lower[at] in ("who", "that"):
+            self._doubt()  # "he who laughs last laughs best"
+        elif self.lower[at] != "and":
+            if verb := base_form(self.lower[at]):
+                self._put(at, verb)
+            self._fit_coordinated(at + 1)
+
+    def _continues(self, at: int) -> bool:
+        return at < len(self.words) and self.gaps[at].isspace()
+
+    def _is_adverb(self, at: int) -> bool:
+        word = self.lower[at]
+        return (
+            word in english.ADVERBS or word in ("himself", "herself", "both") or (word.endswith("ly") and word != "fly")
+        )
+
+    def _is_inverted(self, place: int) -> bool:
+        """Whether an auxiliary stands before the subject; it is then made to fit: "Is he tall?", "Who is she?"."""
+        at = place - 1
+        if self.before(place) == "t" and self.sentence.has_apostrophe(at):
+            at -= 1
+        if self.before(place) == "s" and self.sentence.has_apostrophe(at) and self.lower[at - 1] in english.QUESTIONS:
+            self.gaps[at] = " "
+            self.words[at] = "have" if self.after(place) in english.PERFECT else "are"
+            return True
+        if not self.before(place) or self.lower[at] not in english.AUXILIARIES:
+            return False
+        first = at == 0 or not self.gaps[at].isspace()
+        if not first and self.lower[at - 1] not in english.BEFORE_INVERSION and self.lower[0] not in english.QUESTIONS:
+            return False  # "it is he"
+        self._put(at, english.PLURAL_AUXILIARIES.get(self.lower[at], self.lower[at]))
+        return True
+
+    def _is_perfect(self, at: int) -> bool:
+        """Whether the s of "he's" is has: "he's been", "he's caught a fish"."""
+        while self._continues(at + 1) and self._is_adverb(at + 1):
+            at += 1
+        verb, then = self.after(at), self.after(at + 1)
+        participle = _is_participle(verb) or verb.endswith("en")
+        has_object = then in english.POSSESSIVES or then in ("a", "an", "the", "it", "him", "them")
+        return verb in english.PERFECT or (participle and has_object)
+
+    def _fit_coordinated(self, at: int) -> None:
+        """Make the other verbs of a subject fit: "he sits and reads", "she stops, looks and is gone"."""
+        ambiguous = clause = False  # whether another subject may have come, and whether a clause begins after a comma
+        for place in range(at, len(self.words)):
+            word, verb, after = self.lower[place], base_form(self.lower[place]), self.after(place)
+            if word in ("he", "she", "they", "i", "we", "you"):
+                return
+            clause |= "," in self.gaps[place] and word in english.DETERMINERS
+            has_object = after in english.DETERMINERS or after in english.PRONOUNS
+            known = verb in english.VERBS or word in english.PLURAL_AUXILIARIES
+            noun_too = word in english.VERBS_OR_NOUNS and not (has_object or after in english.DIRECTIONS)
+            if verb and (known or has_object) and self._follows_conjunction(place):
+                if ambiguous or noun_too:
+                    self._doubt()
+                if not ambiguous:
+                    self._put(place, verb)
+            elif known and not noun_too and self.before(place) not in english.DETERMINERS:
+                if clause:
+                    return  # ", the dog barks and jumps"
+                ambiguous = True
+            ambiguous |= word in english.SUBORDINATORS
+
+    def _follows_conjunction(self, place: int) -> bool:
+        at = place - 1
+        while at > 0 and self._continues(at + 1) and self._is_adverb(at):
+            at -= 1
+        joined = self._continues(at + 1) and self.lower[at] in ("and", "or", "but")
+        return joined or self.gaps[at + 1].strip() == ","
+
+
+def _is_participle(word: str) -> bool:
+    return word in english.PARTICIPLES or (word.endswith("ed") and word not in english.NOUNS_IN_ED)
+
+
+def _neutral(word: str) -> str | None:
+    """What to say instead of a word in lower case; None if it states no gender."""
+    if gendered_compound(word):
+        return word[:-5] + ("people" if word.endswith("women") else "person")
+    return GENDERED.get(word)
+
+
+def _singular(word: str) -> str:
+    """What to say instead of one of those whom a gendered noun names."""
+    if word.endswith("women") and gendered_compound(word):
+        return word[:-5] + "person"
+    return PLURALS.get(word) or _neutral(word) or word
+
+
+def _gap(gaps: list[str], otherwise: str) -> str:
+    return gaps[0] if len(gaps) == 1 else "".join(gap for gap in gaps if gap.strip(" -/")) or otherwise
