@@ -9,11 +9,11 @@ import inspect
 import json
 import textwrap
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from fastcap.generation.autoregressive import beam_search
-from fastcap.runtime import contract, english
-from fastcap.runtime.neutral import GENDERED
+from fastcap.runtime import contract, english, gendered
 from fastcap.runtime.options import MAX_BEAMS, WORD_SPREAD, Options
 
 WEB = Path(__file__).resolve().parent.parent / "web"
@@ -25,12 +25,31 @@ def literal(value: Any, indent: str = "") -> str:
         inner = indent + "  "
         lines = [f"\n{inner}{literal(key)}: {literal(each, inner)}" for key, each in value.items()]
         return f"{{{','.join(lines)}\n{indent}}}"
-    if isinstance(value, frozenset):
-        lines = textwrap.wrap(" ".join(sorted(value)), 112, break_long_words=False, break_on_hyphens=False)
-        return "new Set(\n  `" + "\n   ".join(lines) + "`.split(/\\s+/),\n)"
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(literal, value))}]"
     return repr(value) if isinstance(value, str) else json.dumps(value)
+
+
+def words_literal(value: Any) -> str:
+    """Classes of words as JavaScript: a set, a table of words, or a text."""
+    if isinstance(value, frozenset):
+        return f"new Set(\n  `{wrapped(sorted(value), ' ')}`.split(/\\s+/),\n)"
+    if isinstance(value, dict):
+        told = wrapped([f"{key}={each}" for key, each in sorted(value.items())], ", ")
+        return f"new Map(\n  `{told}`.split(/,\\s+/).map((pair) => pair.split('=')),\n)"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def wrapped(parts: list[str], separator: str) -> str:
+    """Parts in lines; none of them is divided."""
+    text = separator.join(part.replace(" ", "\0") for part in parts)
+    lines = textwrap.wrap(text, 112, break_long_words=False, break_on_hyphens=False)
+    return "\n   ".join(lines).replace("\0", " ")
+
+
+def words_of(module: ModuleType) -> dict[str, Any]:
+    """The classes of words of a module, by name."""
+    return {name: value for name in module.__all__ if not callable(value := getattr(module, name))}
 
 
 def contract_constants() -> dict[str, Any]:
@@ -56,14 +75,14 @@ def files() -> dict[str, str]:
     """The content of each file, by name."""
     head = "// Written by scripts/web_constants.py out of src/fastcap/runtime/{source}.\n\n"
     sources = {
-        "contract.js": ("contract.py and options.py", contract_constants()),
-        "english.js": ("english.py", {name: getattr(english, name) for name in english.__all__}),
-        "gendered.js": ("neutral.py", {"GENDERED": GENDERED}),
+        "contract.js": ("contract.py and options.py", contract_constants(), literal),
+        "english.js": ("english.py", words_of(english), words_literal),
+        "gendered.js": ("gendered.py", words_of(gendered), words_literal),
     }
     return {
         file: head.format(source=source)
-        + "".join(f"export const {name} = {literal(value)};\n" for name, value in constants.items())
-        for file, (source, constants) in sources.items()
+        + "".join(f"export const {name} = {form(value)};\n" for name, value in constants.items())
+        for file, (source, constants, form) in sources.items()
     }
 
 

@@ -27,10 +27,44 @@ export const ADVERBS = new Set(
    quite rather right sideways sometimes somewhere soon still straight then there today together tonight too twice
    upside upstairs upward upwards usually very well`.split(/\s+/),
 );
+export const AFTER_OBJECT = new Set(
+  `a aboard about above across after afterwards again against ahead all almost alone along alongside already also
+   although always am amid among amongst an and another any anyone anything anyway apart are aren arent around as
+   aside at atop away backward backwards be because been before behind being below beneath beside besides between
+   beyond but by can cannot could couldn despite did didn didnt do does doesn doesnt don dont down downstairs
+   downward downwards during each either else even ever every everybody everyone everything except for forward
+   forwards from had hadn hadnt has hasn hasnt have haven havent having he her here hers herself him himself his
+   how however i if in including indoors inside instead into is isn isnt it its itself just like may maybe me
+   meanwhile might mine must mustn my myself near nearby neither never no nobody nor not nothing now of off often
+   on once onto opposite or our ours ourselves out outdoors outside over past per perhaps quite rather shall she
+   should shouldn sideways since so some somebody someone something sometimes somewhere soon still than that the
+   their theirs them themselves then there these they this those though through throughout till to today together
+   tonight too toward towards twice under underneath unless until up upon upside upstairs upward upwards us usually
+   via was wasn wasnt we were weren werent what when whenever where wherever whether which while whilst who whom
+   whose why will with within without won would wouldn yet you your yours yourself`.split(/\s+/),
+);
 export const AUXILIARIES = new Set(
   `am are aren arent be been being can cannot could couldn did didn didnt do does doesn doesnt don dont had hadn
    hadnt has hasn hasnt have haven havent having is isn isnt may might must mustn shall should shouldn was wasn
    wasnt were weren werent will won would wouldn`.split(/\s+/),
+);
+export const BARE_OBJECTS = new Set(
+  `carrying doing drinking eating getting giving having holding kicking making playing pulling pushing reading
+   riding selling singing smoking taking throwing using watching wearing`.split(/\s+/),
+);
+export const BEFORE_ADJECTIVE = new Set(
+  `appears are be been being is look looking looks more seems so very was were`.split(/\s+/),
+);
+export const BEFORE_INVERSION = new Set(
+  `and as but hardly how neither never nor not only or rarely seldom so than then what when where which who whom
+   whose why`.split(/\s+/),
+);
+export const CAUSATIVES = new Set(
+  `feel feeling feels felt had has have having hear heard hearing hears help helped helping helps let lets letting
+   made make makes making notice noticed notices noticing saw see seeing seen sees watch watched watches watching`.split(/\s+/),
+);
+export const CLOTHES = new Set(
+  `coat comforter jacket parka pillow pocket pockets shirt vest`.split(/\s+/),
 );
 export const COLOURS = new Set(
   `beige black blue brown gold golden gray green grey khaki lavender maroon navy orange pink purple red silver tan
@@ -40,10 +74,42 @@ export const CONJUNCTIONS = new Set(
   `although and as because but how if nor or since so than that though unless until what when whenever where
    wherever whether which while whilst who whom whose why yet`.split(/\s+/),
 );
+export const COUNTS = new Map(
+  `a=1, an=1, eight=8, eleven=11, five=5, four=4, nine=9, one=1, seven=7, six=6, ten=10, three=3, twelve=12, two=2`.split(/,\s+/).map((pair) => pair.split('=')),
+);
 export const DETERMINERS = new Set(
   `a all an another any both dozens each eight eighteen eleven every few fifteen fifty five forty four fourteen her
    his hundred hundreds its many my nine nineteen no one our seven seventeen several six sixteen some ten that the
    their these thirteen thirty this those three twelve twenty two whose your`.split(/\s+/),
+);
+export const DIRECTIONS = new Set(
+  `across along around at away back down into off onto out over past through to toward towards up`.split(/\s+/),
+);
+export const FUNCTION_WORDS = new Set(
+  `a aboard about above across after afterwards again against ahead all almost alone along alongside already also
+   although always am amid among amongst an and another any anyone anything anyway apart are aren arent around as
+   aside at atop away back backward backwards be because been before behind being below beneath beside besides
+   between beyond both but by can cannot could couldn despite did didn didnt do does doesn doesnt don dont down
+   downstairs downward downwards dozens during each eight eighteen either eleven else even ever every everybody
+   everyone everything except far fast few fifteen fifty five for forty forward forwards four fourteen from had
+   hadn hadnt hard has hasn hasnt have haven havent having he her here hers herself high him himself his home how
+   however hundred hundreds i if in including indoors inside instead into is isn isnt it its itself just left like
+   long low many may maybe me meanwhile might mine must mustn my myself near nearby neither never nine nineteen no
+   nobody nor not nothing now of off often on once one only onto opposite or our ours ourselves out outdoors
+   outside over past per perhaps quite rather right seven seventeen several shall she should shouldn sideways since
+   six sixteen so some somebody someone something sometimes somewhere soon still straight ten than that the their
+   theirs them themselves then there these they thirteen thirty this those though three through throughout till to
+   today together tonight too toward towards twelve twenty twice two under underneath unless until up upon upside
+   upstairs upward upwards us usually very via was wasn wasnt we well were weren werent what when whenever where
+   wherever whether which while whilst who whom whose why will with within without won would wouldn yet you your
+   yours yourself`.split(/\s+/),
+);
+export const GROUPS = new Set(
+  `band class competition contest crew duo game group league match race team trio troupe`.split(/\s+/),
+);
+export const IRREGULAR_VERBS = new Map(
+  `aches=ache, axes=axe, buses=bus, canoes=canoe, dies=die, focuses=focus, hoes=hoe, lies=lie, quizzes=quiz,
+   shoes=shoe, ties=tie, tiptoes=tiptoe, toes=toe, unties=untie, vies=vie`.split(/,\s+/).map((pair) => pair.split('=')),
 );
 export const NEVER_LAST = new Set(
   `a across against almost although am amid among amongst an and any appears are aren arent as at atop attempting
@@ -58,9 +124,30 @@ export const NEVER_LAST = new Set(
    under unless until upon uses using very via was wasn wasnt we wearing wears were weren werent what when whenever
    where wherever whether which while whilst who whom whose will with within without won would wouldn yet your`.split(/\s+/),
 );
+export const NOT_VERBS = new Set(
+  `across afterwards always backwards besides downstairs downwards forwards his indoors its news nowadays outdoors
+   perhaps plus sideways sometimes this towards upstairs upwards whereas yes`.split(/\s+/),
+);
+export const NOUNS_IN_ED = new Set(
+  `bed bobsled breed creed hundred moped red reed seed shed sled speed steed tweed weed`.split(/\s+/),
+);
 export const NUMBERS = new Set(
   `dozens eight eighteen eleven few fifteen fifty five forty four fourteen hundred hundreds many nine nineteen
    seven seventeen several six sixteen ten thirteen thirty three twelve twenty two`.split(/\s+/),
+);
+export const PARTICIPLES = new Set(
+  `bent blown bought brought built caught clad cut done drawn dressed dug found held hit hung hurt kept left lost
+   made put read sat seated seen shot sold spun struck sung swept thrown torn won worn`.split(/\s+/),
+);
+export const PERFECT = new Set(
+  `become been begun done fallen gone got grown had won`.split(/\s+/),
+);
+export const PLAIN_PREPOSITIONS = new Set(
+  `at by for from in into like of on onto than to with`.split(/\s+/),
+);
+export const PLURAL_AUXILIARIES = new Map(
+  `does=do, doesn=don, doesnt=dont, has=have, hasn=haven, hasnt=havent, is=are, isn=aren, isnt=arent, was=were,
+   wasn=weren, wasnt=werent`.split(/,\s+/).map((pair) => pair.split('=')),
 );
 export const POSSESSIVES = new Set(
   `her his its my our their whose your`.split(/\s+/),
@@ -74,6 +161,12 @@ export const PREPOSITIONS = new Set(
 export const PRONOUNS = new Set(
   `anyone anything everybody everyone everything he hers herself him himself i it itself me mine myself nobody
    nothing ours ourselves she somebody someone something theirs them themselves they us we you yours yourself`.split(/\s+/),
+);
+export const QUESTIONS = new Set(
+  `how what when where which who whom whose why`.split(/\s+/),
+);
+export const SUBORDINATORS = new Set(
+  `although as because if that though until what when where which while whilst who whom whose`.split(/\s+/),
 );
 export const THINGS = new Set(
   `awning being building carving ceiling clearing clothing covering crossing drawing dressing duckling dumpling
@@ -113,9 +206,8 @@ export const VERBS = new Set(
    whisper whistle wipe wonder work wrap wrestle write yawn yell`.split(/\s+/),
 );
 export const VERBS_OR_NOUNS = new Set(
-  `bats bikes boards boxes carts coaches cooks covers crashes dresses drinks eyes faces fights flips grills guides
-   hands heads hikes irons jumps kicks kisses lights lines looks packs paints parks paws pets pitches plants plays
-   points presses races reels rides rolls rows runs sails scales shines shoots shops shots showers shows skates
-   skis sleds slides slips smokes snaps steps sticks straps suits swings tests ties toasts tours trains traps trips
-   turns types vacuums walks watches waters waves works wraps`.split(/\s+/),
+  `bats bikes boards boxes carts coaches cooks covers dresses drinks eyes faces grills guides hands heads hikes
+   irons kisses lights lines packs paints parks paws pets pitches plants points races reels rides rows sails scales
+   shines shoots shops shots showers skates skis sleds slides slips snaps steps sticks straps suits swings tests
+   ties toasts tours trains traps vacuums watches waters waves wraps`.split(/\s+/),
 );

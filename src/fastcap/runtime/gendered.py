@@ -11,6 +11,7 @@ from fastcap.runtime.english import pairs, words
 
 __all__ = [
     "AGES",
+    "CHARACTERS",
     "GENDERED",
     "GENDERED_ADJECTIVES",
     "NAMES",
@@ -35,12 +36,14 @@ _NOUNS = """
     stepmother stepdad stepmom stepmum/ = stepparent; godfather godmother = godparent; forefather = ancestor; son
     daughter = child; stepson stepdaughter = stepchild; godson goddaughter = godchild; grandson granddaughter =
     grandchild; grandfather grandmother grandad granddad granddaddy grandpa grandpapa grandma grandmama grandmom
-    grandmum gran granny grannie gramps/ = grandparent; bro = person; brother sister sis/ = sibling; halfbrother halfsister = half-sibling; stepbrother stepsister = stepsibling; uncle aunt auntie aunty nephew niece grandnephew grandniece
-    grandaunt granduncle = relative; husband hubby wife/wives wifey missus/ = spouse; boyfriend girlfriend fiance
-    fiancee fiancé fiancée beau/ = partner; housewife/housewives househusband = homemaker; bride groom bridegroom =
-    newlywed; matriarch patriarch = elder; stepgrandfather stepgrandmother = stepgrandparent; greatgrandfather
-    greatgrandmother = great-grandparent; fosterfather fostermother = foster parent; godbrother godsister =
-    godsibling; exhusband exwife/exwives = ex-spouse; exboyfriend exgirlfriend = ex-partner;
+    grandmum gran granny grannie gramps/ = grandparent; bro = person; brother sister sis/ = sibling; halfbrother
+    halfsister = half-sibling; stepbrother stepsister = stepsibling; uncle aunt auntie aunty nephew niece
+    grandnephew grandniece grandaunt granduncle = relative; husband hubby wife/wives wifey missus/ = spouse;
+    boyfriend girlfriend fiance fiancee fiancé fiancée beau/ = partner; housewife/housewives househusband =
+    homemaker; bride groom bridegroom = newlywed; matriarch patriarch = elder; stepgrandfather stepgrandmother =
+    stepgrandparent; greatgrandfather greatgrandmother = great-grandparent; fosterfather fostermother = foster
+    parent; godbrother godsister = godsibling; exhusband exwife/exwives = ex-spouse; exboyfriend exgirlfriend =
+    ex-partner;
 
     bridesmaid groomsman/groomsmen maidservant manservant/menservants stewardess bellboy bellman/bellmen ballboy
     ballgirl batboy batgirl cabinboy = attendant; actress = actor; waitress waiter = server; hostess = host; barmaid
@@ -246,9 +249,9 @@ def _tables() -> tuple[dict[str, str], dict[str, str]]:
 GENDERED, PLURALS = _tables()
 """Gendered words and what to say instead, in lower case but for names; and of those that are plurals, the singular."""
 
-_CHARACTERS = ("superwoman", "superwomen", "catwoman", "wonderwoman", "spiderwoman", "batwoman")
+CHARACTERS = words("superwoman superwomen catwoman wonderwoman spiderwoman batwoman")
 
 
 def gendered_compound(word: str) -> bool:
     """Whether a word that is not in the list is a compound of woman, as any that ends in it; but for characters."""
-    return word.endswith(("woman", "women")) and word not in GENDERED and word not in _CHARACTERS
+    return word.endswith(("woman", "women")) and word not in GENDERED and word not in CHARACTERS
