@@ -124,6 +124,14 @@ export const NEVER_LAST = new Set(
    under unless until upon uses using very via was wasn wasnt we wearing wears were weren werent what when whenever
    where wherever whether which while whilst who whom whose will with within without won would wouldn yet your`.split(/\s+/),
 );
+export const NEVER_NOUNS = new Set(
+  `adorable athletic bald balding barefoot barefooted bearded beautiful big bright busy checkered cloudy colorful
+   colourful crowded curious curved cute decorated deserted dusty elegant excited fallen fancy fluffy foggy frozen
+   furry gorgeous grassy handsome happy helmeted hilly hooded huge inflatable large leafy little lovely lush messy
+   middle-aged muddy multicolored multicoloured muscular narrow old older oversized paved pregnant rainy redheaded
+   rocky rusty sandy shaggy shallow shiny shirtless skinny slim small snowy steep stony striped stuffed sunny tall
+   tattooed tiled tiny topless uniformed wooded wooden young younger`.split(/\s+/),
+);
 export const NOT_VERBS = new Set(
   `across afterwards always backwards besides downstairs downwards forwards his indoors its news nowadays outdoors
    perhaps plus sideways sometimes this towards upstairs upwards whereas yes`.split(/\s+/),
@@ -141,6 +149,10 @@ export const PARTICIPLES = new Set(
 );
 export const PERFECT = new Set(
   `become been begun done fallen gone got grown had won`.split(/\s+/),
+);
+export const PERSONAL = new Set(
+  `bald balding barefoot barefooted bearded blond blonde old older pregnant redheaded shirtless topless young
+   younger`.split(/\s+/),
 );
 export const PLAIN_PREPOSITIONS = new Set(
   `at by for from in into like of on onto than to with`.split(/\s+/),

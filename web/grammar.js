@@ -105,13 +105,13 @@ export class Sentence {
     if (lower === 'gal') return !/\p{Nd}$/u.test(strip(this.gaps[place]));
     if (lower === 'mummy' || lower === 'mummies') return english.POSSESSIVES.has(before) || before === 's';
     if (lower === 'son' || lower === 'sons') return !this.gaps[place].includes('&');
-    if (lower === 'mans' || lower === 'grooms') {
+    if (['mans', 'groom', 'grooms'].includes(lower)) {
       // "grooms a horse"
       const noun = english.DETERMINERS.has(before) || english.ADJECTIVES.has(before) || ['of', 'and'].includes(before);
       const object = english.DETERMINERS.has(after) || english.PRONOUNS.has(after) || ['dogs', 'horses'].includes(after);
       return noun || !object;
     }
-    if (lower === 'man' || lower === 'groom') {
+    if (lower === 'man') {
       return !(['to', 'who', 'they', 'can', 'will'].includes(before) && english.DETERMINERS.has(after));
     }
     return true;

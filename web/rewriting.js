@@ -4,11 +4,13 @@
 import * as english from './english.js';
 import {
   AGES,
+  FORMS_OF_ADDRESS,
   GENDERED,
   GENDERED_ADJECTIVES,
   PAIRS,
   PEOPLE,
   PEOPLE_OR_VERBS,
+  PLAIN,
   PLURALS,
   SPLIT,
   TITLES,
@@ -30,12 +32,7 @@ import {
 } from './grammar.js';
 
 const PEOPLE_PLURAL = new Set([...PEOPLE].map(plural));
-/** Words that only say "man" or "girl": left out beside another word for the same person. */
-const PLAIN = new Set('man men woman women boy boys girl girls lady ladies guy guys male males female females'.split(' '));
 const TWO = new Map(Object.entries({ a: 'two', an: 'two', one: 'two', this: 'these two', that: 'those two' }));
-const FORMS_OF_ADDRESS = new Set(
-  'sir madam mister madame mademoiselle monsieur señor senor señora senora señorita senorita'.split(' '),
-);
 const PRONOUNS = ['they', 'them', 'their', 'theirs', 'themselves', 'mx'];
 const count = (word) => Number(english.COUNTS.get(word) ?? 0);
 const among = (word, ...sets) => sets.some((set) => set.has(word));
@@ -246,6 +243,7 @@ export class Rewriting {
     if (after.endsWith('ing') && !english.THINGS.has(after)) return !ends && !english.BARE_OBJECTS.has(after);
     if (isParticiple(after)) return !ends;
     if (after.endsWith('ly') || (english.ADJECTIVES.has(after) && ends && then !== 'and' && then !== 'or')) return false;
+    if (english.VERBS.has(baseForm(after)) && english.PREPOSITIONS.has(before)) return false; // "the boy behind her sits"
     const verb = english.VERBS.has(after) || english.DETERMINERS.has(then);
     return !(verb && english.CAUSATIVES.has(before)); // "makes her smile"
   }
@@ -282,6 +280,10 @@ export class Rewriting {
     }
     if (isParticiple(after)) return !ends;
     if (english.VERBS.has(after) && !PEOPLE.has(after)) {
+      if (english.VERBS.has(baseForm(then)) && !PEOPLE_PLURAL.has(then)) {
+        this.#doubt(); // "a female blow dries her hair"
+        return false;
+      }
       return !ends && !then.endsWith('ing'); // "two males and a female stand smiling"
     }
     if (english.VERBS.has(baseForm(after)) && !PEOPLE_PLURAL.has(after)) {
@@ -322,7 +324,7 @@ export class Rewriting {
     } else if (GENDERED.has(joined)) {
       neutral = GENDERED.get(joined);
       put = place - 1;
-    } else if (several && this.#followsArticle(place) && this.sentence.ownerMark(place) === '') {
+    } else if (several && this.#followsArticle(place) && !this.sentence.ownerMark(place) && !neutral.includes("'")) {
       const owners = before === 'a' || before === 'an' ? neutral : singularOf(lower);
       const nounFollows = this.#isBeforeNoun(place, false);
       neutral = nounFollows ? owner(owners) : singularOf(lower); // "a girls team", "a men in hats"
@@ -394,7 +396,9 @@ export class Rewriting {
 
   /** Reword "he" and "she". */
   #subject(place) {
-    if (this.gaps[place + 1].startsWith('-') || /[-)]$/.test(this.gaps[place])) this.#doubt();
+    const gap = this.gaps[place];
+    const half = gap === '/' && this.lower[place - 1] === 's'; // "s/he"
+    if (this.gaps[place + 1].startsWith('-') || /[-)]$/.test(gap) || half) this.#doubt();
     this.#put(place, 'they');
     if (this.#isInverted(place)) return;
     let at = place + 1;

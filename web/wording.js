@@ -2,7 +2,7 @@
 // does.
 
 import { MAX_BEAMS } from './contract.js';
-import { neutralise } from './neutral.js';
+import { neutralise, withNouns } from './neutral.js';
 import { endsEarly, sentence, wordCount } from './text.js';
 
 /**
@@ -38,7 +38,7 @@ export class Wordings {
       }
       if (neutral) {
         const original = text;
-        text = neutralise(text, true);
+        text = withNouns(neutralise(text, true));
         this.#merged ||= wordings.has(text) && !this.#originals.has(original);
         this.#originals.add(original);
       }

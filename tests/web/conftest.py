@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from visiting import CHROMIUM, WEB, Demo, Module, Visit
+from visiting import CHROMIUM, OLDEST_NODE, WEB, Demo, Module, Visit
 
 import fastcap
 
@@ -77,3 +79,14 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def captioner() -> fastcap.Captioner:
     return fastcap.load_model()
+
+
+@pytest.fixture(scope="session")
+def program() -> str:
+    found = shutil.which("node")
+    if found is None:
+        pytest.skip("no Node.js; install your system's, for example: apt-get install nodejs")
+    version = subprocess.run([found, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    if tuple(map(int, version[1:].split(".")[:2])) < OLDEST_NODE:
+        pytest.skip(f"Node.js is {version}; fastcap.js needs {OLDEST_NODE[0]}.{OLDEST_NODE[1]} or newer")
+    return found

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,14 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from visiting import WEB
+from visiting import OLDEST_NODE, WEB
 
 import fastcap
 from fastcap.evaluation.speed import sample_photo
 from fastcap.runtime.images import load_image
 
 PACKAGES = Path(__file__).parent / "vendor" / "node_modules"
-OLDEST = (20, 16)  # web/package.json: the first with process.getBuiltinModule
 MODEL = WEB.parent / "src" / "fastcap" / "bundled" / "fastcap-base"
 SCRIPT = """
 import { readFileSync } from 'node:fs';
@@ -68,17 +66,6 @@ class Node:
         return json.loads(done.stdout)
 
 
-@pytest.fixture(scope="module")
-def program() -> str:
-    found = shutil.which("node")
-    if found is None:
-        pytest.skip("no Node.js; install your system's, for example: apt-get install nodejs")
-    version = subprocess.run([found, "--version"], capture_output=True, text=True, check=True).stdout.strip()
-    if tuple(map(int, version[1:].split(".")[:2])) < OLDEST:
-        pytest.skip(f"Node.js is {version}; fastcap.js needs {OLDEST[0]}.{OLDEST[1]} or newer")
-    return found
-
-
 @pytest.fixture(scope="module", params=["vendor", "onnxruntime-node"])
 def node(request: pytest.FixtureRequest, program: str) -> Node:
     package = PACKAGES / request.param if request.param == "onnxruntime-node" else None
@@ -95,7 +82,7 @@ def photo(seed: int, size: tuple[int, int] = (640, 480)) -> np.ndarray:
 
 
 def test_the_oldest_node_is_the_one_that_the_package_states() -> None:
-    assert json.loads((WEB / "package.json").read_text())["engines"] == {"node": ">={}.{}".format(*OLDEST)}
+    assert json.loads((WEB / "package.json").read_text())["engines"] == {"node": ">={}.{}".format(*OLDEST_NODE)}
 
 
 def test_pixels_are_those_of_python(program: str) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 WEB = Path(__file__).parents[2] / "web"
+OLDEST_NODE = (20, 16)  # web/package.json: the first with process.getBuiltinModule
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 

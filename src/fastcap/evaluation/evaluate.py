@@ -149,7 +149,10 @@ def _compare(
 ) -> tuple[dict[str, float], tuple[EvaluationRow, ...]]:
     """The metrics of the whole set, and a row for each picture."""
     keys = [str(example.image) for example in examples]
-    references = [tuple(map(neutralise, example.captions) if neutral else example.captions) for example in examples]
+    references = [
+        tuple(neutralise(text, always=True) for text in example.captions) if neutral else tuple(example.captions)
+        for example in examples
+    ]
     scores = score_captions(
         {key: caption.text for key, caption in zip(keys, captions, strict=True)},
         dict(zip(keys, references, strict=True)),

@@ -25,11 +25,13 @@ __all__ = [
     "GROUPS",
     "IRREGULAR_VERBS",
     "NEVER_LAST",
+    "NEVER_NOUNS",
     "NOT_VERBS",
     "NOUNS_IN_ED",
     "NUMBERS",
     "PARTICIPLES",
     "PERFECT",
+    "PERSONAL",
     "PLAIN_PREPOSITIONS",
     "PLURAL_AUXILIARIES",
     "POSSESSIVES",
@@ -119,6 +121,18 @@ ADJECTIVES = COLOURS - words("orange silver gold navy tan") | words("""
     miniature parking living dining amusement grocery martial stainless cell nintendo
 """)
 """Words that stand before a noun, of which no caption of a photograph ends in one where a noun is due."""
+PERSONAL = words("""
+    young younger old older shirtless bearded bald balding barefoot barefooted redheaded blond blonde topless pregnant
+""")
+"""Adjectives of which the noun that is missing is a person."""
+NEVER_NOUNS = (PERSONAL - words("blond blonde")) | words("""
+    little tiny small large big huge tall narrow lush grassy snowy sandy rocky muddy dusty rusty messy wooden wooded
+    stony hilly leafy sunny cloudy foggy rainy colorful colourful multicolored multicoloured striped checkered stuffed
+    fluffy furry shaggy beautiful cute lovely adorable handsome gorgeous happy excited curious busy crowded deserted
+    skinny slim muscular athletic tattooed hooded helmeted uniformed middle-aged steep shallow curved paved tiled
+    fallen frozen fancy elegant decorated inflatable oversized bright shiny
+""")
+"""Adjectives that are no nouns, either: "a wooden in front of a wall" lacks one."""
 THINGS = words("""
     building painting ceiling wedding swing ring string thing clothing railing opening crossing landing clearing
     sibling duckling gosling king wing spring awning earring offering gathering meeting drawing carving sling dumpling
@@ -227,7 +241,9 @@ PARTICIPLES = words("""
     caught made found built bought brought held kept left lost won hit cut put read sold hurt shot thrown drawn torn
     worn blown seen sung hung dug spun struck swept done sat seated dressed bent clad
 """)
-NOUNS_IN_ED = words("bed sled bobsled shed seed weed reed red speed breed tweed steed moped creed hundred")
+NOUNS_IN_ED = words("""
+    bed sled bobsled shed seed weed reed red speed breed tweed steed moped creed hundred
+""")
 BEFORE_ADJECTIVE = words("""
     is are was were be being been looks look looking appears seems very so more
 """)

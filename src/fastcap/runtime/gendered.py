@@ -12,12 +12,14 @@ from fastcap.runtime.english import pairs, words
 __all__ = [
     "AGES",
     "CHARACTERS",
+    "FORMS_OF_ADDRESS",
     "GENDERED",
     "GENDERED_ADJECTIVES",
     "NAMES",
     "PAIRS",
     "PEOPLE",
     "PEOPLE_OR_VERBS",
+    "PLAIN",
     "PLURALS",
     "SPLIT",
     "THINGS",
@@ -41,9 +43,9 @@ _NOUNS = """
     grandnephew grandniece grandaunt granduncle = relative; husband hubby wife/wives wifey missus/ = spouse;
     boyfriend girlfriend fiance fiancee fiancé fiancée beau/ = partner; housewife/housewives househusband =
     homemaker; bride groom bridegroom = newlywed; matriarch patriarch = elder; stepgrandfather stepgrandmother =
-    stepgrandparent; greatgrandfather greatgrandmother = great-grandparent; fosterfather fostermother = foster
-    parent; godbrother godsister = godsibling; exhusband exwife/exwives = ex-spouse; exboyfriend exgirlfriend =
-    ex-partner;
+    stepgrandparent; greatuncle greataunt greatnephew greatniece = relative; greatgrandfather greatgrandmother =
+    great-grandparent; fosterfather fostermother = foster parent; godbrother godsister = godsibling; exhusband
+    exwife/exwives = ex-spouse; exboyfriend exgirlfriend = ex-partner;
 
     bridesmaid groomsman/groomsmen maidservant manservant/menservants stewardess bellboy bellman/bellmen ballboy
     ballgirl batboy batgirl cabinboy = attendant; actress = actor; waitress waiter = server; hostess = host; barmaid
@@ -94,7 +96,7 @@ _COMPOUNDS = """
     line yard oil gas rail railway railroad handy = worker; dairy milk = milk carrier; delivery mail post = carrier;
     door yeo = attendant; drafts draughts = drafter; dust garbage trash bin = garbage collector; fire = firefighter;
     fisher = fisher; lobster = lobster fisher; flag signal = flagger; fore = supervisor; fresh = first-year student;
-    frog = diver; front = lead singer; gun trigger = person; guards watch = guard; hench = accomplice; highway =
+    frog = diver; front = lead singer; gun trigger = shooter; guards watch = guard; hench = accomplice; highway =
     robber; hit = assassin; horse plains = rider; hunts = hunter; jazz = jazz musician; junk rag = scrap dealer;
     jury = juror; kins = relative; land stock = farmer; laundry wash washer = launderer; law patrol police =
     officer; lay = layperson; lines = line judge; longshore dock = dock worker; mad = mad person; marks rifle =
@@ -134,6 +136,9 @@ TITLES = words("""
 """)
 """What is left out before a name: "Queen Elizabeth", "Uncle Sam"."""
 
+PLAIN = words("man men woman women boy boys girl girls lady ladies guy guys male males female females")
+"""What only says "man" or "girl", and is left out beside another word for the same person."""
+FORMS_OF_ADDRESS = words("sir madam mister madame mademoiselle monsieur señor senor señora senora señorita senorita")
 SPLIT = words("""
     police fire business sales camera school grand step god fisher mail milk post cow bell bus ball bar house show
     country gentle french english irish dutch welsh scots chair spokes congress council news repair delivery service

@@ -5,9 +5,21 @@ from __future__ import annotations
 import re
 
 from fastcap.runtime import english
-from fastcap.runtime.gendered import GENDERED, NAMES, THINGS, gendered_compound
+from fastcap.runtime.gendered import GENDERED, NAMES, PLURALS, THINGS, gendered_compound
 
-__all__ = ["WORD", "Sentence", "base_form", "gendered_words", "in_case_of", "owner", "sentences", "sounds_as_vowel"]
+__all__ = [
+    "WORD",
+    "Sentence",
+    "base_form",
+    "gendered_words",
+    "in_case_of",
+    "is_participle",
+    "neutral_of",
+    "owner",
+    "sentences",
+    "singular_of",
+    "sounds_as_vowel",
+]
 
 WORD = re.compile(r"([^\W\d_]+)")
 _THINGS = re.compile(rf"(?<![^\W\d_])(?:{THINGS})(?![^\W\d_])", re.IGNORECASE)
@@ -93,12 +105,12 @@ class Sentence:
             return before in english.POSSESSIVES or before == "s"
         if lower in ("son", "sons"):
             return "&" not in self.gaps[place]
-        if lower in ("mans", "grooms"):  # "grooms a horse"
+        if lower in ("mans", "groom", "grooms"):  # "grooms a horse"
             noun = before in english.DETERMINERS or before in english.ADJECTIVES or before in ("of", "and")
             return noun or not (
                 after in english.DETERMINERS or after in english.PRONOUNS or after in ("dogs", "horses")
             )
-        if lower in ("man", "groom"):
+        if lower == "man":
             return not (before in ("to", "who", "they", "can", "will") and after in english.DETERMINERS)
         return True
 
@@ -135,6 +147,25 @@ def base_form(word: str) -> str | None:
     if word.endswith(("sses", "shes", "ches", "xes", "zzes", "oes")):
         return word[:-2]
     return word[:-1]
+
+
+def is_participle(word: str) -> bool:
+    """Whether a word looks like a past participle."""
+    return word in english.PARTICIPLES or (word.endswith("ed") and word not in english.NOUNS_IN_ED)
+
+
+def neutral_of(word: str) -> str | None:
+    """What to say instead of a word in lower case; None if it states no gender."""
+    if gendered_compound(word):
+        return word[:-5] + ("people" if word.endswith("women") else "person")
+    return GENDERED.get(word)
+
+
+def singular_of(word: str) -> str:
+    """What to say instead of one of those whom a gendered noun names."""
+    if word.endswith("women") and gendered_compound(word):
+        return word[:-5] + "person"
+    return PLURALS.get(word) or neutral_of(word) or word
 
 
 def owner(noun: str) -> str:

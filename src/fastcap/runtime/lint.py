@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Callable
 from typing import NamedTuple
 
-from fastcap.runtime.neutral import gendered_words
+from fastcap.runtime.neutral import gendered_words, neutral_wording
 
 __all__ = ["LONGEST", "RULES", "Finding", "lint"]
 
@@ -195,5 +195,7 @@ def lint(text: str, *, neutral: bool = False) -> list[Finding]:
     if findings and findings[0].rule == "empty":
         return findings[:1]
     if neutral and (words := gendered_words(text)):
-        findings.append(Finding("gendered", f"{_NEUTRAL} ({', '.join(dict.fromkeys(words))})"))
+        wording = neutral_wording(text)
+        proposal = f"{wording.text!r}" if not wording.left else "reword it; no rule is certain of its grammar"
+        findings.append(Finding("gendered", f"{_NEUTRAL} ({', '.join(dict.fromkeys(words))}): {proposal}"))
     return findings

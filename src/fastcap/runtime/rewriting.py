@@ -5,28 +5,35 @@ from __future__ import annotations
 from fastcap.runtime import english
 from fastcap.runtime.gendered import (
     AGES,
+    FORMS_OF_ADDRESS,
     GENDERED,
     GENDERED_ADJECTIVES,
     PAIRS,
     PEOPLE,
     PEOPLE_OR_VERBS,
+    PLAIN,
     PLURALS,
     SPLIT,
     TITLES,
-    gendered_compound,
     plural,
 )
-from fastcap.runtime.grammar import WORD, Sentence, base_form, gendered_words, in_case_of, owner, sounds_as_vowel
+from fastcap.runtime.grammar import (
+    WORD,
+    Sentence,
+    base_form,
+    gendered_words,
+    in_case_of,
+    is_participle,
+    neutral_of,
+    owner,
+    singular_of,
+    sounds_as_vowel,
+)
 
 __all__ = ["Rewriting", "UncertainError"]
 
 _PEOPLE_PLURAL = frozenset(map(plural, PEOPLE))
-_PLAIN = english.words("man men woman women boy boys girl girls lady ladies guy guys male males female females")
-"""Words that only say "man" or "girl": left out beside another word for the same person."""
 _TWO = {"a": "two", "an": "two", "one": "two", "this": "these two", "that": "those two"}
-_FORMS_OF_ADDRESS = english.words(
-    "sir madam mister madame mademoiselle monsieur señor senor señora senora señorita senorita"
-)
 
 
 class UncertainError(Exception):
@@ -54,7 +61,7 @@ class Rewriting:
         text = self._joined()
         if gendered_words(text):
             self._doubt()
-            text = WORD.sub(lambda word: in_case_of(word[0], _neutral(word[0].lower()) or word[0]), text)
+            text = WORD.sub(lambda word: in_case_of(word[0], neutral_of(word[0].lower()) or word[0]), text)
         return text
 
     # What all rules use
@@ -133,7 +140,7 @@ class Rewriting:
             one, two = english.COUNTS.get(first), english.COUNTS.get(second)
             several = self._is_plural(place)
             together = several == self._is_plural(other)
-            many = plural(_singular(self.lower[place]))
+            many = plural(singular_of(self.lower[place]))
             if "," in self.gaps[start - bool(first)] or {first, self.before(start - 1)} & {"both", "either", "neither"}:
                 continue  # perhaps a longer list
             if self.lower[place + 1] == "or" or first in ("every", "each", "any", "no"):
@@ -168,9 +175,9 @@ class Rewriting:
         other = place + 3 if counted else place + 2
         if other not in self.sentence.gendered or not self.gaps[other].isspace():
             return None
-        one, two = (_neutral(self.lower[at]) or "" for at in (place, other))
+        one, two = (neutral_of(self.lower[at]) or "" for at in (place, other))
         as_it_is = (self.words[place].lower(), self.words[other].lower()) == (one.lower(), two.lower())
-        same = _singular(self.lower[place]) == _singular(self.lower[other])
+        same = singular_of(self.lower[place]) == singular_of(self.lower[other])
         noun = not {one, two} & {"they", "them", "their", "theirs", "themselves", "mx"}
         return other if as_it_is and same and noun and not self.sentence.owner_mark(other) else None
 
@@ -212,10 +219,12 @@ class Rewriting:
             return then not in ("to", "into", "from") or before in english.PREPOSITIONS
         if after.endswith("ing") and after not in english.THINGS:
             return not ends and after not in english.BARE_OBJECTS
-        if _is_participle(after):
+        if is_participle(after):
             return not ends
         if after.endswith("ly") or (after in english.ADJECTIVES and ends and then not in ("and", "or")):
             return False
+        if base_form(after) in english.VERBS and before in english.PREPOSITIONS:
+            return False  # "the boy behind her sits"
         verb = after in english.VERBS or then in english.DETERMINERS
         return not (verb and before in english.CAUSATIVES)  # "makes her smile"
 
@@ -244,9 +253,12 @@ class Rewriting:
             return False
         if after.endswith("ing") and after not in english.THINGS:
             return then in PEOPLE or then in _PEOPLE_PLURAL or then in english.GROUPS  # "a male swimming coach"
-        if _is_participle(after):
+        if is_participle(after):
             return not ends
         if after in english.VERBS and after not in PEOPLE:
+            if base_form(then) in english.VERBS and then not in _PEOPLE_PLURAL:
+                self._doubt()  # "a female blow dries her hair"
+                return False
             return not ends and not then.endswith("ing")  # "two males and a female stand smiling"
         if base_form(after) in english.VERBS and after not in _PEOPLE_PLURAL:
             has_object = then in english.DETERMINERS or then in english.PRONOUNS or then in english.DIRECTIONS
@@ -260,29 +272,29 @@ class Rewriting:
 
     def _noun(self, place: int) -> None:
         lower, before = self.lower[place], self.before(place)
-        neutral, several, put = _neutral(lower) or lower, self._is_plural(place), place
+        neutral, several, put = neutral_of(lower) or lower, self._is_plural(place), place
         split = place > 0 and (self.gaps[place] == "-" or before in SPLIT)
         joined = self.lower[place - 1] + lower if split else ""
-        if self._is_title(place) or (lower in _PLAIN and self._is_attribute(place)):
+        if self._is_title(place) or (lower in PLAIN and self._is_attribute(place)):
             self._leave_out(place, place + 1)
             return
-        if lower in _FORMS_OF_ADDRESS:
+        if lower in FORMS_OF_ADDRESS:
             self._doubt()  # "Yes, sir"
         if special := PAIRS.get(f"{before} {lower.removesuffix('s')}"):
             neutral = plural(special) if several else special
         elif lower in ("maid", "maids", "matron", "matrons") and self.after(place) == "of":  # of honour
             neutral = "attendants" if several else "attendant"
-        elif before in AGES and lower in _PLAIN:
+        elif before in AGES and lower in PLAIN:
             neutral, put = plural(AGES[before]) if several else AGES[before], place - 1
         elif joined in GENDERED:
             neutral, put = GENDERED[joined], place - 1
-        elif several and self._follows_article(place) and self.sentence.owner_mark(place) == "":
-            owners = neutral if before in ("a", "an") else _singular(lower)
+        elif several and self._follows_article(place) and not self.sentence.owner_mark(place) and "'" not in neutral:
+            owners = neutral if before in ("a", "an") else singular_of(lower)
             noun_follows = self._is_before_noun(place, base_verbs=False)
-            neutral = owner(owners) if noun_follows else _singular(lower)  # "a girls team", "a men in hats"
+            neutral = owner(owners) if noun_follows else singular_of(lower)  # "a girls team", "a men in hats"
         elif not several and before in english.NUMBERS:
             neutral = plural(neutral)  # "two woman"
-        elif several and lower in _PLAIN and self._is_before_noun(place) and self._names_group(place):
+        elif several and lower in PLAIN and self._is_before_noun(place) and self._names_group(place):
             neutral = owner(neutral)  # "girls soccer team"
         self._put(put, neutral)
         if put < place:
@@ -308,7 +320,7 @@ class Rewriting:
     def _is_before_noun(self, place: int, base_verbs: bool = True) -> bool:
         """Whether the word after is neither a function word nor a verb; `base_verbs`: nor one as "girls play" has."""
         after = self.after(place)
-        verb = after.endswith("ing") or base_form(after) in english.VERBS or _is_participle(after)
+        verb = after.endswith("ing") or base_form(after) in english.VERBS or is_participle(after)
         verb |= base_verbs and after in english.VERBS
         return bool(after) and not verb and after not in english.FUNCTION_WORDS
 
@@ -317,7 +329,7 @@ class Rewriting:
         after = self.after(place)
         if self.lower[place] not in TITLES or not self.sentence.words[place][0].isupper() or not after:
             return False
-        known = after in english.FUNCTION_WORDS or after in english.ADJECTIVES or _neutral(after) or after in PEOPLE
+        known = after in english.FUNCTION_WORDS or after in english.ADJECTIVES or neutral_of(after) or after in PEOPLE
         return self.sentence.words[place + 1][0].isupper() and not known and self._is_before_noun(place)
 
     def _is_attribute(self, place: int) -> bool:
@@ -340,8 +352,13 @@ class Rewriting:
 
     def _subject(self, place: int) -> None:
         """Reword "he" and "she"."""
-        if self.gaps[place + 1].startswith("-") or self.gaps[place].endswith(("-", ")")):
-            self._doubt()
+        gap = self.gaps[place]
+        if (
+            self.gaps[place + 1].startswith("-")
+            or gap.endswith(("-", ")"))
+            or (gap == "/" and self.lower[place - 1] == "s")
+        ):
+            self._doubt()  # "s/he"
         self._put(place, "they")
         if self._is_inverted(place):
             return
@@ -395,7 +412,7 @@ class Rewriting:
         while self._continues(at + 1) and self._is_adverb(at + 1):
             at += 1
         verb, then = self.after(at), self.after(at + 1)
-        participle = _is_participle(verb) or verb.endswith("en")
+        participle = is_participle(verb) or verb.endswith("en")
         has_object = then in english.POSSESSIVES or then in ("a", "an", "the", "it", "him", "them")
         return verb in english.PERFECT or (participle and has_object)
 
@@ -427,24 +444,6 @@ class Rewriting:
             at -= 1
         joined = self._continues(at + 1) and self.lower[at] in ("and", "or", "but")
         return joined or self.gaps[at + 1].strip() == ","
-
-
-def _is_participle(word: str) -> bool:
-    return word in english.PARTICIPLES or (word.endswith("ed") and word not in english.NOUNS_IN_ED)
-
-
-def _neutral(word: str) -> str | None:
-    """What to say instead of a word in lower case; None if it states no gender."""
-    if gendered_compound(word):
-        return word[:-5] + ("people" if word.endswith("women") else "person")
-    return GENDERED.get(word)
-
-
-def _singular(word: str) -> str:
-    """What to say instead of one of those whom a gendered noun names."""
-    if word.endswith("women") and gendered_compound(word):
-        return word[:-5] + "person"
-    return PLURALS.get(word) or _neutral(word) or word
 
 
 def _gap(gaps: list[str], otherwise: str) -> str:

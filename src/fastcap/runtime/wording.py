@@ -37,7 +37,10 @@ class Wordings:
         """Take what a model decoded, best first."""
         plan = self._plan
         if plan.neutral:
-            from fastcap.runtime.neutral import neutralise  # whose tables an ordinary caption starts without
+            from fastcap.runtime.neutral import (
+                neutralise,
+                with_nouns,
+            )  # whose tables an ordinary caption starts without
         for caption in captions:
             if plan.words is None and len(self._whole) >= plan.returned:
                 break  # nobody asks for the others
@@ -47,7 +50,7 @@ class Wordings:
                 text, caption = self._cut_back(text, caption)
                 wordings = self._broken if ends_early(text) else self._cut
             if plan.neutral:
-                neutral = neutralise(text, always=True)
+                neutral = with_nouns(neutralise(text, always=True))
                 self._merged |= neutral in wordings and text not in self._originals
                 self._originals.add(text)
                 text = neutral

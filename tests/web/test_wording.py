@@ -1,0 +1,114 @@
+"""The page's endings, neutral wording and choice of captions are Python's. Needs Node.js, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import pytest
+from test_node import Node
+from visiting import WEB
+
+from fastcap.runtime.contract import Decoding
+from fastcap.runtime.engine import Decoded
+from fastcap.runtime.english import words
+from fastcap.runtime.gendered import GENDERED
+from fastcap.runtime.neutral import gendered_words, neutral_wording, with_nouns
+from fastcap.runtime.options import Plan
+from fastcap.runtime.text import ends_early, sentence, word_count
+from fastcap.runtime.wording import Wordings
+
+TABLES = json.loads((WEB.parent / "tests" / "runtime" / "neutral_wording.json").read_text(encoding="utf-8"))
+PLAIN = sorted(
+    words("""
+        a an the and or is was runs . , ' s dog who his her he she not't of in - / Mr King 5 é ! quickly sits looks
+        wearing two young police on red black little standing with one
+    """)
+)
+
+
+@pytest.fixture(scope="module")
+def run(program: str) -> Any:
+    modules = "".join(
+        f"const {name} = await import('{(WEB / f'{name}.js').as_uri()}');" for name in ("text", "neutral", "wording")
+    )
+    return lambda body, **values: Node(program, None).run(modules + body, **values)
+
+
+@pytest.fixture(scope="module")
+def texts() -> list[str]:
+    """Those of the tables, and words thrown together."""
+    drawn, gendered = random.Random(0), sorted(GENDERED)
+    found = [text for rows in TABLES.values() for row in rows for text in row]
+    for _ in range(4000):
+        row = [drawn.choice(gendered if drawn.random() < 0.4 else PLAIN) for _ in range(drawn.randint(1, 10))]
+        text = drawn.choice(["{}", "{}", "a {}.", "{}."]).format(" ".join(row))
+        text = text.replace(" ' s", "'s").replace(" - ", "-") if drawn.random() < 0.5 else text
+        found.append(drawn.choice([text, text, text, text.title(), text.upper()]))
+    return found
+
+
+def test_where_a_sentence_may_end(run, texts):
+    found = run("return values.texts.map((t) => [text.sentence(t), text.endsEarly(t), text.wordCount(t)])", texts=texts)
+    assert found == [[sentence(text), ends_early(text), word_count(text)] for text in texts]
+
+
+def test_neutral_wording(run, texts):
+    body = """return values.texts.map((t) => [
+        neutral.neutralWording(t), neutral.neutralWording(t, true), neutral.genderedWords(t), neutral.withNouns(t)])"""
+    for text, (wording, always, listed, supplied) in zip(texts, run(body, texts=texts), strict=True):
+        for told, forced in ((wording, False), (always, True)):
+            expected = neutral_wording(text, forced)
+            assert (told["text"], told["left"]) == (expected.text, list(expected.left)), text
+        assert (listed, supplied) == (gendered_words(text), with_nouns(text)), text
+
+
+def test_the_tables(run):
+    for kind, rows in TABLES.items():
+        function = "withNouns" if kind == "nouns that a model left out" else "neutralise"
+        body = f"return values.texts.map((text) => neutral.{function}(text))"
+        assert run(body, texts=[text for text, _ in rows]) == [neutral for _, neutral in rows], kind
+
+
+class Words:
+    """A tokenizer whose tokens are these words, each with a space before it."""
+
+    def decode(self, ids: list[int], skip_special_tokens: bool = True) -> str:
+        return "".join(f" {PLAIN[token]}" for token in ids)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_which_captions_are_shown(run, seed):
+    drawn = random.Random(seed)
+    wanted = drawn.choice([None, None, *range(1, 9)])
+    low, high = drawn.choice([(2, 9), (4, 4), (1, 12)])
+    plan = Plan(low, high, 4, drawn.randint(1, 4), wanted, drawn.random() < 0.5, "beam", drawn.choice([1, 3]), None)
+    captions = [
+        (ids, drawn.random(), [drawn.random() for _ in ids])
+        for ids in ([drawn.randrange(len(PLAIN)) for _ in range(drawn.randint(1, 9))] for _ in range(8))
+    ]
+    limits = Decoding(passes=1, min_length=1, max_length=15, max_candidates=8, default_candidates=3, lengths={})
+    wordings = Wordings(plan, Words())  # type: ignore[arg-type]
+    wordings.add(Decoded(*caption) for caption in captions)
+    further = wordings.further(limits)
+    body = """const tokenizer = { decode: (ids) => ids.map((id) => ` ${values.words[id]}`).join('') };
+              const wordings = new wording.Wordings(values.plan, tokenizer);
+              wordings.add(values.captions.map(([ids, probability, each]) => ({ ids, probability, each })));
+              const best = wordings.best().map(([text, of]) => [text, [of.ids, of.probability, of.each]]);
+              return [best, wordings.further(values.limits)];"""
+    told, more = run(body, words=PLAIN, plan=plan._asdict(), captions=captions, limits=limits._asdict())
+    assert told == [[text, list(caption)] for text, caption in wordings.best()]
+    assert (more and {name: more[name] for name in plan._asdict()}) == (further and further._asdict())
+
+
+def test_what_the_modules_import_is_in_the_package():
+    files = json.loads((WEB / "package.json").read_text())["files"]
+    imported = {
+        name.removeprefix("./")
+        for path in files
+        if path.endswith(".js")
+        for name in (WEB / path).read_text(encoding="utf-8").split("'")
+        if name.startswith("./") and name.endswith(".js")
+    }
+    assert imported <= set(files)
