@@ -59,6 +59,11 @@ export const BEFORE_INVERSION = new Set(
   `and as but hardly how neither never nor not only or rarely seldom so than then what when where which who whom
    whose why`.split(/\s+/),
 );
+export const BEFORE_NOUNS = new Set(
+  `a an another dozens eight eighteen eleven few fifteen fifty five forty four fourteen her his hundred hundreds
+   its many my nine nineteen our seven seventeen several six sixteen ten that the their thirteen thirty this three
+   twelve twenty two whose your`.split(/\s+/),
+);
 export const CAUSATIVES = new Set(
   `feel feeling feels felt had has have having hear heard hearing hears help helped helping helps let lets letting
    made make makes making notice noticed notices noticing saw see seeing seen sees watch watched watches watching`.split(/\s+/),
@@ -125,12 +130,13 @@ export const NEVER_LAST = new Set(
    where wherever whether which while whilst who whom whose will with within without won would wouldn yet your`.split(/\s+/),
 );
 export const NEVER_NOUNS = new Set(
-  `adorable athletic bald balding barefoot barefooted bearded beautiful big bright busy checkered cloudy colorful
-   colourful crowded curious curved cute decorated deserted dusty elegant excited fallen fancy fluffy foggy frozen
-   furry gorgeous grassy handsome happy helmeted hilly hooded huge inflatable large leafy little lovely lush messy
-   middle-aged muddy multicolored multicoloured muscular narrow old older oversized paved pregnant rainy redheaded
-   rocky rusty sandy shaggy shallow shiny shirtless skinny slim small snowy steep stony striped stuffed sunny tall
-   tattooed tiled tiny topless uniformed wooded wooden young younger`.split(/\s+/),
+  `adorable athletic bald balding barefoot barefooted bearded beautiful big bigger bright busy checkered cloudy
+   colorful colourful crowded curious curved cute decorated deserted dirty dry dusty elegant excited fallen fancy
+   fluffy foggy frozen furry gorgeous grassy handsome happy helmeted hilly hooded huge inflatable large larger
+   leafy little lovely lush messy middle-aged muddy multicolored multicoloured muscular narrow old older oversized
+   paved plaid pregnant rainy redheaded rocky rusty sandy shaggy shallow shiny shirtless short skinny slim small
+   smaller smiling snowy spotted steep stony striped stuffed sunny tall tattooed teenage tiled tiny topless
+   uniformed wet wide wooded wooden young younger`.split(/\s+/),
 );
 export const NOT_VERBS = new Set(
   `across afterwards always backwards besides downstairs downwards forwards his indoors its news nowadays outdoors
@@ -151,8 +157,8 @@ export const PERFECT = new Set(
   `become been begun done fallen gone got grown had won`.split(/\s+/),
 );
 export const PERSONAL = new Set(
-  `bald balding barefoot barefooted bearded blond blonde old older pregnant redheaded shirtless topless young
-   younger`.split(/\s+/),
+  `bald balding barefoot barefooted bearded blond blonde old older pregnant redheaded shirtless teenage topless
+   young younger`.split(/\s+/),
 );
 export const PLAIN_PREPOSITIONS = new Set(
   `at by for from in into like of on onto than to with`.split(/\s+/),

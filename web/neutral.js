@@ -53,7 +53,7 @@ function missingNoun(sentence, place) {
   while (english.ADJECTIVES.has(sentence.before(start)) || sentence.before(start) === 'very') start -= 1;
   const determiner = sentence.before(start);
   const personal = english.PERSONAL.has(word);
-  if (!english.DETERMINERS.has(determiner) || (determiner === 'the' && personal)) return ''; // "the young are many"
+  if (!english.BEFORE_NOUNS.has(determiner) || (determiner === 'the' && personal)) return ''; // "the young are many"
   const degree = after === 'of' || (start > 1 && !english.FUNCTION_WORDS.has(sentence.before(start - 1)));
   if (word === 'little' && degree) return ''; // "jumps a little in the air"
   const last = place + 1 === sentence.words.length && !sentence.gaps[place + 1].includes('-');

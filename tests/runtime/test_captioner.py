@@ -72,7 +72,7 @@ def test_named_lengths_keep_to_their_range_of_tokens(captioner):
 
 
 @pytest.mark.parametrize("words", range(4, 25))
-def test_a_number_of_words_is_obeyed_where_a_sentence_may_end_there_and_else_the_nearest_is_given(captioner, words):
+def test_a_number_of_words_is_obeyed(captioner, words):
     said = ROWS["red"].split()
     whole = [n for n in range(1, 25) if not ends_early(" ".join(said[:n]))]
     caption = captioner.caption(RED, length=words)

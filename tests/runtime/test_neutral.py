@@ -156,3 +156,12 @@ def test_what_people_wrote_becomes_neutral_and_hardly_any_of_it_is_left_alone(da
     assert len(gendered) > 2000
     assert len(left) < 0.002 * len(gendered)
     assert not [text for text in gendered if gendered_words(neutralise(text, always=True))]
+
+
+def test_the_examples_of_the_page_are_right():
+    page = (Path(__file__).parents[2] / "docs" / "neutral.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    examples = re.findall(r"^(\w+\(.*\)) +# (.*)$", code, re.MULTILINE)
+    assert len(examples) == 4
+    for call, answer in examples:
+        assert repr(eval(call)) == answer

@@ -14,6 +14,7 @@ __all__ = [
     "BARE_OBJECTS",
     "BEFORE_ADJECTIVE",
     "BEFORE_INVERSION",
+    "BEFORE_NOUNS",
     "CAUSATIVES",
     "CLOTHES",
     "COLOURS",
@@ -122,15 +123,19 @@ ADJECTIVES = COLOURS - words("orange silver gold navy tan") | words("""
 """)
 """Words that stand before a noun, of which no caption of a photograph ends in one where a noun is due."""
 PERSONAL = words("""
-    young younger old older shirtless bearded bald balding barefoot barefooted redheaded blond blonde topless pregnant
+    young younger old older teenage shirtless bearded bald balding barefoot barefooted redheaded blond blonde topless
+    pregnant
 """)
 """Adjectives of which the noun that is missing is a person."""
+BEFORE_NOUNS = POSSESSIVES | NUMBERS | words("a an the another this that")
+"""What stands before a noun, and never for one: "one", "both" and "all" do."""
 NEVER_NOUNS = (PERSONAL - words("blond blonde")) | words("""
-    little tiny small large big huge tall narrow lush grassy snowy sandy rocky muddy dusty rusty messy wooden wooded
-    stony hilly leafy sunny cloudy foggy rainy colorful colourful multicolored multicoloured striped checkered stuffed
-    fluffy furry shaggy beautiful cute lovely adorable handsome gorgeous happy excited curious busy crowded deserted
-    skinny slim muscular athletic tattooed hooded helmeted uniformed middle-aged steep shallow curved paved tiled
-    fallen frozen fancy elegant decorated inflatable oversized bright shiny
+    little tiny small smaller large larger big bigger huge tall short narrow wide wet dry dirty plaid spotted smiling
+    teenage narrow lush grassy snowy sandy rocky muddy dusty rusty messy wooden wooded stony hilly leafy sunny cloudy
+    foggy rainy colorful colourful multicolored multicoloured striped checkered stuffed fluffy furry shaggy beautiful
+    cute lovely adorable handsome gorgeous happy excited curious busy crowded deserted skinny slim muscular athletic
+    tattooed hooded helmeted uniformed middle-aged steep shallow curved paved tiled fallen frozen fancy elegant
+    decorated inflatable oversized bright shiny
 """)
 """Adjectives that are no nouns, either: "a wooden in front of a wall" lacks one."""
 THINGS = words("""

@@ -73,7 +73,7 @@ def _missing_noun(sentence: Sentence, place: int) -> str:
     while sentence.before(start) in english.ADJECTIVES or sentence.before(start) == "very":
         start -= 1
     determiner = sentence.before(start)
-    if determiner not in english.DETERMINERS or (determiner == "the" and word in english.PERSONAL):
+    if determiner not in english.BEFORE_NOUNS or (determiner == "the" and word in english.PERSONAL):
         return ""  # "the young are many"
     degree = after == "of" or (start > 1 and sentence.before(start - 1) not in english.FUNCTION_WORDS)
     if word == "little" and degree:

@@ -132,8 +132,8 @@ class Options:
     to where a sentence may end, and comes after those that are whole; its confidence is that of what was cut.
     `candidates`: how many different wordings to return at most; fewer if wordings coincide or the length leaves no
     more. The model's default number is decoded in any case, and the best wins.
-    `neutral`: avoid gendered words; see `fastcap.runtime.neutral`. `tokens` are those that the decoder chose, also
-    where a gendered word that it spelt from pieces was replaced in `text`.
+    `neutral`: name nobody's gender: the same captions in other words, with the tokens and confidences of before; see
+    `fastcap.runtime.neutral`. Wordings that become equal are one, and more are decoded in their place.
     `decode`: "parallel", all tokens at once in a few passes; or, from left to right with the same network, "greedy" or
     "beam" search, or "sample", drawn at random. None is the first that the model can do (`Bundle.decodes`).
     `beams`: hypotheses that beam search keeps, 1 to 8; at least as many as `candidates`.
