@@ -1,6 +1,6 @@
 """Neutral captions name nobody's gender, in sentences that are as right as before.
 
-`neutral_wording.json` holds a table for each kind of words; `tests/web/test_wording.py` reads it, too.
+`neutral_wording.json` holds a table for each kind of words; `tests/web/test_words.py` reads it, too.
 """
 
 from __future__ import annotations
