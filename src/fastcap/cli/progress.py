@@ -12,6 +12,9 @@ __all__ = ["progress_bar"]
 @contextlib.contextmanager
 def progress_bar(total: int, completed: int = 0) -> Iterator[Callable[[], object]]:
     """A bar with rate and remaining time on stderr, if that is a terminal; yields what advances it."""
+    if not sys.stderr.isatty():  # a disabled bar of rich 13.0 prints an empty line
+        yield lambda: None
+        return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TimeRemainingColumn
     from rich.text import Text
@@ -23,6 +26,6 @@ def progress_bar(total: int, completed: int = 0) -> Iterator[Callable[[], object
 
     columns = BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn()
     console = Console(stderr=True)
-    with Progress(*columns, console=console, redirect_stdout=False, disable=not sys.stderr.isatty()) as progress:
+    with Progress(*columns, console=console, redirect_stdout=False) as progress:
         task = progress.add_task("", total=total, completed=completed)
         yield lambda: progress.advance(task)
