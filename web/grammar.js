@@ -7,7 +7,7 @@ import { CHARACTERS, GENDERED, NAMES, THINGS } from './gendered.js';
 const LETTER = '[\\p{L}\\p{Nl}\\p{No}]';
 /** What Python calls a space. */
 const SPACE = '[\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000]';
-export const WORD = new RegExp(`(${LETTER}+)`, 'gu');
+export const WORD = new RegExp(`([Mm][Aa]['’][Aa][Mm](?!${LETTER})|${LETTER}+)`, 'gu');
 const PHRASES = new RegExp(`(?<!${LETTER})(?:${THINGS})(?!${LETTER})`, 'giu');
 const SENTENCE_END = new RegExp(`[.!?…]['"”’)\\]]*${SPACE}|\\n`, 'u');
 const ABBREVIATIONS = new Set('mr mrs ms mx dr st jr sr prof vs'.split(' '));

@@ -227,7 +227,7 @@ export class Rewriting {
   /** Whether a possessive stands before a noun: "his dog", not "his is red" or "a friend of his". */
   #hasNoun(place) {
     const after = this.#after(place);
-    if (after && this.#isHyphenated(place + 1)) return true; // "his over-sized hat"
+    if (this.#isCounted(place) || (after && this.#isHyphenated(place + 1))) return true; // "his 3 dogs"
     return Boolean(after) && !among(after, english.CONJUNCTIONS, english.AUXILIARIES, english.PLAIN_PREPOSITIONS);
   }
 
@@ -235,7 +235,7 @@ export class Rewriting {
   #owns(place) {
     const [before, after, then] = [this.#before(place), this.#after(place), this.#after(place + 1)];
     const ends = !then || english.FUNCTION_WORDS.has(then);
-    if (after && this.#isHyphenated(place + 1)) return true; // "her pink-lensed glasses"
+    if (this.#isCounted(place) || (after && this.#isHyphenated(place + 1))) return true; // "her pink-lensed glasses"
     if (!after || english.AFTER_OBJECT.has(after)) return english.CLOTHES.has(then); // "her down jacket"
     if (['back', 'home', 'left', 'right'].includes(after)) {
       return !['to', 'into', 'from'].includes(then) || english.PREPOSITIONS.has(before);
@@ -294,6 +294,11 @@ export class Rewriting {
       return false;
     }
     return true;
+  }
+
+  #isCounted(place) {
+    const gap = this.gaps[place + 1];
+    return gap !== stripLeading(gap) && /^\p{Nd}/u.test(stripLeading(gap));
   }
 
   #isHyphenated(place) {
@@ -413,14 +418,32 @@ export class Rewriting {
     }
     while (this.#continues(at) && this.#isAdverb(at)) at += 1;
     if (!this.#continues(at)) {
-      if (this.lower.slice(at).some((word) => english.VERBS.has(baseForm(word)))) this.#doubt(); // "he, however, runs"
+      at = this.#afterInsertion(at); // "he, however, runs"
     } else if (['who', 'that'].includes(this.lower[at])) {
       this.#doubt(); // "he who laughs last laughs best"
-    } else if (this.lower[at] !== 'and') {
+      return;
+    }
+    if (at < this.words.length && this.lower[at] !== 'and') {
       const verb = baseForm(this.lower[at]);
       if (verb) this.#put(at, verb);
       this.#fitCoordinated(at + 1);
     }
+  }
+
+  /** The place of the verb after what stands between two commas; the end of the sentence if there is no verb. */
+  #afterInsertion(at) {
+    const places = [...this.words.keys()].slice(at);
+    const known = places.filter((place) => this.#isFinite(place));
+    const commas = places.filter((place) => strip(this.gaps[place]) === ',');
+    if (!known.length) return this.words.length;
+    if (commas[0] !== at || commas[1] !== known[0]) this.#doubt();
+    return known[0];
+  }
+
+  /** Whether a word is the third person of a verb that is known. */
+  #isFinite(place) {
+    const word = this.lower[place];
+    return english.PLURAL_AUXILIARIES.has(word) || english.VERBS.has(baseForm(word));
   }
 
   #continues(at) {
@@ -463,25 +486,29 @@ export class Rewriting {
 
   /** Make the other verbs of a subject fit: "he sits and reads", "she stops, looks and is gone". */
   #fitCoordinated(from) {
-    let ambiguous = false; // whether another subject may have come
-    let clause = false; // whether a clause begins after a comma
     for (let place = from; place < this.words.length; place++) {
       const [word, after] = [this.lower[place], this.#after(place)];
       const verb = baseForm(word);
       if (['he', 'she', 'they', 'i', 'we', 'you'].includes(word)) return;
-      clause ||= this.gaps[place].includes(',') && english.DETERMINERS.has(word);
       const hasObject = among(after, english.DETERMINERS, english.PRONOUNS);
-      const known = english.VERBS.has(verb) || english.PLURAL_AUXILIARIES.has(word);
       const nounToo = english.VERBS_OR_NOUNS.has(word) && !hasObject && !english.DIRECTIONS.has(after);
-      if (verb && (known || hasObject) && this.#followsConjunction(place)) {
-        if (ambiguous || nounToo) this.#doubt();
-        if (!ambiguous) this.#put(place, verb);
-      } else if (known && !nounToo && !english.DETERMINERS.has(this.#before(place))) {
-        if (clause) return; // ", the dog barks and jumps"
-        ambiguous = true;
+      if (verb && (this.#isFinite(place) || hasObject) && this.#followsConjunction(place)) {
+        if (nounToo) this.#doubt();
+        this.#put(place, verb);
+      } else if (this.#isFinite(place) && !nounToo && !english.DETERMINERS.has(this.#before(place))) {
+        if (!this.#hasSubject(place)) this.#doubt();
+        return; // of another clause, "as a dog runs and barks", to which those after it may belong
       }
-      ambiguous ||= english.SUBORDINATORS.has(word);
     }
+  }
+
+  /** Whether a noun or pronoun stands before a third person, so that it is a verb. */
+  #hasSubject(place) {
+    const before = this.#before(place);
+    if (english.PLURAL_AUXILIARIES.has(this.lower[place])) return true;
+    if (among(before, english.SUBORDINATORS, english.PRONOUNS)) return true;
+    const known = among(before, english.FUNCTION_WORDS, english.ADJECTIVES) || english.VERBS.has(baseForm(before));
+    return !known && [place - 1, place - 2].some((at) => english.DETERMINERS.has(this.#before(at)));
   }
 
   #followsConjunction(place) {

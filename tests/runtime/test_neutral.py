@@ -69,7 +69,7 @@ def test_a_noun_that_a_model_left_out_is_supplied():
 
 def test_the_list_is_consistent():
     assert len(GENDERED) > 1500
-    assert all(word == word.casefold() and word.isalpha() for word in GENDERED)
+    assert all(word == word.casefold() and not gendered_words(f"{word}x") for word in GENDERED)
     told = {*GENDERED.values(), *PLURALS.values(), *AGES.values(), *PAIRS.values()}
     assert [text for text in sorted(told) if gendered_words(text)] == []
     assert set(PLURALS) <= set(GENDERED)

@@ -32,7 +32,7 @@ _NOUNS = """
     man/men woman/women gentlewoman/gentlewomen gentleman/gentlemen guy dude gal bloke fella chap/ gent lady maiden
     damsel matron spinster nun monk friar playboy widow widower wench crone male female = person; menfolk/
     womenfolk/ = people; boy girl lad lass laddie lassie tomboy sonny = child; bachelor bachelorette = single
-    person;
+    person; dowager hag playgirl = person;
 
     father mother dad daddy mom mommy mum/ mama momma mamma papa poppa pappa housemother mummy = parent; stepfather
     stepmother stepdad stepmom stepmum/ = stepparent; godfather godmother = godparent; forefather = ancestor; son
@@ -45,7 +45,7 @@ _NOUNS = """
     homemaker; bride groom bridegroom = newlywed; matriarch patriarch = elder; stepgrandfather stepgrandmother =
     stepgrandparent; greatuncle greataunt greatnephew greatniece = relative; greatgrandfather greatgrandmother =
     great-grandparent; fosterfather fostermother = foster parent; godbrother godsister = godsibling; exhusband
-    exwife/exwives = ex-spouse; exboyfriend exgirlfriend = ex-partner;
+    exwife/exwives = ex-spouse; exboyfriend exgirlfriend = ex-partner; brethren/ = siblings; ancestress = ancestor;
 
     bridesmaid groomsman/groomsmen maidservant manservant/menservants stewardess bellboy bellman/bellmen ballboy
     ballgirl batboy batgirl cabinboy = attendant; actress = actor; waitress waiter = server; hostess = host; barmaid
@@ -77,7 +77,9 @@ _NOUNS = """
     butleress = butler; cateress = caterer; procuress = procurer; creatress = creator; tutoress = tutor; jockette =
     jockey; coquette = flirt; testatrix = testator; administratrix = administrator; dominatrix = performer;
     mediatrix = mediator; chauffeuse = chauffeur; coiffeuse coiffeur = hairdresser; vendeuse = seller; parisienne =
-    Parisian;
+    Parisian; deliveryboy deliverygirl = carrier; errandboy errandgirl = runner; altarboy altargirl = altar server;
+    waterboy = attendant; fratboy = fraternity member; chairlady = chairperson; forelady = supervisor;
+    fishwife/fishwives = fish seller; adulteress = adulterer;
 
     king queen emperor empress tsar tsarina czar czarina maharaja maharani sultan = monarch; prince princess =
     royal; duke duchess archduke archduchess baron baroness countess earl marquess marquis/ marchioness viscount
@@ -116,13 +118,13 @@ _COMPOUNDS = """
     leader; lift winch = operator; lens = photographer; longbow = archer; money = financier; newspaper = reporter;
     pike tank = soldier; pit = miner; plainclothes = detective; poultry = farmer; ranch = rancher; shanty = singer;
     steel = steelworker; store = storekeeper; whale = whaler; wire = electrician; vestry = parish officer; garage =
-    mechanic
+    mechanic; cave = cave dweller; midship = naval cadet; orange = marcher
 """
 _OTHERS = """
-    he they, she they, him them, his their, her their, hers theirs, himself themselves, herself themselves, mr mx, mrs
-    mx, ms mx, miss mx, mans person's, womans person's, sir person, madam person, mister person, madame person,
-    monsieur person, mademoiselle person, señor person, senor person, señora person, senora person, señorita person,
-    senorita person
+    he they, she they, him them, his their, her their, hers theirs, himself themselves, herself themselves, mr mx,
+    mrs mx, ms mx, miss mx, mans person's, womans person's, ma'am person, ma’am person, sir person, madam person,
+    mister person, madame person, monsieur person, mademoiselle person, señor person, senor person, señora person,
+    senora person, señorita person, senorita person
 """
 GENDERED_ADJECTIVES = words("""
     male female masculine feminine manly womanly girly girlish boyish ladylike unladylike
@@ -136,13 +138,17 @@ TITLES = words("""
 """)
 """What is left out before a name: "Queen Elizabeth", "Uncle Sam"."""
 
-PLAIN = words("man men woman women boy boys girl girls lady ladies guy guys male males female females")
+PLAIN = words("""
+    man men woman women boy boys girl girls lady ladies guy guys male males female females
+""")
 """What only says "man" or "girl", and is left out beside another word for the same person."""
-FORMS_OF_ADDRESS = words("sir madam mister madame mademoiselle monsieur señor senor señora senora señorita senorita")
+FORMS_OF_ADDRESS = words("""
+    ma'am ma’am sir madam mister madame mademoiselle monsieur señor senor señora senora señorita senorita
+""")
 SPLIT = words("""
     police fire business sales camera school grand step god fisher mail milk post cow bell bus ball bar house show
     country gentle french english irish dutch welsh scots chair spokes congress council news repair delivery service
-    garbage stunt crafts weather wo
+    garbage stunt crafts weather wo cabin altar call cover choir paper chamber dairy errand frat
 """)
 """First halves of compounds that are also written as two words: "police man", "grand mother"."""
 
@@ -254,7 +260,9 @@ def _tables() -> tuple[dict[str, str], dict[str, str]]:
 GENDERED, PLURALS = _tables()
 """Gendered words and what to say instead, in lower case but for names; and of those that are plurals, the singular."""
 
-CHARACTERS = words("superwoman superwomen catwoman wonderwoman spiderwoman batwoman")
+CHARACTERS = words("""
+    superwoman superwomen catwoman wonderwoman spiderwoman batwoman
+""")
 
 
 def gendered_compound(word: str) -> bool:

@@ -21,7 +21,7 @@ __all__ = [
     "sounds_as_vowel",
 ]
 
-WORD = re.compile(r"([^\W\d_]+)")
+WORD = re.compile(r"([Mm][Aa]['’][Aa][Mm](?![^\W\d_])|[^\W\d_]+)")
 _THINGS = re.compile(rf"(?<![^\W\d_])(?:{THINGS})(?![^\W\d_])", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.!?…]['\"”’)\]]*\s|\n")
 _ABBREVIATIONS = english.words("mr mrs ms mx dr st jr sr prof vs")

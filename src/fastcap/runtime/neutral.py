@@ -12,9 +12,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from fastcap.runtime import english
+from fastcap.runtime.draft import UncertainError
 from fastcap.runtime.gendered import GENDERED
 from fastcap.runtime.grammar import Sentence, gendered_words, sentences
-from fastcap.runtime.rewriting import Rewriting, UncertainError
+from fastcap.runtime.rewriting import Rewriting
 
 __all__ = ["GENDERED", "Neutral", "gendered_words", "neutral_wording", "neutralise", "with_nouns"]
 

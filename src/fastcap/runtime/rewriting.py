@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from fastcap.runtime import english
+from fastcap.runtime.agreement import fit_subject
+from fastcap.runtime.draft import Draft
 from fastcap.runtime.gendered import (
     AGES,
     FORMS_OF_ADDRESS,
@@ -19,7 +21,6 @@ from fastcap.runtime.gendered import (
 )
 from fastcap.runtime.grammar import (
     WORD,
-    Sentence,
     base_form,
     gendered_words,
     in_case_of,
@@ -30,24 +31,14 @@ from fastcap.runtime.grammar import (
     sounds_as_vowel,
 )
 
-__all__ = ["Rewriting", "UncertainError"]
+__all__ = ["Rewriting"]
 
 _PEOPLE_PLURAL = frozenset(map(plural, PEOPLE))
 _TWO = {"a": "two", "an": "two", "one": "two", "this": "these two", "that": "those two"}
 
 
-class UncertainError(Exception):
-    """No rule is certain to get a sentence right."""
-
-
-class Rewriting:
-    """One sentence while it is rewritten. What is left out becomes empty."""
-
-    def __init__(self, sentence: Sentence, always: bool) -> None:
-        self.sentence, self.always = sentence, always
-        self.words, self.gaps = list(sentence.words), list(sentence.gaps)
-        self.lower, self.before, self.after = sentence.lower, sentence.before, sentence.after
-        self.done: set[int] = set()  # places of gendered words that need nothing more
+class Rewriting(Draft):
+    """One sentence and the rules that rewrite it."""
 
     def text(self) -> str:
         """The sentence in neutral wording. Raises UncertainError."""
@@ -58,34 +49,11 @@ class Rewriting:
         self._join_equals()
         self._fit_articles()
         self._capitalise()
-        text = self._joined()
+        text = self.joined()
         if gendered_words(text):
-            self._doubt()
+            self.doubt()
             text = WORD.sub(lambda word: in_case_of(word[0], neutral_of(word[0].lower()) or word[0]), text)
         return text
-
-    # What all rules use
-
-    def _doubt(self) -> None:
-        if not self.always:
-            raise UncertainError
-
-    def _put(self, place: int, neutral: str) -> None:
-        self.words[place] = in_case_of(self.sentence.words[place], neutral)
-
-    def _leave_out(self, start: int, stop: int) -> None:
-        for place in range(start, stop):
-            self.words[place] = ""
-            self.done.add(place)
-
-    def _joined(self) -> str:
-        """The words that are left; of the gaps around one that is left out, punctuation stays, else one space."""
-        text, last = self.gaps[0], -1
-        for place, word in enumerate(self.words):
-            if word:
-                text += (_gap(self.gaps[last + 1 : place + 1], " ") if last >= 0 else "") + word
-                last = place
-        return text + _gap(self.gaps[last + 1 :], self.gaps[-1])
 
     def _fit_articles(self) -> None:
         """Make "a" and "an" fit what was changed after them."""
@@ -93,7 +61,7 @@ class Rewriting:
             if word.lower() in ("a", "an") and place + 1 < len(self.words) and self.gaps[place + 1].isspace():
                 following = next((at for at in range(place + 1, len(self.words)) if self.words[at]), place)
                 if following > place + 1 or self.words[following] != self.sentence.words[following]:
-                    self._put(place, "an" if sounds_as_vowel(self.words[following].lower()) else "a")
+                    self.put(place, "an" if sounds_as_vowel(self.words[following].lower()) else "a")
 
     def _capitalise(self) -> None:
         first = next((place for place, word in enumerate(self.words) if word), 0)
@@ -110,15 +78,15 @@ class Rewriting:
                 continue
             pair = {self.lower[place], self.lower[other]}
             if self.after(place) == "nor":
-                self._doubt()  # "neither he nor she"
+                self.doubt()  # "neither he nor she"
             elif pair <= {"he", "she"} or pair <= {"himself", "herself"}:
-                self._leave_out(place, other)
+                self.leave_out(place, other)
             elif pair <= {"male", "female"}:
                 if self._stands_before_noun(other):
-                    self._leave_out(place, other)
+                    self.leave_out(place, other)
             elif pair == {"him", "her"} or pair <= {"his", "her", "hers"}:
-                self._leave_out(place, other)
-                self._put(other, "them" if "him" in pair else "their" if self._has_noun(other) else "theirs")
+                self.leave_out(place, other)
+                self.put(other, "them" if "him" in pair else "their" if self._has_noun(other) else "theirs")
                 self.done.add(other)
 
     def _paired(self, place: int) -> int | None:
@@ -149,23 +117,23 @@ class Rewriting:
             elif one and two:
                 if start != place or one + two > 12:
                     continue
-                self._put(start - 1, next(word for word, count in english.COUNTS.items() if count == one + two))
-                self._put(place, many)
+                self.put(start - 1, next(word for word, count in english.COUNTS.items() if count == one + two))
+                self.put(place, many)
             elif not together or (second and (first, second, start) != ("the", "the", place)):
                 continue
             elif several:
                 pass
             elif first in _TWO:
-                self._put(start - 1, _TWO[first])
-                self._put(place, many)
+                self.put(start - 1, _TWO[first])
+                self.put(place, many)
             elif first in english.POSSESSIVES:
-                self._put(place, many)
+                self.put(place, many)
             elif first in english.DETERMINERS and first != "the":
                 continue
             else:
-                self._put(place, many)
-                self._put(start, f"two {many if start == place else self.lower[start]}")
-            self._leave_out(place + 1, other + 1)
+                self.put(place, many)
+                self.put(start, f"two {many if start == place else self.lower[start]}")
+            self.leave_out(place + 1, other + 1)
 
     def _equal(self, place: int) -> int | None:
         """The place of the second of two words that were put as the same noun, as in "a man and (a) woman"."""
@@ -189,11 +157,11 @@ class Rewriting:
     def _reword(self, place: int) -> None:
         lower = self.lower[place]
         if lower in ("he", "she"):
-            self._subject(place)
+            fit_subject(self, place)
         elif lower == "his":
-            self._put(place, "their" if self._has_noun(place) else "theirs")
+            self.put(place, "their" if self._has_noun(place) else "theirs")
         elif lower == "her":
-            self._put(place, "their" if self._owns(place) else "them")
+            self.put(place, "their" if self._owns(place) else "them")
         elif lower in GENDERED_ADJECTIVES:
             self._adjective(place)
         else:
@@ -202,8 +170,8 @@ class Rewriting:
     def _has_noun(self, place: int) -> bool:
         """Whether a possessive stands before a noun: "his dog", not "his is red" or "a friend of his"."""
         after = self.after(place)
-        if after and self._is_hyphenated(place + 1):
-            return True  # "his over-sized hat"
+        if self._is_counted(place) or (after and self._is_hyphenated(place + 1)):
+            return True  # "his 3 dogs", "his over-sized hat"
         functions = english.CONJUNCTIONS | english.AUXILIARIES | english.PLAIN_PREPOSITIONS
         return bool(after) and after not in functions
 
@@ -211,8 +179,8 @@ class Rewriting:
         """Whether "her" is a possessive, "her hat", and no object, "hugs her"."""
         before, after, then = self.before(place), self.after(place), self.after(place + 1)
         ends = not then or then in english.FUNCTION_WORDS
-        if after and self._is_hyphenated(place + 1):
-            return True  # "her pink-lensed glasses"
+        if self._is_counted(place) or (after and self._is_hyphenated(place + 1)):
+            return True  # "her 2 dogs", "her pink-lensed glasses"
         if not after or after in english.AFTER_OBJECT:
             return then in english.CLOTHES  # "her down jacket"
         if after in ("back", "home", "left", "right"):
@@ -234,12 +202,12 @@ class Rewriting:
         if self._stands_before_noun(place):
             all_of_them = place > 0 and self.lower[place - 1] == "all" and self.gaps[place].strip() in ("", "-")
             if all_of_them and (before != "all" or not self.after(place).endswith("s")):
-                self._leave_out(place - 1, place)  # "an all-male choir"
-            self._leave_out(place, place + 1)
+                self.leave_out(place - 1, place)  # "an all-male choir"
+            self.leave_out(place, place + 1)
         elif self.lower[place] not in ("male", "female") or before in english.BEFORE_ADJECTIVE:
-            self._doubt()  # "looks feminine"
+            self.doubt()  # "looks feminine"
             some = "people" if before in ("are", "were") else "a person"
-            self._put(place, some if self.lower[place] in ("male", "female") else GENDERED[self.lower[place]])
+            self.put(place, some if self.lower[place] in ("male", "female") else GENDERED[self.lower[place]])
         else:
             self._noun(place)
 
@@ -248,7 +216,7 @@ class Rewriting:
         after, then = self.after(place), self.after(place + 1)
         ends = not then or then in english.FUNCTION_WORDS
         if self.gaps[place + 1] == "-":
-            self._doubt()
+            self.doubt()
         if not after or (after in english.FUNCTION_WORDS - english.NUMBERS and not self._is_hyphenated(place + 1)):
             return False
         if after.endswith("ing") and after not in english.THINGS:
@@ -257,15 +225,18 @@ class Rewriting:
             return not ends
         if after in english.VERBS and after not in PEOPLE:
             if base_form(then) in english.VERBS and then not in _PEOPLE_PLURAL:
-                self._doubt()  # "a female blow dries her hair"
+                self.doubt()  # "a female blow dries her hair"
                 return False
             return not ends and not then.endswith("ing")  # "two males and a female stand smiling"
         if base_form(after) in english.VERBS and after not in _PEOPLE_PLURAL:
             has_object = then in english.DETERMINERS or then in english.PRONOUNS or then in english.DIRECTIONS
             if after in english.VERBS_OR_NOUNS and not has_object and not self._follows_article(place):
-                self._doubt()  # "male models", "the male rides"
+                self.doubt()  # "male models", "the male rides"
             return False
         return True
+
+    def _is_counted(self, place: int) -> bool:
+        return self.gaps[place + 1][:1].isspace() and self.gaps[place + 1].lstrip()[:1].isdigit()
 
     def _is_hyphenated(self, place: int) -> bool:
         return place + 1 < len(self.words) and self.gaps[place + 1] == "-"
@@ -276,10 +247,10 @@ class Rewriting:
         split = place > 0 and (self.gaps[place] == "-" or before in SPLIT)
         joined = self.lower[place - 1] + lower if split else ""
         if self._is_title(place) or (lower in PLAIN and self._is_attribute(place)):
-            self._leave_out(place, place + 1)
+            self.leave_out(place, place + 1)
             return
         if lower in FORMS_OF_ADDRESS:
-            self._doubt()  # "Yes, sir"
+            self.doubt()  # "Yes, sir"
         if special := PAIRS.get(f"{before} {lower.removesuffix('s')}"):
             neutral = plural(special) if several else special
         elif lower in ("maid", "maids", "matron", "matrons") and self.after(place) == "of":  # of honour
@@ -296,9 +267,9 @@ class Rewriting:
             neutral = plural(neutral)  # "two woman"
         elif several and lower in PLAIN and self._is_before_noun(place) and self._names_group(place):
             neutral = owner(neutral)  # "girls soccer team"
-        self._put(put, neutral)
+        self.put(put, neutral)
         if put < place:
-            self._leave_out(place, place + 1)
+            self.leave_out(place, place + 1)
         self._fit_possessive(put, place, neutral)
 
     def _fit_possessive(self, put: int, place: int, neutral: str) -> None:
@@ -347,104 +318,3 @@ class Rewriting:
 
     def _names_group(self, place: int) -> bool:
         return any(self.after(at).removesuffix("s") in english.GROUPS for at in (place, place + 1))
-
-    # Subjects and the verbs that agree with them
-
-    def _subject(self, place: int) -> None:
-        """Reword "he" and "she"."""
-        gap = self.gaps[place]
-        if (
-            self.gaps[place + 1].startswith("-")
-            or gap.endswith(("-", ")"))
-            or (gap == "/" and self.lower[place - 1] == "s")
-        ):
-            self._doubt()  # "s/he"
-        self._put(place, "they")
-        if self._is_inverted(place):
-            return
-        at = place + 1
-        if clitic := self.sentence.clitic(place):
-            if clitic == "s":
-                capitals = in_case_of(self.sentence.words[place], "they") == "THEY"
-                self.words[at] = ("VE" if capitals else "ve") if self._is_perfect(at) else ("RE" if capitals else "re")
-            self._fit_coordinated(at + 1)
-            return
-        while self._continues(at) and self._is_adverb(at):
-            at += 1
-        if not self._continues(at):
-            if any(base_form(word) in english.VERBS for word in self.lower[at:]):
-                self._doubt()  # "he, however, runs"
-        elif self.lower[at] in ("who", "that"):
-            self._doubt()  # "he who laughs last laughs best"
-        elif self.lower[at] != "and":
-            if verb := base_form(self.lower[at]):
-                self._put(at, verb)
-            self._fit_coordinated(at + 1)
-
-    def _continues(self, at: int) -> bool:
-        return at < len(self.words) and self.gaps[at].isspace()
-
-    def _is_adverb(self, at: int) -> bool:
-        word = self.lower[at]
-        return (
-            word in english.ADVERBS or word in ("himself", "herself", "both") or (word.endswith("ly") and word != "fly")
-        )
-
-    def _is_inverted(self, place: int) -> bool:
-        """Whether an auxiliary stands before the subject; it is then made to fit: "Is he tall?", "Who is she?"."""
-        at = place - 1
-        if self.before(place) == "t" and self.sentence.has_apostrophe(at):
-            at -= 1
-        if self.before(place) == "s" and self.sentence.has_apostrophe(at) and self.lower[at - 1] in english.QUESTIONS:
-            self.gaps[at] = " "
-            self.words[at] = "have" if self.after(place) in english.PERFECT else "are"
-            return True
-        if not self.before(place) or self.lower[at] not in english.AUXILIARIES:
-            return False
-        first = at == 0 or not self.gaps[at].isspace()
-        if not first and self.lower[at - 1] not in english.BEFORE_INVERSION and self.lower[0] not in english.QUESTIONS:
-            return False  # "it is he"
-        self._put(at, english.PLURAL_AUXILIARIES.get(self.lower[at], self.lower[at]))
-        return True
-
-    def _is_perfect(self, at: int) -> bool:
-        """Whether the s of "he's" is has: "he's been", "he's caught a fish"."""
-        while self._continues(at + 1) and self._is_adverb(at + 1):
-            at += 1
-        verb, then = self.after(at), self.after(at + 1)
-        participle = is_participle(verb) or verb.endswith("en")
-        has_object = then in english.POSSESSIVES or then in ("a", "an", "the", "it", "him", "them")
-        return verb in english.PERFECT or (participle and has_object)
-
-    def _fit_coordinated(self, at: int) -> None:
-        """Make the other verbs of a subject fit: "he sits and reads", "she stops, looks and is gone"."""
-        ambiguous = clause = False  # whether another subject may have come, and whether a clause begins after a comma
-        for place in range(at, len(self.words)):
-            word, verb, after = self.lower[place], base_form(self.lower[place]), self.after(place)
-            if word in ("he", "she", "they", "i", "we", "you"):
-                return
-            clause |= "," in self.gaps[place] and word in english.DETERMINERS
-            has_object = after in english.DETERMINERS or after in english.PRONOUNS
-            known = verb in english.VERBS or word in english.PLURAL_AUXILIARIES
-            noun_too = word in english.VERBS_OR_NOUNS and not (has_object or after in english.DIRECTIONS)
-            if verb and (known or has_object) and self._follows_conjunction(place):
-                if ambiguous or noun_too:
-                    self._doubt()
-                if not ambiguous:
-                    self._put(place, verb)
-            elif known and not noun_too and self.before(place) not in english.DETERMINERS:
-                if clause:
-                    return  # ", the dog barks and jumps"
-                ambiguous = True
-            ambiguous |= word in english.SUBORDINATORS
-
-    def _follows_conjunction(self, place: int) -> bool:
-        at = place - 1
-        while at > 0 and self._continues(at + 1) and self._is_adverb(at):
-            at -= 1
-        joined = self._continues(at + 1) and self.lower[at] in ("and", "or", "but")
-        return joined or self.gaps[at + 1].strip() == ","
-
-
-def _gap(gaps: list[str], otherwise: str) -> str:
-    return gaps[0] if len(gaps) == 1 else "".join(gap for gap in gaps if gap.strip(" -/")) or otherwise
