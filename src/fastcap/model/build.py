@@ -1,4 +1,4 @@
-"""From settings to a model: the only tables of its kinds of parts and families."""
+"""From settings to a model: the tables of the classes of its parts and families."""
 
 from __future__ import annotations
 
