@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from fastcap.__pyinstaller import hook_directories
-from fastcap.cli import VERBS, main
+from fastcap.cli import VERBS, main, module_of
 from fastcap.runtime.bundle import available_models
 
 PACKAGE = Path(__file__).parents[1] / "src" / "fastcap"
@@ -78,9 +78,9 @@ def test_verbs_come_with_the_command_line_alone(has_command_line):
             self.imports.update(names)
 
     hook("fastcap")["hook"](Api())
-    assert Api.imports == ({f"fastcap.cli.{verb}" for verb in VERBS} if has_command_line else set())
+    assert Api.imports == ({*map(module_of, VERBS)} if has_command_line else set())
     for name in Api.imports:
-        assert (PACKAGE / "cli" / f"{name.rpartition('.')[2]}.py").is_file()
+        assert (PACKAGE.parent / f"{name.replace('.', '/')}.py").is_file()
 
 
 def test_pyinstaller_is_told_where_its_hooks_are():

@@ -14,7 +14,7 @@ from _pytest.mark import ParameterSet
 
 import fastcap
 from fastcap import errors
-from fastcap.cli import VERBS, _parser
+from fastcap.cli import GROUPS, VERBS, _parser
 from fastcap.config import recipes
 from fastcap.errors import needs
 
@@ -58,6 +58,11 @@ def split_line(line: str) -> list[str]:
     return [shlex.join(words) for words in found if words and ">" not in words[0]]
 
 
+def verb_of(command: list[str]) -> str:
+    """The verb of a command line, of two words or one."""
+    return next((name for name in (" ".join(command[1:3]), command[1]) if name in (*VERBS, *GROUPS)), "")
+
+
 def of_program(found: list[tuple[str, str]], *programs: str) -> list[ParameterSet]:
     return [
         pytest.param(shlex.split(command), id=f"{page}: {command}")
@@ -76,14 +81,16 @@ def test_pipes_comments_and_redirections_are_no_arguments() -> None:
 
 
 def test_the_readme_shows_every_verb() -> None:
-    shown = {shlex.split(command)[1] for page, command in COMMANDS if command.startswith("fastcap ")}
+    shown = {verb_of(shlex.split(command)) for page, command in COMMANDS if command.startswith("fastcap ")}
     assert shown == set(VERBS)
 
 
 @pytest.mark.parametrize("command", of_program(COMMANDS, "fastcap"))
 def test_every_fastcap_command_parses(command: list[str]) -> None:
+    verb = verb_of(command)
+    assert verb in VERBS
     try:
-        _parser(command[1]).parse_args(command[2:])
+        _parser(verb).parse_args(command[1 + len(verb.split()) :])
     except errors.ConfigError as error:
         pytest.fail(f"not accepted: {shlex.join(command)}: {error}")
 
@@ -92,9 +99,10 @@ def test_every_fastcap_command_parses(command: list[str]) -> None:
 def test_every_mentioned_option_exists(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     if command == ["fastcap"]:
         return
-    assert command[1] in VERBS
+    verb = verb_of(command)
+    assert verb
     with pytest.raises(SystemExit):
-        _parser(command[1]).parse_args(["--help"])
+        _parser(verb).parse_args(["--help"])
     options = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
     assert {word for word in command if word.startswith("--")} <= options
 

@@ -56,7 +56,7 @@ def test_the_bare_command_lists_the_verbs_and_is_no_success(capsys):
     assert shown.out == ""
     assert shown.err == helped(capsys, "--help")
     for verb, (summary, *_) in VERBS.items():
-        assert f"  {verb:12}{summary}\n" in shown.err
+        assert f"  {verb:14}{summary}\n" in shown.err
 
 
 MISUSES = [
@@ -69,6 +69,8 @@ MISUSES = [
     ("--json caption photo.jpg", "'--json' stands before the verb; options follow it: fastcap caption --json", ""),
     ("--verbose", "unknown option '--verbose' (did you mean '--version'?)", ""),
     ("-x", "unknown option '-x'; allowed are --help, --version", ""),
+    ("data reprot", "unknown verb 'data reprot' (did you mean 'data report'?); allowed are data report", "data"),
+    ("data --zzz", "unknown option '--zzz'; allowed are --help", "data"),
     # an option that does not exist
     ("caption --lenght short", "unknown option '--lenght' (did you mean '--length'?)", "caption"),
     ("caption photo.jpg --lenght=short", "unknown option '--lenght' (did you mean '--length'?)", "caption"),
@@ -139,7 +141,7 @@ def test_a_misuse_is_one_line_that_says_where_help_is(line, reason, verb, folder
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("line", ["--hepl", "--zzz", "a b c d --zzz=1", "-z", "a --help=x"])
 def test_every_verb_refuses_in_one_line(verb, line, wrong_usage):
-    said = wrong_usage(verb, *line.split())
+    said = wrong_usage(*verb.split(), *line.split())
     assert said.count("\n") == 1 and said.endswith(f"; see 'fastcap {verb} --help'\n")
 
 
@@ -205,6 +207,8 @@ def test_settings_of_a_recipe_may_stand_among_options():
         (["help", "score"], "usage: fastcap score "),
         (["--help", "score"], "usage: fastcap score "),
         (["score", "-h"], "usage: fastcap score "),
+        (["data", "--help"], "usage: fastcap data VERB"),
+        (["help", "data", "report"], "usage: fastcap data report "),
         (["score", "photo.jpg", "--help"], "usage: fastcap score "),
     ],
 )
@@ -254,18 +258,18 @@ def test_a_default_is_a_value_that_the_option_takes(verb, action):
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_help_ends_with_an_example_that_works(verb, capsys):
-    shown = helped(capsys, verb, "--help")
+    shown = helped(capsys, *verb.split(), "--help")
     heading, line = shown.rstrip("\n").rsplit("\n", 1)
     assert heading.endswith("\nexample:") and line.startswith(f"  fastcap {verb}")
     assert line.strip() == VERBS[verb].example
-    _parser(verb).parse_args(shlex.split(line)[2:])
+    _parser(verb).parse_args(shlex.split(line)[1 + len(verb.split()) :])
 
 
 @pytest.mark.parametrize("columns", ["20", "40", "80", "200"])
 @pytest.mark.parametrize("verb", ["", *VERBS])
 def test_help_fits_the_terminal(verb, columns, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", columns)
-    lines = helped(capsys, *filter(None, [verb, "--help"])).splitlines()
+    lines = helped(capsys, *verb.split(), "--help").splitlines()
     for line in lines if int(columns) >= 80 else ():
         assert len(line) <= int(columns), line
     assert not [line for line in lines if line.endswith("fastcap-")]  # no name is torn
@@ -348,7 +352,7 @@ def bare(*words: str, without: tuple[str, ...] = EXTRAS) -> subprocess.Completed
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_help_needs_no_extra(verb):
-    shown = bare(verb, "--help")
+    shown = bare(*verb.split(), "--help")
     assert (shown.returncode, shown.stderr) == (0, "")
     assert shown.stdout.startswith(f"usage: fastcap {verb} ")
 

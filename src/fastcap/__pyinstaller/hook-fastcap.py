@@ -24,6 +24,6 @@ hiddenimports = [*decoders, *runtime]
 def hook(hook_api: Any) -> None:
     """An application with the command line needs all verbs, each of which is imported when it is chosen."""
     if hook_api.graph.find_node("fastcap.cli"):
-        from fastcap.cli import VERBS
+        from fastcap.cli import VERBS, module_of
 
-        hook_api.add_imports(*(f"fastcap.cli.{verb}" for verb in VERBS))
+        hook_api.add_imports(*map(module_of, VERBS))

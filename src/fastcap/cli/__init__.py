@@ -1,4 +1,8 @@
-"""The `fastcap` command. Each verb is a small module that is imported only when it is chosen."""
+"""The `fastcap` command. Each verb is a small module that is imported only when it is chosen.
+
+A verb of two words, such as "data report", is a module of a package (`fastcap.cli.data.report`); its first word alone
+lists the verbs of its group.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ import fastcap
 from fastcap.cli.parser import Parser, print_error
 from fastcap.errors import ConfigError, FastcapError, nearest, needs
 
-__all__ = ["VERBS", "Verb", "main"]
+__all__ = ["VERBS", "Verb", "main", "module_of"]
 
 
 class Verb(NamedTuple):
@@ -55,6 +59,10 @@ VERBS = {
         "fastcap explain photo.jpg --model runs/mine/best --out attention.png",
         "train",
     ),
+    "data report": Verb(
+        "examine a data set: leaks, misfits, bias, imbalance, one page",
+        "fastcap data report data/flickr8k --out reports/flickr8k",
+    ),
     "export": Verb(
         "turn a checkpoint into a model directory",
         "fastcap export --model runs/mine/best --out models/mine --root data/flickr8k",
@@ -67,6 +75,9 @@ VERBS = {
     ),
     "bench": Verb("measure speed, memory and size", "fastcap bench --image photo.jpg --repeats 20", "bench"),
 }
+
+GROUPS = {"data": "make data sets fit to learn from"}
+"""First words of verbs that have two."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -86,8 +97,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[:1] == ["--version"]:
         words = words[:1]
     if words and words[0] in ("help", "--help", "-h"):  # of a verb, too, wherever people expect it
-        words = [*words[1:2], "--help"]
-    verb = words[0] if words and words[0] in VERBS else ""
+        words = [*words[1:3], "--help"]
+    verb = next((name for name in (" ".join(words[:2]), *words[:1]) if name in (*VERBS, *GROUPS)), "")
     try:
         try:
             return _run(verb, words)
@@ -100,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(error))
     except ModuleNotFoundError as error:
         root = (error.name or "").partition(".")[0]
-        if root == "fastcap" or not verb or not VERBS[verb].extra:
+        if root == "fastcap" or verb not in VERBS or not VERBS[verb].extra:
             raise
         return _fail(f"'fastcap {verb}' {needs(root, VERBS[verb].extra)}")
     except BrokenPipeError:
@@ -113,49 +124,60 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
+def module_of(verb: str) -> str:
+    """The module of a verb."""
+    return f"fastcap.cli.{verb.replace(' ', '.')}"
+
+
 def _run(verb: str, words: list[str]) -> int:
-    """Run the words of a command line, of which the first is `verb` unless that is empty."""
+    """Run the words of a command line, which begin with `verb` unless that is empty."""
     parser = _parser(verb)
-    if not words:
+    rest = words[len(verb.split()) :]
+    if not rest and verb not in VERBS:
         # Nothing was done, so a script whose variable is empty shall not go on; what to type is for people's eyes.
         parser.print_help(sys.stderr)
         raise SystemExit(2)
-    if not verb and (not words[0].startswith("-") or VERBS.keys() & set(words[1:])):
-        _refuse(words)
-    args = parser.parse_args(words[bool(verb) :])
+    if verb not in VERBS and (not rest[0].startswith("-") or set(VERBS).intersection(rest[1:])):
+        _refuse(verb, rest)
+    args = parser.parse_args(rest)
     return args.run(args)
 
 
-def _refuse(words: list[str]) -> NoReturn:
-    """Raise ConfigError for a command line that does not begin with a verb."""
+def _refuse(group: str, words: list[str]) -> NoReturn:
+    """Raise ConfigError for a command line that does not begin with a verb. `group`: its first word, if that is one."""
     first, later = words[0], [word for word in words if word in VERBS]
     if first.startswith("-"):
-        raise ConfigError(f"{first!r} stands before the verb; options follow it: fastcap {later[0]} {first}")
-    meant = f" (did you mean {shlex.join(['fastcap', 'caption', first])}?)" if os.path.exists(first) else ""
-    near = meant or nearest(first, [*VERBS, "--version"])
-    raise ConfigError(f"unknown verb {first!r}{near}; allowed are {', '.join(VERBS)}")
+        before = f"{group} {later[0]}".strip()
+        raise ConfigError(f"{first!r} stands before the verb; options follow it: fastcap {before} {first}")
+    known = [name for name in VERBS if name.startswith(f"{group} ")] if group else [*VERBS]
+    name = f"{group} {first}".strip()
+    meant = f" (did you mean {shlex.join(['fastcap', 'caption', first])}?)" if os.path.exists(name) else ""
+    near = meant or nearest(name, known if group else [*VERBS, *GROUPS, "--version"])
+    raise ConfigError(f"unknown verb {name!r}{near}; allowed are {', '.join(known)}")
 
 
 def _parser(verb: str) -> Parser:
-    """The options of a verb or, if that is empty, the overview of all verbs."""
-    if verb:
+    """The options of a verb; of a group or, if `verb` is empty, of the command the overview of verbs."""
+    if verb in VERBS:
         summary, example, _ = VERBS[verb]
-        command = importlib.import_module(f"fastcap.cli.{verb}")
+        command = importlib.import_module(module_of(verb))
         parser = Parser(f"fastcap {verb}", f"{summary[0].upper()}{summary[1:]}.", f"example:\n  {example}")
         command.add_arguments(parser)
         parser.set_defaults(run=command.run)
         return parser
-    listed = "\n".join(f"  {name:12}{summary}" for name, (summary, *_) in VERBS.items())
+    members = {name: each for name, each in VERBS.items() if not verb or name.startswith(f"{verb} ")}
+    listed = "\n".join(f"  {name:14}{each.summary}" for name, each in members.items())
     more = "'fastcap VERB --help' shows the options of a verb, their defaults and an example."
-    example = VERBS["caption"].example
+    summary = GROUPS.get(verb, "small, fast, private image captioning")
     parser = Parser(
-        "fastcap",
-        "Small, fast, private image captioning.",
-        f"verbs:\n{listed}\n\n{more}\n\nexample:\n  {example}",
-        usage="fastcap VERB [OPTIONS]",
+        f"fastcap {verb}".strip(),
+        f"{summary[0].upper()}{summary[1:]}.",
+        f"verbs:\n{listed}\n\n{more}\n\nexample:\n  {next(iter(members.values())).example}",
+        usage=f"{' '.join(filter(None, ['fastcap', verb]))} VERB [OPTIONS]",
     )
-    version = f"fastcap {fastcap.__version__}"
-    parser.add_argument("--version", action="version", version=version, help="show the version and exit")
+    if not verb:
+        version = f"fastcap {fastcap.__version__}"
+        parser.add_argument("--version", action="version", version=version, help="show the version and exit")
     return parser
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "add_root_path",
     "check_checkpoint",
     "check_folder",
+    "one_reader",
     "open_captioner",
     "options_of",
     "write_json",
@@ -54,6 +55,13 @@ def add_bad_data(parser: argparse.ArgumentParser) -> None:
     """Declare `--on-bad-data` for a verb that measures on a data set."""
     told = "rows and pictures that cannot be used: stop at the first, or leave them out"
     parser.add_argument("--on-bad-data", **one_of(("raise", "skip")), default="raise", help=told)
+
+
+def one_reader(parser: argparse.ArgumentParser) -> None:
+    """Declare `--dataset` for a verb that takes a folder and can tell itself what that holds."""
+    names = ("karpathy", "flickr8k", "flickr30k", "coco", "coco_machine", "jsonl", "csv")
+    told = f"its format, {', '.join(names[:-1])} or {names[-1]} (default: that of the files that are there)"
+    parser.add_argument("--dataset", **one_of(names) | {"metavar": "NAME"}, help=told)
 
 
 def open_captioner(args: argparse.Namespace) -> tuple[Captioner, Options]:

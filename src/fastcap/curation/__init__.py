@@ -1,1 +1,1 @@
-"""Datasets fit to learn from: what captions say about people, what is wrong with them, and how to mend it."""
+"""Data sets fit to learn from: what is in them, what their captions say about people, and how they are mended."""

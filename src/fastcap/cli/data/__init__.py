@@ -1,0 +1,1 @@
+"""The verbs of `fastcap data`, a module each."""
