@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
-__all__ = ["ConfigError", "DataError", "FastcapError", "ImageError", "ModelFileError", "many", "nearest", "needs"]
+__all__ = [
+    "ConfigError",
+    "DataError",
+    "FastcapError",
+    "ImageError",
+    "ModelFileError",
+    "each",
+    "listed",
+    "many",
+    "mapping",
+    "nearest",
+    "needs",
+    "one_text",
+]
 
 T = TypeVar("T")
 
@@ -32,13 +45,74 @@ class DataError(FastcapError):
 
 
 def many(values: T, what: str, error: type[FastcapError] = ConfigError) -> T:
-    """Values of which there may be many, as they are. Raises `error` for one text, bytes or path in their place, which
-    Python would take for many letters."""
-    kinds = {str: "text", bytes: "bytes object", bytearray: "bytes object", os.PathLike: "path"}
-    for kind, name in kinds.items():
-        if isinstance(values, kind):
-            raise error(f"got one {name}; needed: a list of {what}")
+    """Values of which there may be many, as they are: a list, a tuple, a set, an array, a generator. Raises `error` for
+    what is none of these, and for one text, bytes or path, which Python would take for many letters, or a mapping,
+    which it would take for its keys."""
+    if isinstance(values, (str, bytes, bytearray, os.PathLike, Mapping)) or not isinstance(values, Iterable):
+        raise error(f"got {_described(values)}; needed: a list of {what}")
     return values
+
+
+def listed(
+    values: Iterable[T], what: str, kind: type | tuple[type, ...] = str, error: type[FastcapError] = ConfigError
+) -> list[T]:
+    """Many values as a list, all of one kind. Raises `error` as `many` does, and for the first member of another."""
+    return list(each(values, what, kind, error))
+
+
+def each(
+    values: Iterable[T], what: str, kind: type | tuple[type, ...] = str, error: type[FastcapError] = ConfigError
+) -> Iterator[T]:
+    """`listed`, but what is not many is refused now, and a member when it is come upon."""
+    many(values, what, error)
+
+    def checked() -> Iterator[T]:
+        for place, value in enumerate(values):
+            if not isinstance(value, kind):
+                raise error(f"item {place} of the {what} is {_described(value)}; needed: {_name_of(kind)}")
+            yield value
+
+    return checked()
+
+
+def mapping(values: T, what: str, error: type[FastcapError] = ConfigError) -> T:
+    """A mapping as it is. Raises `error` for anything else. `what`: its values, by what: "captions by image id"."""
+    if not isinstance(values, Mapping):
+        raise error(f"got {_described(values)}; needed: a mapping (dict) of {what}")
+    return values
+
+
+def one_text(value: T, what: str, error: type[FastcapError] = ConfigError) -> T:
+    """A text as it is. Raises `error` for anything else."""
+    if not isinstance(value, str):
+        raise error(f"{what} is {_described(value)}; needed: a text (str)")
+    return value
+
+
+def _described(value: object) -> str:
+    """What was got in place of something else, in a few words."""
+    if value is None:
+        return "None"
+    if isinstance(value, str):
+        return "one text"
+    if isinstance(value, (bytes, bytearray)):
+        return "one bytes object"
+    if isinstance(value, os.PathLike):
+        return "one path"
+    if isinstance(value, (bool, int, float, complex)):
+        return f"the {type(value).__name__} {value!r}"
+    return f"a value of type {type(value).__name__}"
+
+
+def _name_of(kind: type | tuple[type, ...]) -> str:
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    names: dict[type, str] = {
+        str: "a text (str)",
+        os.PathLike: "a path",
+        Iterable: "a list",
+        Hashable: "a word or an id",
+    }
+    return " or ".join(names.get(one, one.__name__) for one in kinds)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

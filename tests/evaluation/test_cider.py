@@ -91,7 +91,7 @@ def test_forgetting_old_images_changes_no_score(monkeypatch):
 def test_bad_input_is_named():
     with pytest.raises(DataError, match="at least one image"):
         CiderD({})
-    with pytest.raises(DataError, match="'7' has no reference"):
+    with pytest.raises(DataError, match="no references of '7'"):
         CiderD({"7": []})
     with pytest.raises(ConfigError, match="sigma=0"):
         CiderD({"1": [["a"]]}, sigma=0)

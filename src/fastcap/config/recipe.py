@@ -12,7 +12,7 @@ from fastcap.config.fit import check_sharding, fit_stage
 from fastcap.config.model import ModelConfig
 from fastcap.config.reading import check_positive, check_ranges, from_mapping, override, read_yaml
 from fastcap.config.stage import StageConfig
-from fastcap.errors import ConfigError, many, nearest
+from fastcap.errors import ConfigError, listed, nearest
 from fastcap.vocabulary import Marks
 
 __all__ = ["TRACKERS", "TrainConfig", "load_config", "recipes"]
@@ -106,6 +106,8 @@ def load_config(recipe: Path | str, overrides: Sequence[str] = ()) -> TrainConfi
         ConfigError: an unknown recipe, a file that is missing or not YAML, an override without `=`, an unknown key, a
             wrong type.
     """
+    if not isinstance(recipe, (str, Path)):
+        raise ConfigError(f"recipe is {recipe!r}; allowed: a name, or the path of a YAML file")
     path = Path(recipe)
     if recipe == path.name and not path.suffix:
         known = recipes()
@@ -115,6 +117,6 @@ def load_config(recipe: Path | str, overrides: Sequence[str] = ()) -> TrainConfi
             )
         path = known[recipe]
     mapping = read_yaml(path)
-    for text in many(overrides, "overrides"):
+    for text in listed(overrides, "overrides"):
         override(mapping, text)
     return from_mapping(TrainConfig, mapping)

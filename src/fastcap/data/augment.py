@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
-from fastcap.errors import ConfigError, DataError, many
+from fastcap.errors import ConfigError, DataError, each, listed
 
 __all__ = [
     "CROP_WORDS",
@@ -91,12 +91,14 @@ class AugmentSettings:
 
 def is_mirror_safe(captions: Sequence[str], words: Collection[str] = MIRROR_WORDS) -> bool:
     """Whether every caption stays true of the mirror image: none has a direction, something readable or a digit."""
-    return not any(re.search(r'["“”\d]', text) or _mentions(text, words) for text in many(captions, "texts", DataError))
+    return not any(
+        re.search(r'["“”\d]', text) or _mentions(text, words) for text in each(captions, "texts", error=DataError)
+    )
 
 
 def is_crop_safe(captions: Sequence[str], words: Collection[str] = CROP_WORDS) -> bool:
     """Whether every caption stays true of a crop: none speaks of corners, edges or the distance."""
-    return not any(_mentions(text, words) for text in many(captions, "texts", DataError))
+    return not any(_mentions(text, words) for text in each(captions, "texts", error=DataError))
 
 
 def augment(
@@ -124,6 +126,7 @@ def augment(
     settings = settings or AugmentSettings()
     height, width = image.shape[:2]
     picture = Image.fromarray(image)
+    captions = listed(captions, "texts", error=DataError)
     window, mirrored = draw_window(captions, rng, settings)
     if window != WHOLE:
         left, top, right, bottom = window

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fastcap.errors import ConfigError, DataError
+from fastcap.errors import ConfigError, DataError, listed, many
 
 __all__ = ["bucket_batches", "pad_tokens"]
 
@@ -25,6 +25,10 @@ def pad_tokens(
     Raises:
         DataError: no sequences, or one longer than `length`.
     """
+    sequences = [
+        listed(sequence, "token ids", (int, np.integer), DataError)
+        for sequence in many(sequences, "sequences", DataError)
+    ]
     if not sequences:
         raise DataError("a batch needs at least one example, got none")
     lengths = np.array([len(sequence) for sequence in sequences])
@@ -61,6 +65,7 @@ def bucket_batches(
     """
     if max_size is not None and max_size < 1:
         raise ConfigError(f"max_size is {max_size}; allowed: at least 1")
+    lengths = listed(lengths, "lengths", (int, np.integer))
     longest = max(lengths, default=0)
     if longest > max_tokens:
         raise ConfigError(f"max_tokens is {max_tokens}; allowed: at least {longest}, the longest example")

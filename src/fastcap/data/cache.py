@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastcap.errors import DataError, many
+from fastcap.errors import DataError, listed
 from fastcap.files import replace, sync, written_aside
 from fastcap.runtime.images import load_image
 
@@ -73,7 +73,8 @@ class ImageCache:
             DataError: there are no paths, a picture is missing, or the disk is full.
             ImageError: a picture cannot be decoded; those before it stay cached.
         """
-        if not many(paths, "paths"):
+        paths = listed(paths, "paths", (str, os.PathLike), DataError)
+        if not paths:
             raise DataError("the image cache got no pictures; needed: at least one path")
         keys = [_key(path) for path in paths]
         if keys == self._keys:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from fastcap.data.formats import READERS
-from fastcap.errors import ConfigError, DataError, ImageError, nearest
+from fastcap.errors import ConfigError, DataError, ImageError, nearest, one_text
 from fastcap.files import written_aside
 from fastcap.runtime.images import load_image
 
@@ -89,14 +90,17 @@ def load_dataset(
         ConfigError: an unknown name or policy, or a setting out of its range.
         DataError: a file is missing or unreadable, a row is bad under `raise`, too many are, or none is left.
     """
-    if name not in READERS:
-        raise ConfigError(f"unknown data set {name!r}{nearest(name, READERS)}; allowed: {', '.join(READERS)}")
+    if not isinstance(name, str) or name not in READERS:
+        raise ConfigError(f"unknown data set {name!r}{nearest(str(name), READERS)}; allowed: {', '.join(READERS)}")
     if on_bad_data not in get_args(OnBadData):
         raise ConfigError(f"on_bad_data is {on_bad_data!r}; allowed: {', '.join(get_args(OnBadData))}")
     if not 0 <= max_bad_share < 1:
         raise ConfigError(f"max_bad_share is {max_bad_share}; allowed: at least 0, below 1")
     if on_bad_data == "quarantine" and quarantine_file is None:
         raise ConfigError("on_bad_data is 'quarantine' but quarantine_file is not set: name the file to write")
+    if not isinstance(root, (str, os.PathLike)):
+        raise ConfigError(f"root is {root!r}; allowed: the path of a folder")
+    one_text(split, "split")
     root = Path(root)
     if not root.is_dir():
         raise DataError(f"data set {name}: root {root} is not a folder")

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, process
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 
-from fastcap.errors import ConfigError, DataError, many
+from fastcap.errors import ConfigError, DataError, each
 
 __all__ = ["SPECIAL_TOKENS", "train_tokenizer"]
 
@@ -41,11 +41,11 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.post_processor = processors.ByteLevel(trim_offsets=True)
     tokenizer.decoder = decoders.ByteLevel()
-    n_texts = 0
+    captions, n_texts = each(texts, "texts", error=DataError), 0
 
     def counted() -> Iterable[str]:
         nonlocal n_texts
-        for text in many(texts, "texts"):
+        for text in captions:
             n_texts += bool(text.strip())
             yield text
 

@@ -18,7 +18,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import nn
 
-from fastcap.errors import ConfigError, DataError, many
+from fastcap.errors import ConfigError, DataError, each, listed
 
 __all__ = ["encode_caption", "prune_embeddings", "prune_tokenizer"]
 
@@ -50,10 +50,11 @@ def prune_tokenizer(
         raise ConfigError(f"the tokenizer is {content['model']['type']}; only a BPE can be pruned")
     vocabulary: dict[str, int] = content["model"]["vocab"]
     special = {token["content"]: token for token in content["added_tokens"]}
-    for name in many(keep, "tokens"):
+    keep = listed(keep, "tokens")
+    for name in keep:
         if name not in vocabulary and name not in special:
             raise ConfigError(f"the tokenizer has no token {name!r} to keep")
-    counts = Counter(i for text in many(texts, "texts") for i in set(encode_caption(tokenizer, text)))
+    counts = Counter(i for text in each(texts, "texts", error=DataError) for i in set(encode_caption(tokenizer, text)))
     words = {i: token for token, i in tokenizer.get_vocab().items()}
     needed = [words[i] for i, count in counts.items() if count >= min_count]
     if not needed:

@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from fastcap.errors import many
+from fastcap.evaluation.tokens import with_references
 
 __all__ = ["bleu"]
 
@@ -24,20 +24,18 @@ def bleu(candidates: Mapping[str, Tokens], references: Mapping[str, Sequence[Tok
     """BLEU-1 to BLEU-n over all images together, each in 0..1.
 
     `candidates` maps an image id to a caption's tokens, `references` the same id to its references' tokens.
+
+    Raises DataError for one text in place of tokens, and for an image without references.
     """
     matched, proposed = [0] * n, [0] * n
     candidate_length = reference_length = 0
-    for image_id, candidate in candidates.items():
-        for tokens in (candidate, *many(references[image_id], "references")):
-            many(tokens, "tokens")
+    for candidate, expected in with_references(candidates, references):
         candidate_length += len(candidate)
-        reference_length += min(
-            (abs(len(reference) - len(candidate)), len(reference)) for reference in references[image_id]
-        )[1]
+        reference_length += min((abs(len(reference) - len(candidate)), len(reference)) for reference in expected)[1]
         for order in range(1, n + 1):
             counts = _ngrams(candidate, order)
             allowed: Counter[tuple[str, ...]] = Counter()
-            for reference in references[image_id]:
+            for reference in expected:
                 allowed |= _ngrams(reference, order)
             matched[order - 1] += sum((counts & allowed).values())
             proposed[order - 1] += max(0, len(candidate) - order + 1)

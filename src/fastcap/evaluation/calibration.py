@@ -7,11 +7,11 @@ captions, 70 % of the content words are supported.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from fastcap.errors import many
+from fastcap.errors import DataError, listed
 from fastcap.evaluation.ptb import ptb_tokens
 from fastcap.evaluation.stem import stem
 
@@ -29,9 +29,14 @@ FUNCTION_WORDS = frozenset(
 
 
 def support(caption: str, references: Sequence[str]) -> float:
-    """The share of a caption's content words that a reference contains, compared by stem: 0 to 1; 0 if it has none."""
+    """The share of a caption's content words that a reference contains, compared by stem: 0 to 1; 0 if it has none.
+
+    Raises DataError for references that are no list of texts.
+    """
     words = {stem(word) for word in ptb_tokens(caption) if word not in FUNCTION_WORDS}
-    known = {stem(word) for reference in many(references, "references") for word in ptb_tokens(reference)}
+    known = {
+        stem(word) for reference in listed(references, "references", error=DataError) for word in ptb_tokens(reference)
+    }
     return len(words & known) / len(words) if words else 0.0
 
 
@@ -41,7 +46,9 @@ def fit_calibration(confidences: Sequence[float], supports: Sequence[float]) -> 
 
     Raises:
         ValueError: fewer than two confidences, or not as many as supports.
+        DataError: they are no lists of numbers.
     """
+    confidences, supports = numbers(confidences, "confidences"), numbers(supports, "supports")
     if len(confidences) != len(supports) or len(confidences) < 2:
         raise ValueError(f"{len(confidences)} confidences and {len(supports)} supports; needed: as many, 2 or more")
     p = np.clip(np.asarray(confidences, np.float64), 1e-6, 1 - 1e-6)
@@ -60,7 +67,9 @@ def fit_alignment(own: Sequence[float], other: Sequence[float]) -> tuple[float, 
 
     Raises:
         ValueError: there are no cosines of one kind.
+        DataError: they are no lists of numbers.
     """
+    own, other = numbers(own, "cosines of own texts"), numbers(other, "cosines of other texts")
     if not len(own) or not len(other):
         raise ValueError(f"{len(own)} cosines of own texts and {len(other)} of others; needed: 1 or more of each")
     middle = np.median(own), np.median(other)  # Newton's method starts near the answer: half way between the two
@@ -88,7 +97,10 @@ def maximise(x: np.ndarray, y: np.ndarray, start: np.ndarray, free: list[int]) -
 
 def reliability(confidences: Sequence[float], supports: Sequence[float]) -> list[tuple[float, float, int]]:
     """Mean confidence, mean support and number of captions in each of ten equal ranges of confidence, empty ones left
-    out."""
+    out. Raises DataError for what is no list of numbers, or if there are not as many of both."""
+    confidences, supports = numbers(confidences, "confidences"), numbers(supports, "supports")
+    if len(confidences) != len(supports):
+        raise DataError(f"{len(confidences)} confidences and {len(supports)} supports; needed: as many of both")
     c, s = np.asarray(confidences, np.float64), np.asarray(supports, np.float64)
     bins = np.minimum((c * BINS).astype(int), BINS - 1)
     return [
@@ -99,5 +111,16 @@ def reliability(confidences: Sequence[float], supports: Sequence[float]) -> list
 
 
 def calibration_error(confidences: Sequence[float], supports: Sequence[float]) -> float:
-    """Expected calibration error (Naeini et al. 2015): the mean distance of confidence and support, by ranges."""
+    """Expected calibration error (Naeini et al. 2015): the mean distance of confidence and support, by ranges.
+
+    Raises DataError as `reliability` does, and for no captions.
+    """
+    confidences = numbers(confidences, "confidences")
+    if not confidences:
+        raise DataError("got no confidences; needed: at least one")
     return sum(n * abs(c - s) for c, s, n in reliability(confidences, supports)) / len(confidences)
+
+
+def numbers(values: Iterable[float], what: str) -> list[float]:
+    """Many numbers. Raises DataError for anything else."""
+    return listed(values, what, (float, int, np.floating, np.integer), DataError)

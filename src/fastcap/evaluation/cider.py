@@ -10,7 +10,8 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 
-from fastcap.errors import ConfigError, DataError, many
+from fastcap.errors import ConfigError, DataError, mapping
+from fastcap.evaluation.tokens import references_of, tokens_of
 
 __all__ = ["CiderD"]
 
@@ -48,15 +49,12 @@ class CiderD:
     def __init__(self, references: Mapping[str, Sequence[Tokens]], n: int = 4, sigma: float = 6.0):
         if n < 1 or sigma <= 0:
             raise ConfigError(f"CIDEr-D needs n >= 1 and sigma > 0, got n={n}, sigma={sigma}")
-        if not references:
+        if not mapping(references, "lists of references by image id, each as tokens", DataError):
             raise DataError("CIDEr-D needs the references of at least one image, got none")
-        for image_id, captions in references.items():
-            if not many(captions, f"references of {image_id!r}", DataError):
-                raise DataError(f"image {image_id!r} has no reference; CIDEr-D needs at least one for each image")
         self.n = n
         self.sigma = sigma
         self._references = {
-            image_id: [tuple(many(caption, "tokens", DataError)) for caption in captions]
+            image_id: [tuple(caption) for caption in references_of(captions, f" of {image_id!r}")]
             for image_id, captions in references.items()
         }
         self._document_frequency: Counter[NGram] = Counter()
@@ -74,7 +72,7 @@ class CiderD:
             DataError: no references are known for `image_id`.
         """
         vectors = self._vectors.get(image_id) or self._build_vectors(image_id)
-        candidate = tuple(candidate)
+        candidate = tuple(tokens_of(candidate))
         counts = Counter(self._ngrams(candidate))
         squared_norms = [0.0] * self.n
         dots = [[0.0] * self.n for _ in vectors.lengths]
@@ -100,7 +98,7 @@ class CiderD:
         Raises:
             DataError: `candidates` is empty or holds an image without references.
         """
-        if not candidates:
+        if not mapping(candidates, "captions by image id, each as tokens", DataError):
             raise DataError("CIDEr-D needs at least one caption, got none")
         scores = {image_id: self.score(tokens, image_id) for image_id, tokens in candidates.items()}
         return math.fsum(scores.values()) / len(scores), scores

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from fastcap.errors import many
+from fastcap.errors import DataError, mapping
+from fastcap.evaluation.tokens import tokens_of
 
 __all__ = ["diversity", "has_repeat"]
 
@@ -20,8 +21,11 @@ def diversity(candidates: Mapping[str, Sequence[str]]) -> dict[str, float]:
         `distinct_2`: different n-grams as a share of all, 0..1 (Li et al., NAACL 2016). `mean_length`: words.
         `repetition_rate` and `empty_rate`: shares of captions, in 0..1, that repeat 1 to 3 words at once, or
         have no word.
+
+    Raises DataError for one text in place of tokens.
     """
-    captions = [tuple(many(tokens, "tokens")) for tokens in candidates.values()]
+    mapping(candidates, "captions by image id, each as tokens", DataError)
+    captions = [tuple(tokens_of(tokens)) for tokens in candidates.values()]
     words = [word for caption in captions for word in caption]
     pairs = [pair for caption in captions for pair in pairwise(caption)]
     return {
@@ -37,7 +41,7 @@ def diversity(candidates: Mapping[str, Sequence[str]]) -> dict[str, float]:
 
 def has_repeat(tokens: Sequence[str]) -> bool:
     """Whether a run of 1 to 3 words follows itself at once, as in "a dog on a hat on a hat"."""
-    many(tokens, "tokens")
+    tokens = tokens_of(tokens)
     return any(
         tokens[i : i + n] == tokens[i + n : i + 2 * n]
         for n in range(1, LONGEST_REPEAT + 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,10 +124,16 @@ def evaluate_model(
         ImageError: a picture cannot be read. None is left out, since figures on fewer would not compare.
         ConfigError: an option that the model does not take.
     """
-    if not many(examples, "examples"):
+    examples = list(many(examples, "examples"))
+    for place, example in enumerate(examples):
+        if not all(hasattr(example, name) for name in ("image", "image_id", "captions")):
+            raise DataError(
+                f"item {place} of the examples is {reprlib.repr(example)}; needed: what `load_dataset` gives"
+            )
+    if not examples:
         raise DataError("evaluation needs at least one picture with its captions, got none")
     options = Options.of(options, keywords)
-    for example in list(examples)[:WARM_UP]:
+    for example in examples[:WARM_UP]:
         captioner.caption(example.image, options)
     captions = []
     for example in examples:

@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 
-from fastcap.errors import many
 from fastcap.evaluation.stem import stem
+from fastcap.evaluation.tokens import with_references
 
 __all__ = ["meteor"]
 
@@ -73,13 +73,12 @@ def meteor(candidates: Mapping[str, Tokens], references: Mapping[str, Sequence[T
     """METEOR of a whole set, in 0..1: for each caption the reference that suits it best, statistics summed; which of
     several that suit it equally does not depend on their order.
 
-    `candidates` maps an image id to a caption's tokens, `references` the same id to its references' tokens.
+    `candidates` maps an image id to a caption's tokens, `references` the same id to its references' tokens. Raises
+    DataError for one text in place of tokens, and for an image without references.
     """
     total = Statistics()
-    for image_id, candidate in candidates.items():
-        for tokens in (candidate, *many(references[image_id], "references")):
-            many(tokens, "tokens")
-        compared = (compare(candidate, reference) for reference in references[image_id])
+    for candidate, expected in with_references(candidates, references):
+        compared = (compare(candidate, reference) for reference in expected)
         total += max(compared, key=lambda statistics: (statistics.score, astuple(statistics)))
     return total.score
 

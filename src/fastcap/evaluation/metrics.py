@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fastcap.errors import DataError, many
+from fastcap.errors import DataError, listed, mapping, one_text
 from fastcap.evaluation.bleu import bleu
 from fastcap.evaluation.cider import CiderD
 from fastcap.evaluation.diversity import diversity
@@ -49,21 +49,28 @@ def evaluate_captions(predictions: Mapping[str, str], references: Mapping[str, S
     equal its figures (which it prints without the factor 100).
 
     Raises:
-        DataError: the two are not about the same images, there are none, or an image has no reference.
+        DataError: they are no mappings, not about the same images, there are none, a caption is no text, or an image
+            has no reference.
     """
     return score_captions(predictions, references).metrics
 
 
 def score_captions(predictions: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> CaptionScores:
     """As `evaluate_captions`, with the CIDEr-D of each image beside the metrics of the set."""
+    mapping(predictions, "captions by image id", DataError)
+    mapping(references, "lists of references by image id", DataError)
     for ids, others, part in ((predictions, references, "references"), (references, predictions, "caption")):
         missing = [image_id for image_id in ids if image_id not in others]
         if missing:
             raise DataError(f"{len(missing)} of {len(ids)} images have no {part}, among them {missing[0]!r}")
-    for image_id, texts in references.items():
-        many(texts, f"references of {image_id!r}", DataError)
-    candidates = {image_id: ptb_tokens(caption) for image_id, caption in predictions.items()}
-    expected = {image_id: [ptb_tokens(text) for text in texts] for image_id, texts in references.items()}
+    candidates = {
+        image_id: ptb_tokens(one_text(caption, f"the caption of {image_id!r}", DataError))
+        for image_id, caption in predictions.items()
+    }
+    expected = {
+        image_id: [ptb_tokens(text) for text in listed(texts, f"references of {image_id!r}", error=DataError)]
+        for image_id, texts in references.items()
+    }
     cider, cider_by_image = CiderD(expected).corpus(candidates)
     metrics = {"cider": 100 * cider}
     metrics |= {f"bleu_{n}": 100 * score for n, score in enumerate(bleu(candidates, expected), start=1)}

@@ -13,6 +13,8 @@ import html
 import re
 import unicodedata
 
+from fastcap.errors import DataError, one_text
+
 __all__ = ["ptb_tokens"]
 
 PUNCTUATION = frozenset(["''", "'", "``", "`", '"', ".", "?", "!", ",", ":", "-", "--", "...", ";"])
@@ -126,7 +128,11 @@ TOKEN = re.compile(
 
 
 def ptb_tokens(caption: str) -> list[str]:
-    """The lower-case tokens of a caption, without punctuation, as the COCO caption tool scores them."""
+    """The lower-case tokens of a caption, without punctuation, as the COCO caption tool scores them.
+
+    Raises DataError for what is no text.
+    """
+    one_text(caption, "the caption", DataError)
     text = html.unescape(caption.replace("&lt;", " < ").replace("&gt;", " > ")).translate(SPELT)
     tokens = (text[match.start() : match.end()].lower() for match in TOKEN.finditer(text.translate(KINDS)))
     return [SMILEYS.sub(_bracket, token) for token in tokens if token not in PUNCTUATION]

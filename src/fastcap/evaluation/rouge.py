@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fastcap.errors import many
+from fastcap.evaluation.tokens import references_of, tokens_of
 
 __all__ = ["rouge_l"]
 
@@ -16,9 +16,11 @@ BETA = 1.2  # the COCO tool's weight of recall over precision
 
 
 def rouge_l(candidate: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """ROUGE-L of one caption's tokens against its references, in 0..1; the corpus score is the mean."""
-    for tokens in (candidate, *many(references, "references")):
-        many(tokens, "tokens")
+    """ROUGE-L of one caption's tokens against its references, in 0..1; the corpus score is the mean.
+
+    Raises DataError for one text in place of tokens, and for no references.
+    """
+    candidate, references = tokens_of(candidate), references_of(references)
     common = [_common_subsequence(candidate, reference) for reference in references]
     if not any(common):
         return 0.0

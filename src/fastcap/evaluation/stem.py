@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
+from fastcap.errors import DataError, one_text
+
 __all__ = ["stem"]
 
 SPECIAL = {
@@ -41,9 +43,13 @@ REGION = re.compile("[aeiouy][^aeiouy]")
 SHORT_SYLLABLE = re.compile("(?:[^aeiouy][aeiouy][^aeiouywxY]|^[aeiouy][^aeiouy])$")
 
 
-@lru_cache(maxsize=50_000)
 def stem(word: str) -> str:
-    """The stem of a lower-case English word."""
+    """The stem of a lower-case English word. Raises DataError for what is no text."""
+    return _stem(one_text(word, "the word", DataError))
+
+
+@lru_cache(maxsize=50_000)
+def _stem(word: str) -> str:
     if len(word) <= 2:
         return word
     if word in SPECIAL:

@@ -160,6 +160,8 @@ def find_model(name_or_dir: str | os.PathLike[str]) -> Path:
 
     Raises ConfigError for a name that is neither, ModelFileError for a path that is no directory.
     """
+    if not isinstance(name_or_dir, (str, os.PathLike)):
+        raise ConfigError(f"model is {name_or_dir!r}; allowed: a name, or the path of a model directory")
     text = os.fspath(name_or_dir)
     known = available_models()
     if text in known:

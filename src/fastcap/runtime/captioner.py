@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, overload
 
@@ -149,6 +149,8 @@ class Captioner:
         directory has no graphs for, or a picture that another captioner encoded.
         """
         plan = Options.of(options, keywords).plan(self.bundle)
+        if isinstance(images, (set, frozenset, Mapping, Iterator)) and not hasattr(images, "read"):
+            raise ConfigError(f"got a {type(images).__name__}; needed: a picture, or a list or tuple of pictures")
         if not isinstance(images, (list, tuple)):
             return self._caption_batch([images], plan)[0]
         captions: list[Caption] = []
@@ -194,7 +196,8 @@ class Captioner:
         scorer = self._scorer
         if isinstance(images, (np.ndarray, Encoded)):  # an array's rows would be taken for pictures
             raise ConfigError("got one picture; needed: a list of pictures")
-        if not len(many(images, "pictures")):
+        images = list(many(images, "pictures"))
+        if not images:
             raise ConfigError("got 0 pictures; needed: 1 or more")
         vectors = [self._engine.vector(self._taken(image)) for image in images]
         return scorer.checked(np.concatenate(vectors), len(images))

@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from fastcap.errors import one_text
+
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
@@ -30,8 +32,9 @@ def clean_caption(text: str) -> str:
     Lower-case NFC, single spaces, straight quotes, HTML entities resolved; the data sets' token spacing
     undone (`ca n't` -> `can't`, `child 's` -> `child's`, `red , blue` -> `red, blue`, `" hi "` -> `"hi"`);
     without the final full stop, which `fastcap.runtime.text.sentence` puts back. Cleaning twice changes nothing.
-    May return "".
+    May return "". Raises ConfigError for what is no text.
     """
+    one_text(text, "the caption")
     while (cleaned := _clean_once(text)) != text:  # a removal can bring two marks together
         text = cleaned
     return text

@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from fastcap.errors import ConfigError
+from fastcap.errors import ConfigError, listed
 from fastcap.runtime.captioner import Caption
 from fastcap.runtime.images import ImageSource, load_thumbnail
 
@@ -48,7 +48,7 @@ def show(
     Raises ImageError for a bad picture, ConfigError if the numbers of pictures and captions differ.
     """
     pictures = images if isinstance(images, (list, tuple)) else [images]
-    texts = [captions] if isinstance(captions, (str, Caption)) else list(captions)
+    texts = [captions] if isinstance(captions, (str, Caption)) else listed(captions, "captions", (str, Caption))
     if len(pictures) != len(texts):
         raise ConfigError(f"{len(pictures)} pictures and {len(texts)} captions; allowed are as many of each")
     items = "".join(map(_item, pictures, texts))

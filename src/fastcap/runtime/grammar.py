@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from fastcap.errors import one_text
 from fastcap.runtime import english
 from fastcap.runtime.gendered import GENDERED, NAMES, PLURALS, THINGS, gendered_compound
 
@@ -117,7 +118,7 @@ class Sentence:
 
 def sentences(text: str) -> list[Sentence]:
     """The sentences of a text; joined as they are, they are the text."""
-    parts = WORD.split(text)
+    parts = WORD.split(one_text(text, "the text"))
     words, gaps = parts[1::2], parts[0::2]
     starts = [0]
     for place in range(1, len(words)):

@@ -85,7 +85,11 @@ def load_image(source: ImageSource, size: tuple[int, int] = (224, 224), max_pixe
     Raises ImageError, naming the source, for anything that is not a whole picture in an allowed format, or that exceeds
     MAX_BYTES or `max_pixels`; ConfigError for a `size` that is no size.
     """
-    if len(size) != 2 or not all(isinstance(side, (int, np.integer)) and side > 0 for side in size):
+    if (
+        not isinstance(size, (tuple, list))
+        or len(size) != 2
+        or not all(isinstance(side, (int, np.integer)) and side > 0 for side in size)
+    ):
         raise ConfigError(f"size is {size!r}; allowed are two whole numbers, width and height, of at least 1")
     return _load(source, lambda _: size, max_pixels)
 

@@ -13,6 +13,7 @@ import unicodedata
 from collections.abc import Callable
 from typing import NamedTuple
 
+from fastcap.errors import one_text
 from fastcap.runtime.neutral import gendered_words, neutral_wording
 
 __all__ = ["LONGEST", "RULES", "Finding", "lint"]
@@ -189,8 +190,10 @@ def lint(text: str, *, neutral: bool = False) -> list[Finding]:
 
     Args:
         neutral: flag gendered words too.
+
+    Raises ConfigError for what is no text.
     """
-    text = text.strip(_INVISIBLE + " \t\r\n\f\v\u00a0\u2028\u2029")
+    text = one_text(text, "the text").strip(_INVISIBLE + " \t\r\n\f\v\u00a0\u2028\u2029")
     findings = [Finding(rule, advice) for rule, (breaks, advice) in RULES.items() if breaks(text)]
     if findings and findings[0].rule == "empty":
         return findings[:1]

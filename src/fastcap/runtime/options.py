@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from types import NoneType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 from fastcap.errors import ConfigError, nearest
@@ -165,7 +166,9 @@ class Options:
 
     @classmethod
     def of(cls, options: Options | None, keywords: Keywords) -> Options:
-        """`options`, or the default ones, with the fields in `keywords` replaced."""
+        """`options`, or the default ones, with the fields in `keywords` replaced. Raises ConfigError."""
+        if not isinstance(options, (cls, NoneType)):
+            raise ConfigError(f"options is {options!r}; allowed: an Options, or its fields as keywords")
         return replace(options or cls(), **keywords)
 
     @classmethod

@@ -6,6 +6,7 @@ Letters: R texts, T tokens, A width of the space in which pictures and texts are
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,7 +45,8 @@ class Scorer:
         Raises ConfigError for no texts or too many, and for one that is not Unicode, empty or longer than the longest
         caption.
         """
-        if not 1 <= len(many(texts, "texts")) <= MAX_TEXTS:
+        texts = list(islice(many(texts, "texts"), MAX_TEXTS + 1))
+        if not 1 <= len(texts) <= MAX_TEXTS:
             raise ConfigError(f"got {len(texts)} texts; needed: a list of 1 to {MAX_TEXTS} texts")
         for text in texts:
             _check_text(text)

@@ -16,7 +16,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from fastcap.errors import ConfigError, FastcapError, ImageError, needs
+from fastcap.errors import ConfigError, FastcapError, ImageError, needs, one_text
 from fastcap.runtime.archives import IMAGE_COLUMN, Shard, is_url, opened, reading, shard_kind
 from fastcap.runtime.images import MAX_BYTES, ImageSource
 from fastcap.runtime.signatures import format_of, is_picture, is_private
@@ -30,7 +30,9 @@ _HEAD = 512  # bytes that tell a picture whose name has no ending
 _CLEAR_FORMATS = frozenset({"JPEG", "PNG", "WEBP", "GIF", "TIFF", "AVIF", "HEIF"})  # those with long signatures
 
 
-def find_pictures(path: str, *, recursive: bool = False, image_column: str = IMAGE_COLUMN) -> Iterator[Found]:
+def find_pictures(
+    path: str | os.PathLike[str], *, recursive: bool = False, image_column: str = IMAGE_COLUMN
+) -> Iterator[Found]:
     """The pictures that one path stands for, in a fixed order, or the reason why there are none.
 
     `path`: a picture file, a folder, a glob pattern, a `.tar` of WebDataset (or `.tar.gz`, `.tgz`), a `.parquet` table,
@@ -44,6 +46,7 @@ def find_pictures(path: str, *, recursive: bool = False, image_column: str = IMA
     Raises ConfigError for a table without that column or an unknown kind of URL, FastcapError for a missing package or
     a URL that cannot be listed.
     """
+    path = one_text(os.fspath(path) if isinstance(path, os.PathLike) else path, "the path of pictures")
     if is_url(path):
         yield from _find_by_url(path, recursive, image_column)
     elif os.path.isdir(path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from fastcap.errors import one_text
 from fastcap.runtime import english
 
 __all__ = ["ends_early", "sentence", "word_count"]
@@ -36,7 +37,7 @@ def sentence(text: str) -> str:
 
     Applying it twice changes nothing. Returns "" when `text` holds no letter or digit.
     """
-    text = "".join(letter if letter.isprintable() else " " for letter in text)
+    text = "".join(letter if letter.isprintable() else " " for letter in one_text(text, "the text"))
     before = None
     while text != before:  # one repair may make another necessary: "a dog , a dog"
         before = text
@@ -58,14 +59,14 @@ def _repaired(text: str) -> str:
 
 def word_count(text: str) -> int:
     """Words as a reader counts them: runs of non-space that hold a letter or digit."""
-    return sum(1 for word in text.split() if re.search(r"\w", word))
+    return sum(1 for word in one_text(text, "the text").split() if re.search(r"\w", word))
 
 
 def ends_early(text: str) -> bool:
     """Whether a sentence stops where a word is due: after an article, a preposition, a conjunction, an auxiliary, or an
     adjective or number whose noun is missing ("A man in a red.").
     """
-    words = _WORD.findall(text.casefold())
+    words = _WORD.findall(one_text(text, "the text").casefold())
     if not words:
         return True
     *before, last = words

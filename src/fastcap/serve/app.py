@@ -20,7 +20,7 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 import fastcap
-from fastcap.errors import ConfigError, FastcapError, ImageError, many, nearest
+from fastcap.errors import ConfigError, FastcapError, ImageError, listed, nearest
 from fastcap.runtime.captioner import Captioner
 from fastcap.serve.fetch import is_authority
 from fastcap.serve.gate import Gate, problem, shown
@@ -82,10 +82,10 @@ def create_app(
     )
     app.state.draining = False
     app.add_middleware(Gate, limits=limits, metrics=service.metrics, token=token, prefix=prefix)
-    if origins:
+    if allowed := [_origin(origin) for origin in listed(origins, "origins")]:
         app.add_middleware(
             CORSMiddleware,
-            allow_origins=[*map(_origin, many(origins, "origins"))],
+            allow_origins=allowed,
             allow_methods=["GET", "HEAD", "POST"],
             allow_headers=["Authorization"],
             expose_headers=["Retry-After"],

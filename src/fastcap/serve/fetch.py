@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import h11
 
-from fastcap.errors import ConfigError, FastcapError, many
+from fastcap.errors import ConfigError, FastcapError, listed
 
 __all__ = ["FetchError", "Fetcher", "is_authority", "is_public"]
 
@@ -59,7 +59,8 @@ class Fetcher:
     """
 
     def __init__(self, hosts: Collection[str], seconds: float = 5.0) -> None:
-        for host in many(hosts, "hosts"):
+        hosts = listed(hosts, "hosts")
+        for host in hosts:
             if not is_authority(host):
                 raise ConfigError(
                     f"{host!r} to fetch from; allowed are HOST and HOST:PORT in ASCII, an IPv6 address in brackets"

@@ -16,7 +16,7 @@ from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastcap.errors import ConfigError, FastcapError, many, needs
+from fastcap.errors import ConfigError, FastcapError, listed, needs
 from fastcap.runtime.bulk.pool import CaptionWorker, WorkerPool, check_workers
 from fastcap.runtime.bundle import available_models
 from fastcap.runtime.options import Options
@@ -66,7 +66,8 @@ def caption_on_cluster(
     # Installed models lie elsewhere on another node, but have the same name.
     place = name if name in available_models() else str(Path(name).absolute())
     asked = Options.of(options, keywords)
-    return _rows([os.fspath(image) for image in many(images, "paths")], address, workers, place, image_column, asked)
+    paths = listed(images, "paths", (str, os.PathLike))
+    return _rows([os.fspath(path) for path in paths], address, workers, place, image_column, asked)
 
 
 def check_address(address: str | None) -> None:

@@ -25,7 +25,7 @@ from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
 from fastcap import errors
-from fastcap.errors import ConfigError, FastcapError, ImageError, many
+from fastcap.errors import ConfigError, FastcapError, ImageError, each
 from fastcap.runtime.bundle import find_model
 from fastcap.runtime.cores import usable_cores
 from fastcap.runtime.options import Options
@@ -73,9 +73,10 @@ def caption_files(
 
     Raises ConfigError or ModelFileError, for `options` with the first row; FastcapError when workers cannot start.
     """
+    paths = each(images, "paths", (str, os.PathLike))
     count, folder = check_workers(workers), find_model(model)
     pool = WorkerPool(count, folder, image_column, Options.of(options, keywords))
-    return _rows(pool, (os.fspath(image) for image in many(images, "paths")))
+    return _rows(pool, (os.fspath(path) for path in paths))
 
 
 def _rows(pool: WorkerPool, images: Iterator[str]) -> Generator[Row, None, None]:
