@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import warnings
 from pathlib import Path
 
 import pyarrow as pa
@@ -40,6 +41,16 @@ def write_tar(path: Path, members: dict[str, bytes]) -> Path:
             member.size = len(data)
             tar.addfile(member, io.BytesIO(data))
     return path
+
+
+def packed(pictures: dict[str, bytes] | list[tuple[str, bytes]], **settings: object) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", **settings) as tar:
+        for name, data in pictures.items() if isinstance(pictures, dict) else pictures:
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return file.getvalue()
 
 
 def write_table(path: Path, pictures: list, column: str = "image", **settings: int) -> Path:
@@ -122,16 +133,32 @@ def test_what_lies_in_no_folder_has_no_sidecar(tiny_bundle, shard, wrong_usage):
     assert sorted(path.name for path in shard.parent.iterdir()) == ["00.tar"]
 
 
-def test_members_of_one_name_are_one_picture_the_first_and_hidden_ones_are_none(captioner, tmp_path):
+def test_members_of_one_name_are_pictures_of_their_own_and_hidden_ones_are_none(captioner, tmp_path):
     path = tmp_path / "twice.tar"
-    with tarfile.open(path, "w") as tar:
-        for name, data in (("a.jpg", jpeg("red")), ("._a.jpg", b"fork"), ("a.jpg", jpeg("blue"))):
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
-    assert names(path) == [f"{path}#a.jpg"]
+    colours = ["red", "lime", "blue", "red"]
+    members = ["a.jpg", "a.jpg#2", "a.jpg", "./a.jpg"]  # the second has the name that the third would get
+    path.write_bytes(packed([("._a.jpg", b"fork"), *zip(members, map(jpeg, colours), strict=True)]))
+    found = names(path)
+    assert found == [f"{path}#a.jpg", f"{path}#a.jpg#2", f"{path}#a.jpg#3", f"{path}#./a.jpg#4"]
     with PictureReader() as reader:
-        assert captioner.caption(reader.read(f"{path}#a.jpg")).text == "A red barn stands."
+        for name, colour in zip(reversed(found), reversed(colours), strict=True):
+            assert captioner.caption(reader.read(name)).text == COLOURS[colour]
+
+
+@pytest.mark.parametrize("ending", [".tar", ".tar.gz"])
+def test_every_version_of_a_picture_has_its_row(tiny_bundle, tmp_path, ending):
+    path, out = tmp_path / f"x{ending}", tmp_path / "rows.jsonl"
+    path.write_bytes(packed({"a.jpg": jpeg("red"), "b.jpg": jpeg("blue")}) + packed({"a.jpg": jpeg("lime")}))
+    assert main(["caption", str(path), "--model", str(tiny_bundle), "--out", str(out), "--workers", "1"]) == 0
+    rows = {row["image"].rpartition(ending)[2]: row["caption"] for row in map(json.loads, out.open())}
+    assert rows == {"#a.jpg": COLOURS["red"], "#b.jpg": COLOURS["blue"], "#a.jpg#2": COLOURS["lime"]}
+
+
+@pytest.mark.skipif(shutil.which("tar") is None, reason="no tar here")
+def test_a_file_that_tar_was_given_twice_is_one_picture(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(jpeg("red"))
+    subprocess.run(["tar", "-cf", "x.tar", "a.jpg", "a.jpg"], cwd=tmp_path, check=True)
+    assert names(tmp_path / "x.tar") == [f"{tmp_path / 'x.tar'}#a.jpg"]
 
 
 def link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarInfo:
@@ -164,16 +191,6 @@ def test_links_in_a_tar_are_the_pictures_that_they_lead_to(captioner, tmp_path):
         for name, reason in zip(found[6:], reasons, strict=True):
             with pytest.raises(ImageError, match=reason):
                 reader.read(name)
-
-
-def packed(pictures: dict[str, bytes], **settings: object) -> bytes:
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w", **settings) as tar:
-        for name, data in pictures.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
-    return file.getvalue()
 
 
 LONG = "/".join(["folder" * 10] * 5) + "/" + "ä" * 60 + ".jpg"
@@ -231,17 +248,86 @@ def test_sparse_files_and_hard_links_of_gnu_tar_are_read(captioner, tmp_path, fo
         assert captioner.caption(reader.read(found[2])).text == "A red barn stands."
 
 
-def test_two_archives_with_one_name_and_junk_behind_an_archive_are_told(tmp_path):
+def test_junk_behind_an_archive_is_told(tmp_path):
     path = tmp_path / "x.tar"
-    path.write_bytes(packed({"a.jpg": jpeg("red")}) + packed({"a.jpg": jpeg("blue"), "b.jpg": jpeg("red")}))
-    *found, (last, error) = find_pictures(str(path))
-    assert [name for name, _ in found] == [f"{path}#a.jpg", f"{path}#b.jpg"]
-    assert str(error) == f"{path}: 1 pictures have the name of an earlier one and are left out, the first of them a.jpg"
     path.write_bytes(packed({"a.jpg": jpeg("red")}) + b"junk" * 1000)
     *found, (last, error) = find_pictures(str(path))
     assert [name for name, _ in found] == [f"{path}#a.jpg"]
     assert "cannot be read" in str(error)
     assert last == str(path)
+
+
+def saved(kind: str, **settings: object) -> bytes:
+    file = io.BytesIO()
+    with warnings.catch_warnings():  # Pillow means to drop IM
+        warnings.simplefilter("ignore", DeprecationWarning)
+        Image.new("RGB", (64, 48), "red").save(file, kind, **settings)
+    return file.getvalue()
+
+
+NAMED = {  # what lies in a folder or an archive: what it holds, and what reading it says; nothing if it is read
+    "a.sgi": (saved("SGI"), "SGI, which is not read"),
+    "a.im": (saved("IM"), "IM, which is not read"),
+    "a.eps": (saved("EPS"), "PostScript, which is not read"),
+    "dos.eps": (b"\xc5\xd0\xd3\xc6" + bytes(28), "EPS, which is not read"),
+    "a.wmf": (b"\xd7\xcd\xc6\x9a" + bytes(60), "WMF, which is not read"),
+    "a.emf": (b"\1\0\0\0\x6c\0\0\0" + bytes(60), "EMF, which is not read"),
+    "a.ppm": (saved("PPM"), "PPM, which is not read"),
+    "a.pgm": (b"P5 2 2 255\n....", "PPM, which is not read"),
+    "a.jp2": (saved("JPEG2000"), "JPEG 2000, which is not read"),
+    "a.tga": (saved("TGA"), "TGA, which is not read"),
+    "a.psd": (b"8BPS\0\1" + bytes(40), "PSD, which is not read"),
+    "a.raw": (bytes(range(64)), "RAW by its name, which is not read"),
+    "a.cr2": (b"II*\0\x10\0\0\0CR\2\0", "CR2 (a camera's raw format), which is not read"),
+    "a.arw": (bytes(range(64)), "ARW by its name, which is not read"),
+    "a.svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG, which is not read"),
+    "a.ico": (saved("ICO"), "ICO, which is not read"),
+    "a.pcx": (saved("PCX"), "PCX, which is not read"),
+    "a.dds": (saved("DDS"), "DDS, which is not read"),
+    "a.kra": (b"PK\3\4" + bytes(40), "KRA by its name, which is not read"),
+    "a.jps": (jpeg("red"), ""),
+    "a.pns": (saved("PNG"), ""),
+    "a.jpg_large": (jpeg("red"), ""),
+    "a.jpg~": (jpeg("red"), ""),
+    "a.jpg.download": (jpeg("red"), ""),
+    "a.JPE": (jpeg("red"), ""),
+    "a.jfif": (jpeg("red"), ""),
+    "photo": (jpeg("red"), ""),
+    "animation": (saved("GIF"), ""),
+    "bitmap": (saved("BMP"), ""),
+    "f2a9.0": (saved("WEBP"), ""),
+    "plate.lsm": (saved("TIFF"), ""),
+    "unnamed ppm": (saved("PPM"), "PPM, which is not read"),
+    "unnamed psd": (b"8BPS\0\1" + bytes(40), "PSD, which is not read"),
+}
+OTHERS = {
+    "notes.txt": b"text", "a.json": b"{}", "model.bin": bytes(64), "README": b"BMW, P6 and GIF are names", "a.py": b"#",
+    "video": b"\0\0\0\x18ftypmp42" + bytes(40), "program": b"\x7fELF" + bytes(60), "page": b"<svg/>",
+    "paper.pdf": b"%PDF-",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("place", ["folder", "tar", "tgz"])
+def test_every_picture_is_read_or_called_by_its_name_whatever_its_own_is(tmp_path, place):
+    files = {name: data for name, (data, _) in NAMED.items()} | OTHERS
+    if place == "folder":
+        path, between = tmp_path / "d", "/"
+        path.mkdir()
+        for name, data in files.items():
+            (path / name).write_bytes(data)
+    else:
+        path, between = tmp_path / f"d.{place}", "#"
+        data = packed(files)
+        path.write_bytes(gzip.compress(data) if place == "tgz" else data)
+    assert sorted(names(path)) == sorted(f"{path}{between}{name}" for name in NAMED)
+    with PictureReader() as reader:
+        for name, (_, reason) in NAMED.items():
+            try:
+                load_image(reader.read(f"{path}{between}{name}"))
+                told = ""
+            except ImageError as error:
+                told = str(error).removeprefix(f"{path}{between}{name}: ").partition(";")[0]
+            assert told == reason
 
 
 def test_a_folder_names_every_picture_whatever_its_ending_and_nothing_of_the_systems(tmp_path):

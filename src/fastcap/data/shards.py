@@ -173,14 +173,15 @@ def _in_order(shards: Sequence[Shard], shard: int, sample: int) -> Iterator[tupl
 def read_webdataset(path: str, file: IO[bytes], start: int, pictures: bool) -> Iterator[Sample]:
     """A tar; files whose name begins with a dot or `__` are the system's or the writer's own."""
     shard = Tar(path, file, IMAGE_COLUMN)
-    names = (name for name in shard.files() if not os.path.basename(name).startswith((".", "__")))
-    for number, (key, group) in enumerate(groupby(names, _key)):
+    names = ((shard.member_name(name), name) for name in shard.files())
+    own = (pair for pair in names if not os.path.basename(pair[0]).startswith((".", "__")))
+    for number, (key, group) in enumerate(groupby(own, lambda pair: _key(pair[0]))):
         if number < start:
             continue
         captions: Any = None
         image, inner, problem = b"", key, ""
-        for name in group:  # read on the way: to go back in a file behind a URL is slow
-            ending = name[len(key) :].lower()
+        for member, name in group:  # read on the way: to go back in a file behind a URL is slow
+            ending = member[len(key) :].lower()
             if pictures and (ending in READ_SUFFIXES or (ending in IMAGE_SUFFIXES and not image)):
                 image, inner = shard.read(name), name
             elif ending == ".txt" or (ending == ".json" and captions is None):

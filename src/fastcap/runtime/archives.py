@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import gzip
 import os
 import posixpath
@@ -16,7 +17,7 @@ from typing import IO, Any, Protocol, cast
 
 from fastcap.errors import ConfigError, FastcapError, ImageError, nearest, needs
 from fastcap.runtime.images import MAX_BYTES
-from fastcap.runtime.signatures import is_picture
+from fastcap.runtime.signatures import HEAD, is_picture
 
 __all__ = ["IMAGE_COLUMN", "Shard", "Table", "Tar", "is_url", "opened", "reading", "shard_kind"]
 
@@ -29,8 +30,6 @@ _ZEROS = 2**16  # bytes looked at together behind the end of an archive
 
 
 class Shard(Protocol):
-    repeated: list[str]
-
     def names(self) -> Iterator[str]:
         """What `read` takes, for every picture. Raises like the library that reads the file."""
 
@@ -43,8 +42,8 @@ class Tar:
     which they lie there, so that reading them in that order goes through the file once.
 
     The file may be gzipped, and hold several archives one after another, as `cat` joins them. Links are followed inside
-    it. Of members of one name the first counts: a later one is a newer version, which `tar` appended. `repeated`: those
-    that are in two archives of the file, and so are no versions.
+    it. Unpacked, the last of several members of one name replaces the others. Here each has a name, so that no picture
+    is lost, and the first can be read before the last was come upon: `a.jpg`, then `a.jpg#2`.
     """
 
     def __init__(self, path: str, file: IO[bytes], image_column: str) -> None:
@@ -54,14 +53,24 @@ class Tar:
         self._file = cast("IO[bytes]", gzip.GzipFile(fileobj=file)) if is_packed else file
         self._members = self._read_on()
         self._seen: dict[str, tuple[tarfile.TarFile, tarfile.TarInfo]] = {}
-        self.repeated: list[str] = []
 
     def names(self) -> Iterator[str]:
-        return filter(is_picture, self.files())
+        for name in self.files():
+            if is_picture(self.member_name(name), functools.partial(self._head, name)):
+                yield name
 
     def files(self) -> Iterator[str]:
         """What `read` takes, for every file that was not seen."""
         yield from self._members
+
+    def member_name(self, name: str) -> str:
+        """How the archive calls a file that `files` has named."""
+        return self._seen[posixpath.normpath(name)][1].name
+
+    def _head(self, name: str) -> bytes:
+        archive, member = self._seen[posixpath.normpath(name)]
+        content = archive.extractfile(member) if member.isreg() else None
+        return content.read(HEAD) if content else b""
 
     def read(self, name: str) -> bytes:
         target = name
@@ -89,12 +98,14 @@ class Tar:
             for member in archive:
                 if not (member.isreg() or member.islnk() or member.issym()):
                     continue
-                key = posixpath.normpath(member.name)
-                if key not in self._seen:
-                    self._seen[key] = archive, member
-                    yield member.name
-                elif self._seen[key][0] is not archive:
-                    self.repeated.append(member.name)
+                name, number = member.name, 1
+                if member.islnk() and posixpath.normpath(member.linkname) == posixpath.normpath(name):
+                    continue  # what `tar` writes for a file that it was given twice
+                while (key := posixpath.normpath(name)) in self._seen:
+                    number += 1
+                    name = f"{member.name}#{number}"
+                self._seen[key] = archive, member
+                yield name
             start = self._next_archive(archive.offset)
 
     def _next_archive(self, end: int) -> int | None:
@@ -120,7 +131,6 @@ class Table:
             from pyarrow import parquet
         except ModuleNotFoundError:
             raise FastcapError(f"{path}: .parquet {needs('pyarrow', 'bulk')}") from None
-        self.repeated: list[str] = []
         self._table = parquet.ParquetFile(file)
         self._column = image_column
         schema = self._table.schema_arrow

@@ -20,7 +20,7 @@ from PIL import Image
 
 from fastcap.errors import ConfigError, ImageError, needs
 from fastcap.runtime.metadata import strip
-from fastcap.runtime.signatures import FORMATS, format_of
+from fastcap.runtime.signatures import FORMATS, IMAGE_SUFFIXES, READ_SUFFIXES, format_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -201,6 +201,9 @@ def _read_path(path: Path, name: str) -> bytes:
 def _open(data: bytes, name: str) -> tuple[Image.Image, int, bytes]:
     """The header of a file, parsed by the one decoder its first bytes call for; its orientation and ICC profile."""
     kind = format_of(data)
+    ending = Path(name).suffix.lower()
+    if not kind and ending in IMAGE_SUFFIXES - READ_SUFFIXES:
+        kind = f"{ending[1:].upper()} by its name"
     if kind in ("", "text"):
         raise ImageError(f"{name}: holds {kind or 'data of another kind'}, not an image; allowed are {_ALLOWED}")
     if kind not in DECODERS:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import posixpath
+import re
+from collections.abc import Callable
 
-__all__ = ["FORMATS", "IMAGE_SUFFIXES", "READ_SUFFIXES", "format_of", "is_picture", "is_private"]
+__all__ = ["FORMATS", "HEAD", "IMAGE_SUFFIXES", "READ_SUFFIXES", "format_of", "is_picture", "is_private"]
 
 FORMATS = ("JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "AVIF")
 """The formats that are read, and HEIC with the extra `heif`; every other decoder that Pillow has stays out of reach."""
@@ -13,8 +15,18 @@ _READ = """
     .jpg .jpeg .jpe .jfif .pjpeg .pjp .mpo .png .apng .webp .gif .bmp .dib .tif .tiff .avif .avifs
     .heic .heif .heics .heifs .hif"""
 _OTHERS = """
-    .jxl .jp2 .j2k .jpf .jpx .jxr .wdp .psd .psb .svg .ico .cur .icns .tga .pcx .ppm .pgm .pbm .pnm .exr .hdr .dds .qoi
-    .xcf .bpg .flif .cr2 .cr3 .nef .arw .dng .raf .orf .rw2 .pef .srw .x3f"""
+    .jxl .jp2 .j2k .j2c .jpc .jpf .jpx .jpm .jph .jls .jxr .wdp .hdp .psd .psb .svg .svgz .eps .epsf .epsi .wmf .emf
+    .ico .cur .ani .icns .tga .pcx .ppm .pgm .pbm .pnm .pam .pfm .exr .hdr .dds .qoi .xcf .bpg .flif .sgi .im .ras
+    .sun .pict .pct .xbm .xpm .wbmp .dpx .cin .mng .jng .fits .fit .blp .ktx .ktx2 .kra .ora .raw .cr2 .cr3 .crw
+    .nef .nrw .arw .srf .sr2 .dng .gpr .raf .orf .rw2 .rwl .pef .srw .x3f .3fr .fff .iiq .dcr .kdc .mrw .mef .mos
+    .erf"""
+# Files that lie beside pictures in great number, and are not opened to see what they are.
+_BESIDE = """
+    .txt .json .jsonl .cls .csv .tsv .xml .xmp .aae .html .htm .md .yaml .yml .ini .log .db .py .js .css .npy .npz .pt
+    .safetensors .parquet .arrow .mp4 .mov .avi .mkv .webm .mp3 .m4a .wav .zip .tar .gz .tgz .7z .pdf .doc .docx .lnk"""
+
+HEAD = 512
+"""Bytes that tell what a file is."""
 
 READ_SUFFIXES = frozenset(_READ.split())
 """Endings of names, lower-case, of the formats that are read."""
@@ -23,6 +35,7 @@ IMAGE_SUFFIXES = READ_SUFFIXES | frozenset(_OTHERS.split())
 """Endings that count as pictures when a folder is listed; the others among them so that no picture is passed over in
 silence."""
 
+_OTHER_SUFFIXES = frozenset(_BESIDE.split())
 _PRIVATE = frozenset(
     {"@eadir", "@tmp", "#recycle", "#snapshot", "@recycle", "__macosx", "$recycle.bin", "system volume information"}
     | {"lost+found"}
@@ -69,23 +82,76 @@ _SIGNATURES = {
     b"\x8aMNG": "MNG",
     b"\x8bJNG": "JNG",
     b"\x0a\x05\x01": "PCX",
+    b"\x01\xda\0\1": "SGI",
+    b"\x01\xda\1\1": "SGI",
+    b"\xd7\xcd\xc6\x9a": "WMF",
+    b"\1\0\x09\0\0\3": "WMF",
+    b"\1\0\0\0\x6c\0\0\0": "EMF",
+    b"\xc5\xd0\xd3\xc6": "EPS",
+    b"\x59\xa6\x6a\x95": "Sun raster",
+    b"Image type": "IM",
+    b"/* XPM */": "XPM",
+    b"SDPX": "DPX",
+    b"XPDS": "DPX",
+    b"II\x1a\0\0\0HEAPCCDR": f"CRW ({_RAW})",
+    b"\0MRM": f"MRW ({_RAW})",
     b"%PDF-": "PDF",
     b"%!PS": "PostScript",
     b"version https://git-lfs.github.com/": "a pointer of Git LFS (`git lfs pull` fetches the file)",
     **{b"P%d%c" % (number, space): "PPM" for number in range(1, 8) for space in b" \t\n\r"},
 }
-_TEXTS = frozenset({b"#?RADIANCE", b"SIMPLE  =", b"%PDF-", b"%!PS", b"version https://git-lfs.github.com/"})
+_TEXTS = frozenset(
+    {
+        b"Image type",
+        b"/* XPM */",
+        b"#?RADIANCE",
+        b"SIMPLE  =",
+        b"%PDF-",
+        b"%!PS",
+        b"version https://git-lfs.github.com/",
+    }
+)
 _BRANDS = {
     **dict.fromkeys((b"avif", b"avis"), "AVIF"),
     **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"), "HEIF"),
     b"crx ": f"CR3 ({_RAW})",
 }
+# Formats whose first bytes nothing else begins with; more must fit of a BMP and a PPM.
+_CLEAR = frozenset(
+    {
+        "JPEG",
+        "PNG",
+        "WEBP",
+        "GIF",
+        "TIFF",
+        "AVIF",
+        "HEIF",
+        "JPEG XL",
+        "JPEG 2000",
+        "PSD",
+        "DDS",
+        "OpenEXR",
+        "XCF",
+        "BPG",
+    }
+    | {"FLIF", "QOI", "MNG", "JNG", "EMF", "WMF", "EPS", "SGI", "Apple's own kind of PNG (CgBI)"}
+    | {name for name in (*_SIGNATURES.values(), *_BRANDS.values()) if _RAW in name}
+)
+_CLEAR_BMP = re.compile(rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", re.DOTALL)
+_CLEAR_PPM = re.compile(rb"P[1-6][ \t\r\n]\s*(?:#[^\n]*\n\s*)*\d+\s+\d+\s")
 _DIB_HEADERS = (40, 52, 56, 64, 108, 124)  # bytes
 
 
-def is_picture(path: str) -> bool:
-    """Whether a path in a folder or an archive is that of a picture of the user's."""
-    return posixpath.splitext(path)[1].lower() in IMAGE_SUFFIXES and not any(map(is_private, path.split("/")))
+def is_picture(path: str, head: Callable[[], bytes] | None = None) -> bool:
+    """Whether a path in a folder or an archive is that of a picture of the user's: by its ending or, where that says
+    nothing, by its first bytes. `head` reads those."""
+    if any(map(is_private, path.split("/"))):
+        return False
+    ending = posixpath.splitext(path)[1].lower()
+    if head is None or ending in IMAGE_SUFFIXES or ending in _OTHER_SUFFIXES:
+        return ending in IMAGE_SUFFIXES
+    data = head()
+    return format_of(data) in _CLEAR or bool(_CLEAR_BMP.match(data) or _CLEAR_PPM.match(data))
 
 
 def is_private(name: str) -> bool:

@@ -7,6 +7,7 @@ of captions have that name, and whoever holds it can read the picture again.
 from __future__ import annotations
 
 import contextlib
+import functools
 import glob
 import os
 import re
@@ -19,15 +20,12 @@ from typing import Any
 from fastcap.errors import ConfigError, FastcapError, ImageError, needs, one_text
 from fastcap.runtime.archives import IMAGE_COLUMN, Shard, is_url, opened, reading, shard_kind
 from fastcap.runtime.images import MAX_BYTES, ImageSource
-from fastcap.runtime.signatures import format_of, is_picture, is_private
+from fastcap.runtime.signatures import HEAD, is_picture, is_private
 
 __all__ = ["NamedBytes", "PictureReader", "find_pictures", "inside_shard", "matching"]
 
 Found = tuple[str, ImageError | None]
 """A picture's name; or what was named in its place, and why there is none."""
-
-_HEAD = 512  # bytes that tell a picture whose name has no ending
-_CLEAR_FORMATS = frozenset({"JPEG", "PNG", "WEBP", "GIF", "TIFF", "AVIF", "HEIF"})  # those with long signatures
 
 
 def find_pictures(
@@ -152,17 +150,15 @@ def _inside(folder: str, recursive: bool) -> Iterator[Found]:
         for path in paths:
             if os.path.isdir(path):
                 (links if os.path.islink(path) else folders).extend([path] if recursive else [])
-            elif _may_be_read(path) and (is_picture(os.path.basename(path)) or _is_unnamed_picture(path)):
+            elif _may_be_read(path) and is_picture(os.path.basename(path), functools.partial(_head, path)):
                 yield path, None
 
 
-def _is_unnamed_picture(path: str) -> bool:
-    """A picture by its first bytes, for names without an ending, as caches and downloads have them."""
-    if os.path.splitext(path)[1]:
-        return False
+def _head(path: str) -> bytes:
+    """The first bytes of a file; none of what cannot be read."""
     with contextlib.suppress(OSError), open(path, "rb") as file:
-        return format_of(file.read(_HEAD)) in _CLEAR_FORMATS
-    return False
+        return file.read(HEAD)
+    return b""
 
 
 def _may_be_read(path: str) -> bool:
@@ -199,11 +195,6 @@ def _of_file(path: str, image_column: str) -> Iterator[Found]:
                 is_empty = False
         if is_empty:
             raise ImageError(f"{path}: a shard without images")
-        if shard.repeated:
-            raise ImageError(
-                f"{path}: {len(shard.repeated)} pictures have the name of an earlier one and are left out, "
-                f"the first of them {shard.repeated[0]}"
-            )
     except ImageError as error:
         yield path, error
 
@@ -215,7 +206,11 @@ def _find_by_url(url: str, recursive: bool, image_column: str) -> Iterator[Found
     with _listing(url):
         if is_folder := system.isdir(path):
             below = len(path.rstrip("/")) + 1
-            files = [file for file in system.find(path, maxdepth=None if recursive else 1) if is_picture(file[below:])]
+            files = [
+                file
+                for file in system.find(path, maxdepth=None if recursive else 1)
+                if is_picture(file[below:], functools.partial(system.head, file, HEAD))
+            ]
         elif is_pattern := glob.has_magic(path) and not system.exists(path):
             files = [file for file in system.glob(path) if system.isfile(file) and _is_meant(file, path)]
     urls = map(system.unstrip_protocol, files)
