@@ -90,6 +90,9 @@ CORE = (
 )
 """The core in reading order, as README and docs/index.md print it."""
 
+BESIDE = ("model/prefix.py", "model/frozen.py")
+"""Files of its folders that are another evening's: the family whose network others have trained."""
+
 MAX_FILE, MAX_FUNCTION, MAX_CORE = 450, 80, 2300  # lines
 
 
@@ -150,7 +153,8 @@ def test_the_core_can_be_read_in_an_evening():
     files = [
         file for name in CORE for file in ([PACKAGE / name] if name.endswith(".py") else (PACKAGE / name).glob("*.py"))
     ]
-    lines = sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files)
+    beside = [PACKAGE / name for name in BESIDE]
+    lines = sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files if file not in beside)
     assert lines <= MAX_CORE, f"the core has {lines} lines, allowed: {MAX_CORE}"
 
 

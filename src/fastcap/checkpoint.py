@@ -1,5 +1,7 @@
 """Checkpoint directories: `config.json`, `model.safetensors`, `tokenizer.json`, and training state beside them.
 
+`model.safetensors` holds what was trained; frozen parts, where a model has such, are named in `config.json`.
+
 A directory is written aside, flushed to disk and renamed, so that at any moment it is there whole or not at all.
 """
 
@@ -20,7 +22,7 @@ from torch import Tensor
 from fastcap.config import ModelConfig, from_mapping
 from fastcap.errors import ConfigError, ModelFileError
 from fastcap.files import folder_written_aside
-from fastcap.model import CaptionModel, build_model
+from fastcap.model import CaptionModel, build_model, load_frozen
 from fastcap.vocabulary import Marks
 
 __all__ = ["load_checkpoint", "load_tensors", "save_checkpoint"]
@@ -70,7 +72,8 @@ def load_checkpoint(directory: Path | str) -> tuple[CaptionModel, Tokenizer]:
     """The model of a checkpoint directory, in evaluation mode, and its tokenizer; strict in every key and shape.
 
     Raises:
-        ModelFileError: no such directory, a file is missing or damaged, or weights and config disagree.
+        ModelFileError: no such directory, a file is missing or damaged, weights and config disagree, or a frozen part
+            is not here.
     """
     directory = Path(directory)
     for name in (CONFIG, WEIGHTS, TOKENIZER):
@@ -102,10 +105,18 @@ def load_checkpoint(directory: Path | str) -> tuple[CaptionModel, Tokenizer]:
             f"the {layers} layers"
         )
     try:
-        with torch.device("meta"):  # shapes alone: what a config asks for takes memory once the weights are as large
-            build_model(config).load_state_dict(weights, assign=True)
-        model = build_model(config)
+        frozen = load_frozen(config)
+        if frozen is not None:
+            config = frozen.fit(config, tokenizer)
+        else:
+            with torch.device(
+                "meta"
+            ):  # shapes alone: what a config asks for takes memory once the weights are as large
+                build_model(config).load_state_dict(weights, assign=True)
+        model = build_model(config, frozen)
         model.load_state_dict(weights)
+    except ConfigError as error:
+        raise ModelFileError(f"{directory} does not fit its frozen parts: {error}") from error
     except (RuntimeError, TypeError, ValueError, IndexError) as error:  # what PyTorch says of sizes that cannot be
         raise ModelFileError(f"{directory / WEIGHTS} does not fit {CONFIG}: {' '.join(str(error).split())}") from error
     return model.eval(), tokenizer

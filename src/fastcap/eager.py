@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from fastcap.checkpoint import load_checkpoint
-from fastcap.model import CaptionModel, TorchStepper
+from fastcap.model import CaptionModel
 from fastcap.runtime.bundle import Bundle, check_threads
 from fastcap.runtime.captioner import Captioner
 from fastcap.runtime.contract import KINDS, File
@@ -59,7 +59,7 @@ class CheckpointBundle(Bundle):
 
 
 class TorchEngine:
-    """A `fastcap.runtime.engine.Engine` over a `CaptionModel`, of either family."""
+    """A `fastcap.runtime.engine.Engine` over a `CaptionModel`, of any family."""
 
     def __init__(self, model: CaptionModel) -> None:
         self.model = model
@@ -74,7 +74,7 @@ class TorchEngine:
         image, decoder = self._image(encoded), self.model.decoder
         if plan.decode != "parallel":
             state = encoded.once("state", lambda: decoder.prepare(image))
-            return search(TorchStepper(decoder), state, plan, self.model.config.vocabulary)
+            return search(self.model.stepper(), state, plan, self.model.config.vocabulary)
         asked = torch.tensor([plan.low, plan.high]), torch.tensor([plan.decoded])
         rows = zip(*(part[0].tolist() for part in self.model.caption(image, *asked)), strict=True)
         return [Decoded(ids[:length], p, token_p[:length]) for ids, length, p, token_p in rows]

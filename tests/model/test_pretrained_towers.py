@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn import functional as F
 
 from fastcap.backbone.pretrained import Preprocessing, PretrainedTower, SideBySide, load_tower
 from fastcap.errors import ModelFileError
+from fastcap.layers import pool_grid
 
 transformers = pytest.importorskip("transformers")
 
@@ -131,7 +133,8 @@ def test_towers_stand_side_by_side_normalised_on_the_coarsest_grid():
     for part in tokens.split(32, dim=2):
         torch.testing.assert_close(part.mean(dim=2), torch.zeros(2, 4), atol=1e-5, rtol=0)
         torch.testing.assert_close(part.std(dim=2, unbiased=False), torch.ones(2, 4), atol=1e-3, rtol=0)
-    torch.testing.assert_close(tokens, towers.joined([tower(images) for tower in towers.towers]))
+    pooled = [F.layer_norm(pool_grid(tower(images), 4), (32,)) for tower in towers.towers]
+    torch.testing.assert_close(tokens, torch.cat(pooled, dim=2))
 
 
 def test_frozen_towers_stay_in_evaluation_mode():

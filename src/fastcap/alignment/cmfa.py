@@ -14,7 +14,10 @@ from torch.nn import functional as F
 
 from fastcap.layers import ImageTokens, SelfAttention
 
-__all__ = ["CONTRASTS", "Alignment", "TextEncoder", "contrastive_loss", "info_nce", "recall", "sigmoid_loss"]
+__all__ = [
+    "CONTRASTS", "Alignment", "PooledAlignment", "TextEncoder", "contrastive_loss", "info_nce", "recall",
+    "sigmoid_loss",
+]  # fmt: skip
 
 
 class TextEncoder(nn.Module):
@@ -80,7 +83,7 @@ class Alignment(nn.Module):
 
     def __init__(self, d_model: int, d_space: int, max_length: int, dropout: float = 0.1) -> None:
         super().__init__()
-        self.text = TextEncoder(d_model, d_space, max_length, dropout=dropout)
+        self.text: nn.Module = TextEncoder(d_model, d_space, max_length, dropout=dropout)
         self.question = nn.Linear(d_model, 1)
         self.image = nn.Sequential(
             nn.Dropout(dropout), nn.Linear(3 * d_model, d_model), nn.ReLU(), nn.Linear(d_model, d_space)
@@ -102,6 +105,35 @@ class Alignment(nn.Module):
     def logits(self, images: Tensor, texts: Tensor) -> Tensor:
         """Unit vectors (B, A) and (R, A) -> (B, R): `t x·y + b`."""
         return self.log_scale.exp() * images @ texts.t() + self.bias
+
+
+class PooledAlignment(Alignment):
+    """An alignment of networks that are frozen and know much already: one linear layer for each side.
+
+    Args:
+        d_image: width of the image tokens, whose mean is read.
+        d_text: width of what a language model makes of a text, of which the mean and the last are read.
+        d_space: A.
+        dropout: of what is read.
+    """
+
+    def __init__(self, d_image: int, d_text: int, d_space: int, dropout: float = 0.1) -> None:
+        nn.Module.__init__(self)  # none of the layers of an alignment that learns to read
+        self.image = nn.Sequential(nn.Dropout(dropout), nn.Linear(d_image, d_space))
+        self.text = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * d_text, d_space))
+        self.log_scale = nn.Parameter(torch.tensor(10.0).log())
+        self.bias = nn.Parameter(torch.tensor(-10.0))
+
+    def embed_image(self, image: ImageTokens) -> Tensor:
+        """ImageTokens of B images -> (B, A), unit length."""
+        return F.normalize(self.image(image.pooled), dim=-1)
+
+    def embed_text(self, embedded: Tensor, lengths: Tensor) -> Tensor:
+        """What a language model makes of texts (R, T, D), zeros where padded, lengths (R,) -> (R, A), unit length."""
+        embedded = embedded.float()
+        last = embedded[torch.arange(len(embedded), device=embedded.device), lengths - 1]
+        read = torch.cat([embedded.sum(dim=1) / lengths[:, None], last], dim=-1)
+        return F.normalize(self.text(read), dim=-1)
 
 
 def contrastive_loss(alignment: Alignment, kind: str, image: ImageTokens, embedded: Tensor, lengths: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ class Backbone(nn.Module):
     d_model: int
     stride: int
     """Side of the square of pixels that one image token stands for."""
-    convolutions = ("stem", "to_stride_16", "to_stride_32", "head")
+    convolutions: tuple[str, ...] = ("stem", "to_stride_16", "to_stride_32", "head")
     """Modules that an ImageNet network can initialise, and that have a learning rate of their own."""
     norm: nn.LayerNorm
     pool: nn.Linear

@@ -152,7 +152,7 @@ class ConvolutionalTower(nn.Module):
         if name not in TRUNKS:
             raise ConfigError(f"tower is {name!r}; allowed: {', '.join(TRUNKS)}")
         self.trunk = trunk = TRUNKS[name]
-        self.d_tokens = trunk.head_width
+        self.d_tokens, self.d_map = trunk.head_width, trunk.widths[-1]
         self.stem, self.to_stride_16, self.to_stride_32 = inverted_residual_stages(
             trunk.stem_width, trunk.widths, trunk.depths, trunk.expansion, trunk.kernels
         )
@@ -166,9 +166,13 @@ class ConvolutionalTower(nn.Module):
         x = (images.to(self.stem.weight.dtype) - self.trunk.pixel_mean) / self.trunk.pixel_scale
         return self.to_stride_32(self.to_stride_16(self.stem(x)))
 
+    def widen(self, narrow: Tensor) -> Tensor:
+        """What `narrow` gives -> tokens (B, N, d_tokens)."""
+        return self.head(narrow).flatten(2).transpose(1, 2)
+
     def forward(self, images: Tensor) -> Tensor:
         """images (B, 3, H, W), values 0..255 in any dtype -> tokens (B, N, d_tokens)."""
-        return self.head(self.narrow(images)).flatten(2).transpose(1, 2)
+        return self.widen(self.narrow(images))
 
 
 # --- ImageNet weights ---------------------------------------------------------------------------------------

@@ -6,9 +6,10 @@ Letters: B images, H and W sides, N tokens, C their width.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,8 @@ from torch.nn import functional as F
 
 from fastcap.backbone.convolutional import TRUNKS, ConvolutionalTower, load_trunk
 from fastcap.errors import ModelFileError, needs
-from fastcap.layers import pool_grid
 
-__all__ = ["Preprocessing", "PretrainedTower", "SideBySide", "load_tower"]
+__all__ = ["Preprocessing", "PretrainedTower", "SideBySide", "load_tower", "without_bars"]
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class PretrainedTower(nn.Module):
         self.model = getattr(model, "vision_model", model)
         self.preprocessing = preprocessing
         config = getattr(model.config, "vision_config", model.config)
-        self.d_tokens = int(config.hidden_size)
+        self.d_tokens = self.d_map = int(config.hidden_size)
         height, width = preprocessing.size
         sized = int(config.image_size) if isinstance(config.image_size, int) else int(config.image_size[0])
         # DINOv2 was trained at 518 pixels and interpolates its positions; the others read one size
@@ -132,6 +132,16 @@ class PretrainedTower(nn.Module):
                 f"the vision tower has positions for {sized}x{sized} pixels, its preprocessing gives {height}x{width}"
             )
         self.n_tokens = (height // int(config.patch_size)) ** 2
+
+    def narrow(self, images: Tensor) -> Tensor:
+        """images (B, 3, H, W), values 0..255 in any dtype -> the grid of patch tokens (B, C, S, S)."""
+        tokens = self(images)
+        return tokens.transpose(1, 2).unflatten(2, (math.isqrt(tokens.shape[1]), -1))
+
+    @staticmethod
+    def widen(narrow: Tensor) -> Tensor:
+        """What `narrow` gives, pooled or not -> tokens (B, N, C)."""
+        return narrow.flatten(2).transpose(1, 2)
 
     def forward(self, images: Tensor) -> Tensor:
         """images (B, 3, H, W), values 0..255 in any dtype -> patch tokens (B, N, C), class and register tokens left
@@ -153,19 +163,40 @@ class SideBySide(nn.Module):
         self.requires_grad_(False).eval()
         self.d_tokens = sum(int(tower.d_tokens) for tower in towers)
 
+    @property
+    def listed(self) -> list[Any]:
+        """The towers."""
+        return list(self.towers)
+
     def train(self, mode: bool = True) -> SideBySide:
         """Frozen towers stay in evaluation mode: no dropout, no statistics."""
         return super().train(False)
 
     def forward(self, images: Tensor) -> Tensor:
         """images (B, 3, H, W), values 0..255 in any dtype -> tokens (B, N, sum of C)."""
-        return self.joined([tower(images) for tower in self.towers])
+        return self.tokens(self.maps(images))
 
-    @staticmethod
-    def joined(parts: Sequence[Tensor]) -> Tensor:
-        """Tokens (B, N_i, C_i) of each tower -> (B, N, sum of C)."""
-        count = min(math.isqrt(tokens.shape[1]) for tokens in parts) ** 2
-        return torch.cat([F.layer_norm(pool_grid(tokens, count), tokens.shape[2:]) for tokens in parts], dim=2)
+    def maps(self, images: Tensor) -> Tensor:
+        """images (B, 3, H, W), values 0..255 in any dtype -> what is worth keeping of them (B, M, S, S).
+
+        Raises:
+            ModelFileError: a convolutional tower, whose map cannot be pooled before its head, is not the coarsest.
+        """
+        maps = [tower.narrow(images) for tower in self.listed]
+        side = min(grid.shape[-1] for grid in maps)
+        for tower, grid in zip(self.listed, maps, strict=True):
+            if isinstance(tower, ConvolutionalTower) and grid.shape[-1] > side:
+                raise ModelFileError(
+                    f"a convolutional tower gives {grid.shape[-1]}x{grid.shape[-1]} tokens beside one of "
+                    f"{side}x{side}; allowed: as many, or fewer"
+                )
+        return torch.cat([grid if grid.shape[-1] == side else F.adaptive_avg_pool2d(grid, side) for grid in maps], 1)
+
+    def tokens(self, maps: Tensor) -> Tensor:
+        """What `maps` gives, cropped or not -> tokens (B, N, sum of C)."""
+        parts = maps.split([int(tower.d_map) for tower in self.listed], dim=1)
+        tokens = (tower.widen(grid) for tower, grid in zip(self.listed, parts, strict=True))
+        return torch.cat([F.layer_norm(part, part.shape[2:]) for part in tokens], dim=2)
 
 
 def load_tower(folder: Path, name: str = "") -> nn.Module:
@@ -190,9 +221,24 @@ def load_tower(folder: Path, name: str = "") -> nn.Module:
         raise ModelFileError(f"tower {folder} {needs('transformers', 'prefix')}") from error
     preprocessing = Preprocessing.read(folder)
     try:
-        model = AutoModel.from_pretrained(folder, use_safetensors=True, local_files_only=True, dtype=torch.float32)
+        with without_bars():
+            model = AutoModel.from_pretrained(folder, use_safetensors=True, local_files_only=True, dtype=torch.float32)
     except Exception as error:  # OSError, ValueError, KeyError, SafetensorError
         raise ModelFileError(
             f"{folder} holds no vision tower of transformers ({' '.join(str(error).split())})"
         ) from error
     return PretrainedTower(model, preprocessing).requires_grad_(False).eval()
+
+
+@contextlib.contextmanager
+def without_bars() -> Iterator[None]:
+    """A context in which transformers draws no progress bars: reading a file from a disk takes no time worth one."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

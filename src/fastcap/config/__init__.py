@@ -6,8 +6,10 @@ from fastcap.config.model import (
     DecoderConfig,
     GenerationConfig,
     ModelConfig,
+    PrefixConfig,
     ResNetViTConfig,
     RopeDecoderConfig,
+    TowersConfig,
     keywords,
 )
 from fastcap.config.reading import from_mapping
@@ -16,7 +18,6 @@ from fastcap.config.stage import LOSSES, SOURCES, ForcingConfig, StageConfig, Te
 
 __all__ = [
     "LOSSES", "SOURCES", "BackboneConfig", "DataConfig", "DatasetConfig", "DecoderConfig", "ForcingConfig",
-    "GenerationConfig", "ModelConfig", "ResNetViTConfig", "RopeDecoderConfig", "StageConfig", "TeacherConfig",
-    "TrainConfig", "from_mapping", "keywords", "load_config",
-    "recipes",
+    "GenerationConfig", "ModelConfig", "PrefixConfig", "ResNetViTConfig", "RopeDecoderConfig", "StageConfig",
+    "TeacherConfig", "TowersConfig", "TrainConfig", "from_mapping", "keywords", "load_config", "recipes",
 ]  # fmt: skip

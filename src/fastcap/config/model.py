@@ -16,8 +16,10 @@ __all__ = [
     "DecoderConfig",
     "GenerationConfig",
     "ModelConfig",
+    "PrefixConfig",
     "ResNetViTConfig",
     "RopeDecoderConfig",
+    "TowersConfig",
     "keywords",
 ]
 
@@ -106,6 +108,31 @@ class ResNetViTConfig:
 
 
 @dataclass(frozen=True)
+class TowersConfig:
+    """Frozen vision towers; see `fastcap.backbone.towers.TowersBackbone`."""
+
+    n_heads: ClassVar[int] = 1  # nothing of it is divided among heads of ours
+
+    names: tuple[str, ...] = ("efficientnet-lite0",)
+    """Pretrained parts, or folders of such; several look at the same picture, and their tokens lie side by side."""
+    sha256: tuple[str, ...] = ()
+    """Digests of their weights; a run notes them, so that a checkpoint is never read with other ones."""
+    kind: Literal["towers"] = "towers"
+
+    @property
+    def layers(self) -> int:
+        """Layers that are built one by one and kept in a checkpoint: none."""
+        return 0
+
+    def __post_init__(self) -> None:
+        check_ranges(
+            self,
+            names=(bool(self.names) and all(self.names), "one name or more"),
+            sha256=(len(self.sha256) in (0, len(self.names)), "none, or one for each name"),
+        )
+
+
+@dataclass(frozen=True)
 class DecoderConfig:
     """See `fastcap.decoder.moe_decoder.MoEDecoder`."""
 
@@ -173,11 +200,67 @@ class RopeDecoderConfig:
         )
 
 
+@dataclass(frozen=True)
+class PrefixConfig:
+    """A frozen language model that reads a picture as a prefix; see `fastcap.decoder.prefix_lm.PrefixLM`."""
+
+    family: ClassVar[str] = "prefix"
+    predicts_length: ClassVar[bool] = False
+    n_heads: ClassVar[int] = 1
+    n_layers: ClassVar[int] = 0  # that a checkpoint keeps
+
+    language_model: str = "smollm2-135m-instruct"
+    """A pretrained part, or a folder: any decoder-only model of transformers with a tokenizer.json."""
+    sha256: str = ""
+    """Digest of its weights; a run notes it, so that adapters are never put into another model."""
+    image_tokens: int = 16
+    """Tokens of the prefix, a square number; 16 are nearly as good as 49, and the prefix dominates the time."""
+    projection: Literal["linear", "mlp"] = "linear"
+    """From image tokens to the prefix: one layer, or two with GELU between."""
+    d_hidden: int = 1024
+    """Width inside the MLP."""
+    rank: int = 16
+    """Rank of the adapters (LoRA), as in the seed's model; 0 for none."""
+    alpha: int = 16
+    """Their scale is alpha / rank; as in the seed's model."""
+    adapted: Literal["attention", "all"] = "attention"
+    """Which layers get adapters: those of self-attention, or those of the feed-forward networks too."""
+    unfreeze_layers: int = 0
+    """Last layers of the language model that are trained as a whole; each is as large as all adapters together."""
+    prompt: str = ""
+    """Text between the picture and the caption; it helps little where adapters are trained."""
+    prune: bool = True
+    """Whether the vocabulary is cut to the tokens that captions need; exact for all that remains."""
+    min_count: int = 1
+    """Captions that need a token for it to stay; what a rarer one spells is spelt by shorter ones."""
+    marks_machines: bool = False
+    """Whether captions by machines begin with the end mark in training, so that their style stays apart."""
+    dropout: float = 0.1
+    """Share of the pooled image tokens' numbers that is dropped in training."""
+    adapter_dropout: float = 0.0
+    """Share of an adapter's input that is dropped in training."""
+    kind: Literal["prefix_lm"] = "prefix_lm"
+
+    def __post_init__(self) -> None:
+        check_positive(self, "image_tokens", "d_hidden", "alpha", "min_count")
+        check_ranges(
+            self,
+            language_model=(bool(self.language_model), "a name"),
+            image_tokens=(math.isqrt(self.image_tokens) ** 2 == self.image_tokens, "square numbers, such as 16 to 64"),
+            rank=(self.rank >= 0, "0 (no adapters) or more"),
+            unfreeze_layers=(self.unfreeze_layers >= 0, "0 or more"),
+            dropout=(0 <= self.dropout < 1, "at least 0, below 1"),
+            adapter_dropout=(0 <= self.adapter_dropout < 1, "at least 0, below 1"),
+        )
+
+
 # What `d_model` must be a multiple of, by a part's kind and its number of heads.
 DIVISORS: dict[str, Callable[[int], int]] = {
     "spatial_mamba": lambda n_heads: n_heads,
     "resnet_vit": lambda n_heads: math.lcm(n_heads, 4),  # a position is four numbers: sine and cosine of row and column
     "moe": lambda n_heads: n_heads,
+    "towers": lambda n_heads: n_heads,
+    "prefix_lm": lambda n_heads: n_heads,
     "rope": lambda n_heads: 2 * n_heads,  # rotary positions turn pairs of a head's numbers
 }
 
@@ -205,28 +288,36 @@ class GenerationConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A model's whole architecture. Every backbone goes with every decoder; the decoder decides the family."""
+    """A model's whole architecture. The decoder decides the family; frozen towers go with a language model, every other
+    backbone with every other decoder."""
 
     image_size: int = 224
     """Side of the squared picture in pixels, a multiple of 32; ImageNet's."""
     d_model: int = 256
-    """Width of image tokens and caption tokens; as in the bundled model."""
+    """Width of image tokens and caption tokens, as in the bundled model; a language model has its own."""
     d_space: int = 128
     """Numbers in the vector of a picture or text; 128 tell thousands of pictures apart."""
     vocab_size: int = 4096
-    """Tokens of the vocabulary, marks included; more would weigh in the file, and shorten captions little."""
+    """Tokens of the vocabulary, marks included; more would weigh in the file, and shorten captions little. A language
+    model has its own."""
     max_length: int = 20
     """Most tokens of a caption, its end mark not counted; longer ones are left out of training."""
-    backbone: BackboneConfig | ResNetViTConfig = field(default_factory=BackboneConfig)
-    """From pixels to image tokens; `kind` is spatial_mamba or resnet_vit."""
-    decoder: DecoderConfig | RopeDecoderConfig = field(default_factory=DecoderConfig)
-    """From image tokens to words; `kind` is moe (all at once, and from left to right) or rope (from left to right)."""
+    backbone: BackboneConfig | ResNetViTConfig | TowersConfig = field(default_factory=BackboneConfig)
+    """From pixels to image tokens; `kind` is spatial_mamba, resnet_vit or towers."""
+    decoder: DecoderConfig | RopeDecoderConfig | PrefixConfig = field(default_factory=DecoderConfig)
+    """From image tokens to words; `kind` is moe (all at once, and from left to right), rope or prefix_lm (from left to
+    right)."""
     generation: GenerationConfig = field(default_factory=GenerationConfig)
     """How captions are decoded where nobody says otherwise."""
     marks: Marks = field(default_factory=Marks)
     """Ids of the tokens that are no text; a run takes them from its tokenizer, and these are the ones we train."""
 
     def __post_init__(self) -> None:
+        if (self.backbone.kind == "towers") != (self.decoder.kind == "prefix_lm"):
+            raise ConfigError(
+                f"backbone is {self.backbone.kind} and decoder {self.decoder.kind}; allowed: towers with prefix_lm, "
+                "which are both frozen, or two others"
+            )
         divisor = math.lcm(*(DIVISORS[part.kind](part.n_heads) for part in (self.backbone, self.decoder)))
         n_lengths = self.max_length - self.generation.min_length + 1
         check_positive(self, "max_length", "vocab_size", "d_space")
@@ -249,5 +340,5 @@ class ModelConfig:
 
     @property
     def kind(self) -> str:
-        """The model's family, "parallel" or "autoregressive": the key of every table of families."""
+        """The model's family, "parallel", "autoregressive" or "prefix": the key of every table of families."""
         return self.decoder.family

@@ -76,9 +76,12 @@ class Decoder(nn.Module):
         """Where its weights are."""
         return next(self.parameters()).device
 
-    def inputs(self, token_ids: Tensor) -> Tensor:
-        """What the causal reading of token_ids (R, T) is given: the begin mark, then all of them, (R, T + 1)."""
-        return F.pad(token_ids, (1, 0), value=self.vocabulary.bos_id)
+    def inputs(self, token_ids: Tensor, begin: Tensor | None = None) -> Tensor:
+        """What the causal reading of token_ids (R, T) is given: the begin mark, or each row's own of `begin` (R,), then
+        all of them, (R, T + 1)."""
+        if begin is None:
+            return F.pad(token_ids, (1, 0), value=self.vocabulary.bos_id)
+        return torch.cat([begin[:, None], token_ids], dim=1)
 
     def targets(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
         """What it predicts: token_ids (R, T), the end mark at their lengths (R,), padding behind it, (R, T + 1)."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,14 +75,25 @@ class PrefixLM(Decoder):
         projection: from image tokens to its width.
         vocabulary: of the language model; captions begin with its `bos_id` and end with its `eos_id`.
         max_length: most caption tokens, both marks not counted.
+        prompt_ids: tokens between every image and its caption.
+
+    The language model computes in the precision of its table, whatever that of what is trained: adapters, projection
+    and unfrozen layers are kept in 32 bits, since small steps would be lost in 16.
 
     Raises:
         ModelFileError: the language model's width is not the projection's, or its table not the vocabulary's.
     """
 
-    def __init__(self, language_model: Any, projection: Projection, vocabulary: Vocabulary, max_length: int) -> None:
+    def __init__(
+        self,
+        language_model: Any,
+        projection: Projection,
+        vocabulary: Vocabulary,
+        max_length: int,
+        prompt_ids: Sequence[int] = (),
+    ) -> None:
         super().__init__()
-        self.language_model, self.projection = language_model, projection
+        self.language_model, self.projection, self.prompt_ids = language_model, projection, tuple(prompt_ids)
         self.vocabulary, self.max_length = vocabulary, max_length
         size, self.d_model = self.embedding.weight.shape
         if size != vocabulary.size:
@@ -105,18 +117,27 @@ class PrefixLM(Decoder):
         """The language model without its head."""
         return self.language_model.base_model
 
+    def computing(self) -> AbstractContextManager[Any]:
+        """A context in which weights of 32 bits are rounded to the table's precision where they are multiplied."""
+        table = self.embedding.weight
+        return torch.autocast(table.device.type, table.dtype, enabled=table.dtype == torch.bfloat16)
+
     def embed(self, token_ids: Tensor) -> Tensor:
         """(...) -> (..., D)."""
         return self.embedding(token_ids)
 
     def project(self, hidden: Tensor) -> Tensor:
-        """Hidden (..., D) -> logits (..., V)."""
-        return self.language_model.get_output_embeddings()(hidden)
+        """Hidden (..., D) -> logits (..., V) of 32 bits."""
+        with self.computing():
+            return self.language_model.get_output_embeddings()(hidden).float()
 
     def prepare(self, image: ImageTokens, prompt_ids: Sequence[int] = ()) -> Tensor:
-        """image (tokens (B, N, C)) -> the prefix (B, P, D): image tokens, then a prompt if there is one."""
+        """image (tokens (B, N, C)) -> the prefix (B, P, D): image tokens, then the prompt if there is one.
+
+        `prompt_ids`: in place of the decoder's own.
+        """
         prefix = self.projection(image.tokens).to(self.embedding.weight.dtype)
-        if len(prompt_ids):
+        if prompt_ids := prompt_ids or self.prompt_ids:
             prompt = self.embed(torch.as_tensor(list(prompt_ids), device=prefix.device))
             prefix = torch.cat([prefix, prompt.expand(len(prefix), -1, -1)], dim=1)
         return prefix
@@ -142,19 +163,26 @@ class PrefixLM(Decoder):
         if not causal:
             raise ValueError("a language model reads from left to right only")
         if cache is not None:
-            return self.body(inputs_embeds=self.embed(token_ids), use_cache=True, **{self.cache_argument: cache})[0]
+            words, more = self.embed(token_ids), {self.cache_argument: cache}
+            with self.computing():
+                return self.body(inputs_embeds=words, use_cache=True, **more)[0]
+        return self.hidden_of(self.embed(token_ids), image_state, lengths)
+
+    def hidden_of(self, embedded: Tensor, image_state: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """As `hidden`, of embedded tokens (R, T, D), which need not be rows of the table."""
+        n_rows, longest, _ = embedded.shape
         if lengths is None:
-            lengths = torch.full((len(token_ids),), token_ids.shape[1], device=token_ids.device)
-        packed = pack(lengths, token_ids.shape[1], len(image_state), image_state.shape[1])
+            lengths = torch.full((n_rows,), longest, device=embedded.device)
+        packed = pack(lengths, longest, len(image_state), image_state.shape[1])
         at = packed.image[packed.real], packed.column[packed.real]
         words = image_state.new_zeros(*packed.positions.shape, image_state.shape[2])
-        words = words.index_put(at, self.embed(token_ids[packed.real]))
+        words = words.index_put(at, embedded[packed.real].to(words.dtype))
         words[:, : image_state.shape[1]] = image_state
         mask = torch.zeros_like(packed.visible, dtype=words.dtype).masked_fill(~packed.visible, -torch.inf)
-        read = self.body(
-            inputs_embeds=words, attention_mask=mask[:, None], position_ids=packed.positions, use_cache=False
-        )[0]
-        hidden = read.new_zeros(*token_ids.shape, read.shape[2])
+        asked = {"attention_mask": mask[:, None], "position_ids": packed.positions, "use_cache": False}
+        with self.computing():
+            read = self.body(inputs_embeds=words, **asked)[0]
+        hidden = read.new_zeros(n_rows, longest, read.shape[2])
         return hidden.index_put(packed.real.nonzero(as_tuple=True), read[at])
 
     def hidden_reference(self, token_ids: Tensor, image_state: Tensor, lengths: Tensor) -> Tensor:
@@ -167,18 +195,24 @@ class PrefixLM(Decoder):
             hidden[row, :length] = self.body(inputs_embeds=words, use_cache=False)[0][0, prefix.shape[1] :]
         return hidden
 
+    def read_texts(self, embedded: Tensor, lengths: Tensor) -> Tensor:
+        """What the language model makes of texts without an image: embedded tokens (R, T, D), which begin with the
+        begin mark -> (R, T, D), zeros where padded."""
+        return self.hidden_of(embedded, embedded.new_zeros(len(embedded), 0, embedded.shape[2]), lengths)
+
     def new_cache(self, image_state: Tensor, rows_per_image: int) -> Any:
         """transformers' cache of R rows that have read the prefix; an image's prefix is read once."""
         from transformers import DynamicCache
 
         cache = DynamicCache(config=self.language_model.config)
-        self.body(inputs_embeds=image_state, use_cache=True, **{self.cache_argument: cache})
+        with self.computing():
+            self.body(inputs_embeds=image_state, use_cache=True, **{self.cache_argument: cache})
         cache.batch_repeat_interleave(rows_per_image)
         return cache
 
 
 class PrefixStepper:
-    """A prefix model as `fastcap.generation.autoregressive.Stepper`."""
+    """A prefix model as `fastcap.generation.autoregressive.Stepper`; its state is a cache, and how many rows it has."""
 
     def __init__(self, decoder: PrefixLM) -> None:
         self.decoder = decoder
@@ -186,20 +220,22 @@ class PrefixStepper:
     @torch.no_grad()
     def start(self, image_state: Tensor, rows_per_image: int, prompt_ids: Sequence[int] = ()) -> Any:
         """The cache of rows that have read the prefix, and more tokens if there are any."""
-        cache = self.decoder.new_cache(image_state, rows_per_image)
+        cache, n_rows = self.decoder.new_cache(image_state, rows_per_image), len(image_state) * rows_per_image
         if len(prompt_ids):
             ids = torch.tensor(list(prompt_ids), device=image_state.device)
-            self.decoder.hidden(ids.expand(len(image_state) * rows_per_image, -1), torch.empty(0), cache=cache)
-        return cache
+            self.decoder.hidden(ids.expand(n_rows, -1), torch.empty(0), cache=cache)
+        return cache, n_rows
 
     @torch.no_grad()
     def step(self, token_ids: np.ndarray, state: Any, parents: np.ndarray) -> tuple[np.ndarray, Any]:
         """Log-probabilities (R, V) after one more token a row."""
-        device = self.decoder.embedding.weight.device
-        state.reorder_cache(torch.as_tensor(parents, device=device))
-        ids = torch.as_tensor(token_ids, device=device)[:, None]
-        hidden = self.decoder.hidden(ids, torch.empty(0), cache=state)
-        return self.decoder.project(hidden[:, -1]).float().log_softmax(dim=-1).cpu().numpy(), state
+        cache, n_rows = state
+        if n_rows < len(parents):  # one image that is searched for several lengths: its rows are equal so far
+            cache.batch_repeat_interleave(len(parents) // n_rows)
+        cache.reorder_cache(torch.as_tensor(parents, device=self.decoder.device))
+        ids = torch.as_tensor(token_ids, device=self.decoder.device)[:, None]
+        hidden = self.decoder.hidden(ids, torch.empty(0), cache=cache)
+        return self.decoder.project(hidden[:, -1]).log_softmax(dim=-1).cpu().numpy(), (cache, len(parents))
 
 
 def unfreeze_layers(language_model: Any, count: int) -> None:

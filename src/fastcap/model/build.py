@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import nn
 
 from fastcap.alignment.cmfa import Alignment
@@ -15,9 +16,11 @@ from fastcap.decoder.rope_decoder import RopeDecoder
 from fastcap.generation.dlag import LengthPredictor
 from fastcap.generation.icmr import ICMRDecoder
 from fastcap.model.captioning import CaptionModel
+from fastcap.model.frozen import FrozenParts
 from fastcap.model.parallel import ParallelCaptionModel
+from fastcap.model.prefix import PrefixCaptionModel, prefix_parts
 
-__all__ = ["BACKBONES", "DECODERS", "MODELS", "build_model"]
+__all__ = ["BACKBONES", "DECODERS", "MODELS", "build_model", "load_frozen"]
 
 # By the `kind` of their settings, which are in `fastcap.config.model`.
 BACKBONES: dict[str, Any] = {"spatial_mamba": SpatialMambaBackbone, "resnet_vit": ResNetViTBackbone}
@@ -25,11 +28,21 @@ DECODERS: dict[str, Any] = {"moe": MoEDecoder, "rope": RopeDecoder}
 MODELS: dict[str, Any] = {"parallel": ParallelCaptionModel, "autoregressive": CaptionModel}
 
 
-def build_model(config: ModelConfig) -> CaptionModel:
+def load_frozen(config: ModelConfig, dtype: torch.dtype = torch.float32) -> FrozenParts | None:
+    """The pretrained parts that a configuration names, which several models may share; None where it names none."""
+    return FrozenParts(config, dtype) if config.kind == "prefix" else None
+
+
+def build_model(config: ModelConfig, frozen: FrozenParts | None = None) -> CaptionModel:
     """The model that a configuration describes, with random weights.
 
     Its parts are built, and registered, in one order: the same seed gives the same weights in every version.
+
+    Args:
+        frozen: what `load_frozen` gave, fitted to the model's tokenizer.
     """
+    if frozen is not None:
+        return PrefixCaptionModel(config, **prefix_parts(config, frozen))
     width, vocabulary = config.d_model, config.vocabulary
     parts: dict[str, nn.Module] = {
         "backbone": BACKBONES[config.backbone.kind](d_model=width, **keywords(config.backbone)),

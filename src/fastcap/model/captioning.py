@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fastcap.alignment.cmfa import Alignment
 from fastcap.config import ModelConfig
-from fastcap.generation.autoregressive import Hypothesis, beam_search, sample
+from fastcap.generation.autoregressive import Hypothesis, Stepper, beam_search, sample
 from fastcap.layers import ImageTokens
 from fastcap.model.stepper import TorchStepper
 from fastcap.vocabulary import Vocabulary
@@ -45,6 +45,15 @@ class CaptionModel(nn.Module):
             self.add_module(name, part)
 
     @property
+    def slow(self) -> dict[str, str]:
+        """Beginnings of the names of weights that learn at another rate, and the setting of a stage that says which."""
+        return {f"backbone.{name}.": "convolution_rate" for name in self.backbone.convolutions}
+
+    def thaw(self) -> None:
+        """Let all that may be trained require gradients."""
+        self.requires_grad_(True)
+
+    @property
     def vocabulary(self) -> Vocabulary:
         """Its marks, and its number of tokens."""
         return self.decoder.vocabulary
@@ -62,9 +71,17 @@ class CaptionModel(nn.Module):
         embedded = self.decoder.embedding(words) * (words != self.vocabulary.pad_id)[..., None]
         return self.backbone.finish(embedded)
 
+    def read_texts(self, token_ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """token_ids (R, T) padded, lengths (R,) -> what the alignment reads of a text, (R, ...), and its lengths."""
+        return self.decoder.embedding(token_ids), lengths
+
     def embed_text(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
         """token_ids (R, T) padded, lengths (R,) -> unit vectors (R, A), comparable with `alignment.embed_image`."""
-        return self.alignment.embed_text(self.decoder.embedding(token_ids), lengths)
+        return self.alignment.embed_text(*self.read_texts(token_ids, lengths))
+
+    def stepper(self) -> Stepper:
+        """Its reading from left to right, one token at a time."""
+        return TorchStepper(self.decoder)
 
     def search(self, image: ImageTokens, beams: int = 3, **settings: Any) -> list[list[Hypothesis]]:
         """Captions of encoded images from left to right, best first for each: beam search, greedy with one beam.
@@ -81,7 +98,7 @@ class CaptionModel(nn.Module):
     @torch.no_grad()
     def from_left_to_right(self, algorithm: Any, image: ImageTokens, **settings: Any) -> list[list[Hypothesis]]:
         """Captions of encoded images by `beam_search` or `sample`."""
-        stepper, state = TorchStepper(self.decoder), self.decoder.prepare(image)
+        stepper, state = self.stepper(), self.decoder.prepare(image)
         limits = self.limits(settings.get("prompt_ids", ()))
         return algorithm(stepper, state, len(image.tokens), **{**limits, **settings})
 

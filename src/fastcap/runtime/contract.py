@@ -161,6 +161,7 @@ class Kind(NamedTuple):
 KINDS = {
     "parallel": Kind((MODEL.file,), MODEL.file, DECODES),
     "autoregressive": Kind(LEFT_TO_RIGHT, ENCODE.file, ("beam", "greedy", "sample")),
+    "prefix": Kind(LEFT_TO_RIGHT, ENCODE.file, ("beam", "greedy", "sample")),
 }
 
 

@@ -1,0 +1,103 @@
+"""The prefix family: frozen vision towers, a projection, and a frozen language model with adapters.
+
+Letters: R rows of tokens, T tokens, D width of the language model.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fastcap.alignment.cmfa import PooledAlignment
+from fastcap.backbone.towers import TowersBackbone
+from fastcap.config import ModelConfig, PrefixConfig
+from fastcap.decoder.lora import add_adapters
+from fastcap.decoder.prefix_lm import PrefixLM, PrefixStepper, unfreeze_layers
+from fastcap.decoder.projection import Projection
+from fastcap.errors import ConfigError
+from fastcap.layers import ImageTokens
+from fastcap.model.captioning import CaptionModel
+from fastcap.model.frozen import FrozenParts
+
+__all__ = ["PrefixCaptionModel", "prefix_parts"]
+
+
+def prefix_parts(config: ModelConfig, frozen: FrozenParts) -> dict[str, nn.Module]:
+    """The parts of a prefix model: what is trained is new and random, what is frozen is shared with `frozen`."""
+    settings = config.decoder
+    assert isinstance(settings, PrefixConfig)
+    backbone = TowersBackbone(frozen.towers, config.image_size, settings.image_tokens)
+    language_model = frozen.new_language_model()
+    if settings.rank:
+        language_model = add_adapters(
+            language_model, settings.rank, settings.alpha, settings.adapter_dropout, settings.adapted
+        )
+    unfreeze_layers(language_model, settings.unfreeze_layers)
+    projection = Projection(
+        backbone.d_model,
+        config.d_model,
+        settings.image_tokens,
+        settings.projection,
+        settings.d_hidden,
+        settings.dropout,
+        frozen.scale,
+    )
+    return {
+        "backbone": backbone,
+        "decoder": PrefixLM(language_model, projection, config.vocabulary, config.max_length, frozen.prompt_ids),
+        "alignment": PooledAlignment(backbone.d_model, config.d_model, config.d_space),
+    }
+
+
+class PrefixCaptionModel(CaptionModel):
+    """A captioning model most of which is frozen. Its state is what is trained alone: projection, adapters, unfrozen
+    layers and alignment, in 32 bits whatever the language model's precision."""
+
+    def __init__(self, config: ModelConfig, **parts: nn.Module) -> None:
+        super().__init__(config, **parts)
+        self.learned = frozenset(name for name, parameter in self.named_parameters() if parameter.requires_grad)
+        for parameter in self.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.float()
+        self.register_state_dict_post_hook(keep_learned)
+        self.register_load_state_dict_post_hook(excuse_frozen)
+
+    @property
+    def slow(self) -> dict[str, str]:
+        """Adapters correct what is good already: they learn more slowly than the projection, which begins from
+        nothing."""
+        return {"decoder.language_model.": "adapter_rate"}
+
+    def thaw(self) -> None:
+        """Let what is trained require gradients, and nothing else."""
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(name in self.learned)
+
+    def stepper(self) -> PrefixStepper:
+        """Its reading from left to right, one token at a time."""
+        return PrefixStepper(self.decoder)
+
+    @torch.no_grad()
+    def read_texts(self, token_ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """What the language model makes of texts without an image, (R, T + 1, D) from the begin mark on: the alignment
+        learns to read it, and does not change it."""
+        given = self.decoder.embed(self.decoder.inputs(token_ids))
+        return self.decoder.read_texts(given, lengths + 1), lengths + 1
+
+    def encode_words(self, words: Tensor) -> ImageTokens:
+        """Refused: frozen towers read pictures alone."""
+        raise ConfigError("inputs is words; allowed: images, since frozen towers read pictures alone")
+
+
+def keep_learned(module: Any, state: dict[str, Any], prefix: str, metadata: Any) -> None:
+    """Leave what is frozen out of a model's state."""
+    for name in [name for name in state if name.startswith(prefix)]:
+        if name.removeprefix(prefix) not in module.learned:
+            del state[name]
+
+
+def excuse_frozen(module: Any, incompatible: Any) -> None:
+    """A state lacks nothing if it has all that is trained."""
+    incompatible.missing_keys[:] = [name for name in incompatible.missing_keys if name in module.learned]
