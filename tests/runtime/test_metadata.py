@@ -398,6 +398,21 @@ HARMLESS = {
     "TIFF, odd resolution": tiff_with(t282=(5, (1.0, 2.0)), t283=(5, (0.0,))),
     "TIFF, long description": tiff_with(t270=(2, "x" * 3_000_000)),
     "TIFF, Photoshop": tiff_with(t34377=(7, b"8BIM" + JUNK)),
+    **{
+        f"{kind}, junk behind its end": encode(corners(), kind) + JUNK
+        for kind in ("JPEG", "WebP", "GIF", "TIFF", "BMP")
+    },
+    **{f"{kind}, itself again": 2 * encode(corners(), kind) for kind in ("JPEG", "PNG", "WebP", "GIF", "BMP")},
+    "PNG, no end": encode(corners(), "PNG")[:-12],
+    "PNG, no checksum of its pixels and no end": encode(corners(), "PNG")[:-16],
+    "GIF, no end": encode(corners(), "GIF")[:-1],
+    **{
+        f"WebP, said to have {size} bytes": b"RIFF" + struct.pack("<I", size) + encode(corners(), "WebP")[8:]
+        for size in (0, 7, 13, 2**20 + 1, 2**32 - 1)
+    },
+    "WebP, EXIF that is cut short": encode(corners(), "WebP", lossless=True, exif=exif(1))[:-20],
+    "WebP, the start of a chunk behind its end": encode(corners(), "WebP") + b"EXIF",
+    "BMP, no padding of its last row": encode(corners(63), "BMP")[:-3],
 }
 
 

@@ -128,6 +128,9 @@ def _load(source: ImageSource, fit: Callable[[tuple[int, int]], tuple[int, int]]
             width, height = fit((width, height))
         with _decoding_errors(name, image.format):
             if image is not source and image.format == "JPEG":
+                from fastcap.runtime.endings import with_end  # loads the decoder, which not every picture needs
+
+                image = with_end(image)
                 # Its decoder can shrink by 2, 4 or 8: a 12-megapixel photo for the price of a small one.
                 image.draft(None, (width, height))
             tile = getattr(image, "tile", None)

@@ -1,4 +1,5 @@
-"""A picture file without its metadata, and what the metadata states about the pixels.
+"""A picture file without its metadata, and what the metadata states about the pixels. Sizes that a file states of
+itself, and padding that it lacks, are put right on the way.
 
 A decoder that never sees metadata cannot fail on it: not on a text that unpacks to gigabytes, nor on a damaged EXIF
 block or the checksum of a comment. Nor can it turn the picture: some versions of Pillow turn a TIFF while they load it,
@@ -151,15 +152,29 @@ def _unpacked(data: bytes) -> bytes:
 
 
 def _webp(data: memoryview, stated: Stated) -> list[Buffer]:
-    at = 12
+    """Corrects the size that the file states of itself, which the decoder minds; drops metadata that is cut short."""
+    at = end = 12
     while at + 8 <= len(data):
         name, size = bytes(data[at : at + 4]), int.from_bytes(data[at + 4 : at + 8], "little")
         if name in _WEBP_STATED:
             setattr(stated, _WEBP_STATED[name], bytes(data[at + 8 : at + 8 + size]).removeprefix(b"Exif\0\0"))
         at += 8 + size + size % 2
-    return [data]  # libwebp does not look at them
+        if at <= len(data) + 1 or name in _WEBP_PIXELS:
+            end = at
+    if end == len(data) == int.from_bytes(data[4:8], "little") + 8:
+        return [data]  # libwebp does not look at metadata
+    missing = end - len(data)  # 1 of a file without its last padding; more is cut short
+    return [data[:4], (end - 8).to_bytes(4, "little"), data[8:end], bytes(missing == 1)]
 
 
+def _bmp(data: memoryview, stated: Stated) -> list[Buffer]:
+    """Adds what pads the last row, which some programs do not write."""
+    offset, width, height, bits = struct.unpack_from("<I4xii2xH", data, 10)
+    missing = offset + (width * bits + 31) // 32 * 4 * abs(height) - len(data)
+    return [data, bytes(missing)] if 0 < missing < 4 else [data]
+
+
+_WEBP_PIXELS = {b"VP8 ", b"VP8L", b"ALPH", b"ANMF"}
 _WEBP_STATED = {b"EXIF": "exif", b"XMP ": "xmp", b"ICCP": "profile"}
 
 
@@ -235,6 +250,7 @@ _STRIPPERS: dict[str, Callable[[memoryview, Stated], list[Buffer]]] = {
     "PNG": _png,
     "WEBP": _webp,
     "GIF": _gif,
+    "BMP": _bmp,
     "TIFF": _tiff,
     "AVIF": _container,
     "HEIF": _container,
