@@ -167,24 +167,33 @@ class ParallelEngine:
         return [Decoded(ids[:length], p, token_p[:length]) for ids, length, p, token_p in rows]
 
     def vector(self, encoded: Encoded) -> np.ndarray:
-        """The vector from an earlier run of the graph; else from a run with the shortest caption, the cheapest one."""
-        shortest = self._bundle.decoding.min_length
-        return encoded.once(_VECTORS, lambda: self._run(encoded, shortest, shortest, 1)[-1])
+        """The vector from an earlier run of the graph; else from a run of the part alone that leads to it."""
+        return encoded.once(_VECTORS, lambda: self._run_to_vector(encoded))
 
     @functools.cached_property
     def _left_to_right(self) -> StepEngine:
         return StepEngine(self._bundle, self._threads)
 
-    def _run(self, encoded: Encoded, low: int, high: int, candidates: int) -> list[np.ndarray]:
-        """The graph's outputs: captions and, if the model has an alignment, last the vector, which is stored too."""
-        feed = {
+    def _feed(self, encoded: Encoded, low: int, high: int, candidates: int) -> dict[str, np.ndarray]:
+        return {
             "images": encoded.pixels,
             "length_range": np.array([low, high], np.int64),
             "candidates": np.array([candidates], np.int64),
             "penalties": self._no_penalties,
         }
+
+    def _run_to_vector(self, encoded: Encoded) -> np.ndarray:
+        from onnxruntime import RunOptions
+
+        options, shortest = RunOptions(), self._bundle.decoding.min_length
+        options.only_execute_path_to_fetches = True  # no caption is decoded
         with running(self._path):
-            outputs = self.session.run(self._outputs, feed)
+            return self.session.run([_VECTORS], self._feed(encoded, shortest, shortest, 1), options)[0]
+
+    def _run(self, encoded: Encoded, low: int, high: int, candidates: int) -> list[np.ndarray]:
+        """The graph's outputs: captions and, if the model has an alignment, last the vector, which is stored too."""
+        with running(self._path):
+            outputs = self.session.run(self._outputs, self._feed(encoded, low, high, candidates))
         self._check(outputs[: len(MODEL.outputs)], candidates)
         encoded.once(_VECTORS, lambda: outputs[-1])
         return outputs

@@ -165,7 +165,7 @@ class _Actor:
     def __init__(self, folder: str, *settings: Any) -> None:
         with contextlib.suppress(OSError):  # another machine need not have it; absolute paths and URLs do without
             os.chdir(folder)
-        self._pool = WorkerPool(1, *settings, True)  # pictures may be URLs
+        self._pool = WorkerPool(1, CaptionWorker, *settings, True)  # pictures may be URLs
 
     def __call__(self, block: dict[str, Any]) -> dict[str, list[str]]:
         return {"row": list(map(json.dumps, self._pool.rows(map(json.loads, block["image"]))))}

@@ -1,4 +1,4 @@
-"""Many pictures: worker processes caption them, and rows come back as they are finished.
+"""Many pictures: worker processes caption or examine them, and rows come back as they are finished.
 
 A worker is a process with one thread for the network and one that decodes the next picture meanwhile. It writes
 nothing to disk and speaks JSON over a pipe: it may be killed at any moment, by its parent, a user or a hostile picture.
@@ -22,7 +22,7 @@ from dataclasses import replace
 from itertools import islice
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fastcap import errors
 from fastcap.errors import ConfigError, FastcapError, ImageError, each
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     _Loaded = tuple[str, np.ndarray | ImageError, float]  # name, pixels or why there are none, milliseconds
 
 __all__ = ["MAX_WORKERS", "CaptionWorker", "WorkerPool", "caption_files", "check_workers"]
+
+Maker: TypeAlias = "Callable[..., CaptionWorker | Any]"
+"""Makes, in the process of a worker, what has the method `rows` of `CaptionWorker`; pickled by name."""
 
 MAX_WORKERS = 64
 
@@ -75,7 +78,7 @@ def caption_files(
     """
     paths = each(images, "paths", (str, os.PathLike))
     count, folder = check_workers(workers), find_model(model)
-    pool = WorkerPool(count, folder, image_column, Options.of(options, keywords))
+    pool = WorkerPool(count, CaptionWorker, folder, image_column, Options.of(options, keywords))
     return _rows(pool, (os.fspath(path) for path in paths))
 
 
@@ -96,11 +99,11 @@ def check_workers(workers: int | None) -> int:
 
 
 class WorkerPool:
-    """At most `count` worker processes with the same `settings`, those of `CaptionWorker`; they start when there is
+    """At most `count` worker processes, in each of which `maker` is called with `settings`; they start when there is
     something to do and stay until `close`."""
 
-    def __init__(self, count: int, *settings: Any) -> None:
-        self._count, self._settings = count, settings
+    def __init__(self, count: int, maker: Maker, *settings: Any) -> None:
+        self._count, self._settings = count, (maker, *settings)
         self._workers: list[_Worker] = []
 
     def rows(self, images: Iterator[str]) -> Iterator[Row]:
@@ -157,7 +160,7 @@ class _Todo:
         if not worker.ready:
             self._failed_starts += 1
             if self._failed_starts == _STARTS:
-                raise FastcapError(f"{_STARTS} worker processes ended before they could caption, the last by {cause}")
+                raise FastcapError(f"{_STARTS} worker processes ended before they could start, the last by {cause}")
             (self._suspects if worker.alone else self._backlog).extendleft(reversed(worker.given))
             return None
         self._failed_starts = 0
@@ -175,8 +178,8 @@ class _Todo:
 
 
 class _Worker:
-    """A process that captions, as its parent sees it. `settings`: those of `CaptionWorker`. `given`: pictures without
-    an answer yet, in order; `alone`: the only one is a suspect."""
+    """A worker's process, as its parent sees it. `settings`: a maker and what it is called with. `given`: pictures
+    without an answer yet, in order; `alone`: the only one is a suspect."""
 
     def __init__(self, *settings: Any) -> None:
         context = multiprocessing.get_context("spawn")  # a fork would copy our threads' locks
@@ -249,13 +252,13 @@ def _interrupts_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _work(tasks: Connection, rows: Connection, *settings: Any) -> None:
+def _work(tasks: Connection, rows: Connection, maker: Maker, *settings: Any) -> None:
     """A worker's life: names in, rows out, until the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # again: Windows inherits no mask
     warnings.filterwarnings("ignore", module=r"PIL\.")  # a damaged picture is a row, that is enough
     with contextlib.suppress(EOFError, ConnectionError):
         try:
-            worker = CaptionWorker(*settings)
+            worker = maker(*settings)
             rows.send_bytes(json.dumps(_READY).encode())
             images = iter(lambda: json.loads(tasks.recv_bytes()), None)  # until the pipe ends, which raises
             for row in worker.rows(images, tasks.poll):
