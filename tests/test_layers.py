@@ -38,7 +38,7 @@ FORBIDDEN = {
         "fastcap.cli",
     },
     "data": {"fastcap.training", "fastcap.export", "fastcap.evaluation", "fastcap.release", "fastcap.cli"},
-    "curation": {"torch", "fastcap.training", "fastcap.export", "fastcap.quantization", "fastcap.release", "fastcap.cli"},
+    "curation": {"torch", "fastcap.training", "fastcap.model", "fastcap.export", "fastcap.release", "fastcap.cli"},
     "evaluation": {"fastcap.training", "fastcap.export", "fastcap.quantization", "fastcap.release", "fastcap.cli"},
     "training": {"fastcap.export", "fastcap.release", "fastcap.cli"},
     "export": {"fastcap.training", "fastcap.evaluation", "fastcap.quantization", "fastcap.release", "fastcap.cli"},
