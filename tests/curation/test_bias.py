@@ -51,3 +51,48 @@ def measured(cases: list[tuple[str, set[tuple[int, int, str]]]]) -> tuple[float,
             extra = [(text[start:end], category) for start, end, category in sorted(found - spans)]
             wrong.append(f"{text}  MISSING {missing} EXTRA {extra}")
     return right / said, right / due, wrong
+
+
+def test_the_sentences_are_many_and_cover_every_category():
+    cases = marked(HERE / "bias_sentences.txt")
+    assert len(cases) >= 300
+    for category in CATEGORIES:
+        assert sum(category in {label for *_, label in spans} for _, spans in cases) >= 12, category
+    assert sum(not spans for _, spans in cases) >= 90
+
+
+def test_precision_and_recall_of_spans_with_their_category():
+    precision, recall, wrong = measured(marked(HERE / "bias_sentences.txt"))
+    assert min(precision, recall) >= 0.97, "\n".join(wrong)
+
+
+def test_precision_and_recall_on_sentences_that_the_rules_were_not_made_for():
+    precision, recall, wrong = measured(marked(HERE / "bias_sentences_blind.txt"))
+    assert min(precision, recall) >= 0.9, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "\n", "12", "?!", "’s", "'", "\U0001f600", "İstanbul", "ﬁreman", "a" * 9_999]
+)
+def test_odd_texts_are_read_without_an_error(text):
+    assert all(text[m.start : m.end] == m.text for m in mentions(text))
+
+
+def test_offsets_count_code_points_also_behind_letters_that_grow_in_lower_case():
+    text = "\U0001f600 İİ’s café: the woman’s hat"
+    assert [(m.text, text[m.start : m.end]) for m in mentions(text)] == [("woman", "woman")]
+
+
+@pytest.mark.parametrize(
+    ("text", "category"),
+    [
+        ("A {} tourist waves.", "nationality"),
+        ("Two {}-born runners rest.", None),
+        ("A {} dog barks.", None),
+        ("A {} restaurant opens.", None),
+    ],
+)
+def test_a_demonym_counts_before_people_only(text, category):
+    for nation in ("Bhutanese", "Togolese", "Vanuatuan", "Kittitian", "Burkinabe", "East Timorese", "Liechtenstein"):
+        found = {mention.category for mention in mentions(text.format(nation))}
+        assert found == ({category} if category and nation != "Liechtenstein" else set()), nation

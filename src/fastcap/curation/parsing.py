@@ -1,66 +1,49 @@
-"""A caption as words with the phrases in which they stand: which noun an adjective belongs to, whom a pronoun means."""
+"""A caption as words with the phrases in which they stand: which noun an adjective belongs to, of whom it is said."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
 
-from fastcap.curation.nouns import ACTIVITIES, NOBODY, PLACES, YOUNG_ANIMALS, is_animal, is_only_animal, is_person_noun, is_thing_for, singular
-from fastcap.curation.terms import TERMS, Term
+from fastcap.curation.nouns import (
+    ACTIVITIES,
+    PLACES,
+    is_animal,
+    is_only_animal,
+    is_person_noun,
+    is_thing_for,
+    singular,
+)
+from fastcap.curation.terms import NOMINAL, TERMS
+from fastcap.curation.tokens import Token, tokens
 from fastcap.runtime import english
 from fastcap.runtime.grammar import base_form, is_participle
 
-__all__ = ["VERBS", "Parse", "Token"]
+__all__ = ["VERBS", "Parse"]
 
-_MANY = [re.escape(term) for term in TERMS if " " in term or not term.isalpha()]
-_APOSTROPHES = str.maketrans("’‘‑–", "''--")
-_WORD = re.compile(
-    rf"(?P<nobody>(?:{NOBODY})(?![\w'’+-]*\w))"
-    rf"|(?P<term>(?:{'|'.join(sorted(_MANY, key=len, reverse=True))})(?![\w+]|[-‑][^\W\d]))".replace(r"\ ", r"[\s-]+")
-    + r"|(?P<word>[^\W_]+(?:[-‑'’.&](?![sS]\b(?![-‑]))[^\W_]+)*)",
-    re.IGNORECASE,
-)
+_NOBODY = english.words("it this that these those there which something anything nothing itself mine yours theirs")
 _BREAKS = re.compile(r"[;:.!?…()\"“”—]|\s[-–]\s")
 _PLURAL_ADJECTIVES = english.words("various several many few most all both other such same own next last first")
 _NOT_HEADS = (english.FUNCTION_WORDS - english.NUMBERS - english.words("home right left straight fast hard back")) | (
     english.words("i'm it's he's she's they're who's there's that's don't doesn't isn't aren't")
 )
+_ADJECTIVE_ENDINGS = ("ful", "less", "ous", "ish", "ive", "ied", "cal", "nal")
 _COLOURS = english.words("black white brown")
 VERBS = english.VERBS | english.words("""
-    vote mourn pray worship queue picnic salute sign plough plow protest rehearse rake tap form elect invent brew gamble
-    knead harvest shear tackle bless preach chant kneel march skate ski camp compete flock toast feast fast govern rule
-    protect export import produce consume adore invade conquer mingle chatter converse argue debate negotiate bow curtsy
-    applaud boo jeer heckle parade strike demonstrate rally sunbathe snorkel paddle canoe kayak busk strum croon hum rap
-    sketch doodle sculpt chisel forge weld solder drill dig weed prune mow trim shovel sweep dust polish launder wring
-    haggle barter bargain trade invest donate volunteer campaign petition lobby educate train mentor coach supervise inspect
-    diagnose operate bandage vaccinate inject treat nurse heal comfort console baptise baptize ordain marry wed divorce adopt
-    foster raise breed rear hunt trap stalk fish trawl sail anchor moor steer pilot taxi commute travel migrate emigrate flee
-    """)
+    vote mourn pray worship queue picnic salute sign plough plow protest rehearse rake tap form elect invent
+    brew gamble knead harvest shear tackle bless preach chant kneel march skate ski camp compete flock toast
+    feast fast govern rule protect export import produce consume adore invade conquer mingle chatter converse
+    argue debate negotiate bow curtsy applaud boo jeer heckle parade strike demonstrate rally sunbathe snorkel
+    paddle canoe kayak busk strum croon hum rap sketch doodle sculpt chisel forge weld solder drill dig weed
+    prune mow trim shovel sweep dust polish launder wring haggle barter bargain trade invest donate volunteer
+    campaign petition lobby educate train mentor coach supervise inspect diagnose operate bandage vaccinate
+    inject treat nurse heal comfort console baptise baptize ordain marry wed divorce adopt foster raise breed
+    rear hunt trap stalk fish trawl sail anchor moor steer pilot taxi commute travel migrate emigrate flee
+""")
 _LOOKS = english.words("is are was were be been being looks look looked seems appears became becomes become am born")
-_ADVERBS = english.words(
-    "not also very quite both all openly totally completely partly partially fully legally nearly almost probably clearly"
-    " still now really too so proudly visibly apparently never always only half mostly severely profoundly"
-)
-
-
-@dataclass(frozen=True)
-class Token:
-    """A word or a fixed phrase of a text: its place, what it looks like in lower case with spaces for hyphens, whether
-    an owner's mark follows it, what stands before it, and the term that it is, if any."""
-
-    start: int
-    end: int
-    text: str
-    lower: str
-    owner: bool
-    gap: str
-    term: Term | None
-    nobody: bool = False
-
-    @property
-    def is_capital(self) -> bool:
-        return self.text[:1].isupper()
+_ADVERBS = english.words("""
+    not also very quite both all openly totally completely partly partially fully legally nearly almost probably
+    clearly still now really too so proudly visibly apparently never always only half mostly severely profoundly
+""")
 
 
 class Parse:
@@ -68,7 +51,7 @@ class Parse:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.tokens = list(_tokens(text))
+        self.tokens = list(tokens(text))
         longer = [token for token in self.tokens if len(token.text) > 3]
         self.is_headline = len(longer) > 2 and all(token.is_capital for token in longer)
 
@@ -112,7 +95,7 @@ class Parse:
             lower in english.ADJECTIVES
             or lower in english.NUMBERS
             or lower in _PLURAL_ADJECTIVES
-            or last.endswith(("ful", "less", "ous", "ish", "ive", "ied", "cal", "nal"))
+            or (last.endswith(_ADJECTIVE_ENDINGS) and not is_person_noun(lower))
             or ("-" in token.text and is_participle(last))
             or (is_participle(lower) and not is_person_noun(lower))
             or (lower.endswith("ing") and lower not in english.THINGS)
@@ -131,6 +114,23 @@ class Parse:
             or (lower.endswith("ing") and lower not in english.THINGS)
         )
 
+    def is_somebody(self, place: int) -> bool:
+        """Whether a subject is a person: a noun or a pronoun for one, or a name."""
+        token = self.tokens[place]
+        if token.nobody or self.is_animal(place) or token.lower in _NOBODY:
+            return False
+        if self.is_person(place) or token.lower in english.PRONOUNS:
+            return True
+        if not token.is_capital or self.is_headline:
+            return False
+        looks_like_name = token.lower.isalpha() and token.lower not in english.FUNCTION_WORDS
+        return not self.starts_sentence(place) or (looks_like_name and not token.lower.endswith("s"))
+
+    def is_about_animals(self) -> bool:
+        """Whether animals and no people are named."""
+        places = range(len(self.tokens))
+        return any(map(self.is_animal, places)) and not any(map(self.is_person, places))
+
     # --- the noun that an adjective stands before
 
     def head(self, place: int) -> int | None:
@@ -144,9 +144,10 @@ class Parse:
             if gap and not (gap in (",", "/", "&") and last is None and self.is_adjective(here)):
                 break
             if token.lower in ("and", "or", "&"):
-                if last is not None or not self._continues(here):
+                skipped = 0 if last is not None else self._continues(here)
+                if not skipped:
                     break
-                at = here
+                at = here + skipped - 1
                 continue
             if token.lower in _NOT_HEADS and not token.term:
                 break
@@ -162,10 +163,17 @@ class Parse:
                 break
         return last
 
-    def _continues(self, conjunction: int) -> bool:
-        """Whether an adjective of the same noun follows an "and"."""
+    def _continues(self, conjunction: int) -> int:
+        """How many words to skip from an "and" to another adjective of the same noun, "a black and a white man"; 0 if
+        none follows."""
         after = conjunction + 1
-        return after < len(self.tokens) and not self.tokens[after].gap.strip() and self.is_adjective(after)
+        if after >= len(self.tokens) or self.tokens[after].gap.strip():
+            return 0
+        if self.is_adjective(after):
+            return 1
+        then = self.near(after, 1)
+        counted = self.tokens[after].lower in english.COUNTS or self.tokens[after].lower in english.NUMBERS
+        return 2 if counted and then is not None and then.term is not None and self.is_adjective(after + 1) else 0
 
     def _is_nominal(self, place: int) -> bool:
         token = self.tokens[place]
@@ -191,6 +199,9 @@ class Parse:
             return False
         if token.lower in english.AUXILIARIES:
             return True
+        before = self.tokens[here - 1]
+        if before.term and before.term.use == "either" and before.lower not in NOMINAL and token.lower in VERBS:
+            return False  # of one person, "calls"; "the Muslim call" is a noun
         if base_form(token.lower) in VERBS and token.lower not in english.VERBS_OR_NOUNS:
             return True
         return after is None or after.lower in english.FUNCTION_WORDS or after.lower.endswith("ly")
@@ -214,7 +225,7 @@ class Parse:
         lower = self.tokens[place].lower
         if lower in _COLOURS or lower in ("old", "older", "new"):
             return all(noun in ACTIVITIES or is_person_noun(noun) for noun in nouns)
-        return not any(noun in PLACES or is_animal(noun) for noun in nouns)
+        return not any(noun in PLACES for noun in nouns)
 
     # --- what is said of a subject
 
@@ -255,7 +266,13 @@ class Parse:
         start = last
         while start > 0:
             token = self.tokens[start]
-            if _BREAKS.search(token.gap) or self.tokens[start - 1].lower in ("but", "while", "because", "whose", "that"):
+            if _BREAKS.search(token.gap) or self.tokens[start - 1].lower in (
+                "but",
+                "while",
+                "because",
+                "whose",
+                "that",
+            ):
                 break
             if self.tokens[start - 1].lower == "and" and self._is_clause(start):
                 break
@@ -268,16 +285,18 @@ class Parse:
                 continue
             if self.is_function(at) or self.tokens[at].owner:
                 continue
-            if self.is_adjective(at) and at < last and not (token.term and self._is_last(at, last)):
+            if self.is_adjective(at) and at < last:
                 continue
             follow = at + 1
-            if follow <= last and not self.is_function(follow) and not self.is_verb(follow) and not self.tokens[follow].gap.strip():
+            if (
+                follow <= last
+                and not self.is_function(follow)
+                and not self.is_verb(follow)
+                and not self.tokens[follow].gap.strip()
+            ):
                 continue
             return at
         return None
-
-    def _is_last(self, at: int, last: int) -> bool:
-        return at == last
 
     def _is_clause(self, start: int) -> bool:
         """Whether what stands after an "and" is a clause of its own, by its beginning."""
@@ -285,97 +304,6 @@ class Parse:
 
     def is_function(self, place: int) -> bool:
         token = self.tokens[place]
-        return not token.nobody and token.lower in english.FUNCTION_WORDS and not (token.term and token.term.use == "noun")
-
-    # --- whom a pronoun means
-
-    def means_animal(self, place: int) -> bool:
-        """Whether a pronoun of a person stands for an animal or a ship."""
-        start = place
-        while start > 0 and not re.search(r"[.!?]", self.tokens[start].gap):
-            start -= 1
-        lower = self.tokens[place].lower
-        people, animals = self._candidates(start, place, lower)
-        after = self.near(place, 1)
-        owned = after is not None and after.lower in YOUNG_ANIMALS
-        if people and not (owned and animals and animals[-1] > people[-1]):
-            return False
-        if animals:
-            return True
-        if start > 0:  # the sentence before
-            earlier = start - 1
-            while earlier > 0 and not re.search(r"[.!?]", self.tokens[earlier].gap):
-                earlier -= 1
-            people, animals = self._candidates(earlier, start, lower)
-            if people or animals:
-                return not people
-        people, animals = self._candidates(place + 1, len(self.tokens), lower)
-        return bool(animals) and not (people and people[0] < animals[0])
-
-    def _candidates(self, start: int, stop: int, pronoun: str) -> tuple[list[int], list[int]]:
-        """Places of people and of animals (or ships) that a pronoun may mean."""
-        people, animals = [], []
-        for at in range(start, stop):
-            token = self.tokens[at]
-            if token.lower in _SHIPS and pronoun in ("her", "she", "hers", "herself"):
-                animals.append(at)
-            elif self.is_animal(at):
-                head = at + 1 < stop and not self.tokens[at + 1].gap.strip() and self.is_person(at + 1)
-                if not head:
-                    animals.append(at)
-            elif self.is_person(at) or (token.term and token.term.use == "pronoun" and at < stop):
-                if not self._is_of_an_animal(at) and not _disagrees(token.lower, pronoun):
-                    people.append(at)
-        return people, animals
-
-    def _is_of_an_animal(self, at: int) -> bool:
-        """Whether a noun for people or a pronoun is about an animal: "a mother duck", "his owner" of a dog's."""
-        token, after = self.tokens[at], self.near(at, 1)
-        if after and not token.owner and is_only_animal(after.lower):
-            return True
-        if token.term and token.term.use == "pronoun":
-            return any(self.is_animal(other) for other in range(at)) and not any(
-                self.is_person(other) for other in range(at)
-            )
-        before = self.near(at, -1)
-        return token.lower in YOUNG_ANIMALS and before is not None and before.lower in ("its", "his", "her")
-
-
-_SHIPS = english.words("ship boat sailboat yacht schooner steamer ferry vessel frigate galleon liner trawler tugboat car")
-_SHE = english.words("she her hers herself")
-_WOMEN = english.words("woman women girl girls lady ladies mother wife sister daughter aunt queen princess bride actress")
-_MEN = english.words("man men boy boys gentleman father husband brother son uncle king prince groom guy guys")
-
-
-def _disagrees(noun: str, pronoun: str) -> bool:
-    """Whether a noun cannot be what a pronoun means, by its gender."""
-    return noun in (_MEN if pronoun in _SHE else _WOMEN)
-
-
-def _tokens(text: str) -> Iterator[Token]:
-    at, done = 0, 0
-    while match := _WORD.search(text, at):
-        start, end = match.span()
-        before = text[start - 1] if start else " "
-        if match.lastgroup != "word" and (before.isalnum() or before in "-'’‑"):  # within a word
-            match = re.compile(r"[^\W_]+(?:[-‑'’.&][^\W_]+)*").search(text, start)
-            assert match
-            start, end = match.span()
-        written = match.group()
-        nobody = match.lastgroup == "nobody"
-        owner = False
-        if clitic := re.search(r"['’‘](?:s)?$", written, re.IGNORECASE):
-            end -= len(clitic.group())
-            owner = True
-            written = text[start:end]
-        rest = text[end:]
-        if re.match(r"['’]s(?!\w)", rest, re.IGNORECASE):
-            owner = True
-        elif re.match(r"['’](?=\s|$)", rest) and written[-1:] in "sS" and not re.search(r"['‘](?=\S)", text[:start]):
-            owner = True
-        lower = written.lower().translate(_APOSTROPHES)
-        spaced = re.sub(r"[\s-]+", " ", lower)
-        term = None if nobody else TERMS.get(spaced) or TERMS.get(lower)
-        yield Token(start, end, written, spaced if term else lower, owner, text[done:start], term, nobody)
-        mark = re.match(r"['’]s?(?!\w)", text[end:], re.IGNORECASE) if owner else None
-        at = done = end + (mark.end() if mark else 0)
+        return (
+            not token.nobody and token.lower in english.FUNCTION_WORDS and not (token.term and token.term.use == "noun")
+        )

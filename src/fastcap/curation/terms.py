@@ -40,198 +40,187 @@ _NOT_HERE = words("""
 """Words that neutral wording changes and the rules of mentions do not count, or count in another way."""
 
 _GENDER_NOUNS = phrases("""
-    mother in law, father in law, sister in law, brother in law, son in law, daughter in law, mothers in law, fathers in
-    law, sisters in law, brothers in law, sons in law, daughters in law, mister, missus, mx, cis man, cis woman, cis
-    men, cis women, trans man, trans men, trans woman, trans women, transgender woman, transgender women, transgender
-    man, transgender men, transman, transmen, transwoman, transwomen, transsexual, transsexuals, enby, enbies, drag
-    queen, drag queens, drag king, drag kings, lady in waiting, ladies in waiting, crown prince, crown princess,
-    mums, great aunt, great aunts, great uncle, great uncles, great niece, great nephew, grand niece, grand nephew,
-    ex husband, ex wife, ex husbands, ex wives, ex boyfriend, ex girlfriend, step father, step mother,
-    step brother, step sister, step son, step daughter, step dad, step mum, step mom, half brother, half sister, half
-    brothers, half sisters, god mother, god father, gentlewoman, daddies, mommies, mamas, dads to be, signora, signorina,
+    mother in law, father in law, sister in law, brother in law, son in law, daughter in law, mothers in law,
+    fathers in law, sisters in law, brothers in law, sons in law, daughters in law, mister, missus, mx, cis man, cis
+    woman, cis men, cis women, trans man, trans men, trans woman, trans women, transgender woman, transgender women,
+    transgender man, transgender men, transman, transmen, transwoman, transwomen, transsexual, transsexuals, enby,
+    enbies, drag queen, drag queens, drag king, drag kings, lady in waiting, ladies in waiting, crown prince, crown
+    princess, mums, great aunt, great aunts, great uncle, great uncles, great niece, great nephew, grand niece,
+    grand nephew, ex husband, ex wife, ex husbands, ex wives, ex boyfriend, ex girlfriend, step father, step mother,
+    step brother, step sister, step son, step daughter, step dad, step mum, step mom, half brother, half sister,
+    half brothers, half sisters, god mother, god father, gentlewoman, daddies, mommies, mamas, signora, signorina,
     signor, frau, herr, sheikh, sheikhs, housemaid, hubbies, widows, seaman, seamen, headwoman, headman, headmen,
-    lumberjill, fratboys, menfolk, womenfolk, womankind, cabin boy, cabin boys, bell boy, bell boys, bellhop boy, paper
-    boys, bus boy, bus boys, matador boy, shield maiden, sugar daddy, sultana of, baba yaga
-""") - phrases("womankind, sultana of, baba yaga, bellhop boy, matador boy, dads to be")
+    lumberjill, fratboys, menfolk, womenfolk, cabin boy, cabin boys, bell boy, bell boys, paper boys, bus boy, bus
+    boys, shield maiden, sugar daddy
+""")
 _GENDER_ADJECTIVES = phrases("""
     male, female, masculine, feminine, manly, womanly, girly, girlish, boyish, effeminate, trans, transgender,
     transgendered, non binary, nonbinary, genderqueer, genderfluid, gender fluid, gender nonconforming, gender non
     conforming, agender, bigender, intersex, cisgender, cis, transmasculine, transfeminine, two spirit, cissexual,
-    androgynous, gender diverse, gender neutral
-""") - phrases("gender neutral")
+    androgynous, gender diverse
+""")
 _GENDER_AND_AGE = phrases("""
-    boy, boys, girl, girls, schoolboy, schoolboys, schoolgirl, schoolgirls, lad, lads, lass, lasses, laddie, laddies,
-    lassie, lassies, grandmother, grandmothers, grandfather, grandfathers, grandma, grandmas, grandpa, grandpas,
-    grandpapa, grandmama, grandad, grandads, granddad, granddads, granddaddy, grandmom, grandmoms, grandmum, gran,
-    grans, granny, grannies, grannie, gramps, grampa, grampas, gramma, nana, nanas, nonna, nonno, abuela, abuelas,
-    abuelo, babushka, babushkas, great grandmother, great grandfather, great grandmothers, great grandfathers, great
-    grandma, great grandpa, greatgrandfather, greatgrandmother, choirboy, choirboys, choirgirl, choirgirls, ballboy,
-    ballboys, ballgirl, ballgirls, batboy, batboys, batgirl, newsboy, newsboys, paperboy, paperboys, papergirl,
-    papergirls, altarboy, altarboys, farmboy, farmboys, school boy, school boys, school girl, school girls, grand
-    mother, grand father, grand mothers, grand fathers, grand pa, grand ma, tomboy, tomboys, boyhood friend
-""") - phrases("boyhood friend")
+    boy, boys, girl, girls, schoolboy, schoolboys, schoolgirl, schoolgirls, lad, lads, lass, lasses, laddie,
+    laddies, lassie, lassies, grandmother, grandmothers, grandfather, grandfathers, grandma, grandmas, grandpa,
+    grandpas, grandpapa, grandmama, grandad, grandads, granddad, granddads, granddaddy, grandmom, grandmoms,
+    grandmum, gran, grans, granny, grannies, grannie, gramps, grampa, grampas, gramma, nana, nanas, nonna, nonno,
+    abuela, abuelas, abuelo, babushka, babushkas, great grandmother, great grandfather, great grandmothers, great
+    grandfathers, great grandma, great grandpa, greatgrandfather, greatgrandmother, choirboy, choirboys, choirgirl,
+    choirgirls, ballboy, ballboys, ballgirl, ballgirls, batboy, batboys, batgirl, newsboy, newsboys, paperboy,
+    paperboys, papergirl, papergirls, altarboy, altarboys, farmboy, farmboys, grand mother, grand father, grand
+    mothers, grand fathers, grand pa, grand ma, tomboy, tomboys
+""")
 
 _AGE_NOUNS = phrases("""
-    adult, adults, kid, kids, kiddo, kiddos, kiddie, kiddies, child, children, baby, babies, infant, infants, toddler,
-    toddlers, newborn, newborns, teen, teens, teenager, teenagers, tween, tweens, preteen, preteens, pre teen, pre teens,
-    adolescent, adolescents, youth, youths, youngster, youngsters, pensioner, pensioners, retiree, retirees, oap, oaps,
-    schoolchild, schoolchildren, school child, school children, schoolkid, schoolkids, preschooler, preschoolers, pre
-    schooler, pre schoolers, kindergartner, kindergartners, kindergartener, kindergarteners, senior citizen, senior
-    citizens, senior, seniors, elders, oldster, oldsters, old timer, old timers, oldie, oldies, grown up, grown ups,
-    grownup, grownups, tot, tots, bairn, bairns, juvenile, juveniles, minors, minor, centenarian, centenarians, supercentenarian,
-    nonagenarian, nonagenarians, octogenarian, octogenarians, septuagenarian, septuagenarians, sexagenarian,
-    sexagenarians, quinquagenarian, quadragenarian, millennial, millennials, baby boomer, baby boomers, boomers, gen z,
-    gen zer, gen zers, gen x, generation z, generation x, zoomers, golden ager, golden agers, grandparent, grandparents,
-    great grandparent, great grandparents, grandchild, grandchildren, great grandchild, great grandchildren, grandkid,
-    grandkids, grand children, stepchild, stepchildren, godchild, godchildren, step child, step children, foster child,
-    foster children, preemie, preemies, rugrat, rugrats, twentysomething, twentysomethings, thirtysomething,
-    thirtysomethings, twenty something, twenty somethings, thirty something, thirty somethings, forty something, forty
-    somethings, young adult, young adults, old folk, old folks, youngling, geriatrics, neonate, neonates, tiny tots,
-    wee one, wee ones, little one, little ones, young one, young ones, young uns, schoolmate
-""") - phrases("oldie, oldies, schoolmate, old folk, old folks, young adult, young adults, foster child, foster children")
+    adult, adults, kid, kids, kiddo, kiddos, kiddie, kiddies, child, children, baby, babies, infant, infants,
+    toddler, toddlers, newborn, newborns, teen, teens, teenager, teenagers, tween, tweens, preteen, preteens, pre
+    teen, pre teens, adolescent, adolescents, youth, youths, youngster, youngsters, pensioner, pensioners, retiree,
+    retirees, oap, oaps, schoolchild, schoolchildren, school child, school children, schoolkid, schoolkids,
+    preschooler, preschoolers, pre schooler, pre schoolers, kindergartner, kindergartners, kindergartener,
+    kindergarteners, senior citizen, senior citizens, senior, seniors, elders, oldster, oldsters, old timer, old
+    timers, grown up, grown ups, grownup, grownups, tot, tots, bairn, bairns, juvenile, juveniles, minors, minor,
+    centenarian, centenarians, supercentenarian, nonagenarian, nonagenarians, octogenarian, octogenarians,
+    septuagenarian, septuagenarians, sexagenarian, sexagenarians, quinquagenarian, quadragenarian, millennial,
+    millennials, baby boomer, baby boomers, boomers, gen z, gen zer, gen zers, gen x, generation z, generation x,
+    zoomers, golden ager, golden agers, grandparent, grandparents, great grandparent, great grandparents,
+    grandchild, grandchildren, great grandchild, great grandchildren, grandkid, grandkids, grand children,
+    stepchild, stepchildren, godchild, godchildren, step child, step children, preemie, preemies, rugrat, rugrats,
+    twentysomething, twentysomethings, thirtysomething, thirtysomethings, twenty something, twenty somethings,
+    thirty something, thirty somethings, forty something, forty somethings, youngling, geriatrics, neonate,
+    neonates, tiny tots, wee one, wee ones, little one, little ones, young one, young ones, young uns
+""")
 _AGE_ADJECTIVES = phrases("""
-    young, younger, youngest, old, older, oldest, elderly, elder, eldest, middle aged, middleaged, teenage, teenaged,
-    teen aged, underage, aged, ageing, aging, adolescent, juvenile, infant, newborn, new born, senior, geriatric,
-    pensionable, youthful, preschool, prepubescent, pubescent, pre adolescent, grown, adult, school age, school aged,
-    college aged, retirement age, toddler aged, preteen, teenaged, preschool aged, octogenarian, centenarian, preschool
-    age, millennial, young looking, old looking, elderly looking, full grown, fully grown, over age, middle age
-""") - phrases("ageing, aging, preschool, full grown, fully grown, over age, youthful")
+    young, younger, youngest, old, older, oldest, elderly, elder, eldest, middle aged, middleaged, teenage,
+    teenaged, teen aged, underage, aged, ageing, aging, adolescent, juvenile, infant, newborn, new born, senior,
+    geriatric, pensionable, youthful, preschool, prepubescent, pubescent, pre adolescent, grown, adult, school age,
+    school aged, college aged, retirement age, toddler aged, preteen, preschool aged, octogenarian, centenarian,
+    preschool age, millennial, young looking, old looking, elderly looking, middle age
+""")
 
 _RACE_ADJECTIVES = phrases("""
-    black, white, brown, colored, coloured, dark skinned, light skinned, fair skinned, brown skinned, black skinned, white
-    skinned, pale skinned, olive skinned, dusky skinned, darkskinned, lightskinned, darker skinned, lighter skinned, fair
-    complexioned, dark complexioned, light complexioned, olive complexioned, brown complexioned, ebony skinned, caramel
-    skinned, mixed race, multiracial, multi racial, biracial, bi racial, interracial, inter racial, multiethnic, multi
-    ethnic, mixed ethnicity, mixed heritage, dual heritage, non white, nonwhite, non black, native, indigenous, aboriginal,
-    tribal, bame, bipoc, poc, yellow skinned, red skinned, tan skinned, deep skinned, medium skinned, bronze skinned, half
-    black, half white, half asian, half caste, part black, ethnically diverse, racially diverse, racially mixed
-""") - phrases("tribal, ethnically diverse, racially diverse, yellow skinned")
+    black, white, brown, colored, coloured, dark skinned, light skinned, fair skinned, brown skinned, black skinned,
+    white skinned, pale skinned, olive skinned, dusky skinned, darkskinned, lightskinned, darker skinned, lighter
+    skinned, fair complexioned, dark complexioned, light complexioned, olive complexioned, brown complexioned, ebony
+    skinned, caramel skinned, mixed race, multiracial, multi racial, biracial, bi racial, interracial, inter racial,
+    multiethnic, multi ethnic, mixed ethnicity, mixed heritage, dual heritage, non white, nonwhite, non black,
+    native, indigenous, aboriginal, bame, bipoc, poc, red skinned, tan skinned, deep skinned, medium skinned, bronze
+    skinned, half black, half white, half asian, half caste, part black, racially mixed
+""")
 _RACE_NOUNS = phrases("""
-    people of color, people of colour, person of color, person of colour, woman of color, women of color, woman of colour,
-    women of colour, man of color, men of color, man of colour, men of colour, students of color, children of color,
-    students of colour, children of colour, first nations people, native people, aborigine, aborigines, indigenes,
-    mestizo, mestizos, mestiza, mestizas, mulatto, mulattos, half castes, dark skin, light skin, black skin, brown skin,
-    pale skin, fair skin, olive skin, white skin, dark complexion, fair complexion, pale complexion, light complexion,
-    olive complexion, brown complexion, darker skin, lighter skin, pygmy, pygmies, bushman, bushmen, ethnic minority,
-    ethnic minorities
-""") - phrases("native people, students of color, children of color, students of colour, children of colour, first nations people")
+    people of color, people of colour, person of color, person of colour, woman of color, women of color, woman of
+    colour, women of colour, man of color, men of color, man of colour, men of colour, aborigine, aborigines,
+    indigenes, mestizo, mestizos, mestiza, mestizas, mulatto, mulattos, half castes, dark skin, light skin, black
+    skin, brown skin, pale skin, fair skin, olive skin, white skin, dark complexion, fair complexion, pale
+    complexion, light complexion, olive complexion, brown complexion, darker skin, lighter skin, pygmy, pygmies,
+    bushman, bushmen, ethnic minority, ethnic minorities
+""")
 
 _BELIEVERS = phrases("""
     christian, catholic, roman catholic, protestant, orthodox christian, greek orthodox, russian orthodox, eastern
-    orthodox, coptic, copt, copt christian, coptic christian, maronite, evangelical, evangelical christian, born again
-    christian, pentecostal, baptist, southern baptist, methodist, lutheran, presbyterian, calvinist, puritan, anglican,
+    orthodox, coptic, copt, coptic christian, maronite, evangelical, evangelical christian, born again christian,
+    pentecostal, baptist, southern baptist, methodist, lutheran, presbyterian, calvinist, puritan, anglican,
     episcopalian, congregationalist, adventist, seventh day adventist, mormon, latter day saint, quaker, amish,
-    mennonite, hutterite, anabaptist, unitarian, shaker, huguenot, christian scientist, jesuit, franciscan, benedictine,
-    cistercian, carmelite, capuchin, trappist, salvationist, muslim, moslem, muslimah, sunni, sunni muslim, shia, shi'a,
-    shiite, shi'ite, shia muslim, sufi, ahmadi, ismaili, wahhabi, salafi, druze, alawite, ibadi, black muslim, jew,
-    orthodox jew, ultra orthodox jew, hasidic jew, chasidic jew, hassidic jew, haredi jew, reform jew, messianic jew,
-    hasid, hindu, buddhist, zen buddhist, tibetan buddhist, theravada buddhist, sikh, jain, zoroastrian, parsi, parsee,
-    baha'i, bahá'í, bahai, taoist, daoist, confucian, confucianist, shintoist, animist, shamanist, pagan, neopagan, neo
-    pagan, wiccan, druid, heathen, yazidi, mandaean, samaritan, rastafarian, rasta, hare krishna, krishna devotee,
-    jehovah's witness, scientologist, satanist, voodooist, santero, falun gong practitioner, moonie, spiritualist,
-    theist, deist, monotheist, polytheist, atheist, agnostic, humanist, freethinker, non believer, nonbeliever,
-    unbeliever, non christian, non muslim, non jew, non hindu, non catholic, non buddhist, infidel, gentile, fundamentalist
-""") - phrases("shaker, krishna devotee, copt christian, samaritan, humanist")
+    mennonite, hutterite, anabaptist, unitarian, huguenot, christian scientist, jesuit, franciscan, benedictine,
+    cistercian, carmelite, capuchin, trappist, salvationist, muslim, moslem, muslimah, sunni, sunni muslim, shia,
+    shi'a, shiite, shi'ite, shia muslim, sufi, ahmadi, ismaili, wahhabi, salafi, druze, alawite, ibadi, black
+    muslim, jew, orthodox jew, ultra orthodox jew, hasidic jew, chasidic jew, hassidic jew, haredi jew, reform jew,
+    messianic jew, hasid, hindu, buddhist, zen buddhist, tibetan buddhist, theravada buddhist, sikh, jain,
+    zoroastrian, parsi, parsee, baha'i, bahá'í, bahai, taoist, daoist, confucian, confucianist, shintoist, animist,
+    shamanist, pagan, neopagan, neo pagan, wiccan, druid, heathen, yazidi, mandaean, rastafarian, rasta, hare
+    krishna, jehovah's witness, scientologist, satanist, voodooist, santero, falun gong practitioner, moonie,
+    spiritualist, theist, deist, monotheist, polytheist, atheist, agnostic, freethinker, non believer, nonbeliever,
+    unbeliever, non christian, non muslim, non jew, non hindu, non catholic, non buddhist, infidel, gentile,
+    fundamentalist
+""")
 _FAITH_ADJECTIVES = phrases("""
-    jewish, orthodox jewish, ultra orthodox jewish, hasidic jewish, hasidic, chasidic, hassidic, haredi, orthodox, ultra
-    orthodox, islamic, islamist, judaic, shinto, zen, vaishnava, shaivite, lutheran, episcopal, theravada, mahayana,
-    lamaist, rastafari, secular, religious, devout, pious, non religious, nonreligious, non jewish, interfaith, multi
-    faith, multifaith, non practicing, godless, irreligious, god fearing, church going, churchgoing, hijab wearing,
-    born again, ultra religious, confucian, observant jewish, papal, monastic, ordained, hijabi, niqabi
-""") - phrases("secular, papal, monastic, ordained, hijab wearing, observant jewish, devout, pious, god fearing, interfaith")
+    jewish, orthodox jewish, ultra orthodox jewish, hasidic jewish, hasidic, chasidic, hassidic, haredi, orthodox,
+    ultra orthodox, islamic, islamist, judaic, shinto, zen, vaishnava, shaivite, lutheran, episcopal, theravada,
+    mahayana, lamaist, rastafari, religious, non religious, nonreligious, non jewish, multi faith, multifaith, non
+    practicing, godless, irreligious, church going, churchgoing, born again, ultra religious, confucian, hijabi,
+    niqabi
+""")
 _CLERGY = phrases("""
-    priest, priests, high priest, high priests, pastor, pastors, preacher, preachers, reverend, reverends, vicar, vicars,
-    parson, parsons, curate, curates, rector, rectors, bishop, bishops, archbishop, archbishops, cardinal, cardinals, pope,
-    popes, patriarch of, deacon, deacons, archdeacon, chaplain, chaplains, padre, padres, rabbi, rabbis, cantor, cantors,
-    imam, imams, mullah, mullahs, ayatollah, ayatollahs, mufti, muftis, muezzin, muezzins, sheikhs of, cleric, clerics,
+    priest, priests, high priest, high priests, pastor, pastors, preacher, preachers, reverend, reverends, vicar,
+    vicars, parson, parsons, curate, curates, rector, rectors, bishop, bishops, archbishop, archbishops, cardinal,
+    cardinals, pope, popes, deacon, deacons, archdeacon, chaplain, chaplains, padre, padres, rabbi, rabbis, cantor,
+    cantors, imam, imams, mullah, mullahs, ayatollah, ayatollahs, mufti, muftis, muezzin, muezzins, cleric, clerics,
     clergy, clergyperson, clergypersons, clergymember, minister, ministers, missionary, missionaries, televangelist,
-    televangelists, evangelist, evangelists, monastic, monastics, novice nun, lama, lamas, dalai lama, swami, swamis, sadhu,
-    sadhus, guru, gurus, fakir, fakirs, yogi, yogis, brahmin, brahmins, brahman, pandit, pandits, dervish, dervishes,
-    whirling dervish, whirling dervishes, shaman, shamans, seminarian, seminarians, seminarist, acolyte, acolytes, altar
-    server, altar servers, churchwarden, churchwardens, verger, vergers, sexton, sextons, almoner, hermit monk,
-    worshipper, worshippers, worshiper, worshipers, churchgoer, churchgoers, parishioner, parishioners, congregant,
-    congregants, believer, believers, devotee, devotees, pilgrim, pilgrims, hajji, hajjis, apostle, apostles, disciple,
-    disciples, faithful, saint, saints, prelate, prelates, abbots, pontiff, pontiffs, hijabi, hijabis, niqabi, niqabis,
-    theologian, theologians, crusader, crusaders, lay preacher, lay preachers, church elder, church elders, convert,
-    converts, catechist, catechists, celebrant, ministrant, ministrants, granthi, bhikkhu, bhikkhus, mahant, minbar
-""") - phrases(
-    """patriarch of, sheikhs of, monastic, monastics, novice nun, hermit monk, minbar, theologian, theologians, apostle,
-    apostles, disciple, disciples, faithful, crusader, crusaders, convert, converts, abbots, almoner, yogi, yogis, guru,
-    gurus, brahman, saint, saints, church elder, church elders"""
-)
+    televangelists, evangelist, evangelists, lama, lamas, dalai lama, swami, swamis, sadhu, sadhus, fakir, fakirs,
+    brahmin, brahmins, pandit, pandits, dervish, dervishes, whirling dervish, whirling dervishes, shaman, shamans,
+    seminarian, seminarians, seminarist, acolyte, acolytes, altar server, altar servers, churchwarden,
+    churchwardens, verger, vergers, sexton, sextons, worshipper, worshippers, worshiper, worshipers, churchgoer,
+    churchgoers, parishioner, parishioners, congregant, congregants, believer, believers, devotee, devotees,
+    pilgrim, pilgrims, hajji, hajjis, prelate, prelates, pontiff, pontiffs, hijabi, hijabis, niqabi, niqabis, lay
+    preacher, lay preachers, catechist, catechists, celebrant, ministrant, ministrants, granthi, bhikkhu, bhikkhus,
+    mahant
+""")
 _FAITH_AND_GENDER = phrases("""
     nun, nuns, monk, monks, friar, friars, abbot, abbots, abbess, abbesses, priestess, priestesses, high priestess,
-    clergyman, clergymen, clergywoman, clergywomen, churchman, churchmen, churchwoman, churchwomen, prioress, deaconess,
-    deaconesses, jewess, jewesses, mother superior, mothers superior, altar boy, altar boys, altar girl, altar girls,
-    holy man, holy men, muslimah, bhikkhuni, hajja
-""") - phrases("altar boy, altar boys, altar girl, altar girls, holy man, holy men")
+    clergyman, clergymen, clergywoman, clergywomen, churchman, churchmen, churchwoman, churchwomen, prioress,
+    deaconess, deaconesses, jewess, jewesses, mother superior, mothers superior, muslimah, bhikkhuni, hajja
+""")
 
 _DISABILITY_ADJECTIVES = phrases("""
     blind, deaf, deafblind, deaf blind, deafened, mute, deaf mute, disabled, differently abled, physically disabled,
-    mentally disabled, intellectually disabled, developmentally disabled, learning disabled, multiply disabled, severely
-    disabled, handicapped, physically handicapped, mentally handicapped, visually handicapped, physically challenged,
-    mentally challenged, visually challenged, vertically challenged, visually impaired, vision impaired, sight impaired,
-    hearing impaired, mobility impaired, speech impaired, cognitively impaired, physically impaired, intellectually
-    impaired, partially sighted, partially blind, legally blind, colour blind, color blind, colourblind, colorblind, hard
-    of hearing, hearing disabled, partially deaf, profoundly deaf, near blind, paralysed, paralyzed, partially paralysed,
-    partially paralyzed, wheelchair bound, wheelchair using, wheelchair dependent, chair bound, bedridden, crippled, lame,
-    limbless, legless, armless, one legged, one armed, one handed, one eyed, three fingered, single legged, autistic,
-    neurodivergent, neurodiverse, neurotypical, dyslexic, dyspraxic, epileptic, schizophrenic, bipolar, mentally ill,
-    special needs, paraplegic, quadriplegic, tetraplegic, hemiplegic, spastic, able bodied, non disabled, nondisabled,
-    sighted, hiv positive, diabetic, asthmatic, nonverbal, non verbal, non speaking, nonspeaking, albino, developmentally
-    delayed, brain damaged, brain injured, hunchbacked, dementia stricken, cognitively disabled, arthritic, leprous,
-    unsighted, sightless, hearing, paralympic, non autistic, deaf and dumb, alcoholic, blind and deaf, palsied, disfigured,
-    visually disabled, double amputee, para, short statured, tetraplegic, hearing and speech impaired, limb different,
-    physically limited, handicap, neuro divergent
-""") - phrases("hearing, alcoholic, deaf and dumb, blind and deaf, para, paralympic, double amputee, three fingered, handicap")
+    mentally disabled, intellectually disabled, developmentally disabled, learning disabled, multiply disabled,
+    severely disabled, handicapped, physically handicapped, mentally handicapped, visually handicapped, physically
+    challenged, mentally challenged, visually challenged, vertically challenged, visually impaired, vision impaired,
+    sight impaired, hearing impaired, mobility impaired, speech impaired, cognitively impaired, physically impaired,
+    intellectually impaired, partially sighted, partially blind, legally blind, colour blind, color blind,
+    colourblind, colorblind, hard of hearing, hearing disabled, partially deaf, profoundly deaf, near blind,
+    paralysed, paralyzed, partially paralysed, partially paralyzed, wheelchair bound, wheelchair using, wheelchair
+    dependent, chair bound, bedridden, crippled, lame, limbless, legless, armless, one legged, one armed, one
+    handed, one eyed, single legged, autistic, neurodivergent, neurodiverse, neurotypical, dyslexic, dyspraxic,
+    epileptic, schizophrenic, bipolar, mentally ill, special needs, paraplegic, quadriplegic, tetraplegic,
+    hemiplegic, spastic, able bodied, non disabled, nondisabled, sighted, hiv positive, diabetic, asthmatic,
+    nonverbal, non verbal, non speaking, nonspeaking, albino, developmentally delayed, brain damaged, brain injured,
+    hunchbacked, dementia stricken, cognitively disabled, arthritic, leprous, unsighted, sightless, non autistic,
+    palsied, disfigured, visually disabled, short statured, hearing and speech impaired, limb different, physically
+    limited, neuro divergent
+""")
 _DISABILITY_NOUNS = phrases("""
-    wheelchair user, wheelchair users, wheelchair athlete, wheelchair athletes, wheelchair racer, wheelchair racers,
-    amputee, amputees, double amputee, double amputees, triple amputee, leg amputee, arm amputee, below knee amputee,
-    above knee amputee, paraplegics, quadriplegics, tetraplegics, epileptics, dyslexics, schizophrenics, diabetics,
-    asthmatics, cripple, cripples, invalid, invalids, paralympian, paralympians, deafblind people, deaf mutes, albinos,
-    hunchback, hunchbacks, leper, lepers, the handicapped, person of short stature, people of short stature, little
-    people, cane user, cane users, autistics, polio survivor, polio survivors, stroke survivor, stroke survivors, stroke
-    patient, dementia patient, cochlear implant user, cochlear implant users, braille reader, braille readers
-""") - phrases(
-    """deafblind people, the handicapped, wheelchair athlete, wheelchair athletes, cane user, cane users, stroke patient,
-    dementia patient, braille reader, braille readers"""
-)
+    wheelchair user, wheelchair users, wheelchair racer, wheelchair racers, amputee, amputees, double amputee,
+    double amputees, triple amputee, leg amputee, arm amputee, below knee amputee, above knee amputee, paraplegics,
+    quadriplegics, tetraplegics, epileptics, dyslexics, schizophrenics, diabetics, asthmatics, cripple, cripples,
+    invalid, invalids, paralympian, paralympians, deaf mutes, albinos, hunchback, hunchbacks, leper, lepers, person
+    of short stature, people of short stature, little people, autistics, polio survivor, polio survivors, stroke
+    survivor, stroke survivors, cochlear implant user, cochlear implant users
+""")
 _CONDITIONS = phrases("""
-    autism, autism spectrum disorder, asperger's, asperger syndrome, asperger's syndrome, down syndrome, down's syndrome,
-    downs syndrome, down's, cerebral palsy, epilepsy, dyslexia, dyspraxia, adhd, attention deficit disorder, tourette
-    syndrome, tourette's, tourette's syndrome, multiple sclerosis, muscular dystrophy, spina bifida, cystic fibrosis,
-    parkinson's, parkinson's disease, parkinson disease, alzheimer's, alzheimer's disease, alzheimer disease, dementia,
-    huntington's disease, als, motor neurone disease, motor neuron disease, dwarfism, gigantism, achondroplasia, albinism,
-    vitiligo, paraplegia, quadriplegia, tetraplegia, hemiplegia, paralysis, blindness, deafness, disability, disabilities,
-    physical disability, physical disabilities, learning disability, learning disabilities, learning difficulties,
-    intellectual disability, intellectual disabilities, developmental disability, developmental disabilities, mental
-    disability, mental disabilities, visual impairment, visual impairments, vision impairment, hearing impairment, hearing
-    impairments, speech impairment, hearing loss, sight loss, vision loss, low vision, limb difference, limb differences,
-    limb loss, missing leg, missing arm, missing limb, missing limbs, missing hand, amputated leg, amputated arm,
-    amputated limb, prosthetic leg, prosthetic legs, prosthetic arm, prosthetic arms, prosthetic hand, prosthetic limb,
-    prosthetic limbs, artificial leg, artificial limb, artificial arm, running blade, running blades, schizophrenia,
-    bipolar disorder, diabetes, asthma, arthritis, rheumatoid arthritis, polio, osteoporosis, scoliosis, leprosy, special
-    needs, chronic illness, chronic pain, mental illness, brain injury, spinal cord injury, glaucoma, cataracts, macular
-    degeneration, fibromyalgia, narcolepsy, williams syndrome, rett syndrome, fragile x syndrome, brittle bones, brittle
-    bone disease, sickle cell disease, ptsd, hiv, cleft lip, stutter, stammer, amputation, phocomelia, reduced mobility,
-    limited mobility, impaired vision, impaired hearing
-""") - phrases("running blade, running blades, amputation, hiv, missing hand, down's")
+    autism, autism spectrum disorder, asperger's, asperger syndrome, asperger's syndrome, down syndrome, down's
+    syndrome, downs syndrome, cerebral palsy, epilepsy, dyslexia, dyspraxia, adhd, attention deficit disorder,
+    tourette syndrome, tourette's, tourette's syndrome, multiple sclerosis, muscular dystrophy, spina bifida, cystic
+    fibrosis, parkinson's, parkinson's disease, parkinson disease, alzheimer's, alzheimer's disease, alzheimer
+    disease, dementia, huntington's disease, als, motor neurone disease, motor neuron disease, dwarfism, gigantism,
+    achondroplasia, albinism, vitiligo, paraplegia, quadriplegia, tetraplegia, hemiplegia, paralysis, blindness,
+    deafness, disability, disabilities, physical disability, physical disabilities, learning disability, learning
+    disabilities, learning difficulties, intellectual disability, intellectual disabilities, developmental
+    disability, developmental disabilities, mental disability, mental disabilities, visual impairment, visual
+    impairments, vision impairment, hearing impairment, hearing impairments, speech impairment, hearing loss, sight
+    loss, vision loss, low vision, limb difference, limb differences, limb loss, missing leg, missing arm, missing
+    limb, missing limbs, amputated leg, amputated arm, amputated limb, prosthetic leg, prosthetic legs, prosthetic
+    arm, prosthetic arms, prosthetic hand, prosthetic limb, prosthetic limbs, artificial leg, artificial limb,
+    artificial arm, schizophrenia, bipolar disorder, diabetes, asthma, arthritis, rheumatoid arthritis, polio,
+    osteoporosis, scoliosis, leprosy, special needs, chronic illness, chronic pain, mental illness, brain injury,
+    spinal cord injury, glaucoma, cataracts, macular degeneration, fibromyalgia, narcolepsy, williams syndrome, rett
+    syndrome, fragile x syndrome, brittle bones, brittle bone disease, sickle cell disease, ptsd, cleft lip,
+    stutter, stammer, phocomelia, reduced mobility, limited mobility, impaired vision, impaired hearing
+""")
 
 _ORIENTATION_ADJECTIVES = phrases("""
-    gay, lesbian, bisexual, bi, homosexual, heterosexual, straight, queer, pansexual, asexual, aromantic, demisexual,
-    omnisexual, bicurious, bi curious, same sex, lgbt, lgbtq, lgbtq+, lgbt+, lgbtqi, lgbtqi+, lgbtqia, lgbtqia+, lgbtq2s+,
-    lgbti, glbt, lgb, 2slgbtq+, hetero, closeted, polysexual, sapphic, homoromantic, heteronormative, ace, non
-    heterosexual, opposite sex, different sex, gay and lesbian, questioning
-""") - phrases("ace, heteronormative, gay and lesbian, questioning, opposite sex, different sex")
+    gay, lesbian, bisexual, bi, homosexual, heterosexual, straight, queer, pansexual, asexual, aromantic,
+    demisexual, omnisexual, bicurious, bi curious, same sex, lgbt, lgbtq, lgbtq+, lgbt+, lgbtqi, lgbtqi+, lgbtqia,
+    lgbtqia+, lgbtq2s+, lgbti, glbt, lgb, 2slgbtq+, hetero, closeted, polysexual, sapphic, homoromantic, non
+    heterosexual
+""")
 _ORIENTATION_NOUNS = phrases("""
-    lesbians, gays, bisexuals, homosexuals, heterosexuals, pansexuals, asexuals, queers, homosexuality, demisexuals,
-    aromantics
-""") - phrases("homosexuality")
+    lesbians, gays, bisexuals, homosexuals, heterosexuals, pansexuals, asexuals, queers, demisexuals, aromantics
+""")
 
 NOMINAL = words("""
-    elderly young old aged blind deaf disabled handicapped paralysed paralyzed french dutch british english irish welsh
-    scottish spanish chinese japanese swiss portuguese vietnamese lebanese amish maori sioux inuit roma indigenous polish
-    danish swedish finnish turkish mute lame faithful religious
+    elderly young old aged blind deaf disabled handicapped paralysed paralyzed french dutch british english
+    irish welsh scottish spanish chinese japanese swiss portuguese vietnamese lebanese amish maori sioux inuit
+    roma indigenous polish danish swedish finnish turkish mute lame faithful religious
 """) | {"visually impaired", "hearing impaired", "able bodied", "physically disabled", "middle aged"}
 """Adjectives that stand for people after "the": "the blind"."""
 
@@ -264,9 +253,22 @@ def _terms() -> dict[str, Term]:
         ("nationality", NATIONALITIES, COUNTRY_NOUNS),
         ("religion", _BELIEVERS, frozenset()),
     ):
+        both = both | (
+            {f"ex {word}" for word in both} | {f"non {word}" for word in both}
+            if category == "religion"
+            else frozenset()
+        )
         add(both, "either", category)
         add({_plural(word) for word in both if not word.endswith(("ese", "ish", "ch", "s", "ss"))}, "noun", category)
         add(nouns, "noun", category)
+    add(phrases("all female, all male, all girls, all women, all men"), "adjective", "gender")
+    add(phrases("all girl, all boy, all boys"), "adjective", "gender", "age")
+    add(
+        phrases("all black, all white, black american, white american, black briton, black british"),
+        "adjective",
+        "race_ethnicity",
+    )
+    add(phrases("black americans, white americans, black britons"), "noun", "race_ethnicity")
     for nation in NATIONALITIES | PEOPLES:
         if not nation.endswith("american"):
             add({f"{nation} american"}, "either", "race_ethnicity")
@@ -284,7 +286,19 @@ def _terms() -> dict[str, Term]:
     add(_FAITH_AND_GENDER, "noun", "gender", "religion")
     add(words("latina latinas chicana chicanas"), "noun", "gender", "race_ethnicity")
     add(words("filipina filipinas"), "noun", "gender", "nationality")
-    for stem in ("french", "english", "irish", "scots", "scotch", "welsh", "dutch", "cornish", "manx", "norse", "china"):
+    for stem in (
+        "french",
+        "english",
+        "irish",
+        "scots",
+        "scotch",
+        "welsh",
+        "dutch",
+        "cornish",
+        "manx",
+        "norse",
+        "china",
+    ):
         categories = ("gender", "race_ethnicity" if stem in ("cornish", "manx", "norse") else "nationality")
         add({f"{stem}{end}" for end in ("man", "men", "woman", "women")}, "noun", *categories)
     add(set(PRONOUNS), "pronoun", "gender")

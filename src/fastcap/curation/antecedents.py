@@ -1,0 +1,87 @@
+"""Whom a pronoun means: a person, or an animal, a ship or a doll."""
+
+from __future__ import annotations
+
+import re
+
+from fastcap.curation.nouns import OF_ANIMALS, YOUNG_ANIMALS, is_only_animal
+from fastcap.curation.parsing import Parse
+from fastcap.runtime import english
+
+__all__ = ["means_animal"]
+
+_SHIPS = english.words("""
+    ship boat sailboat yacht schooner steamer ferry vessel frigate galleon liner trawler tugboat tug submarine warship
+    clipper ketch sloop barge brig cutter icebreaker lifeboat dinghy
+""")
+_TOYS = english.words(
+    "doll dolls puppet puppets marionette robot robots scarecrow ragdoll teddy figurine figurines dummy"
+)
+_NOBODY = re.compile(r"snow|gingerbread|lego|toy|doll|barbie|playmobil|scarecrow|nutcracker")
+_SHE = english.words("she her hers herself")
+_WOMEN = english.words("""
+    woman women girl girls lady ladies mother mom mum wife sister daughter aunt queen princess bride actress grandmother
+    grandma waitress nun policewoman businesswoman niece girlfriend schoolgirl ballerina granddaughter
+""")
+_MEN = english.words("""
+    man men boy boys gentleman father dad husband brother son uncle king prince groom guy guys grandfather grandpa monk
+    policeman businessman nephew boyfriend schoolboy fisherman fireman cowboy grandson lad
+""")
+
+
+def means_animal(parse: Parse, place: int) -> bool:
+    """Whether a pronoun of a person stands for an animal, a ship or a toy: by what was named before it in its sentence,
+    else in the one before, else after it. A tail, paws or cubs are an animal's; else people come first."""
+    start = _start(parse, place)
+    pronoun = parse.tokens[place].lower
+    people, animals = _candidates(parse, start, place, pronoun)
+    after = parse.near(place, 1)
+    word = after.lower if after else ""
+    if animals and word in OF_ANIMALS:
+        return True
+    if people and not (word in YOUNG_ANIMALS and animals and animals[-1] > people[-1]):
+        return False
+    if animals:
+        return True
+    if start > 0:
+        people, animals = _candidates(parse, _start(parse, start - 1), start, pronoun)
+        if people or animals:
+            return not people
+    people, animals = _candidates(parse, place + 1, len(parse.tokens), pronoun)
+    return bool(animals) and not (people and people[0] < animals[0])
+
+
+def _start(parse: Parse, place: int) -> int:
+    """The first place of a sentence."""
+    while place > 0 and not re.search(r"[.!?]", parse.tokens[place].gap):
+        place -= 1
+    return place
+
+
+def _candidates(parse: Parse, start: int, stop: int, pronoun: str) -> tuple[list[int], list[int]]:
+    """Places of people, and of animals, ships and toys, that a pronoun may mean."""
+    people, animals = [], []
+    for at in range(start, stop):
+        token = parse.tokens[at]
+        is_ship = token.lower in _SHIPS and pronoun in _SHE
+        is_toy = token.lower in _TOYS or (token.nobody and bool(_NOBODY.search(token.lower)))
+        if is_ship or is_toy or parse.is_animal(at):
+            owns_noun = at + 1 < stop and not parse.tokens[at + 1].gap.strip() and parse.is_person(at + 1)
+            if not owns_noun or token.owner:
+                animals.append(at)
+            continue
+        somebody = parse.is_person(at) or (token.term is not None and token.term.use == "pronoun")
+        disagrees = token.lower in (_MEN if pronoun in _SHE else _WOMEN)
+        if somebody and not disagrees and not _is_of_an_animal(parse, at):
+            people.append(at)
+    return people, animals
+
+
+def _is_of_an_animal(parse: Parse, at: int) -> bool:
+    """Whether a noun for people or a pronoun is about an animal: "a mother duck", "his owner" of a dog's."""
+    token, after, before = parse.tokens[at], parse.near(at, 1), parse.near(at, -1)
+    if after and not token.owner and is_only_animal(after.lower):
+        return True
+    if token.term and token.term.use == "pronoun":
+        return any(map(parse.is_animal, range(at))) and not any(map(parse.is_person, range(at)))
+    return token.lower in YOUNG_ANIMALS and before is not None and before.lower in ("its", "his", "her")
