@@ -11,6 +11,22 @@ const REDUCING_GAP = 2; // box-shrink large pictures first, to twice the target
 const PRECISION_BITS = 22; // of Pillow's fixed-point weights
 const HALF = 1 << (PRECISION_BITS - 1);
 
+const SHOWN = 'JPEG, PNG, WebP, GIF, BMP and AVIF'; // by every browser that runs this
+// Formats that hardly a browser shows, by how their files begin.
+const OTHERS = {
+  'II*\0': 'TIFF',
+  'MM\0*': 'TIFF',
+  'II+\0': 'TIFF',
+  'MM\0+': 'TIFF',
+  '\0\0\0\x0cJXL ': 'JPEG XL',
+  '\xff\x0a': 'JPEG XL',
+  '\0\0\0\x0cjP  ': 'JPEG 2000',
+  '\xff\x4f\xff\x51': 'JPEG 2000',
+  '8BPS': 'PSD',
+  '%PDF-': 'PDF',
+};
+const HEIC = /^....ftyp(?!.*avi[fs]).*(hei[cxms]|hev[cxms]|mif1|msf1)/s; // AVIF is of the same kind, and shown
+
 /** A picture that cannot be read. */
 export class ImageError extends Error {
   name = 'ImageError';
@@ -41,6 +57,8 @@ export async function loadImage(source, width, height) {
   try {
     picture = await decode(file, w, h);
   } catch (error) {
+    const format = source instanceof Blob ? await formatOf(source) : '';
+    if (format) throw new ImageError(`${name}: ${format}, which this browser does not show; allowed are ${SHOWN}`);
     throw new ImageError(`${name}: not a picture that this browser can read (${error.message})`);
   }
   try {
@@ -72,6 +90,13 @@ async function decode(source, width, height) {
   }
   const frame = await createImageBitmap(source);
   return { frame, width: frame.width, height: frame.height, shrink };
+}
+
+/** What a file is that a browser did not decode, by its first bytes; "" if nothing is known of it. */
+async function formatOf(blob) {
+  const head = Array.from(new Uint8Array(await blob.slice(0, 64).arrayBuffer()), (code) => String.fromCharCode(code)).join('');
+  if (HEIC.test(head)) return 'HEIC';
+  return Object.entries(OTHERS).find(([start]) => head.startsWith(start))?.[1] ?? '';
 }
 
 /** Width and height as the header of a JPEG file states them; null for other files. */

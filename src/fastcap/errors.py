@@ -7,6 +7,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 __all__ = [
+    "MAX_BAD_SHARE",
     "ConfigError",
     "DataError",
     "FastcapError",
@@ -22,6 +23,9 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+MAX_BAD_SHARE = 0.10
+"""Share of a data set's rows that may be bad; beyond that the path or the format is wrong, not a row."""
 
 
 class FastcapError(Exception):

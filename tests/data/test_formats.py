@@ -48,6 +48,64 @@ TABLES = {
 }
 
 
+ROWS = [
+    ("a.jpg", "A dog.", "train"),
+    ("b.jpg", "A cat.", "Val"),
+    ("c.jpg", "A cow.", "test"),
+    ("b.jpg", "Cats.", "val"),
+]
+WITH_SPLITS = {
+    "captions.csv": "image,caption,split",
+    "captions.tsv": "image\tcaption\tsplit",
+    "metadata.csv": "file_name;text;Split",
+    "dataset.csv": '"image","caption","split"',
+    "val.csv": "image,caption,split",
+    "val/metadata.csv": "file_name,text,split",
+}
+
+
+@pytest.mark.parametrize("file", WITH_SPLITS)
+def test_a_table_that_says_which_split_a_row_is_of_is_obeyed(file: str, tmp_path: Path, capsys) -> None:
+    header = WITH_SPLITS[file]
+    between = next(mark for mark in ",\t;" if mark in header)
+    path = tmp_path / file
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        picture(path.parent / name)
+    path.write_text("\n".join([header, *map(between.join, ROWS)]))
+    expected = {"b.jpg": ("A cat.", "Cats.")}
+    assert captions("csv", tmp_path, "val") == captions("csv", path, "val") == expected
+    assert captions("csv", path, "all").keys() == {"a.jpg", "b.jpg", "c.jpg"}
+    with pytest.raises(DataError, match="no split 'restval' in its column 'split'; it has test, train, val"):
+        load_dataset("csv", path, "restval")
+
+
+@pytest.mark.parametrize(
+    ("written", "asked"), [("dev", "val"), ("validation", "val"), ("training", "train"), ("x", "x")]
+)
+def test_a_split_is_known_by_its_usual_names(written: str, asked: str, tmp_path: Path) -> None:
+    picture(tmp_path / "a.jpg")
+    (tmp_path / "captions.csv").write_text(f"image,caption,split\na.jpg,A dog.,{written}\n")
+    assert captions("csv", tmp_path, asked) == {"a.jpg": ("A dog.",)}
+
+
+@pytest.mark.parametrize("name", ["captions.txt", "results.csv"])
+def test_a_flickr_table_with_splits_needs_no_lists(name: str, tmp_path: Path) -> None:
+    for row in ROWS:
+        picture(tmp_path / "Images" / row[0])
+    (tmp_path / name).write_text("\n".join(["image,caption,split", *map(",".join, ROWS)]))
+    assert captions("flickr30k", tmp_path, "val") == {"b.jpg": ("A cat.", "Cats.")}
+
+
+def test_a_bad_row_of_a_table_with_splits_stops_its_own_alone(tmp_path: Path) -> None:
+    for row in ROWS:
+        picture(tmp_path / row[0])
+    path = tmp_path / "captions.csv"
+    path.write_text("\n".join(["image,caption,split", *map(",".join, ROWS), "c.jpg,A cow, a dog,test"]))
+    assert captions("csv", tmp_path, "val") == {"b.jpg": ("A cat.", "Cats.")}
+    with pytest.raises(DataError, match="4 columns, not 3"):
+        load_dataset("csv", tmp_path, "test")
+
+
 @pytest.mark.parametrize("file", ["train.csv", "train.tsv", "train/metadata.csv"])
 @pytest.mark.parametrize("kind", TABLES)
 def test_tables_of_every_origin_read_to_the_same_captions(kind: str, file: str, tmp_path: Path) -> None:
@@ -203,7 +261,7 @@ def test_a_bad_row_stops_only_the_split_it_is_in(kind: str, tmp_path: Path, caps
     line = ["evaluate", "--dataset", "flickr30k", "--root", str(tmp_path), "--split"]
     assert main([*line, "val"]) == 0
     assert main([*line, "test"]) == 1
-    assert "on_bad_data=skip leaves such rows out" in capsys.readouterr().err
+    assert "--on-bad-data skip leaves such rows out" in capsys.readouterr().err
 
 
 # --on-bad-data, wherever a data set is read
@@ -234,3 +292,33 @@ def test_every_verb_that_reads_a_data_set_has_the_option(verb: str, choices: str
     with pytest.raises(SystemExit):
         main([verb, "--help"])
     assert f"--on-bad-data {choices}" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_share_that_may_be_left_out_has_a_flag_and_messages_name_flags(tmp_path: Path, capsys) -> None:
+    picture(tmp_path / "a.jpg")
+    path = tmp_path / "val.csv"
+    path.write_text("image,caption\na.jpg,A dog.\nb.jpg,A cat.\n")
+    assert main(["evaluate", "--dataset", str(path)]) == 1
+    assert "b.jpg is missing; --on-bad-data skip leaves such rows out" in capsys.readouterr().err
+    line = ["evaluate", "--dataset", str(path), "--on-bad-data", "skip"]
+    assert main(line) == 1
+    assert "1 of 2 rows are bad, more than --max-bad-share 0.1 allows" in capsys.readouterr().err
+    assert main([*line, "--max-bad-share", "0.5"]) == 0
+    assert "1 of 2 rows left out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "export", "train"])
+def test_every_verb_that_skips_says_how_much(verb: str, capsys) -> None:
+    with pytest.raises(SystemExit):
+        main([verb, "--help"])
+    assert "--max-bad-share SHARE" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["nope", "flickr9k", "data/flickr8k"])
+def test_a_data_set_that_is_not_known_is_named_before_anything_else_is_asked(name: str, capsys) -> None:
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--dataset", name])
+    said = capsys.readouterr().err
+    assert f"unknown data set '{name}'" in said
+    assert "flickr8k, flickr30k, coco" in said
+    assert "--root" not in said

@@ -203,8 +203,22 @@ def test_a_text_file_says_so(tmp_path, text):
 @pytest.mark.parametrize("kind", ["PPM", "ICO", "TGA", "PCX", "PDF", "JPEG2000", "DDS", "ICNS"])
 def test_other_formats_are_not_decoded_but_called_by_their_names(kind):
     told = kind.replace("JPEG2000", "JPEG 2000")
-    expected = f"{told}, which is not read; allowed are JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF"
-    assert message(encode(photo(), kind)).endswith(f": {expected}")
+    expected = f"{told}, which is not read; allowed are JPEG, PNG, WebP, GIF, BMP"
+    assert f": {expected}, " in message(encode(photo(), kind))
+
+
+@pytest.mark.parametrize(
+    ("absent", "told"),
+    [
+        ((), "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC"),
+        (("pillow_heif",), "JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF"),
+        (("PIL.AvifImagePlugin",), "JPEG, PNG, WebP, GIF, BMP, TIFF or HEIC"),
+        (("pillow_heif", "PIL.AvifImagePlugin"), "JPEG, PNG, WebP, GIF, BMP or TIFF"),
+    ],
+)
+def test_allowed_is_what_is_installed(monkeypatch, absent, told):
+    monkeypatch.setattr("importlib.util.find_spec", lambda module: module not in absent)
+    assert message(b"hello").endswith(f"; allowed are {told}")
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from fastcap.errors import ConfigError
 from fastcap.runtime.captioner import Captioner
 from fastcap.serve.address import AddressError, listen
 from fastcap.serve.app import create_app
+from fastcap.serve.body import picture_types
 from fastcap.serve.index import prefers_html
 from fastcap.serve.page import WebPage, is_known, is_unchanged
 
@@ -333,6 +334,22 @@ def test_a_wrong_media_type_is_named_with_the_right_ones(client, path, kind, bod
     for words in told:
         assert words in answer.json()["error"]
     assert len(answer.content) < 500
+
+
+@pytest.mark.parametrize(
+    ("absent", "read", "others"),
+    [
+        ((), "image/tiff, image/avif, image/heic, image/heif, application/octet-stream", ""),
+        (("pillow_heif",), "image/tiff, image/avif, application", "image/heic or image/heif needs pillow-heif"),
+        (("PIL.AvifImagePlugin",), "image/tiff, image/heic, image/heif, application", "image/avif needs Pillow 11.3"),
+    ],
+)  # fmt: skip
+def test_media_types_are_those_that_are_read_here_and_others_say_what_they_need(monkeypatch, absent, read, others):
+    monkeypatch.setattr("importlib.util.find_spec", lambda module: module not in absent)
+    allowed, needed = picture_types()
+    assert read in ", ".join([*allowed, "application/octet-stream"])
+    assert others in "; ".join(needed)
+    assert bool(others) == bool(needed)
 
 
 @pytest.mark.parametrize(

@@ -178,6 +178,23 @@ def test_what_is_no_picture_is_an_image_error(data: bytes, module: Module) -> No
     )
 
 
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (b"II*\0\x08\0\0\0", "TIFF"),
+        (b"MM\0*\0\0\0\x08", "TIFF"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heix", "HEIC"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
+        (b"8BPS\0\1", "PSD"),
+    ],
+)
+def test_what_browsers_do_not_show_is_called_by_its_name(data: bytes, name: str, module: Module) -> None:
+    assert module.error("await captioner.caption(data)", data=data) == (
+        f"ImageError: <Blob>: {name}, which this browser does not show; allowed are JPEG, PNG, WebP, GIF, BMP and AVIF"
+    )
+
+
 def test_wording_is_that_of_python(module: Module, captioner: fastcap.Captioner) -> None:
     tokenizer = captioner.bundle.tokenizer()
     drawn = np.random.default_rng(0).integers(5, tokenizer.get_vocab_size(), (200, 12))

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, NoReturn
 
 import fastcap
@@ -140,7 +141,18 @@ def _run(verb: str, words: list[str]) -> int:
     if verb not in VERBS and (not rest[0].startswith("-") or set(VERBS).intersection(rest[1:])):
         _refuse(verb, rest)
     args = parser.parse_args(rest)
-    return args.run(args)
+    try:
+        return args.run(args)
+    except FastcapError as error:
+        error.args = (_with_flags(str(error), vars(args)), *error.args[1:])
+        raise
+
+
+def _with_flags(message: str, settings: Iterable[str]) -> str:
+    """An error that names settings as Python has them, `max_bad_share=0.1`, as the command line has them."""
+    for name in settings:
+        message = re.sub(rf"\b{name}=(?=\S)", f"--{name.replace('_', '-')} ", message)
+    return message
 
 
 def _refuse(group: str, words: list[str]) -> NoReturn:

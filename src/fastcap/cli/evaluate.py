@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fastcap.cli.options import add_bad_data, add_captioner, check_folder, open_captioner, write_json
 from fastcap.cli.parser import Number
 from fastcap.cli.progress import progress_bar
-from fastcap.errors import ConfigError, DataError
+from fastcap.errors import ConfigError, DataError, nearest
 
 if TYPE_CHECKING:
     from fastcap.data.readers import Example
@@ -64,9 +64,16 @@ def run(args: argparse.Namespace) -> int:
 
     check_folder("--json", args.json)
     check_folder("--report", args.report)
-    captioner, options = open_captioner(args)
     name, root, split = _source(args)
-    loaded = load_dataset(name, root, split, on_bad_data=args.on_bad_data, decode_images=args.on_bad_data == "skip")
+    captioner, options = open_captioner(args)
+    loaded = load_dataset(
+        name,
+        root,
+        split,
+        on_bad_data=args.on_bad_data,
+        max_bad_share=args.max_bad_share,
+        decode_images=args.on_bad_data == "skip",
+    )
     bad_rows = {"bad_rows": len(loaded.bad_rows)} if loaded.bad_rows else {}
     if bad_rows:
         first = loaded.bad_rows[0]
@@ -96,8 +103,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _source(args: argparse.Namespace) -> tuple[str, Path, str]:
     """Reader, root and split of the data set that `args` names."""
+    from fastcap.data.formats import READERS, has_splits
+
     path = Path(args.dataset)
     if not path.suffix:
+        if args.dataset not in READERS:
+            named = f"{args.dataset!r}{nearest(args.dataset, READERS)}"
+            raise ConfigError(f"unknown data set {named}; allowed are {', '.join(READERS)}, or a file: {FILES}")
         if args.root is None:
             raise ConfigError(f"--root is missing: the folder that holds data set {args.dataset}")
         return args.dataset, args.root, args.split
@@ -105,6 +117,8 @@ def _source(args: argparse.Namespace) -> tuple[str, Path, str]:
         raise ConfigError("--root goes with the name of a data set; a FILE's images are looked for beside it")
     if not path.is_file():
         raise DataError(f"{path}: no such file; --dataset takes a data set's name or a captions file")
+    if path.suffix in (".csv", ".tsv") and has_splits(path):
+        return "csv", path, args.split
     if path.suffix in (".jsonl", ".csv", ".tsv"):
         return path.suffix[1:].replace("tsv", "csv"), path.parent, path.stem
     if path.suffix == ".json" and path.stem.startswith("captions_"):

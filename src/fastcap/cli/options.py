@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastcap.cli.parser import Number, one_of
-from fastcap.errors import ConfigError, FastcapError, ModelFileError, needs
+from fastcap.errors import MAX_BAD_SHARE, ConfigError, FastcapError, ModelFileError, needs
 from fastcap.runtime.bundle import available_models
 from fastcap.runtime.options import Options, Sampling, Setting, settings
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "add_bad_data",
+    "add_bad_share",
     "add_captioner",
     "add_model",
     "add_number",
@@ -52,9 +53,18 @@ def add_captioner(parser: argparse.ArgumentParser) -> None:
 
 
 def add_bad_data(parser: argparse.ArgumentParser) -> None:
-    """Declare `--on-bad-data` for a verb that measures on a data set."""
+    """Declare `--on-bad-data` and its share for a verb that measures on a data set."""
     told = "rows and pictures that cannot be used: stop at the first, or leave them out"
     parser.add_argument("--on-bad-data", **one_of(("raise", "skip")), default="raise", help=told)
+    add_bad_share(parser, MAX_BAD_SHARE)
+
+
+def add_bad_share(parser: argparse.ArgumentParser, default: float | None) -> None:
+    """Declare `--max-bad-share`; without a default, that of a recipe."""
+    told = "share of its rows that may be left out; a data set with more is refused"
+    usual = "" if default else " (default: the recipe's data.max_bad_share)"
+    kind = Number(float, 0, 0.99)
+    parser.add_argument("--max-bad-share", type=kind, default=default, metavar="SHARE", help=told + usual)
 
 
 def one_reader(parser: argparse.ArgumentParser) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from fastcap.cli.options import add_bad_share
 from fastcap.cli.parser import one_of, print_wrapped
 
 __all__ = ["add_arguments", "run"]
@@ -33,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="rows that cannot be used: stop at the first, leave them out, or also write them to bad_*.jsonl in the "
         "cache (default: the recipe's data.on_bad_data)",
     )
+    add_bad_share(parser, None)
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace those of the recipe")
 
 
@@ -48,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
             print_wrapped(f"{name:16}", comment.lstrip("# "), 16)
         return 0
     policy = [f"data.on_bad_data={args.on_bad_data}"] if args.on_bad_data else []
+    policy += [] if args.max_bad_share is None else [f"data.max_bad_share={args.max_bad_share}"]
     config = load_config(args.config, [*args.overrides, *policy])
     from fastcap.training.trainer import train
 

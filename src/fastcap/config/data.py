@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fastcap.config.reading import check_positive, check_ranges
-from fastcap.errors import ConfigError
+from fastcap.errors import MAX_BAD_SHARE, ConfigError
 
 __all__ = ["STREAMS", "DataConfig", "DatasetConfig"]
 
@@ -55,13 +55,18 @@ class DataConfig:
     """Images validated on while training; on 300 CIDEr is known to about a point, and a validation stays short."""
     on_bad_data: Literal["raise", "skip", "quarantine"] = "raise"
     """What happens to a row that cannot be used; raise, since a silent gap would look like a finished run."""
+    max_bad_share: float = MAX_BAD_SHARE
+    """Share of the rows that may be left out; a data set with more is refused."""
     shuffle_buffer: int = 1000
     """Samples of shards that are shuffled among themselves, and held in memory as files; 1,000 are about 0.1 GB."""
 
     def __post_init__(self) -> None:
         check_positive(self, "val_limit", "shuffle_buffer")
         check_ranges(
-            self, train=(bool(self.train), "at least one data set"), val=(bool(self.val), "at least one data set")
+            self,
+            max_bad_share=(0 <= self.max_bad_share < 1, "at least 0, below 1"),
+            train=(bool(self.train), "at least one data set"),
+            val=(bool(self.val), "at least one data set"),
         )
         for part in ("train", "val"):
             names = [dataset.name for dataset in getattr(self, part)]

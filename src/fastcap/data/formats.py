@@ -15,12 +15,13 @@ import unicodedata
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from fastcap.errors import DataError
 
-__all__ = ["READERS", "Reader", "Row"]
+__all__ = ["READERS", "Reader", "Row", "has_splits"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ IMAGE_FOLDERS = (
 
 IMAGE_COLUMNS = ("image", "image_name", "file_name", "filename", "image_path")
 CAPTION_COLUMNS = ("caption", "comment", "text")
+SPLITS = {"train": ("train", "training"), "val": ("val", "dev", "valid", "validation"), "test": ("test", "testing")}
+"""What files call the splits in a column `split`."""
 DELIMITERS = ("|", ";", "\t", ",")
 _LONGEST_CELL = 20  # lines
 
@@ -65,8 +68,8 @@ def read_flickr(root: Path, split: str) -> Iterator[Row]:
     path = _first_file(
         root, ("captions.txt", "Flickr8k.token.txt", "results.csv", "results_20130124.token"), "captions"
     )
-    rows = _token_rows(path) if "token" in path.name else _table_rows(path)
-    if split == "all":
+    rows = _token_rows(path) if "token" in path.name else _table_rows(path, split)
+    if split == "all" or ("token" not in path.name and has_splits(path)):
         yield from rows
         return
     words = {"val": ("val", "dev"), "dev": ("dev", "val")}.get(split, (split,))
@@ -167,9 +170,20 @@ def read_csv(root: Path, split: str) -> Iterator[Row]:
     """Own data: `{split}.csv`, `{split}.tsv` or `{split}/metadata.csv` with the columns image and caption.
 
     They may also be called file_name and text, as Hugging Face has it. The file is in UTF-8, or in UTF-16 with a byte
-    order mark; between the columns stands a comma, a semicolon, a tab or a bar.
+    order mark; between the columns stands a comma, a semicolon, a tab or a bar. A column `split` says which rows belong
+    to the split; with one, the file may also be `captions.csv`, `metadata.csv` or, in place of the folder, any file.
     """
-    return _table_rows(_first_file(root, (f"{split}.csv", f"{split}.tsv", f"{split}/metadata.csv"), "captions"))
+    if root.is_file():
+        return _table_rows(root, split)
+    shared = (f"{name}{ending}" for name in ("captions", "metadata", "dataset") for ending in (".csv", ".tsv"))
+    names = [f"{split}.csv", f"{split}.tsv", f"{split}/metadata.csv"]
+    names += (name for name in shared if (root / name).is_file() and has_splits(root / name))
+    return _table_rows(_first_file(root, names, "captions"), split)
+
+
+def has_splits(path: Path) -> bool:
+    """Whether a table of captions has a column `split`."""
+    return "split" in _header(deque(islice(_lines(path), 2)))[1]
 
 
 READERS: dict[str, Reader] = {
@@ -186,23 +200,38 @@ READERS: dict[str, Reader] = {
 # --- files -> rows -----------------------------------------------------------------------------------------
 
 
-def _table_rows(path: Path) -> Iterator[Row]:
-    """Delimited text with a header. A quote that is never closed spoils its line and no other."""
-    locate, lines = _Locator(path.parent), deque(_lines(path))
+def _header(lines: deque[tuple[int, str]]) -> tuple[str, list[str]]:
+    """The delimiter and the columns of a table; its first lines are taken from `lines`."""
     if lines and lines[0][1].lower().startswith("sep="):  # a spreadsheet's own hint
         lines.popleft()
     header = lines.popleft()[1] if lines else ""
     delimiter = max(DELIMITERS, key=header.count)
-    columns = [column.strip().strip('"').lower() for column in header.split(delimiter)]
+    return delimiter, [column.strip().strip('"').lower() for column in header.split(delimiter)]
+
+
+def _table_rows(path: Path, split: str) -> Iterator[Row]:
+    """Delimited text with a header: the rows of a split, if it says which those are. A quote that is never closed
+    spoils its line and no other."""
+    locate, lines = _Locator(path.parent), deque(_lines(path))
+    delimiter, columns = _header(lines)
     image_column = next((columns.index(c) for c in IMAGE_COLUMNS if c in columns), None)
     caption_column = next((columns.index(c) for c in CAPTION_COLUMNS if c in columns), None)
     if image_column is None or caption_column is None:
         raise DataError(f"{path}: columns are {columns}; needed: image and caption")
+    split_column = columns.index("split") if "split" in columns and split != "all" else None
+    wanted, seen = {split, *SPLITS.get(split, ())}, set()
     while lines:
         n, line = lines.popleft()
         if not line.strip():
             continue
         fields, problem = _cells(line, lines, delimiter, len(columns))
+        if split_column is not None:
+            # Where the cells of a line are not clear, any of them may say which split it is of.
+            stated = {field.strip().strip('"').lower() for field in (line.split(delimiter) if problem else fields)}
+            of = stated & {*chain(*SPLITS.values())} if problem else {fields[split_column].strip().lower()}
+            seen |= of
+            if of.isdisjoint(wanted) and (of or not problem):
+                continue
         if problem:
             # The picture's name comes first in the published files, and so before what is wrong.
             name = line.split(delimiter)[0].strip().strip('"') if image_column == 0 else ""
@@ -210,6 +239,8 @@ def _table_rows(path: Path) -> Iterator[Row]:
             yield Row(f"{path}:{n}", located, line.strip(), problem=problem)
         else:
             yield Row(f"{path}:{n}", locate(fields[image_column].strip()), fields[caption_column])
+    if split_column is not None and seen.isdisjoint(wanted):
+        raise DataError(f"{path}: no split {split!r} in its column 'split'; it has {', '.join(sorted(seen)) or 'none'}")
 
 
 def _cells(line: str, rest: deque[tuple[int, str]], delimiter: str, count: int) -> tuple[list[str], str]:

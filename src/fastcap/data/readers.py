@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from fastcap.data.formats import READERS
-from fastcap.errors import ConfigError, DataError, ImageError, nearest, one_text
+from fastcap.errors import MAX_BAD_SHARE, ConfigError, DataError, ImageError, nearest, one_text
 from fastcap.files import written_aside
 from fastcap.runtime.images import load_image
 
@@ -26,7 +26,6 @@ __all__ = [
 ]
 
 OnBadData = Literal["raise", "skip", "quarantine"]
-MAX_BAD_SHARE = 0.10  # of a data set: beyond that the path or the format is wrong, not a row
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def load_dataset(
 
     Args:
         name: a key of `READERS`: flickr8k, flickr30k, coco, coco_machine, karpathy, jsonl, csv.
-        root: folder of the data set, as its archive unpacks.
+        root: folder of the data set, as its archive unpacks; of csv also the file itself.
         split: `train`, `val` or `test`; the Flickr sets also know `all` (no split list needed), Karpathy
             files a sum such as `train+restval`.
         on_bad_data: `raise` stops at the first bad row (default: a data set should be known to be whole),
@@ -102,7 +101,7 @@ def load_dataset(
         raise ConfigError(f"root is {root!r}; allowed: the path of a folder")
     one_text(split, "split")
     root = Path(root)
-    if not root.is_dir():
+    if not root.is_dir() and not (name == "csv" and root.is_file()):
         raise DataError(f"data set {name}: root {root} is not a folder")
 
     n_rows = 0

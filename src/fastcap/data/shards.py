@@ -63,8 +63,11 @@ class BadSamples:
         quarantine_file: JSON lines are added to it under `quarantine`, one a sample, once.
     """
 
-    def __init__(self, on_bad_data: OnBadData, quarantine_file: Path | None = None) -> None:
+    def __init__(
+        self, on_bad_data: OnBadData, quarantine_file: Path | None = None, max_bad_share: float = MAX_BAD_SHARE
+    ) -> None:
         self.on_bad_data, self.quarantine_file = on_bad_data, quarantine_file
+        self.max_bad_share = max_bad_share
         self.n_seen = self.n_bad = 0
         self._kept: set[str] = set()
 
@@ -79,10 +82,10 @@ class BadSamples:
             row = BadRow(sample.name, printable(sample.name), printable("\n".join(sample.captions)), problem)
             with self.quarantine_file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(asdict(row)) + "\n")
-        if self.n_bad > MAX_BAD_SHARE * max(self.n_seen, JUDGED_FROM):
+        if self.n_bad > self.max_bad_share * max(self.n_seen, JUDGED_FROM):
             raise DataError(
-                f"{self.n_bad} of {self.n_seen} samples are bad, more than {MAX_BAD_SHARE:.0%}; "
-                f"the last: {sample.name}: {problem}"
+                f"{self.n_bad} of {self.n_seen} samples are bad, more than max_bad_share={self.max_bad_share:g} "
+                f"allows; the last: {sample.name}: {problem}"
             )
 
 

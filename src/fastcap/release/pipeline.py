@@ -71,9 +71,16 @@ def export(
     model, tokenizer = load_checkpoint(Path(checkpoint))
     config, family, layers = model.config, EXPORTS[model.config.kind], quantised_layers(model)
     bits = read_bits(Path(settings.bits), layers) if settings.bits else {}
-    read = partial(load_dataset, settings.dataset, Path(data), on_bad_data=settings.on_bad_data)
-    examples = read(settings.split, decode_images=settings.on_bad_data == "skip")[: settings.limit]
-    calibrating = read(settings.calibration_split, decode_images=settings.on_bad_data == "skip")
+    read = partial(
+        load_dataset,
+        settings.dataset,
+        Path(data),
+        on_bad_data=settings.on_bad_data,
+        max_bad_share=settings.max_bad_share,
+        decode_images=settings.on_bad_data == "skip",
+    )
+    examples = read(settings.split)[: settings.limit]
+    calibrating = read(settings.calibration_split)
     if len(examples) < MIN_MEASURED:
         raise DataError(
             f"{settings.dataset} {settings.split} has {len(examples)} pictures; needed: {MIN_MEASURED} or more"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from fastcap.errors import ConfigError
+from fastcap.errors import MAX_BAD_SHARE, ConfigError
 
 __all__ = ["ExportSettings", "parse_size"]
 
@@ -37,6 +37,8 @@ class ExportSettings:
     """Split to calibrate on."""
     on_bad_data: Literal["raise", "skip"] = "raise"
     """Rows and pictures that cannot be used: raise stops at the first, skip leaves them out."""
+    max_bad_share: float = MAX_BAD_SHARE
+    """Share of a split's rows that may be left out; a data set with more is refused."""
     calibration: int = 200
     """Pictures to calibrate on, spread over their split; as many as for the bundled model."""
     limit: int | None = None

@@ -6,7 +6,7 @@ The header is checked before a pixel is decoded, so a file that lies about its s
 from __future__ import annotations
 
 import contextlib
-import importlib
+import importlib.util
 import os
 import re
 import stat
@@ -32,6 +32,7 @@ __all__ = [
     "ImageSource",
     "load_image",
     "load_thumbnail",
+    "missing_decoders",
     "source_name",
 ]
 
@@ -43,7 +44,6 @@ MAX_BYTES = 128 * 2**20
 MAX_PIXELS = 128_000_000
 """Most pixels a header may declare; a 102-megapixel camera fits, and 4 bytes a pixel stay near 0.5 GB."""
 
-_ALLOWED = ", ".join(FORMATS[:-1]) + " or " + FORMATS[-1]
 DECODERS = {
     "JPEG": ("PIL.JpegImagePlugin", "JpegImageFile"),  # of an MPO, the first picture
     "PNG": ("PIL.PngImagePlugin", "PngImageFile"),
@@ -208,16 +208,15 @@ def _open(data: bytes, name: str) -> tuple[Image.Image, int, bytes]:
     if not kind and ending in IMAGE_SUFFIXES - READ_SUFFIXES:
         kind = f"{ending[1:].upper()} by its name"
     if kind in ("", "text"):
-        raise ImageError(f"{name}: holds {kind or 'data of another kind'}, not an image; allowed are {_ALLOWED}")
+        raise ImageError(f"{name}: holds {kind or 'data of another kind'}, not an image; allowed are {_allowed()}")
     if kind not in DECODERS:
-        raise ImageError(f"{name}: {kind}, which is not read; allowed are {_ALLOWED}")
+        raise ImageError(f"{name}: {kind}, which is not read; allowed are {_allowed()}")
     module, decoder = DECODERS[kind]
     try:
         # Not Image.open: it loads every plugin for WebP and TIFF (60 ms), and warns about size before we can refuse it.
         open_file = getattr(importlib.import_module(module), decoder)
     except ModuleNotFoundError:
-        needed = needs("pillow-heif", "heif") if kind == "HEIF" else "needs Pillow 11.3 or newer"
-        raise ImageError(f"{name}: {'HEIC' if kind == 'HEIF' else kind}, which {needed}") from None
+        raise ImageError(f"{name}: {'HEIC' if kind == 'HEIF' else kind}, which {_needed_for(kind)}") from None
     bare, stated = strip(data, kind)
     with _decoding_errors(name, kind):
         image: Image.Image = open_file(BytesIO(bare), "")
@@ -226,6 +225,21 @@ def _open(data: bytes, name: str) -> tuple[Image.Image, int, bytes]:
     # AVIF and HEIF state both to their decoders; that of HEIF turns the picture itself.
     orientation = _orientation(image) if kind in ("AVIF", "HEIF") else stated.orientation
     return image, orientation, stated.profile or image.info.get("icc_profile") or b""
+
+
+def _allowed() -> str:
+    missing = missing_decoders()
+    *names, last = [*(name for name in FORMATS if name.upper() not in missing), *["HEIC"] * ("HEIF" not in missing)]
+    return f"{', '.join(names)} or {last}"
+
+
+def missing_decoders() -> dict[str, str]:
+    """What the formats need that nothing installed here decodes: Pillow's names of them, and words for a message."""
+    return {kind: _needed_for(kind) for kind, (module, _) in DECODERS.items() if not importlib.util.find_spec(module)}
+
+
+def _needed_for(kind: str) -> str:
+    return needs("pillow-heif", "heif") if kind == "HEIF" else "needs Pillow 11.3 or newer"
 
 
 def _orientation(image: Image.Image) -> int:

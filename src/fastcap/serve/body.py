@@ -9,15 +9,24 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
+from fastcap.runtime.images import missing_decoders
 from fastcap.runtime.signatures import FORMATS, format_of
 from fastcap.serve.gate import shown
 from fastcap.serve.limits import MAX_TEXT_BYTES, MAX_TEXTS, Limits
 
-__all__ = ["Picture", "has_body", "read_form", "read_pictures"]
+__all__ = ["Picture", "has_body", "picture_types", "read_form", "read_pictures"]
 
 
 _FORM = "multipart/form-data"
-_PICTURES = (*(f"image/{name.lower()}" for name in FORMATS), "application/octet-stream")
+_ANY = "application/octet-stream"
+
+
+def picture_types() -> tuple[list[str], list[str]]:
+    """The media types of pictures that are read here; and those that are not, each with what it needs."""
+    missing = missing_decoders()
+    kinds = {name.upper(): (f"image/{name.lower()}",) for name in FORMATS} | {"HEIF": ("image/heic", "image/heif")}
+    read = [kind for name, own in kinds.items() if name not in missing for kind in own]
+    return read, [f"{' or '.join(own)} {missing[name]}" for name, own in kinds.items() if name in missing]
 
 
 class Picture(BytesIO):
@@ -61,7 +70,9 @@ async def read_pictures(request: Request, limits: Limits) -> list[Picture]:
         _check_encoding(request)
         body = await request.body()
         if body and format_of(body) in ("", "text") and not _may_be_picture(_media_type(request)):
-            raise _wrong_type(request, f"{_FORM} with files 'image', and one picture as {', '.join(_PICTURES)}")
+            read, others = picture_types()
+            allowed = "; ".join([", ".join([*read, _ANY]), *others])
+            raise _wrong_type(request, f"{_FORM} with files 'image', and one picture as {allowed}")
         pictures = [Picture(body, "body")] if body else []
     if not pictures:
         raise HTTPException(422, "no picture; send one as the body, or files named 'image' as multipart/form-data")
@@ -111,7 +122,7 @@ def _is_form(request: Request) -> bool:
 
 
 def _may_be_picture(kind: str) -> bool:
-    return kind in ("", _PICTURES[-1]) or kind.startswith("image/")
+    return kind in ("", _ANY) or kind.startswith("image/")
 
 
 def _wrong_type(request: Request, allowed: str) -> HTTPException:

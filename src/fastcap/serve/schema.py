@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from fastcap.runtime.signatures import FORMATS
+from fastcap.serve.body import picture_types
 from fastcap.serve.limits import MAX_TEXT_BYTES, MAX_TEXTS
 
 __all__ = [
@@ -120,7 +120,7 @@ def caption_body(max_images: int, required: bool) -> dict[str, Any]:
             "required": required,
             "content": {
                 **_form(image=pictures),
-                **{f"image/{name.lower()}": raw for name in FORMATS},
+                **dict.fromkeys(picture_types()[0], raw),
                 "application/octet-stream": raw,
             },
         }

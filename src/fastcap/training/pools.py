@@ -38,6 +38,7 @@ def read_examples(data: DataConfig, part: str) -> list[tuple[str, Examples]]:
                 Path(data.root) / dataset.root,
                 dataset.split,
                 on_bad_data=data.on_bad_data,
+                max_bad_share=data.max_bad_share,
                 quarantine_file=Path(data.cache) / f"bad_{part}_{index}.jsonl",
             )
         except DataError as error:

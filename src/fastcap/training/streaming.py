@@ -47,7 +47,7 @@ def read_first(data: DataConfig, size: int) -> tuple[list[Sample], NDArray[np.ui
     Raises:
         DataError: none is usable, or one is not and `on_bad_data` says raise.
     """
-    bad = BadSamples(data.on_bad_data, Path(data.cache) / "bad_val.jsonl")
+    bad = BadSamples(data.on_bad_data, Path(data.cache) / "bad_val.jsonl", data.max_bad_share)
     samples: list[Sample] = []
     pixels: list[NDArray[np.uint8]] = []
     for shard in find_all_shards(data, "val"):
@@ -101,7 +101,7 @@ class StreamedPool(CaptionPool):
         self.shards, self.tokenizer, self.accelerator = shards, tokenizer, accelerator
         self.image_size, self.max_length, self.buffer = image_size, max_length, data.shuffle_buffer
         file = Path(data.cache) / "bad_train.jsonl" if accelerator.is_main_process else None
-        self.bad = BadSamples(data.on_bad_data, file)
+        self.bad = BadSamples(data.on_bad_data, file, data.max_bad_share)
         self.pixels: dict[int, NDArray[np.uint8]] = {}
         self.cursors: dict[int, Cursor] = {}
         """Where the stream stands before a step: the last that was read, and the next."""
