@@ -91,10 +91,10 @@ CORE = (
 )
 """The core in reading order, as README and docs/index.md print it."""
 
-BESIDE = ("model/prefix.py", "model/frozen.py")
-"""Files of its folders that are another evening's: the family whose network others have trained."""
+BESIDE = ("model/prefix.py", "model/frozen.py", "losses/clip.py")
+"""Files of its folders that are another evening's: networks that others have trained."""
 
-MAX_FILE, MAX_FUNCTION, MAX_CORE = 450, 80, 2300  # lines
+MAX_FILE, MAX_FUNCTION, MAX_CORE = 450, 80, 2320  # lines
 
 
 def circle(graph: dict[str, set[str]]) -> list[str]:

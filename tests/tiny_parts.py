@@ -27,11 +27,11 @@ LANGUAGE_MODELS = {
 }
 
 
-def write_language_model(folder: Path, family: str = "llama", seed: int = 0) -> Path:
+def write_language_model(folder: Path, family: str = "llama", seed: int = 0, vocab_size: int = 330) -> Path:
     """A decoder-only model with random weights, and its tokenizer, whose texts begin with `<s>` and end with `</s>`."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    text = train_tokenizer(SENTENCES, 330).to_str().replace('"<bos>"', '"<s>"').replace('"<eos>"', '"</s>"')
+    text = train_tokenizer(SENTENCES, vocab_size).to_str().replace('"<bos>"', '"<s>"').replace('"<eos>"', '"</s>"')
     content = json.loads(text)
     content["pre_tokenizer"]["add_prefix_space"] = False  # as language models have it
     tokenizer = Tokenizer.from_str(json.dumps(content))
@@ -90,3 +90,27 @@ def prefix_model(config: ModelConfig, seed: int = 0, dtype: torch.dtype = torch.
 def changed(config: ModelConfig, **decoder: Any) -> ModelConfig:
     """A configuration with other settings of the decoder."""
     return dataclasses.replace(config, decoder=dataclasses.replace(config.decoder, **decoder))
+
+
+def write_clip(folder: Path, seed: int = 0) -> Path:
+    """A CLIP with random weights, 48x48 pixels, whose vocabulary is not that of the language models."""
+    from tokenizers.processors import TemplateProcessing
+    from transformers import CLIPConfig, CLIPModel
+
+    text = train_tokenizer([*SENTENCES, "a gray ball and red paint"], 480)
+    text.post_processor = TemplateProcessing(single="<bos> $A <mask>", special_tokens=[("<bos>", 1), ("<mask>", 3)])
+    tiny = {"hidden_size": 24, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    marks = {"bos_token_id": 1, "eos_token_id": 3, "pad_token_id": 0}  # transformers reads an end mark 2 as the largest
+    words = {**tiny, **marks, "vocab_size": text.get_vocab_size(), "max_position_embeddings": 24}
+    torch.manual_seed(seed)
+    sizes = {"text_config": words, "vision_config": {**tiny, "image_size": 48, "patch_size": 16}}
+    model = CLIPModel(CLIPConfig(**sizes, projection_dim=16))
+    with torch.no_grad():  # random weights of CLIP's own scale tell no texts apart
+        for parameter in model.parameters():
+            parameter += 0.2 * torch.randn_like(parameter)
+    model.save_pretrained(folder)
+    text.save(str(folder / "tokenizer.json"))
+    told = {"crop_size": {"height": 48, "width": 48}, "do_center_crop": True, "size": {"shortest_edge": 48}}
+    told |= {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    (folder / "preprocessor_config.json").write_text(json.dumps(told))
+    return folder

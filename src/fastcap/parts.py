@@ -222,10 +222,12 @@ def local_part(name: str) -> Path:
     """
     if ("/" in name or os.sep in name) and Path(name).is_dir():
         return Path(name)
+    short = Path(name).name  # of a folder that has moved, or of a name on the hub without a revision
+    name = short if short in PARTS else name
     known = name in PARTS or "@" in name
     places = [*filter(None, os.environ.get("FASTCAP_PARTS", "").split(os.pathsep)), "parts"]
     for place in places:
-        for base in (folder_name(name), Path(name).name):
+        for base in (folder_name(name), short):
             if (folder := Path(place) / base).is_dir():
                 return folder
     if known and (cached := cached_snapshot(find_part(name))):

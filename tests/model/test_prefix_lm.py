@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from fastcap.decoder.lora import adapter_state, add_adapters, load_adapters, lora_targets, merge_adapters
-from fastcap.decoder.prefix_lm import PrefixLM, PrefixStepper, parameter_groups, trainable_share, unfreeze_layers
+from fastcap.decoder.prefix_lm import PrefixLM, PrefixStepper, unfreeze_layers
 from fastcap.decoder.projection import Projection
 from fastcap.errors import ConfigError, ModelFileError
 from fastcap.generation.autoregressive import beam_search, greedy_search
@@ -251,9 +251,7 @@ def test_adapters_begin_as_nothing_learn_and_merge_exactly(family, where):
     add_adapters(decoder.language_model, rank=4, alpha=8, dropout=0.0, where=where)
     torch.testing.assert_close(decoder.logits(token_ids, decoder.prepare(images()), lengths=lengths), before)
 
-    groups = parameter_groups(decoder, projection_rate=1e-2, adapter_rate=1e-3)
-    assert [(group["name"], group["lr"]) for group in groups] == [("projection", 1e-2), ("adapters", 1e-3)]
-    optimizer = torch.optim.AdamW(groups)
+    optimizer = torch.optim.AdamW([parameter for parameter in decoder.parameters() if parameter.requires_grad], 3e-3)
     losses = []
     for _ in range(4):
         hidden = read_causally(decoder, decoder.prepare(images()), token_ids, lengths)
@@ -311,14 +309,6 @@ def test_layers_are_unfrozen_from_the_end():
     assert trained == {"2"}
     with pytest.raises(ModelFileError, match="unfreeze_layers is 4; allowed: 0 to 3"):
         unfreeze_layers(model, 4)
-
-
-def test_the_trained_share_is_told():
-    decoder = prefix_model("llama")
-    decoder.language_model.requires_grad_(False)
-    total = sum(p.numel() for p in decoder.parameters())
-    trained = sum(p.numel() for p in decoder.projection.parameters())
-    assert trainable_share(decoder).endswith(f"parameters are trained ({100 * trained / total:.1f} %)")
 
 
 def test_a_training_step_in_bfloat16_is_close_to_one_in_float32():

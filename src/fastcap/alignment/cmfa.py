@@ -130,7 +130,7 @@ class PooledAlignment(Alignment):
 
     def embed_text(self, embedded: Tensor, lengths: Tensor) -> Tensor:
         """What a language model makes of texts (R, T, D), zeros where padded, lengths (R,) -> (R, A), unit length."""
-        embedded = embedded.float()
+        embedded = embedded.to(self.log_scale.dtype)
         last = embedded[torch.arange(len(embedded), device=embedded.device), lengths - 1]
         read = torch.cat([embedded.sum(dim=1) / lengths[:, None], last], dim=-1)
         return F.normalize(self.text(read), dim=-1)

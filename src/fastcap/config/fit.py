@@ -11,20 +11,23 @@ from fastcap.config.model import ModelConfig
 from fastcap.config.stage import StageConfig
 from fastcap.errors import ConfigError
 
-__all__ = ["check_sharding", "fit_stage"]
+__all__ = ["check_frozen", "check_sharding", "fit_stage"]
 
 # By the model's kind: weights of losses that a stage leaves unset, and what a stage may not set, with the reason.
-WEIGHTS = {"parallel": {"masked": 1.0, "length": 0.1}, "autoregressive": {"masked": 0.0, "length": 0.0}}
-_NO_READING = "0, since a {decoder} decoder has no parallel reading"
-REFUSED: dict[str, dict[str, str]] = {
-    "parallel": {},
-    "autoregressive": {
-        **dict.fromkeys(("masked", "consistency", "length", "reward"), _NO_READING),
-        "quantized": "false, since a {decoder} decoder is not trained with rounded weights",
-    },
+WEIGHTS = {
+    "parallel": {"masked": 1.0, "length": 0.1},
+    "autoregressive": {"masked": 0.0, "length": 0.0},
+    "prefix": {"masked": 0.0, "length": 0.0},
 }
+_NO_READING = "0, since a {decoder} decoder has no parallel reading"
+_LEFT_TO_RIGHT = {
+    **dict.fromkeys(("masked", "consistency", "length", "reward"), _NO_READING),
+    "quantized": "false, since a {decoder} decoder is not trained with rounded weights",
+}
+REFUSED: dict[str, dict[str, str]] = {"parallel": {}, "autoregressive": _LEFT_TO_RIGHT, "prefix": _LEFT_TO_RIGHT}
 PRECISIONS = {"fsdp2": ("no", "bf16"), "zero3": ("no",)}  # by sharding: neither scales losses, as fp16 needs
-UNSHARDED = ("reward", "causal_reward", "contrastive", "quantized")  # settings of a stage that sharding does not allow
+UNSHARDED = ("reward", "causal_reward", "contrastive", "clip_loss", "quantized")
+"""Settings of a stage that sharding does not allow."""
 
 
 def fit_stage(stage: StageConfig, model: ModelConfig, data: DataConfig) -> StageConfig:
@@ -39,6 +42,12 @@ def fit_stage(stage: StageConfig, model: ModelConfig, data: DataConfig) -> Stage
         if value := getattr(stage, name):
             allowed = allowed.format(decoder=model.decoder.kind)
             raise ConfigError(f"stage {stage.name}: {name} is {str(value).lower()}; allowed: {allowed}")
+    if model.kind == "prefix":
+        if stage.inputs == "words":
+            raise ConfigError(f"stage {stage.name}: inputs is words; allowed: images, which frozen towers read alone")
+        if any(teacher.kind == "features" for teacher in stage.teachers):
+            raise ConfigError(f"stage {stage.name}: a teacher has kind features; allowed: logits and sequences, since "
+                              "nothing of frozen towers learns")  # fmt: skip
     unset: Any = {name: weight for name, weight in WEIGHTS[model.kind].items() if getattr(stage, name) is None}
     return dataclasses.replace(stage, **unset)
 
@@ -51,13 +60,25 @@ def check_stream(stage: StageConfig) -> None:
         f"sources {', '.join(stage.sources)}": "human" not in stage.sources or "distilled" in stage.sources,
         f"reward {stage.reward}": stage.reward > 0,
         f"causal_reward {stage.causal_reward}": stage.causal_reward > 0,
+        f"clip_model {stage.clip_model}": bool(stage.clip_model),
     }
     if any(refused.values()):
         raise ConfigError(
             f"stage {stage.name}: {'; '.join(name for name, holds in refused.items() if holds)}; allowed, where "
             f"data.train is {' or '.join(STREAMS)}: freeze none, no teachers, sources with human and without "
-            "distilled, reward and causal_reward 0, since all else keeps something of every picture"
+            "distilled, reward and causal_reward 0, no clip_model, since all else keeps something of every picture"
         )
+
+
+def check_frozen(model: ModelConfig, precision: str, checkpointing: bool, sharding: str) -> None:
+    """Refuse what parts that others have trained cannot do."""
+    for name, holds, value, allowed in (
+        ("precision", precision != "fp16", precision, "no or bf16"),
+        ("checkpointing", not checkpointing, "true", "false"),
+        ("sharding", sharding == "no", sharding, "no"),
+    ):
+        if model.kind == "prefix" and not holds:
+            raise ConfigError(f"{name} is {value}; allowed: {allowed}, with a {model.decoder.kind} decoder")
 
 
 def check_sharding(sharding: str, precision: str, model: ModelConfig, stages: Sequence[StageConfig]) -> None:
@@ -74,5 +95,5 @@ def check_sharding(sharding: str, precision: str, model: ModelConfig, stages: Se
             if value := getattr(stage, name):
                 raise ConfigError(
                     f"stage {stage.name}: {name} is {str(value).lower()}; allowed: none of reward, causal_reward, "
-                    f"contrastive and quantized with sharding {sharding}; see docs/distributed.md"
+                    f"contrastive, clip_loss and quantized with sharding {sharding}; see docs/distributed.md"
                 )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from fastcap.config.data import DataConfig
-from fastcap.config.fit import check_sharding, fit_stage
+from fastcap.config.fit import check_frozen, check_sharding, fit_stage
 from fastcap.config.model import ModelConfig
 from fastcap.config.reading import check_positive, check_ranges, from_mapping, override, read_yaml
 from fastcap.config.stage import StageConfig
@@ -36,7 +36,8 @@ class TrainConfig:
     seed: int = 0
     """Of every random number; the same seed gives the same run."""
     precision: Literal["no", "bf16", "fp16"] = "no"
-    """Mixed precision; no, since on a CPU the others are slower."""
+    """Mixed precision; no, since on most CPUs the others are slower. With bf16 a frozen language model is kept so,
+    too."""
     threads: int = 0
     """CPU threads of a process; 0 for as many as there are cores."""
     accumulate: int = 1
@@ -84,7 +85,9 @@ class TrainConfig:
             raise ConfigError("checkpointing is true; allowed: false, with balancing bias, which it would move twice")
         object.__setattr__(self, "stages", tuple(fit_stage(stage, self.model, self.data) for stage in self.stages))
         check_sharding(self.sharding, self.precision, self.model, self.stages)
-        if self.data.teacher and getattr(self.model.backbone, "blocks", "inverted") != "inverted":
+        check_frozen(self.model, self.precision, self.checkpointing, self.sharding)
+        initialised = self.model.kind != "prefix" and getattr(self.model.backbone, "blocks", "inverted") == "inverted"
+        if self.data.teacher and not initialised:
             raise ConfigError(f"data.teacher is {self.data.teacher!r}; allowed: none, for {self.model.backbone.kind}")
         if not self.data.siblings and any(stage.inputs == "words" for stage in self.stages):
             raise ConfigError("a stage has inputs words, but data.siblings names no caption file")

@@ -13,7 +13,7 @@ __all__ = ["LOSSES", "SOURCES", "TEACHERS", "ForcingConfig", "StageConfig", "Tea
 
 SOURCES = ("human", "machine", "distilled")
 TEACHERS = ("features", "logits", "sequences")
-LOSSES = ("causal", "masked", "consistency", "contrastive", "length", "balance", "reward", "causal_reward")
+LOSSES = ("causal", "masked", "consistency", "contrastive", "length", "balance", "reward", "causal_reward", "clip_loss")
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,8 @@ class StageConfig:
     """File of the bits of each layer, as `fastcap export --target-size` writes it; empty for 8 bits in all."""
     convolution_rate: float = 1.0
     """Factor of the learning rate of convolutions; below 1 where they begin with a teacher's weights."""
+    adapter_rate: float = 0.5
+    """Factor of the learning rate of a language model's adapters and unfrozen layers, which correct what is good."""
     warmup: int = 100
     """Steps in which the learning rate rises from 0."""
     weight_decay: float = 0.01
@@ -111,6 +113,11 @@ class StageConfig:
     """Weight of the contrastive loss of images and texts; the alignment may also be trained alone, afterwards."""
     contrast: Literal["info_nce", "sigmoid"] = "info_nce"
     """Its form: softmax over the texts of a micro-batch (CLIP), or a sigmoid a pair (SigLIP)."""
+    clip_loss: float = 0.0
+    """Weight of the distance of picture and caption in the space of a frozen judge; see `fastcap.losses.clip`."""
+    clip_model: str = ""
+    """That judge, a CLIP of transformers, by its name as a pretrained part or its folder; empty for the alignment that
+    an earlier stage has trained."""
     length: float | None = None
     """Weight of the cross-entropy of the length; unset: 0.1, or 0 where no length is predicted."""
     balance: float = 0.01
@@ -133,6 +140,7 @@ class StageConfig:
             self,
             learning_rate=(self.learning_rate > 0, "above 0"),
             convolution_rate=(self.convolution_rate >= 0, "0 or more"),
+            adapter_rate=(self.adapter_rate >= 0, "0 or more"),
             sources=(
                 bool(self.sources) and set(self.sources) <= set(SOURCES),
                 f"one or more of {', '.join(SOURCES)}",
@@ -151,9 +159,11 @@ class StageConfig:
             raise ConfigError(f"crop_scale is {self.crop_scale}; allowed: 1, where no feature maps are kept")
         if self.bits and not self.quantized:
             raise ConfigError(f"bits is {self.bits!r}; allowed: nothing, where quantized is false")
+        if self.clip_model and not self.clip_loss:
+            raise ConfigError(f"clip_model is {self.clip_model!r}; allowed: nothing, where clip_loss is 0")
         if self.teachers and (self.inputs == "words" or self.freeze == "captioner"):
             raise ConfigError("teachers are named; allowed: none, where no captioner learns from images")
-        for name in ("reward", "causal_reward", "contrastive"):
+        for name in ("reward", "causal_reward", "contrastive", "clip_loss"):
             if self.inputs == "words" and getattr(self, name):
                 raise ConfigError(f"{name} is {getattr(self, name)}; allowed: 0, where words stand in for images")
         if self.freeze == "captioner":

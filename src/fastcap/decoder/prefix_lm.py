@@ -21,7 +21,7 @@ from fastcap.errors import ModelFileError
 from fastcap.layers import ImageTokens
 from fastcap.vocabulary import Vocabulary
 
-__all__ = ["PrefixLM", "PrefixStepper", "parameter_groups", "trainable_share", "unfreeze_layers"]
+__all__ = ["PrefixLM", "PrefixStepper", "unfreeze_layers"]
 
 
 class Packed(NamedTuple):
@@ -249,28 +249,3 @@ def unfreeze_layers(language_model: Any, count: int) -> None:
         raise ModelFileError(f"unfreeze_layers is {count}; allowed: 0 to {len(layers)}, the language model's layers")
     for layer in layers[len(layers) - count :]:
         layer.requires_grad_(True)
-
-
-def parameter_groups(
-    decoder: PrefixLM, projection_rate: float, adapter_rate: float, weight_decay: float = 0.0
-) -> list[dict[str, Any]]:
-    """What an optimiser trains, with a rate for the projection and one for all that is trainable of the language model.
-
-    A projection begins from nothing, adapters correct what is already good: their rates differ by ten to twenty.
-    """
-    parts = (("projection", decoder.projection, projection_rate), ("adapters", decoder.language_model, adapter_rate))
-    groups = []
-    for name, module, rate in parts:
-        parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        if parameters:
-            groups.append({"params": parameters, "lr": rate, "weight_decay": weight_decay, "name": name})
-    return groups
-
-
-def trainable_share(module: nn.Module) -> str:
-    """How much of a model is trained, in words: "2.1 M of 136.6 M parameters are trained (1.5 %)"."""
-    counts = [(parameter.numel(), parameter.requires_grad) for parameter in module.parameters()]
-    total, trained = sum(n for n, _ in counts), sum(n for n, on in counts if on)
-    return (
-        f"{trained / 1e6:.1f} M of {total / 1e6:.1f} M parameters are trained ({100 * trained / max(1, total):.1f} %)"
-    )

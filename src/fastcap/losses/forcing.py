@@ -58,6 +58,7 @@ def forced_tokens(
     lengths: Tensor,
     given: Tensor | None,
     passes: int,
+    begin: Tensor | None = None,
 ) -> Tensor:
     """Input tokens for the causal reading of token_ids (R, T): the true token where `given`, else the decoder's
     likeliest token there that is no mark.
@@ -68,13 +69,14 @@ def forced_tokens(
         lengths: (R,) of the captions; padding stays as it is.
         given: (R, T), True with the probability of `forcing_probability`; None for all of them, without a pass.
         passes: how often the decoder predicts, 1 or more; more than T change nothing.
+        begin: (R,) see `read_causally`.
     """
     if given is None:
         return token_ids
     own = ~given & (torch.arange(token_ids.shape[1], device=token_ids.device) < lengths[:, None])
     mixed = token_ids
     for _ in range(min(passes, token_ids.shape[1])):
-        logits = decoder.project(read_causally(decoder, state, mixed, lengths)[:, :-1])
+        logits = decoder.project(read_causally(decoder, state, mixed, lengths, begin)[:, :-1])
         predicted = decoder.without_marks(logits).argmax(dim=-1)
         mixed = torch.where(own, predicted, token_ids)
     return mixed

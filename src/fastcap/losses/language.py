@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 if TYPE_CHECKING:
-    from fastcap.decoder.caption_decoder import CaptionDecoder
+    from fastcap.decoder.caption_decoder import CaptionDecoder, Decoder
     from fastcap.decoder.moe_decoder import ImageState, MoEDecoder
     from fastcap.decoder.rope_decoder import RopeState
 
@@ -27,14 +27,16 @@ __all__ = [
 ]
 
 
-def read_causally(decoder: CaptionDecoder, state: Any, token_ids: Tensor, lengths: Tensor | None = None) -> Tensor:
+def read_causally(
+    decoder: Decoder, state: Any, token_ids: Tensor, lengths: Tensor | None = None, begin: Tensor | None = None
+) -> Tensor:
     """Hidden states (R, T + 1, D) of the causal reading of token_ids (R, T): state t predicts token t, or the end mark.
 
     `lengths` (R,) of the captions keep padding out of the statistics of routing; the hidden states do not depend on
-    them.
+    them. `begin` (R,): the mark that each begins with, if not the begin mark.
     """
     lengths = None if lengths is None else lengths + 1
-    return decoder.hidden(decoder.inputs(token_ids), state, causal=True, lengths=lengths)
+    return decoder.hidden(decoder.inputs(token_ids, begin), state, causal=True, lengths=lengths)
 
 
 def read_masked(decoder: MoEDecoder, state: ImageState, token_ids: Tensor, lengths: Tensor, masked: Tensor) -> Tensor:

@@ -75,6 +75,10 @@ class CaptionModel(nn.Module):
         """token_ids (R, T) padded, lengths (R,) -> what the alignment reads of a text, (R, ...), and its lengths."""
         return self.decoder.embedding(token_ids), lengths
 
+    def read_expected(self, probabilities: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """As `read_texts`, of words that are not certain: probabilities (R, T, V)."""
+        return probabilities @ self.decoder.embedding.weight, lengths
+
     def embed_text(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
         """token_ids (R, T) padded, lengths (R,) -> unit vectors (R, A), comparable with `alignment.embed_image`."""
         return self.alignment.embed_text(*self.read_texts(token_ids, lengths))

@@ -86,6 +86,13 @@ class PrefixCaptionModel(CaptionModel):
         given = self.decoder.embed(self.decoder.inputs(token_ids))
         return self.decoder.read_texts(given, lengths + 1), lengths + 1
 
+    def read_expected(self, probabilities: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """As `read_texts`, of words that are not certain: probabilities (R, T, V). These get a gradient."""
+        table = self.decoder.embedding.weight
+        begin = table[self.vocabulary.bos_id].expand(len(probabilities), 1, -1)
+        given = torch.cat([begin, probabilities.to(table.dtype) @ table], dim=1)
+        return self.decoder.read_texts(given, lengths + 1), lengths + 1
+
     def encode_words(self, words: Tensor) -> ImageTokens:
         """Refused: frozen towers read pictures alone."""
         raise ConfigError("inputs is words; allowed: images, since frozen towers read pictures alone")

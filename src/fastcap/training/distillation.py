@@ -219,7 +219,7 @@ class Distillation(nn.Module):
     @property
     def reads_causally(self) -> bool:
         """Whether the stage needs the causal reading: for a loss of its own, or for a teacher's."""
-        return bool(self.stage.causal or self.stage.consistency or self.next_tokens)
+        return bool(self.stage.causal or self.stage.consistency or self.stage.clip_loss or self.next_tokens)
 
     def weights(self, progress: float) -> dict[str, float]:
         """The weight of each teacher's term at a progress of 0..1 through the stage."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from fastcap.runtime.encoding import clean_caption
 from fastcap.training.batch import Batch
 from fastcap.training.distillation import Distillation
 from fastcap.training.features import FrozenFeatures, crop_anew
+from fastcap.training.judge import ClipJudge
 from fastcap.training.pools import CaptionPool, SiblingPool, length_distribution, read_examples, read_texts
 from fastcap.training.position import Position
 from fastcap.training.streaming import StreamedPool, find_all_shards
@@ -41,19 +43,27 @@ class Corpus:
     Args:
         model: how large images and captions may be, and how many tokens a new tokenizer learns.
         threads: that decode a stream; 0 for as many as there are cores.
+        learn: a tokenizer from captions; `train_tokenizer` if None.
 
     Raises:
         DataError: a data set cannot be read.
     """
 
     def __init__(
-        self, data: DataConfig, model: ModelConfig, tokenizer: Tokenizer | None, accelerator: Accelerator, threads: int
+        self,
+        data: DataConfig,
+        model: ModelConfig,
+        tokenizer: Tokenizer | None,
+        accelerator: Accelerator,
+        threads: int,
+        learn: Callable[[Iterable[str]], Tokenizer] | None = None,
     ) -> None:
         self.data, self.max_length = data, model.max_length
         streamed = data.streams("train")
         self.shards = find_all_shards(data, "train") if streamed else []
         parts = [] if streamed else read_examples(data, "train")
-        self.tokenizer = tokenizer or learn_tokenizer(data, parts, self.shards, model.vocab_size)
+        learn = learn or functools.partial(train_tokenizer, vocab_size=model.vocab_size)
+        self.tokenizer = tokenizer or learn(captions_to_learn(data, parts, self.shards))
         limits = (model.image_size, model.max_length)
         stream = StreamedPool(data, self.shards, self.tokenizer, accelerator, *limits, threads) if streamed else None
         self.stream = stream
@@ -72,6 +82,12 @@ class Corpus:
             cache, lambda pixels: cut.compute(pixels.to(device)), cut.frozen, self.images, texts, views, seed
         )
 
+    def judged(self, judge: ClipJudge, device: torch.device) -> FrozenFeatures:
+        """Every image, as it is, as the judge of the CLIP loss sees it, cached."""
+        cache, texts = Path(self.data.cache), self.pool.texts
+        compute = lambda pixels: judge.embed_images(pixels.to(device))  # noqa: E731
+        return FrozenFeatures(cache, compute, (judge.clip,), self.images, texts, views=1, seed=0)
+
     def summary(self) -> str:
         """What there is to learn from, in words."""
         if self.stream is not None:
@@ -83,12 +99,12 @@ class Corpus:
         )
 
 
-def learn_tokenizer(data: DataConfig, parts: Any, shards: Sequence[Shard], vocab_size: int) -> Tokenizer:
-    """A tokenizer learnt from all training captions and texts; of shards, from the texts alone, or from the first
+def captions_to_learn(data: DataConfig, parts: Any, shards: Sequence[Shard]) -> list[str]:
+    """What a tokenizer is learnt from: all training captions and texts; of shards, the texts alone, or the first
     captions where there are none."""
     texts = [caption for _, examples in parts for example in examples for caption in example.captions]
     texts += list(read_texts(data)) or list(first_captions(shards, TOKENIZER_CAPTIONS))
-    return train_tokenizer(map(clean_caption, texts), vocab_size)
+    return [clean_caption(text) for text in texts]
 
 
 class Inputs:
@@ -102,6 +118,7 @@ class Inputs:
         features: cached outputs of the backbone, in place of pixels.
         share: this process's number, and how many there are.
         stream: where a stream goes on, as `position` said.
+        judged: the images as the judge of the CLIP loss sees them.
     """
 
     def __init__(
@@ -114,11 +131,14 @@ class Inputs:
         features: FrozenFeatures | None = None,
         share: tuple[int, int] = (0, 1),
         stream: dict[str, int] | None = None,
+        judged: FrozenFeatures | None = None,
     ) -> None:
+        self.judged = judged
         self.stage, self.start, self.distillation, self.features = stage, start, distillation, features
         self.pool, self.images, self.stream = corpus.pool, corpus.images, corpus.stream
         self.max_length, self.pad_id, self.n_cells = corpus.max_length, distillation.student.vocabulary.pad_id, n_cells
         self.process, self.n_processes = share
+        self.marks_machines = getattr(distillation.student.decoder, "marks_machines", False)
         self.siblings: SiblingPool | None = None
         if stage.inputs == "words":
             self.siblings, self.stream = SiblingPool(corpus.data, corpus.tokenizer, self.max_length, self.pad_id), None
@@ -145,6 +165,8 @@ class Inputs:
         token_ids, padding_mask = map(torch.from_numpy, pad_tokens(rows, self.pad_id))
         lengths = (~padding_mask).sum(dim=1)
         tensors |= {"token_ids": token_ids, "lengths": lengths}
+        if self.marks_machines:
+            tensors["begin"] = self.begin_marks(indices, rows)
         forcing = position.forcing(stage.forcing, stage.steps)
         if forcing < 1 and self.distillation.reads_causally:
             tensors["given"] = torch.rand(token_ids.shape, generator=generator) < forcing
@@ -155,6 +177,8 @@ class Inputs:
             own = [row for row, keep in zip(rows, self.owned(len(rows), stage.captions), strict=True) if keep]
             batch.tensors.update(self.distillation.targets(batch.images, own, token_ids.shape[1]))
             batch.tensors.update(self.load(indices, rng, position))
+            if self.judged is not None:
+                batch.tensors["judged"] = self.judged[batch.images, np.zeros_like(batch.images)]
         return batch
 
     def indices(self, position: Position) -> NDArray[np.int64]:
@@ -184,6 +208,15 @@ class Inputs:
         words = np.stack([words for words, _ in drawn])
         tensors = {"words": torch.from_numpy(words), "length_target": torch.from_numpy(np.stack(target))}
         return [row for _, rows in drawn for row in rows], tensors
+
+    def begin_marks(self, indices: NDArray[np.int64], rows: Sequence[Sequence[int]]) -> Tensor:
+        """The mark that each of R captions begins with, (R,): the end mark where machines alone have said it."""
+        vocabulary, marks = self.distillation.student.vocabulary, []
+        for index, row in zip(np.repeat(indices, self.stage.captions), rows, strict=True):
+            said = self.pool.token_ids[index]
+            by_machine = row in said.get("machine", ()) and row not in said.get("human", ())
+            marks.append(vocabulary.eos_id if by_machine else vocabulary.bos_id)
+        return torch.tensor(marks)
 
     def load(self, indices: NDArray[np.int64], rng: np.random.Generator, position: Position) -> dict[str, Tensor]:
         """What the model sees of this process's images: `features` (B, ...) of a view, or augmented `pixels`."""

@@ -13,12 +13,14 @@ from fastcap.backbone.base import Cut
 from fastcap.config import LOSSES, StageConfig
 from fastcap.data.batching import pad_tokens
 from fastcap.layers import ImageTokens
+from fastcap.losses.clip import clip_loss, held_still, said
 from fastcap.losses.forcing import forced_tokens
 from fastcap.losses.language import balance_loss, causal_loss, length_loss, masked_loss, read_causally, read_masked
 from fastcap.losses.reward import causal_reward_loss, reward_loss
 from fastcap.losses.scr import agreement, consistency_loss
 from fastcap.model import CaptionModel
 from fastcap.training.distillation import Distillation
+from fastcap.training.judge import ClipJudge
 from fastcap.training.tracking import count_flops
 
 __all__ = ["Reward", "TrainingStep"]
@@ -31,11 +33,19 @@ class TrainingStep(nn.Module):
 
     Args:
         cut: where the backbone continues from cached features, if the stage has any.
+        judge: of the CLIP loss; None for the model's own alignment.
     """
 
-    def __init__(self, model: CaptionModel, distillation: Distillation, stage: StageConfig, cut: Cut | None) -> None:
+    def __init__(
+        self,
+        model: CaptionModel,
+        distillation: Distillation,
+        stage: StageConfig,
+        cut: Cut | None,
+        judge: ClipJudge | None = None,
+    ) -> None:
         super().__init__()
-        self.model, self.distillation, self.stage, self.cut = model, distillation, stage, cut
+        self.model, self.distillation, self.stage, self.cut, self.judge = model, distillation, stage, cut, judge
         self.captions = any(parameter.requires_grad for parameter in model.decoder.parameters())
 
     def trained(self) -> dict[str, nn.Parameter]:
@@ -65,8 +75,8 @@ class TrainingStep(nn.Module):
         token_ids, lengths = batch["token_ids"], batch["lengths"]
         losses = {}
         if stage.contrastive:
-            embedded = model.decoder.embedding(token_ids)
-            losses["contrastive"] = contrastive_loss(model.alignment, stage.contrast, image, embedded, lengths)
+            texts = model.read_texts(token_ids, lengths)
+            losses["contrastive"] = contrastive_loss(model.alignment, stage.contrast, image, *texts)
         if not self.captions:
             return losses
         state = model.decoder.prepare(image)
@@ -74,10 +84,13 @@ class TrainingStep(nn.Module):
             losses["length"] = length_loss(model.length_predictor(image.pooled), batch["length_target"])
         losses |= self.distillation.feature_losses(batch, image.pooled)
         if self.distillation.reads_causally:
-            given = forced_tokens(model.decoder, state, token_ids, lengths, batch.get("given"), stage.forcing.passes)
-            causal = read_causally(model.decoder, state, given, lengths)
+            begin, chosen = batch.get("begin"), batch.get("given")
+            given = forced_tokens(model.decoder, state, token_ids, lengths, chosen, stage.forcing.passes, begin)
+            causal = read_causally(model.decoder, state, given, lengths, begin)
             losses["causal"] = causal_loss(model.decoder, causal, token_ids, lengths, stage.smoothing)
             losses |= self.distillation.logits_losses(batch, model.decoder, causal)
+            if stage.clip_loss:
+                losses["clip_loss"] = self.clip_loss(batch, image, causal)
         if "masked" in batch:
             masked = batch["masked"]
             parallel = read_masked(model.decoder, state, token_ids, lengths, masked)
@@ -90,9 +103,18 @@ class TrainingStep(nn.Module):
             losses["reward"], losses["cider_sampled"] = self.reward(state, lengths, reward, generator)
         if stage.causal_reward:
             losses["causal_reward"], losses["cider_drawn"] = self.causal_reward(image, state, reward, generator)
-        if state.routings:  # known before the readings where images are routed, after them where tokens are
+        if getattr(state, "routings", ()):  # before the readings for routed images, after them for routed tokens
             losses["balance"] = balance_loss(state)
         return losses
+
+    def clip_loss(self, batch: dict[str, Tensor], image: ImageTokens, causal: Tensor) -> Tensor:
+        """How far a judge finds the captioner's words from the pictures; `causal` (R, T + 1, D) of `read_causally`."""
+        words, lengths, model = said(self.model.decoder, causal), batch["lengths"], self.model
+        if self.judge is not None:
+            return clip_loss(batch["judged"], self.judge.embed_texts(words, lengths))
+        with held_still(model.decoder, model.alignment):
+            texts = model.alignment.embed_text(*model.read_expected(words, lengths))
+            return clip_loss(model.alignment.embed_image(image).detach(), texts)
 
     def flops(self, batch: dict[str, Tensor]) -> int:
         """Floating-point operations of a forward pass, which changes no state."""

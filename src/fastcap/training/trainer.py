@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from fastcap.backbone.convolutional import load_trunk
 from fastcap.checkpoint import load_checkpoint, save_checkpoint
-from fastcap.config import StageConfig, TrainConfig
+from fastcap.config import ModelConfig, StageConfig, TrainConfig
 from fastcap.errors import ConfigError, FastcapError
-from fastcap.model import CaptionModel, build_model
+from fastcap.model import CaptionModel, build_model, load_frozen
 from fastcap.quantization.fake import plain_name, rounded_once
 from fastcap.runtime.cores import usable_cores
 from fastcap.training.activations import ActivationMonitor
@@ -30,8 +30,9 @@ from fastcap.training.batch import Batch, unit
 from fastcap.training.distillation import Distillation, distils_itself
 from fastcap.training.inputs import Corpus, Inputs
 from fastcap.training.interrupts import held_signals, uninterrupted
+from fastcap.training.judge import ClipJudge
 from fastcap.training.objective import TrainingStep
-from fastcap.training.optimizer import FREEZES, build_optimizer, freeze, schedule
+from fastcap.training.optimizer import FREEZES, build_optimizer, freeze, schedule, trained_share
 from fastcap.training.pools import cider_reward
 from fastcap.training.position import Position
 from fastcap.training.recompute import checkpoint_blocks
@@ -84,7 +85,9 @@ class Trainer:
         self.monitor: ActivationMonitor | None = None
         self.signals: list[int] = []  # that wait for the end of a step
         torch.set_num_threads(config.threads or min(torch.get_num_threads(), usable_cores()))
-        self.accelerator = start_processes(config.precision)
+        # frozen parts bring a precision of their own: what is trained stays in 32 bits
+        self.frozen = load_frozen(config.model, torch.bfloat16 if config.precision == "bf16" else torch.float32)
+        self.accelerator = start_processes("no" if self.frozen else config.precision)
         self.device, self.is_main = self.accelerator.device, self.accelerator.is_main_process
         self.sharding = SHARDINGS[config.sharding if self.accelerator.num_processes > 1 else "no"](self.accelerator)
         if self.sharding.shards and debug_activations:
@@ -96,12 +99,10 @@ class Trainer:
             check_recipe(latest, config, accept_changes)
         source = latest or config.init
         begun, tokenizer = load_checkpoint(source) if source else (None, None)
-        self.corpus = Corpus(config.data, config.model, tokenizer, self.accelerator, config.threads)
+        learn = self.frozen.learn_vocabulary if self.frozen else None
+        self.corpus = Corpus(config.data, config.model, tokenizer, self.accelerator, config.threads, learn)
         self.tokenizer = self.corpus.tokenizer
-        # a small data set fills fewer entries than asked for; the model has as many as the tokenizer
-        marks = begun.config.marks if begun else Marks.of(self.tokenizer)
-        n_tokens = self.tokenizer.get_vocab_size()
-        self.model_config = dataclasses.replace(config.model, vocab_size=n_tokens, marks=marks)
+        self.model_config = self.settled(begun)
         with self.accelerator.main_process_first():  # the others read what it has cached
             self.corpus.decode_images()
             self.validation = Validation(config.data, self.model_config, self.tokenizer)
@@ -122,9 +123,17 @@ class Trainer:
             f"device {self.device}, processes {self.accelerator.num_processes}"
         )
 
+    def settled(self, begun: CaptionModel | None) -> ModelConfig:
+        """The recipe's model with what follows from the tokenizer, and from the parts that others have trained."""
+        if self.frozen:
+            return self.frozen.fit(self.config.model, self.tokenizer)
+        # a small data set fills fewer entries than asked for; the model has as many as the tokenizer
+        marks = begun.config.marks if begun else Marks.of(self.tokenizer)
+        return dataclasses.replace(self.config.model, vocab_size=self.tokenizer.get_vocab_size(), marks=marks)
+
     def new_model(self) -> CaptionModel:
-        """A model of the recipe with random weights."""
-        model = build_model(self.model_config)
+        """A model of the recipe with random weights, but for what others have trained."""
+        model = build_model(self.model_config, self.frozen)
         if self.config.checkpointing:
             checkpoint_blocks(model)
         return model.to(self.device)
@@ -182,17 +191,23 @@ class Trainer:
         if frozen.trained and not self.position.step:
             self.model.load_state_dict(self.average.values)  # all else stays as it ships
         cut = freeze(self.model, frozen, contrastive=stage.contrastive > 0)
-        features = None
+        self.log.say(f"{stage.name}: {trained_share(self.model)}")
+        features = judged = judge = None
+        if stage.clip_model:
+            judge = ClipJudge(stage.clip_model, self.tokenizer, self.model_config.max_length).to(self.device)
         with self.accelerator.main_process_first():  # the others read what it has cached
             self.distillation = self.distil(stage)
             if cut and stage.inputs == "images":
                 features = self.corpus.features(cut, self.config.views, self.config.seed, self.device)
+            if judge is not None:
+                judged = self.corpus.judged(judge, self.device)
         cells = self.model.backbone.n_tokens(self.model_config.image_size, self.model_config.image_size)
         share, stream = (self.accelerator.process_index, self.accelerator.num_processes), self.state.stream
-        self.inputs = Inputs(stage, self.position, self.corpus, self.distillation, cells, features, share, stream)
+        known = (self.corpus, self.distillation, cells, features, share, stream, judged)
+        self.inputs = Inputs(stage, self.position, *known)
         rewarded = stage.reward or stage.causal_reward
         self.reward = cider_reward(self.corpus.pool, self.tokenizer, self.model.vocabulary.pad_id) if rewarded else None
-        self.objective = TrainingStep(self.model, self.distillation, stage, cut).train()
+        self.objective = TrainingStep(self.model, self.distillation, stage, cut, judge).train()
         self.module: nn.Module = self.objective
 
     def distil(self, stage: StageConfig) -> Distillation:
@@ -210,11 +225,10 @@ class Trainer:
 
     def build_optimizer(self) -> torch.optim.Optimizer:
         """The stage's optimiser, with the moments of a resumed run."""
-        slow = [f"backbone.{name}." for name in self.model.backbone.convolutions]
         return build_optimizer(
             self.objective.trained(),
             weight_decay=self.stage.weight_decay,
-            rates=dict.fromkeys(slow, self.stage.convolution_rate),
+            rates={begin: getattr(self.stage, setting) for begin, setting in self.model.slow.items()},
             moments=self.state.part("moments"),
         )
 

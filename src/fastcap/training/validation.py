@@ -69,7 +69,7 @@ class Validation:
         vectors = []
         for start in range(0, len(self.images), BATCH):
             batch = range(start, min(start + BATCH, len(self.images)))
-            pixels = torch.from_numpy(self.images[list(batch)]).to(model.decoder.bias.device)
+            pixels = torch.from_numpy(self.images[list(batch)]).to(model.decoder.device)
             image = model.encode(pixels)
             if align:
                 vectors.append(model.alignment.embed_image(image))

@@ -24,7 +24,7 @@ from fastcap.errors import ModelFileError
 from fastcap.generation.autoregressive import beam_search
 from fastcap.layers import ImageTokens
 from fastcap.losses.language import read_causally
-from fastcap.model import CaptionModel, TorchStepper
+from fastcap.model import CaptionModel
 
 if TYPE_CHECKING:
     from fastcap.decoder.moe_decoder import ImageState
@@ -72,7 +72,7 @@ class Ensemble(nn.Module):
                 )
             models.append(model)
         self.models = nn.ModuleList(models).eval().requires_grad_(False)
-        self.steppers = [TorchStepper(model.decoder) for model in models]
+        self.steppers = [model.stepper() for model in models]
         self.settings = [dataclasses.asdict(model.config) for model in models]
         self.student, self.vocabulary, self.cache = student, student.vocabulary, cache
         self.images: dict[int, ImageCache] = {}  # by size
@@ -86,7 +86,7 @@ class Ensemble(nn.Module):
             if size not in self.images:
                 self.images[size] = ImageCache(self.cache / f"train-{size}", size).build(paths)
             pixels = torch.from_numpy(self.images[size][list(images)])
-            image = model.encode(pixels.to(model.decoder.bias.device))
+            image = model.encode(pixels.to(model.decoder.device))
             states.append(model.decoder.prepare(ImageTokens(image.tokens[rows], image.pooled[rows])))
         return states
 
@@ -125,7 +125,7 @@ class Ensemble(nn.Module):
         log_p = []
         for model, state in zip(self.models, self.prepare(paths, images.tolist(), rows), strict=True):
             assert isinstance(model, CaptionModel)
-            hidden = read_causally(model.decoder, state, token_ids.to(model.decoder.bias.device))
+            hidden = read_causally(model.decoder, state, token_ids.to(model.decoder.device))
             log_p.append(model.decoder.project(hidden).log_softmax(dim=-1))
         top = torch.stack(log_p).logsumexp(dim=0).topk(k, dim=-1)
         return top.indices, top.values - math.log(len(log_p))
