@@ -27,7 +27,9 @@ LANGUAGE_MODELS = {
 }
 
 
-def write_language_model(folder: Path, family: str = "llama", seed: int = 0, vocab_size: int = 330) -> Path:
+def write_language_model(
+    folder: Path, family: str = "llama", seed: int = 0, vocab_size: int = 330, **sizes: int
+) -> Path:
     """A decoder-only model with random weights, and its tokenizer, whose texts begin with `<s>` and end with `</s>`."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -35,7 +37,7 @@ def write_language_model(folder: Path, family: str = "llama", seed: int = 0, voc
     content = json.loads(text)
     content["pre_tokenizer"]["add_prefix_space"] = False  # as language models have it
     tokenizer = Tokenizer.from_str(json.dumps(content))
-    settings = dict(LANGUAGE_MODELS[family])
+    settings = LANGUAGE_MODELS[family] | sizes
     marks = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "vocab_size": tokenizer.get_vocab_size() + 6}
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(settings.pop("model_type"), **settings, **marks))

@@ -183,7 +183,7 @@ class SideBySide(nn.Module):
             ModelFileError: a convolutional tower, whose map cannot be pooled before its head, is not the coarsest.
         """
         maps = [tower.narrow(images) for tower in self.listed]
-        side = min(grid.shape[-1] for grid in maps)
+        side = min(int(grid.shape[-1]) for grid in maps)  # a constant of an exported graph
         for tower, grid in zip(self.listed, maps, strict=True):
             if isinstance(tower, ConvolutionalTower) and grid.shape[-1] > side:
                 raise ModelFileError(
@@ -196,7 +196,8 @@ class SideBySide(nn.Module):
         """What `maps` gives, cropped or not -> tokens (B, N, sum of C)."""
         parts = maps.split([int(tower.d_map) for tower in self.listed], dim=1)
         tokens = (tower.widen(grid) for tower, grid in zip(self.listed, parts, strict=True))
-        return torch.cat([F.layer_norm(part, part.shape[2:]) for part in tokens], dim=2)
+        # int: a constant of an exported graph
+        return torch.cat([F.layer_norm(part, (int(part.shape[2]),)) for part in tokens], dim=2)
 
 
 def load_tower(folder: Path, name: str = "") -> nn.Module:

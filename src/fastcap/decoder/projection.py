@@ -60,4 +60,8 @@ class Projection(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens (B, N, C) -> prefix (B, K, D)."""
-        return self.project(self.dropout(self.norm(pool_grid(tokens, self.n_tokens)))) * self.scale
+        return self.read(pool_grid(tokens, self.n_tokens))
+
+    def read(self, pooled: Tensor) -> Tensor:
+        """Pooled tokens (B, K, C) -> prefix (B, K, D)."""
+        return self.project(self.dropout(self.norm(pooled))) * self.scale

@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Evaluation", "EvaluationRow", "evaluate_model"]
 
-WEIGHTS = (("model.onnx",), ("encode.onnx", "step.onnx"), ("model.safetensors",))  # by kind of directory
+WEIGHTS = (
+    ("model.onnx",),
+    ("encode.onnx", "step.onnx"),
+    ("vision_encoder.onnx", "projection.onnx", "language_model.data"),
+    ("model.safetensors",),
+)  # by kind of directory
 WARM_UP = 3  # captions that are not measured: the first ones allocate memory that later ones reuse
 
 

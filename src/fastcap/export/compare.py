@@ -13,8 +13,8 @@ import torch
 
 from fastcap.errors import FastcapError
 from fastcap.generation.autoregressive import Hypothesis, Stepper, beam_search
-from fastcap.model import CaptionModel, Captions, TorchStepper
-from fastcap.runtime.contract import LEFT_TO_RIGHT, MODEL
+from fastcap.model import CaptionModel, Captions
+from fastcap.runtime.contract import KINDS, MODEL
 from fastcap.runtime.stepper import OnnxStepper
 
 __all__ = ["Agreement", "compare_parallel", "compare_steps", "open_graph", "open_stepper"]
@@ -47,9 +47,9 @@ def open_graph(path: Path) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def open_stepper(folder: Path) -> OnnxStepper:
-    """The two graphs of a folder that decode from left to right."""
-    return OnnxStepper(folder, *(open_graph(folder / name) for name in LEFT_TO_RIGHT))
+def open_stepper(folder: Path, kind: str = "autoregressive") -> OnnxStepper:
+    """The graphs of a folder that decode from left to right; `kind`: of the model, parallel is as autoregressive."""
+    return OnnxStepper(folder, {name: open_graph(folder / name) for name in KINDS[kind].left_to_right})
 
 
 @torch.no_grad()
@@ -108,7 +108,7 @@ def compare_steps(model: CaptionModel, stepper: OnnxStepper, images: np.ndarray,
     def search(stepper: Stepper, state: Any) -> list[list[Hypothesis]]:
         return beam_search(stepper, state, 1, beams=beams, **model.limits())
 
-    both, equal = TwoSteppers(TorchStepper(model.decoder), stepper), 0
+    both, equal = TwoSteppers(model.stepper(), stepper), 0
     for image in images:
         state = stepper.encode(image[None])
         prepared = model.decoder.prepare(model.encode(torch.from_numpy(image[None])))

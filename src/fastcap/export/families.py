@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from fastcap.config import ModelConfig
 from fastcap.export.autoregressive import assemble_autoregressive, export_autoregressive
 from fastcap.export.compare import Agreement, compare_parallel, compare_steps, open_graph, open_stepper
 from fastcap.export.parallel import assemble_parallel, export_parallel
+from fastcap.export.prefix import assemble_prefix, export_prefix
 from fastcap.model import CaptionModel
 from fastcap.runtime.contract import MODEL
 
@@ -28,7 +30,7 @@ class Export:
     """What differs between families when a model becomes the graphs of a model directory.
 
     Attributes:
-        parts: (model, folder): write the fp32 ONNX parts into the folder; `encode.onnx` is the one that reads pictures.
+        parts: (model, folder): write the fp32 ONNX parts into the folder.
         assemble: (parts, folder, config): join the parts, or quantised copies of them, to graphs in a new folder.
         compare: (model, folder, pictures): the graphs against the model, in every way of decoding; pictures
             (N, H, W, 3) uint8.
@@ -49,7 +51,7 @@ def compare_both(model: CaptionModel, folder: Path, pictures: np.ndarray) -> lis
 
 
 def compare_searches(model: CaptionModel, folder: Path, pictures: np.ndarray) -> list[Agreement]:
-    return [compare_steps(model, open_stepper(folder), pictures[:COMPARED_STEPS])]
+    return [compare_steps(model, open_stepper(folder, model.config.kind), pictures[:COMPARED_STEPS])]
 
 
 def parallel_feeds(config: ModelConfig) -> Feeds:
@@ -65,9 +67,9 @@ def whole_graph(folder: Path, picture: np.ndarray, feeds: Feeds) -> Callable[[],
     return lambda: session.run(None, {"images": picture, **feeds})
 
 
-def steps(folder: Path, picture: np.ndarray, feeds: Feeds) -> Callable[[], object]:
+def steps(folder: Path, picture: np.ndarray, feeds: Feeds, kind: str = "autoregressive") -> Callable[[], object]:
     """Encode the picture and read a fixed number of tokens, whatever a search would choose."""
-    stepper, rows = open_stepper(folder), np.arange(ROWS)
+    stepper, rows = open_stepper(folder, kind), np.arange(ROWS)
 
     def decode() -> None:
         state = stepper.start(stepper.encode(picture), ROWS)
@@ -80,5 +82,6 @@ def steps(folder: Path, picture: np.ndarray, feeds: Feeds) -> Callable[[], objec
 EXPORTS = {
     "parallel": Export(export_parallel, assemble_parallel, compare_both, parallel_feeds, whole_graph),
     "autoregressive": Export(export_autoregressive, assemble_autoregressive, compare_searches, lambda _: {}, steps),
+    "prefix": Export(export_prefix, assemble_prefix, compare_searches, lambda _: {}, partial(steps, kind="prefix")),
 }
 """By the kind of model, `ModelConfig.kind`."""

@@ -45,13 +45,18 @@ def as_model(graph: onnx.GraphProto, *parts: onnx.ModelProto) -> onnx.ModelProto
     return onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8, producer_name="fastcap")
 
 
-def write_graph(path: Path, part: onnx.ModelProto, whole: Path | None = None, noted: bool = False) -> None:
+def write_graph(
+    path: Path, part: onnx.ModelProto, whole: Path | None = None, noted: bool = False, weights: Path | None = None
+) -> None:
     """Check a graph and write it, with short names.
 
     Args:
-        whole: another graph in the same folder; tensors whose bytes stand in its file are read out of that file.
+        whole: another graph in the same folder, or a file of weights; tensors whose bytes stand in its file are read
+            out of that file.
         noted: whether the graph's metadata note which tensors hold parameters (`note_weights`); False where another
             graph of the directory holds the same ones.
+        weights: a new file for its weights. ONNX Runtime maps such a file into memory, where it would copy what stands
+            in the graph itself.
     """
     model = as_model(part.graph, part)
     renamed = shorten_names(model)
@@ -60,7 +65,10 @@ def write_graph(path: Path, part: onnx.ModelProto, whole: Path | None = None, no
     onnx.checker.check_model(model)
     if whole is not None:
         share_file(model, whole)
-    onnx.save(model, str(path))
+    if weights is None:
+        onnx.save(model, str(path))
+    else:
+        onnx.save(model, str(path), save_as_external_data=True, location=weights.name, size_threshold=SHARED)
 
 
 def share_file(model: onnx.ModelProto, other: Path) -> None:
@@ -68,11 +76,16 @@ def share_file(model: onnx.ModelProto, other: Path) -> None:
 
     ONNX's external data may be any range of any file, hence also of a file that is a graph itself.
     """
-    content = other.read_bytes()
+    content, end = other.read_bytes(), 0
     for tensor in model.graph.initializer:
         length = len(tensor.raw_data)
-        place = content.find(tensor.raw_data) if length >= SHARED else -1
+        if length < SHARED:
+            continue
+        place = content.find(tensor.raw_data, end)  # both graphs have most of their tensors in one order
+        if place < 0:
+            place = content.find(tensor.raw_data)
         if place >= 0:
+            end = place + length
             set_external_data(tensor, other.name, place, length)
             tensor.ClearField("raw_data")
 
@@ -196,7 +209,10 @@ def fold_padding(model: onnx.ModelProto) -> None:
         attribute = next(item for item in node.attribute if item.name == "pads")
         attribute.ints[:] = (np.array(attribute.ints) + amounts[:, 2:].reshape(-1)).tolist()
         node.input[0] = pad.input[0]
-        graph.node.remove(pad)
+    read = {name for node in graph.node for name in node.input}
+    for node in list(graph.node):
+        if node.op_type == "Pad" and read.isdisjoint(node.output):
+            graph.node.remove(node)
 
 
 def resolve(name: str, constants: dict[str, np.ndarray], producers: dict[str, onnx.NodeProto]) -> np.ndarray:

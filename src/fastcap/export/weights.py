@@ -122,6 +122,8 @@ def restore(directory: Path) -> CaptionModel:
     path = directory / MANIFEST
     try:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if manifest["kind"] == "prefix":
+            raise ModelFileError(f"{path}: its adapters are merged, and cannot be told from the language model again")
         config = from_mapping(ModelConfig, manifest["architecture"])
         rest = manifest["unheld"]
     except KeyError as error:

@@ -55,7 +55,8 @@ def write_bundle(
     """Write the graphs, the tokenizer and their manifest, whole or not at all.
 
     Args:
-        graphs: folder whose ONNX files are copied: those of the model's kind, and more if it has them.
+        graphs: folder whose ONNX files, and files of their weights, are copied: those of the model's kind, and more if
+            it has them.
         calibration: scale and offset (`fastcap.evaluation.calibration.fit_calibration`); the default changes nothing.
         alignment: scale and offset (`fastcap.evaluation.calibration.fit_alignment`), noted if there is a `text.onnx`.
         quality, speed: measured figures, each with what is needed to measure them again.
@@ -68,13 +69,13 @@ def write_bundle(
     """
     check_destination(directory, overwrite)
     with folder_written_aside(directory) as folder:
-        for graph in graphs.glob("*.onnx"):
-            shutil.copyfile(graph, folder / graph.name)
+        for file in (*graphs.glob("*.onnx"), *graphs.glob("*.data")):
+            shutil.copyfile(file, folder / file.name)
         tokenizer.save(str(folder / TOKENIZER), pretty=False)
         files = {}
-        for file in sorted(folder.iterdir()):
-            content = file.read_bytes()
-            files[file.name] = File(len(content), hashlib.sha256(content).hexdigest())
+        for path in sorted(folder.iterdir()):
+            content = path.read_bytes()
+            files[path.name] = File(len(content), hashlib.sha256(content).hexdigest())
         manifest = Manifest.of(
             config,
             name=name,

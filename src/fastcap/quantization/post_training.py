@@ -22,11 +22,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from fastcap.quantization.blocks import quantize_blocks, store_convolutions
 from fastcap.quantization.convolutions import quantize_convolutions
 from fastcap.quantization.integers import rewrite
 from fastcap.quantization.products import quantize_products
 
-__all__ = ["pack", "quantize"]
+__all__ = ["RECIPES", "pack", "quantize", "quantize_prefix"]
 
 INTEGERS = ("_int8", "_table", "_quantized")  # what follows a weight's name in that of its integers
 PAIRS = "pairs_of_4_bits"  # table from a byte to two integers
@@ -57,6 +58,25 @@ def quantize(
     quantize_convolutions(parts / "encode.onnx", images, feeds, bits, corrected)
     for path in paths:
         pack(path, bits)
+
+
+def quantize_prefix(
+    parts: Path,
+    images: np.ndarray,
+    feeds: Mapping[str, np.ndarray],
+    bits: Mapping[str, int],
+    corrected: bool = True,
+) -> None:
+    """Quantise the ONNX parts of a prefix model in place, arguments as in `quantize`: blocks for products and tables,
+    convolutions that are stored in 8 bits and compute in floats. Nothing is calibrated, so only `parts` and `bits` are
+    read."""
+    for path in sorted(parts.glob("*.onnx")):
+        quantize_blocks(path, bits)
+        store_convolutions(path)
+
+
+RECIPES = {"parallel": quantize, "autoregressive": quantize, "prefix": quantize_prefix}
+"""By the kind of model."""
 
 
 def pack(path: Path, bits: Mapping[str, int]) -> None:

@@ -44,8 +44,8 @@ class Measured:
 
     @property
     def graph_bytes(self) -> int:
-        """Bytes of all graphs."""
-        return sum(path.stat().st_size for path in self.graphs.glob("*.onnx"))
+        """Bytes of all graphs and their weights."""
+        return sum(path.stat().st_size for path in self.graphs.iterdir() if path.is_file())
 
 
 def check_equal(model: CaptionModel, graphs: Path, pictures: np.ndarray, console: Console) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,14 @@ import numpy as np
 from rich.console import Console
 
 from fastcap.checkpoint import load_checkpoint
+from fastcap.config import ModelConfig
 from fastcap.data.readers import Example, load_dataset
 from fastcap.errors import ConfigError, DataError
 from fastcap.evaluation.calibration import calibration_error, fit_alignment, fit_calibration
 from fastcap.export.families import EXPORTS
 from fastcap.export.weights import unheld
 from fastcap.export.writer import check_destination, write_bundle
-from fastcap.quantization.scales import quantised_layers, read_bits, tensor_bits
+from fastcap.quantization.scales import Layer, quantised_layers, read_bits, tensor_bits
 from fastcap.release.gate import Measured, check_equal, check_gate, measure, network_milliseconds
 from fastcap.release.settings import MIN_MEASURED, ExportSettings
 from fastcap.release.sizes import bits_under_size, quantised_graphs
@@ -70,6 +71,10 @@ def export(
     command = command or f"fastcap.release.export({str(checkpoint)!r}, {str(out)!r}, {str(data)!r}, {settings!r})"
     model, tokenizer = load_checkpoint(Path(checkpoint))
     config, family, layers = model.config, EXPORTS[model.config.kind], quantised_layers(model)
+    if config.kind == "prefix" and (settings.bits or settings.target_bytes):
+        raise ConfigError(
+            "target size and bits are for other models; a prefix model has 4 bits where they do least harm"
+        )
     bits = read_bits(Path(settings.bits), layers) if settings.bits else {}
     read = partial(
         load_dataset,
@@ -96,16 +101,21 @@ def export(
             bits = bits_under_size(target, out, parts, model, tokenizer, pictures, command, console)
         chosen = reference = measure(fp32, tokenizer, config, examples, console)
         if settings.precision == "int8":
-            quantised_graphs(parts, int8, model, pictures, tensor_bits(layers, bits))
+            quantised_graphs(parts, int8, model, pictures, chosen_bits(config, layers, bits))
             chosen = measure(int8, tokenizer, config, examples, console)
             fp32_ms, int8_ms = (network_milliseconds(graphs, config, pictures[:1]) for graphs in (fp32, int8))
             check_gate(reference, chosen, (fp32_ms, int8_ms), settings, console)
         facts = manifest_facts(chosen, reference, examples, settings, command)
         name = settings.name or out.resolve().name
-        rest = unheld(model, chosen.graphs)
+        rest = unheld(model, chosen.graphs) if config.kind != "prefix" else None  # nothing leads back from merged ones
         about = {"name": name, "description": settings.description, "unheld": rest, **facts}
         write_bundle(out, chosen.graphs, tokenizer, config, overwrite=overwrite, **about)
     return Bundle.open(out)
+
+
+def chosen_bits(config: ModelConfig, layers: Mapping[str, Layer], bits: Mapping[str, int]) -> dict[str, int]:
+    """Bits of a graph's tensors by name; those of a language model are left to `fastcap.quantization.blocks`."""
+    return {} if config.kind == "prefix" else tensor_bits(layers, bits)
 
 
 def load_pictures(examples: Sequence[Example], count: int, size: int) -> np.ndarray:

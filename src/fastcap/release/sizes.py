@@ -21,7 +21,7 @@ from fastcap.export.families import EXPORTS
 from fastcap.export.writer import write_bundle
 from fastcap.model import CaptionModel
 from fastcap.quantization.bits import choose_bits, options_of, write_report
-from fastcap.quantization.post_training import quantize
+from fastcap.quantization.post_training import RECIPES
 from fastcap.quantization.scales import Layer, quantised_layers
 from fastcap.quantization.sensitivity import Batch, batches_of, measure_sensitivity
 from fastcap.runtime.encoding import decode
@@ -45,7 +45,7 @@ def quantised_graphs(
     family = EXPORTS[model.config.kind]
     with tempfile.TemporaryDirectory() as aside:
         copies = shutil.copytree(parts, Path(aside) / "parts")
-        quantize(copies, pictures, family.feeds(model.config), bits, corrected)
+        RECIPES[model.config.kind](copies, pictures, family.feeds(model.config), bits, corrected)
         family.assemble(copies, folder, model.config)
     return folder
 

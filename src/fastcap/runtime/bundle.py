@@ -103,6 +103,11 @@ class Bundle(Manifest):
         size = tokenizer.get_vocab_size()
         if size != self.vocabulary.size:
             raise ModelFileError(f"{path}: {size} tokens; {MANIFEST} states {self.vocabulary.size}")
+        if not KINDS[self.kind].own_marks:  # they bear any name
+            special = {number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special}
+            if odd := set(self.vocabulary.barred) - special:
+                raise ModelFileError(f"{path}: token {min(odd)} is text; {MANIFEST} states that it is a mark")
+            return tokenizer
         for key in Marks.__dataclass_fields__:
             mark, expected = f"<{key.removesuffix('_id')}>", getattr(self.vocabulary, key)
             got = tokenizer.token_to_id(mark)

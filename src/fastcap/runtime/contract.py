@@ -1,12 +1,14 @@
 """What a model directory holds, for each kind of model: its files, the tensors of its graphs, the keys of its manifest.
 
-| file | what it is | parallel | autoregressive |
-| --- | --- | --- | --- |
-| model.json | `Manifest`: facts, limits, sizes and hashes | required | required |
-| tokenizer.json | a tokenizer of the `tokenizers` library | required | required |
-| model.onnx | `MODEL`: pixels to captions | required | - |
-| encode.onnx, step.onnx | `ENCODE`, `STEP`: captions from left to right | both or neither | required |
-| text.onnx | `TEXT`: texts to vectors, for scores | with `alignment` | with `alignment` |
+| file | what it is | parallel | autoregressive | prefix |
+| --- | --- | --- | --- | --- |
+| model.json | `Manifest`: facts, limits, sizes and hashes | required | required | required |
+| tokenizer.json | a tokenizer of the `tokenizers` library | required | required | required |
+| model.onnx | `MODEL`: pixels to captions | required | - | - |
+| encode.onnx, step.onnx | `ENCODE`, `STEP`: captions from left to right | both or neither | required | - |
+| the four of `PREFIX_GRAPHS` | captions from left to right by a language model | - | - | required |
+| language_model.data | weights of theirs | - | - | as they ask for it |
+| text.onnx | `TEXT`: texts to vectors, for scores | with `alignment` | with `alignment` | with `alignment` |
 
 `fastcap.export` writes directories by this module, `fastcap.runtime` reads them by it, and
 `scripts/web_constants.py` writes the constants of the web page from it.
@@ -31,13 +33,19 @@ __all__ = [
     "GRAPHS",
     "IMAGE_VECTORS",
     "KINDS",
+    "LANGUAGE_MODEL",
+    "LANGUAGE_WEIGHTS",
     "LEFT_TO_RIGHT",
     "MANIFEST",
     "MODEL",
+    "PREFIX_GRAPHS",
+    "PREFIX_INIT",
+    "PROJECTION",
     "STATE",
     "STEP",
     "TEXT",
     "TOKENIZER",
+    "VISION_ENCODER",
     "Alignment",
     "Calibration",
     "Decoding",
@@ -63,8 +71,9 @@ class Tensor(NamedTuple):
 
     Letters of shapes: H, W height and width of the model's pictures; V size of the vocabulary; A width of the space in
     which pictures and texts are compared; S twice the number of layers (keys, then values of each), N heads, D width of
-    a head; K candidate captions, T tokens, R rows (captions that are decoded side by side). The manifest states H, W
-    and V, the graph A, S, N and D; K, T and R change from run to run.
+    a head; I image tokens of C numbers; P tokens of a prefix of E numbers; K candidate captions, T tokens, R rows
+    (captions that are decoded side by side). The manifest states H, W and V, the graph A, S, N, D, I, C, P and E; K, T
+    and R change from run to run.
     """
 
     type: str
@@ -134,6 +143,24 @@ STEP = Graph(
 """Reads one more token of each row. `cache`: keys and values of the tokens read so far. `parents`: the row of `cache`
 that each row continues. `log_p`: log-probabilities of the next token."""
 
+_TOKENS = {"image_tokens": Tensor(FLOAT, (1, "I", "C"))}
+_PREFIX = {"prefix": Tensor(FLOAT, (1, "P", "E"))}
+
+VISION_ENCODER = Graph("vision_encoder.onnx", inputs=_IMAGES, outputs=_TOKENS, gives_vectors=True)
+"""Pixels to image tokens."""
+
+PROJECTION = Graph("projection.onnx", inputs=_TOKENS, outputs=_PREFIX)
+"""Image tokens to the first words of a language model's text."""
+
+PREFIX_INIT = Graph("prefix_init.onnx", inputs=_PREFIX, outputs={}, gives_state=True)
+"""These words to the language model's keys and values, which are the picture's state."""
+
+LANGUAGE_MODEL = STEP._replace(file="language_model.onnx")
+"""Reads one more token of each row, as `STEP` does."""
+
+LANGUAGE_WEIGHTS = "language_model.data"
+"""The weights that `LANGUAGE_MODEL`, `PREFIX_INIT` and `TEXT` share."""
+
 TEXT = Graph(
     "text.onnx",
     inputs={"text_ids": Tensor(INT64, (1, "T"))},
@@ -141,9 +168,15 @@ TEXT = Graph(
 )
 """A text to a unit vector. A directory has it if its manifest has an `alignment`."""
 
-GRAPHS = {graph.file: graph for graph in (MODEL, ENCODE, STEP, TEXT)}
 LEFT_TO_RIGHT = (ENCODE.file, STEP.file)
-"""The graphs of left-to-right decoding; a directory has both or neither."""
+"""The graphs of left-to-right decoding by a decoder of ours; a directory has both or neither."""
+
+PREFIX_GRAPHS = (VISION_ENCODER.file, PROJECTION.file, PREFIX_INIT.file, LANGUAGE_MODEL.file)
+"""The graphs of a language model that reads a picture as the beginning of its text, in the order in which they run."""
+
+GRAPHS = {
+    graph.file: graph for graph in (MODEL, ENCODE, STEP, VISION_ENCODER, PROJECTION, PREFIX_INIT, LANGUAGE_MODEL, TEXT)
+}
 
 DECODES = ("parallel", "greedy", "beam", "sample")
 """Ways of decoding; all but the first decode from left to right."""
@@ -151,23 +184,28 @@ DECODES = ("parallel", "greedy", "beam", "sample")
 
 class Kind(NamedTuple):
     """A family of models. `graphs`: the files that it must have. `vectors`: the file that gives `IMAGE_VECTORS`.
-    `decodes`: its ways of decoding, the default first; those from left to right need `LEFT_TO_RIGHT`."""
+    `decodes`: its ways of decoding, the default first. `left_to_right`: the graphs that those but "parallel" need: all
+    but the last run in turn on a picture, the last one once a token. `own_marks`: whether its tokenizer's marks are
+    `<bos>` and so on, all different; a language model of others has its own, one of which may serve twice."""
 
     graphs: tuple[str, ...]
     vectors: str
     decodes: tuple[str, ...]
+    left_to_right: tuple[str, ...] = LEFT_TO_RIGHT
+    own_marks: bool = True
 
 
 KINDS = {
     "parallel": Kind((MODEL.file,), MODEL.file, DECODES),
     "autoregressive": Kind(LEFT_TO_RIGHT, ENCODE.file, ("beam", "greedy", "sample")),
-    "prefix": Kind(LEFT_TO_RIGHT, ENCODE.file, ("beam", "greedy", "sample")),
+    "prefix": Kind(PREFIX_GRAPHS, VISION_ENCODER.file, ("beam", "greedy", "sample"), PREFIX_GRAPHS, own_marks=False),
 }
 
 
 def decodes(kind: str, files: Collection[str]) -> tuple[str, ...]:
     """The ways of decoding of a directory with these files, the default first."""
-    return tuple(way for way in KINDS[kind].decodes if way == "parallel" or ENCODE.file in files)
+    able = set(KINDS[kind].left_to_right) <= set(files)
+    return tuple(way for way in KINDS[kind].decodes if way == "parallel" or able)
 
 
 class Preprocessing(NamedTuple):

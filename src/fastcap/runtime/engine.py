@@ -121,7 +121,7 @@ def search(stepper: Stepper, image_state: Any, plan: Plan, vocabulary: Vocabular
 
 
 class StepEngine:
-    """`encode.onnx` and `step.onnx`: the autoregressive family, and left-to-right decoding of the parallel one."""
+    """The autoregressive and the prefix family, and left-to-right decoding of the parallel one."""
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
         self._stepper, self._vocabulary = OnnxStepper.open(bundle, threads), bundle.vocabulary
@@ -209,5 +209,9 @@ class ParallelEngine:
             raise ModelFileError(f"{self._path}: token ids outside 0 to {size - 1}")
 
 
-ENGINES: dict[str, Callable[[Bundle, int], Engine]] = {"parallel": ParallelEngine, "autoregressive": StepEngine}
+ENGINES: dict[str, Callable[[Bundle, int], Engine]] = {
+    "parallel": ParallelEngine,
+    "autoregressive": StepEngine,
+    "prefix": StepEngine,
+}
 """The engine of a model directory, by its kind; the second argument is the number of threads."""

@@ -37,7 +37,7 @@ __all__ = ["MAX_FILE_BYTES", "first_line", "not_a_folder", "read_manifest"]
 MAX_MANIFEST_BYTES = 2**20
 MAX_FILE_BYTES = 16 * 2**30  # of any file; how large one may be, the manifest states
 
-_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.(onnx|json)")
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.(onnx|data|json)")
 _LONGEST_NAME = 255  # bytes of a file's name, on every common file system
 _BLOCK = 2**20  # bytes read at a time
 
@@ -59,7 +59,7 @@ def read_manifest(folder: Path) -> Manifest:
         description=fields.text("description", default=""),
         licence=fields.text("licence", default=""),
         preprocessing=_preprocessing(fields.section("preprocessing")),
-        vocabulary=_vocabulary(fields.section("vocabulary")),
+        vocabulary=_vocabulary(fields.section("vocabulary"), KINDS[kind].own_marks),
         decoding=_decoding(fields.section("decoding")),
         calibration=Calibration(*fields.section("calibration").numbers(scale=(1e-3, 100), offset=(-100, 100))),
         alignment=(
@@ -128,13 +128,13 @@ def _preprocessing(fields: _Fields) -> Preprocessing:
     return values
 
 
-def _vocabulary(fields: _Fields) -> Vocabulary:
+def _vocabulary(fields: _Fields, own_marks: bool) -> Vocabulary:
     size = fields.integer("size", 6, 2**20)
     ids: dict[str, Any] = {key: fields.integer(key, 0, size - 1) for key in ("pad_id", "bos_id", "eos_id")}
     for key in ("mask_id", "unk_id"):  # null where the tokenizer has no such mark
         ids[key] = fields.take(key) if fields.values.get(key, 0) is None else fields.integer(key, 0, size - 1)
     marks = [mark for mark in ids.values() if mark is not None]
-    if len(set(marks)) < len(marks):
+    if own_marks and len(set(marks)) < len(marks):
         fields.fail("*_id", sorted(marks), "different ids")
     fields.done()
     return Vocabulary(size=size, **ids)
@@ -168,7 +168,7 @@ def _verified_files(folder: Path, fields: _Fields, graphs: tuple[str, ...]) -> d
     left_to_right = LEFT_TO_RIGHT if any(name in fields.values for name in LEFT_TO_RIGHT) else ()
     for name in (*graphs, TOKENIZER, *left_to_right, *fields.values):
         if not _FILE_NAME.fullmatch(name):
-            fields.fail(name, name, "a plain file name that ends in .onnx or .json, without any folder")
+            fields.fail(name, name, "a plain file name that ends in .onnx, .data or .json, without any folder")
         if name not in fields.values:
             fields.fail(name, None, "its bytes and sha256")
     try:

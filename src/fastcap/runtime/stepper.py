@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from fastcap.errors import ModelFileError
 from fastcap.runtime.bundle import running
-from fastcap.runtime.contract import ENCODE, IMAGE_VECTORS, STATE, STEP
+from fastcap.runtime.contract import GRAPHS, IMAGE_VECTORS, KINDS, STEP
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -23,46 +23,58 @@ _State: TypeAlias = "tuple[dict[str, np.ndarray], np.ndarray]"  # the picture's 
 
 
 class OnnxStepper:
-    """A `fastcap.generation.autoregressive.Stepper` over `encode.onnx` and `step.onnx`; R rows, all of one picture.
+    """A `fastcap.generation.autoregressive.Stepper` over the graphs of left-to-right decoding (`Kind.left_to_right`);
+    R rows, all of one picture.
 
     An int8 graph takes the scale of its activations from all rows at once, so that the hypotheses of a beam move one
     another's probabilities a little.
     """
 
-    def __init__(self, folder: Path, encoder: InferenceSession, decoder: InferenceSession) -> None:
-        """Raises ModelFileError if the two graphs do not fit each other."""
-        self.folder = folder
-        self._encoder, self._decoder = encoder, decoder
-        given = {node.name: node.type for node in encoder.get_outputs()}
-        read = {node.name: node.type for node in decoder.get_inputs()}
-        self._outputs = list(given)
-        self._state = [name for name in read if name.startswith(STATE)]
-        if read != {name: tensor.type for name, tensor in STEP.inputs.items()} | {
-            name: kind for name, kind in given.items() if name not in IMAGE_VECTORS
-        }:
-            raise ModelFileError(
-                f"{folder / STEP.file}: inputs are {read}; expected {', '.join(STEP.inputs)} and the state that "
-                f"{ENCODE.file} gives: {given}"
-            )
-        self._cache = next(node.shape for node in decoder.get_inputs() if node.name == "cache")
+    def __init__(self, folder: Path, sessions: Mapping[str, InferenceSession]) -> None:
+        """`sessions`: by file, in the order of `Kind.left_to_right`. Raises ModelFileError if two graphs do not fit
+        each other."""
+        *encoders, (step, self._decoder) = sessions.items()
+        self._encoders = [(folder / file, session) for file, session in encoders]
+        self._path = folder / step
+        given = {name: tensor.type for name, tensor in GRAPHS[encoders[0][0]].inputs.items()}
+        for path, session in self._encoders:
+            self._check(path, session, given, encoders)
+            given = {node.name: node.type for node in session.get_outputs() if node.name not in IMAGE_VECTORS}
+        read = {name: tensor.type for name, tensor in STEP.inputs.items()} | given
+        self._check(self._path, self._decoder, read, encoders)
+        self._state = list(given)
+        self._cache = next(node.shape for node in self._decoder.get_inputs() if node.name == "cache")
         if len(self._cache) != 5 or not all(type(self._cache[axis]) is int for axis in (0, 1, 4)):
-            raise ModelFileError(f"{folder / STEP.file}: cache has shape {self._cache}; expected [S, N, 'R', 'T', D]")
+            raise ModelFileError(f"{self._path}: cache has shape {self._cache}; expected [S, N, 'R', 'T', D]")
+
+    @staticmethod
+    def _check(path: Path, session: InferenceSession, expected: Mapping[str, str], before: Sequence[Any]) -> None:
+        read = {node.name: node.type for node in session.get_inputs()}
+        if read != expected:
+            files = " and ".join(file for file, _ in before)
+            raise ModelFileError(f"{path}: inputs are {read}; expected what it needs of {files}: {dict(expected)}")
 
     @classmethod
     def open(cls, bundle: Bundle, threads: int = 1) -> OnnxStepper:
-        """Load the two graphs of a model directory; raises as `Bundle.open_graph`, and as the constructor."""
-        return cls(bundle.folder, *(bundle.open_graph(graph, threads) for graph in (ENCODE, STEP)))
+        """Load these graphs of a model directory; raises as `Bundle.open_graph`, and as the constructor."""
+        files = KINDS[bundle.kind].left_to_right
+        return cls(bundle.folder, {file: bundle.open_graph(GRAPHS[file], threads) for file in files})
 
     def encode(self, picture: np.ndarray) -> dict[str, np.ndarray]:
-        """picture (1,H,W,3) uint8 -> all outputs of the graph by name: the picture's state, and `image_vectors` (1,A)
-        if the graph gives them."""
-        with running(self.folder / ENCODE.file):
-            return dict(zip(self._outputs, self._encoder.run(self._outputs, {"images": picture}), strict=True))
+        """picture (1,H,W,3) uint8 -> the picture's state by name, and `image_vectors` (1,A) if a graph gives them."""
+        vectors: dict[str, np.ndarray] = {}
+        values = {"images": picture}
+        for path, session in self._encoders:
+            names = [node.name for node in session.get_outputs()]
+            with running(path):
+                values = dict(zip(names, session.run(names, values), strict=True))
+            vectors |= {name: values.pop(name) for name in IMAGE_VECTORS if name in values}
+        return values | vectors
 
     def start(self, image_state: dict[str, np.ndarray], rows_per_image: int, prompt_ids: Sequence[int] = ()) -> _State:
         """The state of rows that have read the prompt.
 
-        Its cache has one row, which every row of the first `step` continues. `step.onnx` reads one token per run, so a
+        Its cache has one row, which every row of the first `step` continues. A graph reads one token per run, so a
         prompt of T tokens takes T runs.
         """
         layers, heads, _, _, width = self._cache
@@ -75,12 +87,13 @@ class OnnxStepper:
     def step(self, token_ids: np.ndarray, state: _State, parents: np.ndarray) -> tuple[np.ndarray, _State]:
         """Log-probabilities (R, V) after one more token of each row, and the new state."""
         tensors, cache = state
-        path = self.folder / STEP.file
         if cache.shape[2] == 1:  # the past of every row
             parents = np.zeros_like(parents)
         feed: dict[str, Any] = {"token_ids": token_ids, "parents": parents, "cache": cache, **tensors}
-        with running(path):
+        with running(self._path):
             log_p, cache = self._decoder.run(list(STEP.outputs), feed)
         if len(log_p) != len(token_ids) or np.isnan(log_p).any():
-            raise ModelFileError(f"{path}: log_p is {log_p.shape} or not a number; expected R={len(token_ids)} rows")
+            raise ModelFileError(
+                f"{self._path}: log_p is {log_p.shape} or not a number; expected R={len(token_ids)} rows"
+            )
         return log_p, (tensors, cache)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import fastcap
 from fastcap.errors import FastcapError
 from fastcap.runtime.bundle import Bundle
-from fastcap.runtime.contract import LEFT_TO_RIGHT, MANIFEST, MODEL, TOKENIZER
+from fastcap.runtime.contract import KINDS, LEFT_TO_RIGHT, MANIFEST, MODEL, TOKENIZER
 
 __all__ = ["Answer", "PageError", "WebPage"]
 
@@ -60,10 +60,13 @@ class WebPage:
     """The files of the page, and those of one model below `model/`. A path that is not among them is a 404, so no path
     leads out of the folders.
 
-    Raises PageError, saying what to run, where the page or ONNX Runtime Web is missing.
+    Raises PageError, saying what to run, where the page or ONNX Runtime Web is missing, or the page does not run such a
+    model.
     """
 
     def __init__(self, bundle: Bundle) -> None:
+        if KINDS[bundle.kind].left_to_right != LEFT_TO_RIGHT:
+            raise PageError(f"the web page does not run models of kind {bundle.kind!r} yet; the server does")
         folder = next((folder for folder in _FOLDERS if (folder / "index.html").is_file()), None)
         if folder is None:
             raise PageError(f"the web page is not installed; it was looked for in {' and '.join(map(str, _FOLDERS))}")

@@ -1,0 +1,242 @@
+"""The prefix family as ONNX: `vision_encoder`, `projection`, `prefix_init` and `language_model`; and `text` for scores.
+
+The first three run once a picture and end in the keys and values of the prefix, which all captions of the picture
+share: they are one `state` tensor, never copied for a row of a beam. `language_model` reads one more token of each row;
+its cache holds the caption's own keys and values, one head for each group of queries. It has the inputs and outputs of
+`step.onnx`, so that one search serves all families. The weights of the language model are a file of their own, which
+`language_model`, `prefix_init` and `text` share.
+
+Any decoder-only model of transformers is traced as it is; its attention alone is replaced, through the interface that
+transformers has for that.
+
+Letters: R rows, P tokens of the prefix, T tokens of a caption, H heads of queries, G heads of keys, W width of a head,
+S keys and values in turn of each layer, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from fastcap.config import ModelConfig
+from fastcap.decoder.lora import merge_adapters
+from fastcap.errors import ModelFileError
+from fastcap.export.surgery import merge_equal, write_graph
+from fastcap.export.trace import changing_axes, trace
+from fastcap.layers import pool_grid
+from fastcap.model import CaptionModel
+from fastcap.runtime.contract import (
+    IMAGE_VECTORS,
+    LANGUAGE_MODEL,
+    LANGUAGE_WEIGHTS,
+    PREFIX_INIT,
+    PROJECTION,
+    STATE,
+    TEXT,
+    VISION_ENCODER,
+)
+
+__all__ = ["assemble_prefix", "export_prefix"]
+
+ATTENTION = "fastcap_export"  # the name under which transformers finds `attend`
+LARGEST = 2**31 - 2**24  # bytes of a graph in one file: ONNX's limit, less room for its nodes
+
+_attending: list[Any] = []  # what attends at the moment, last; filled by `attending`
+
+
+def attend(
+    module: nn.Module, queries: Tensor, keys: Tensor, values: Tensor, *_: Any, **rest: Any
+) -> tuple[Tensor, None]:
+    """Attention as transformers calls it: queries (R, H, T, W), keys and values (R, G, T, W) -> (R, T, H, W)."""
+    scale = rest.get("scaling") or int(queries.shape[-1]) ** -0.5
+    return _attending[-1](queries * scale, keys, values), None
+
+
+@contextlib.contextmanager
+def attending(language_model: Any, attention: Any) -> Iterator[None]:
+    """Let a language model attend by `attention(scaled queries, keys, values)`, called layer by layer."""
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    ALL_ATTENTION_FUNCTIONS.register(ATTENTION, attend)
+    config = language_model.config
+    before, config._attn_implementation = config._attn_implementation, ATTENTION
+    _attending.append(attention)
+    try:
+        yield
+    finally:
+        _attending.pop()
+        config._attn_implementation = before
+
+
+class ReadText:
+    """Causal attention within one text, keys and values not repeated for the queries of a group."""
+
+    def __init__(self, length: Any) -> None:
+        """`length`: T, a tensor where the graph is to keep it variable."""
+        steps = torch.arange(length)
+        self.later = steps[None, :] > steps[:, None]  # (T, T)
+        self.grown: list[Tensor] = []  # (G, T, W) each
+
+    def __call__(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        heads, width = int(queries.shape[1]), int(queries.shape[3])
+        groups = int(keys.shape[1])
+        self.grown += [keys[0], values[0]]
+        queries = queries.reshape(groups, heads // groups, -1, width)
+        scores = queries @ keys[0][:, None].transpose(-1, -2)  # (G, H / G, T, T)
+        read = scores.masked_fill(self.later, -torch.inf).softmax(dim=-1) @ values[0][:, None]
+        return read.reshape(1, heads, -1, width).transpose(1, 2)
+
+
+class ReadToken:
+    """Attention of one new token of each row to the prefix, which all rows share, and to the row's own tokens."""
+
+    def __init__(self, prefix: Tensor, cache: Tensor, parents: Tensor) -> None:
+        """prefix (S, G, P, W), cache (S, G, R, T, W), parents (R,)."""
+        self.prefix, self.past = iter(prefix), iter(cache.index_select(2, parents))
+        self.n_prefix = int(prefix.shape[2])
+        self.grown: list[Tensor] = []  # (G, R, T + 1, W) each
+
+    def __call__(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        heads, width = int(queries.shape[1]), int(queries.shape[3])
+        groups = int(keys.shape[1])
+        of_prefix = next(self.prefix), next(self.prefix)
+        grown = [torch.cat([next(self.past), new.transpose(0, 1)], dim=2) for new in (keys, values)]
+        self.grown += grown
+        queries = queries.reshape(-1, groups, heads // groups, width).transpose(0, 1)  # (G, R, H/G, W)
+        flat = queries.reshape(groups, -1, width)  # (G, R * H/G, W)
+        shared = (flat @ of_prefix[0].transpose(-1, -2)).reshape(groups, -1, heads // groups, self.n_prefix)
+        weights = torch.cat([shared, queries @ grown[0].transpose(-1, -2)], dim=-1).softmax(dim=-1)
+        read = (weights[..., : self.n_prefix].reshape(groups, -1, self.n_prefix) @ of_prefix[1]).reshape(
+            groups, -1, heads // groups, width
+        ) + weights[..., self.n_prefix :] @ grown[1]
+        return read.transpose(0, 1).reshape(-1, 1, heads, width)
+
+
+class VisionEncoder(nn.Module):
+    """Pixels to image tokens, and to the picture's vector."""
+
+    def __init__(self, model: CaptionModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        image = self.model.encode(images)
+        return image.tokens, self.model.alignment.embed_image(image)
+
+
+class Project(nn.Module):
+    """Image tokens (1, N, C) to the prefix (1, P, D), a prompt at its end if the model has one."""
+
+    def __init__(self, model: CaptionModel, n_image: int) -> None:
+        super().__init__()
+        self.model = model
+        # Pooling 7 x 7 to 4 x 4 is no operator of ONNX, but a product with a constant.
+        self.pooling = pool_grid(torch.eye(n_image)[None], model.decoder.projection.n_tokens)[0]
+        self.prompt = model.decoder.embed(torch.tensor(model.decoder.prompt_ids, dtype=torch.long))[None]
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        prefix = self.model.decoder.projection.read(self.pooling @ tokens)
+        return torch.cat([prefix, self.prompt], dim=1) if self.prompt.shape[1] else prefix
+
+
+class Language(nn.Module):
+    """A part that reads with the language model."""
+
+    def __init__(self, model: CaptionModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def read(self, attention: ReadText | ReadToken, words: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """What the language model makes of words (R, T, D) at positions (1, T), and the keys and values on the way."""
+        decoder = self.model.decoder
+        with attending(decoder.language_model, attention):
+            hidden = decoder.body(inputs_embeds=words, position_ids=positions, use_cache=False)[0]
+        return hidden, torch.stack(attention.grown)
+
+
+class PrefixInit(Language):
+    """The prefix (1, P, D) to its keys and values (S, G, P, W)."""
+
+    def forward(self, prefix: Tensor) -> Tensor:
+        length = int(prefix.shape[1])
+        return self.read(ReadText(length), prefix, torch.arange(length)[None])[1]
+
+
+class Step(Language):
+    """One more token of each row; inputs and outputs as `fastcap.runtime.contract.STEP` has them."""
+
+    def forward(self, token_ids: Tensor, parents: Tensor, cache: Tensor, prefix: Tensor) -> tuple[Tensor, Tensor]:
+        decoder = self.model.decoder
+        length: Any = cache.shape[3]  # a tensor, so that the graph keeps it variable
+        positions = torch.as_tensor(length + int(prefix.shape[2])).reshape(1, 1)
+        attention = ReadToken(prefix, cache, parents)
+        hidden, grown = self.read(attention, decoder.embed(token_ids)[:, None], positions)
+        return decoder.project(hidden[:, 0]).log_softmax(dim=-1), grown
+
+
+class EmbedText(Language):
+    """`CaptionModel.embed_text` of one text (1, T)."""
+
+    def forward(self, token_ids: Tensor) -> Tensor:
+        decoder = self.model.decoder
+        given = decoder.inputs(token_ids)
+        length: Any = given.shape[1]
+        hidden, _ = self.read(ReadText(length), decoder.embed(given), torch.arange(length)[None])
+        return self.model.alignment.embed_text(hidden, torch.as_tensor(length).reshape(1))
+
+
+@torch.no_grad()
+def export_prefix(model: CaptionModel, folder: Path) -> None:
+    """Write the fp32 parts of a prefix model into a folder, its adapters merged with what they belong to.
+
+    Raises:
+        ModelFileError: the language model is too large for one file.
+    """
+    merged: Any = copy.deepcopy(model).eval()  # what is frozen may be shared with other models
+    language_model = merge_adapters(merged.decoder.language_model)
+    everything = [*merged.named_parameters(), *merged.named_buffers()]
+    merged.learned = frozenset(name for name, _ in everything)  # tracing reads the state, which has to be whole
+    size = 4 * sum(parameter.numel() for parameter in language_model.parameters())
+    if size > LARGEST:
+        raise ModelFileError(
+            f"the language model has {size} bytes in fp32; an ONNX file holds {LARGEST}: smaller ones can be exported"
+        )
+    images = torch.zeros(1, model.config.image_size, model.config.image_size, 3, dtype=torch.uint8)
+    vision, prefix_init = VisionEncoder(merged), PrefixInit(merged)
+    tokens, _ = vision(images)
+    project = Project(merged, int(tokens.shape[1]))
+    prefix = project(tokens)
+    state = prefix_init(prefix)
+    for module, given, graph, names in (
+        (vision, images, VISION_ENCODER, (*VISION_ENCODER.outputs, *IMAGE_VECTORS)),
+        (project, tokens, PROJECTION, PROJECTION.outputs),
+        (prefix_init, prefix, PREFIX_INIT, (f"{STATE}0",)),
+        (EmbedText(merged), torch.arange(3)[None], TEXT, TEXT.outputs),
+    ):
+        trace(module, (given,), folder / graph.file, graph.inputs, names, changing_axes(graph))
+    rows, step = torch.arange(2), LANGUAGE_MODEL
+    layers, heads, _, width = state.shape
+    cache = torch.zeros(layers, heads, len(rows), 3, width)
+    inputs = (*step.inputs, f"{STATE}0")
+    trace(Step(merged), (rows, rows, cache, state), folder / step.file, inputs, step.outputs, changing_axes(step))
+
+
+def assemble_prefix(parts: Path, folder: Path, config: ModelConfig) -> None:
+    """Write the graphs of the parts in a folder into a new folder, and `language_model.data`: the weights of the
+    language model, which all graphs that read with it share."""
+    folder.mkdir()
+    weights = folder / LANGUAGE_WEIGHTS
+    for name in (LANGUAGE_MODEL.file, VISION_ENCODER.file, PROJECTION.file, PREFIX_INIT.file, TEXT.file):
+        graph = onnx.load(str(parts / name))
+        merge_equal(graph.graph)
+        if name == LANGUAGE_MODEL.file:
+            write_graph(folder / name, graph, weights=weights)
+        else:
+            write_graph(folder / name, graph, weights if name in (PREFIX_INIT.file, TEXT.file) else None)

@@ -1,0 +1,161 @@
+"""Weights of a language model in blocks, as ONNX Runtime's `MatMulNBits` reads them: 4 or 8 bits, with a step for each
+block of a row.
+
+A language model keeps large values in a few places of its hidden states, so activations that share one step lose the
+small ones. `MatMulNBits` gives each block of an activation its own step as well, and what it makes of a row does not
+depend on the rows beside it. Nothing has to be calibrated, so a model can be quantised where no pictures are.
+
+Letters: K and N numbers of the input and output of a product, B numbers of a block, V vocabulary, D width.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from fastcap.quantization.integers import is_large, rewrite, to_integers
+
+__all__ = ["block_bits", "block_size", "quantize_blocks", "store_convolutions", "to_blocks"]
+
+CONTRIB = "com.microsoft"
+ACCURACY = 4  # activations in 8 bits, a step for each block
+COARSE = re.compile(r"(?:gate_proj|up_proj|q_proj|k_proj|c_fc|fc1)\.weight")
+"""Matrices that take 4 bits: those that read the hidden states, but for the values of attention. What is written back
+into the hidden states keeps 8 bits (docs/prefix.md has what each costs)."""
+CLIPPED = np.linspace(1.0, 0.7, 7)  # shares of the largest number that the 8 steps of 4 bits may span
+LARGEST = 127  # integer of a convolution's weight; it is only stored as one
+
+
+def block_bits(name: str) -> int:
+    """The bits of a weight by its name, if nobody asks for other ones."""
+    return 4 if COARSE.search(name) else 8
+
+
+def block_size(k: int, bits: int) -> int:
+    """B: 32 at 4 bits; at 8 bits, where steps hardly matter, the largest that leaves no padding."""
+    return 32 if bits == 4 else next((size for size in (128, 64) if k % size == 0), 32)
+
+
+def to_blocks(weight: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """Integers and steps of a weight (N, K): bytes (N, blocks, B * bits / 8) as `MatMulNBits` packs them, and (N *
+    blocks,) float32.
+
+    An integer is `round(w / step)` from -2^(bits - 1), stored with that added. The step's sign is that of the block's
+    largest number, which then takes the one integer more that negative numbers have. At 4 bits a step may span less
+    than the largest number, where that has the least squared error.
+    """
+    n, k = weight.shape
+    block, half = block_size(k, bits), 1 << bits - 1
+    padded = np.pad(weight, ((0, 0), (0, -k % block))).reshape(n, -1, block).astype(np.float32)
+    largest = np.take_along_axis(padded, np.abs(padded).argmax(axis=2)[..., None], axis=2)
+    widest = np.where(largest == 0, np.float32(1), -largest / np.float32(half))
+    steps, least = widest, np.full_like(widest, np.inf)
+    for share in CLIPPED if bits == 4 else ():
+        step = widest * np.float32(share)
+        error = np.square(np.rint(padded / step).clip(-half, half - 1) * step - padded).sum(axis=2, keepdims=True)
+        steps, least = np.where(error < least, step, steps), np.minimum(error, least)
+    values: np.ndarray = (np.rint(padded / steps).clip(-half, half - 1) + half).astype(np.uint8)
+    if bits == 4:
+        values = values[..., ::2] | values[..., 1::2] << 4
+    return values, steps.reshape(-1)
+
+
+def quantize_blocks(path: Path, bits: Mapping[str, int]) -> None:
+    """Quantise the matrix products and the token table of a graph in place; `bits`: of tensors by name, 4, 8 or 16
+    (left as they are), in place of `block_bits`. A table that the output matrix repeats is stored once."""
+    model = onnx.load(str(path))
+    graph = model.graph
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    tables = [node for node in graph.node if node.op_type == "Gather" and is_large(weights.get(node.input[0]), rank=2)]
+    contents = {numpy_helper.to_array(weights[node.input[0]]).tobytes(): node.input[0] for node in tables}
+    added: dict[str, onnx.TensorProto] = {}
+    replaced: dict[str, list[onnx.NodeProto]] = {}
+
+    def blocks_of(name: str, weight: np.ndarray, chosen: int) -> list[str]:
+        names = [f"{name}_blocks", f"{name}_steps"]
+        if names[0] not in added:
+            for tensor, array in zip(names, to_blocks(weight, chosen), strict=True):
+                added[tensor] = numpy_helper.from_array(array, tensor)
+        return names
+
+    for node in graph.node:
+        if node.op_type not in ("MatMul", "Gemm") or not is_large(weights.get(node.input[1]), rank=2):
+            continue
+        settings = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+        weight = numpy_helper.to_array(weights[node.input[1]])
+        weight = np.ascontiguousarray(weight if settings.get("transB", 0) else weight.T)
+        name = contents.get(weight.tobytes(), node.input[1])
+        if (chosen := bits.get(name, block_bits(name))) == 16:
+            continue
+        rest = ["", "", node.input[2]] if len(node.input) > 2 else []
+        size = block_size(weight.shape[1], chosen)
+        about = {"K": weight.shape[1], "N": weight.shape[0], "bits": chosen, "block_size": size}
+        inputs = [node.input[0], *blocks_of(name, weight, chosen), *rest]
+        replaced[node.output[0]] = [
+            helper.make_node("MatMulNBits", inputs, [node.output[0]], domain=CONTRIB, accuracy_level=ACCURACY, **about)
+        ]
+    for node in tables:
+        table = numpy_helper.to_array(weights[node.input[0]])
+        if bits.get(node.input[0], 8) == 8:
+            names = blocks_of(node.input[0], table, 8)
+            replaced[node.output[0]] = row_nodes(node, names, table.shape, added)
+    rewrite(graph, replaced, added.values())
+    if all(opset.domain != CONTRIB for opset in model.opset_import):
+        model.opset_import.append(helper.make_opsetid(CONTRIB, 1))
+    onnx.save(model, str(path))
+
+
+def row_nodes(
+    node: onnx.NodeProto, names: Sequence[str], shape: tuple[int, ...], added: dict[str, onnx.TensorProto]
+) -> list[onnx.NodeProto]:
+    """The nodes that read rows of a table (V, D) of 8 bits: `(integer - 128) * step`."""
+    (values, steps), out, (v, d) = names, node.output[0], shape
+    blocks = -(-d // block_size(d, 8))
+    constants = {
+        "by_token": np.array([v, blocks, 1]),
+        "whole_rows": np.array([0, -1]),
+        "middle": np.array(128, np.float32),
+        "from_start": np.array([0]),
+        "to_width": np.array([d]),
+        "last_axis": np.array([1]),
+    }
+    named = {name: f"{out}_{name}" for name in constants}
+    added |= {named[name]: numpy_helper.from_array(array, named[name]) for name, array in constants.items()}
+    return [
+        helper.make_node("Gather", [values, node.input[1]], [f"{out}_bytes"], axis=0),  # (R, blocks, B)
+        helper.make_node("Cast", [f"{out}_bytes"], [f"{out}_floats"], to=TensorProto.FLOAT),
+        helper.make_node("Sub", [f"{out}_floats", named["middle"]], [f"{out}_integers"]),
+        helper.make_node("Reshape", [steps, named["by_token"]], [f"{out}_steps"]),
+        helper.make_node("Gather", [f"{out}_steps", node.input[1]], [f"{out}_own"], axis=0),
+        helper.make_node("Mul", [f"{out}_integers", f"{out}_own"], [f"{out}_blocks"]),
+        helper.make_node("Reshape", [f"{out}_blocks", named["whole_rows"]], [f"{out}_padded"]),
+        helper.make_node("Slice", [f"{out}_padded", named["from_start"], named["to_width"], named["last_axis"]], [out]),
+    ]
+
+
+def store_convolutions(path: Path) -> None:
+    """Store the weights of a graph's convolutions in 8 bits with a step a channel, in place. They are floats again once
+    the graph is loaded: activations in 8 bits would need pictures to calibrate on."""
+    model = onnx.load(str(path))
+    graph = model.graph
+    read = {node.input[1] for node in graph.node if node.op_type == "Conv"}
+    nodes: list[onnx.NodeProto] = []
+    for tensor in list(graph.initializer):
+        name = tensor.name
+        if name not in read or tensor.data_type != TensorProto.FLOAT:
+            continue
+        values, steps = to_integers(numpy_helper.to_array(tensor), (1, 2, 3), LARGEST)
+        graph.initializer.remove(tensor)
+        graph.initializer.append(numpy_helper.from_array(values, f"{name}_int8"))
+        graph.initializer.append(numpy_helper.from_array(steps, f"{name}_step"))
+        nodes.append(helper.make_node("Cast", [f"{name}_int8"], [f"{name}_float"], to=TensorProto.FLOAT))
+        nodes.append(helper.make_node("Mul", [f"{name}_float", f"{name}_step"], [name]))
+    nodes += graph.node
+    del graph.node[:]
+    graph.node.extend(nodes)
+    onnx.save(model, str(path))
