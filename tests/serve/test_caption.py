@@ -213,7 +213,7 @@ def test_scores_are_those_of_the_library(client, captioner, pictures):
 @pytest.mark.parametrize(
     ("texts", "status", "told"),
     [
-        ([], 422, "1 pictures and 0 texts; allowed are one file 'image' and 1 to 64 texts 'text'"),
+        ([], 422, "1 picture and 0 texts; allowed are one file 'image' and 1 to 64 texts 'text'"),
         (["x"] * 65, 400, "Too many fields. Maximum number of fields is 64."),
         (["x" * 1000], 422, "the text 'xxx"),
         (

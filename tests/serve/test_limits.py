@@ -77,7 +77,7 @@ def test_overload_is_told_at_once_and_those_inside_are_served(start, pictures):
             refused = client.post("/v1/caption", content=pictures["green"])
             seconds.append(refused.elapsed.total_seconds())
             assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
-            assert refused.json() == {"error": "overloaded: 1 pictures for 0 free places of 2; try again later"}
+            assert refused.json() == {"error": "overloaded: 1 picture for 0 free places of 2; try again later"}
         assert min(seconds) < 0.1  # the least, as tests may share their machine
         answers = [upload.finish() for upload in inside]
         assert [status for status, _ in answers] == [200, 200]

@@ -124,6 +124,7 @@ def test_ctrl_c_waits_for_the_end_of_an_update(recipe, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             train(parted)
     assert checkpoints(parted) == ["step-0000003"]
+    assert last_step(Path(parted.output) / "log.jsonl") == 3  # a step has its row
     train(parted)
     expected, found = (tensors(config, "step-0000006") for config in (whole, parted))
     assert all(torch.equal(expected[name], found[name]) for name in expected)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastcap.cli.parser import Number, one_of, print_error
 from fastcap.cli.progress import progress_bar
-from fastcap.errors import ConfigError, ImageError
+from fastcap.errors import ConfigError, ImageError, counted
 from fastcap.runtime.bulk.journal import TABLES, Journal, check_output
 from fastcap.runtime.bulk.sidecar import SIDECARS, sidecar_path, write_sidecar
 from fastcap.runtime.options import Options
@@ -195,7 +195,7 @@ class _Job:
         parts += [f"{self.before} done before"] if self.before else []
         parts += [f"{self.left_out} have a sidecar"] if self.left_out else []
         parts += [f"{self.failed} failed"] if self.failed else []
-        return f"{self.total} picture{'s' * (self.total != 1)}: {', '.join(parts)}"
+        return f"{counted(self.total, 'picture')}: {', '.join(parts)}"
 
     def _has_sidecar(self, image: str) -> bool:
         return self.sidecar is not None and not self.overwrite and os.path.lexists(sidecar_path(image, self.sidecar))

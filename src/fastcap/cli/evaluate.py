@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fastcap.cli.options import add_bad_data, add_captioner, check_folder, open_captioner, write_json
 from fastcap.cli.parser import Number
 from fastcap.cli.progress import progress_bar
-from fastcap.errors import ConfigError, DataError, nearest
+from fastcap.errors import ConfigError, DataError, counted, nearest
 
 if TYPE_CHECKING:
     from fastcap.data.readers import Example
@@ -138,16 +138,17 @@ def _show(evaluation: Evaluation) -> None:
     facts: dict[str, Any] = evaluation.as_json()
     latency, machine, data, model = (facts[key] for key in ("latency", "machine", "data", "model"))
     console = Console()
-    table = Table(title=f"{facts['images']} pictures of {data['name']}, split {data['split']}")
+    table = Table(title=f"{counted(facts['images'], 'picture')} of {data['name']}, split {data['split']}")
     table.title_justify = "left"
+    table.add_column("metric")
     table.add_column("value", justify="right")
     table.add_column("unit")
     for name, value in evaluation.metrics.items():
-        table.add_row(f"{value:.3f}" if value < 1 else f"{value:.2f}".removesuffix(".00"), UNITS[name])
+        table.add_row(name, f"{value:.3f}" if value < 1 else f"{value:.2f}".removesuffix(".00"), UNITS[name])
     table.add_section()
-    table.add_row(f"{latency['p50_ms']:.1f}", "ms from file to text, p50, one picture at a time")
-    table.add_row(f"{latency['p95_ms']:.1f}", "ms from file to text, p95")
-    table.add_row(f"{facts['calibration']['error']:.3f}", "calibration error of the confidence")
+    table.add_row("p50_ms", f"{latency['p50_ms']:.1f}", "ms from file to text, p50, one picture at a time")
+    table.add_row("p95_ms", f"{latency['p95_ms']:.1f}", "ms from file to text, p95")
+    table.add_row("calibration_error", f"{facts['calibration']['error']:.3f}", "calibration error of the confidence")
     console.print(table)
     if evaluation.small_sample:
         console.print(f"CIDEr of {evaluation.small_sample}", highlight=False)

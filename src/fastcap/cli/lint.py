@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
+from collections.abc import Iterator
+
+from fastcap.errors import FastcapError
+from fastcap.files import text_encoding
 
 __all__ = ["add_arguments", "run"]
 
@@ -20,11 +25,9 @@ def run(args: argparse.Namespace) -> int:
     """Print what is wrong with each text; returns 1 if anything is."""
     from fastcap.runtime.lint import lint
 
-    if hasattr(sys.stdin, "reconfigure"):
-        sys.stdin.reconfigure(encoding="utf-8-sig", errors="replace")
     flagged = 0
     for text in args.texts:
-        for line in (line.rstrip("\r\n") for line in sys.stdin) if text == "-" else (text,):
+        for line in _lines_of_stdin() if text == "-" else (text,):
             findings = lint(line, neutral=args.neutral)
             flagged += bool(findings)
             if args.json:
@@ -33,3 +36,12 @@ def run(args: argparse.Namespace) -> int:
             for finding in [] if args.json else findings:
                 print(f"{line!r}: {finding.rule}: {finding.advice}")
     return 1 if flagged else 0
+
+
+def _lines_of_stdin() -> Iterator[str]:
+    if sys.stdin is None:
+        raise FastcapError("-: standard input is closed")
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        start = sys.stdin.buffer.peek(2) if isinstance(sys.stdin.buffer, io.BufferedReader) else b""
+        sys.stdin.reconfigure(encoding=text_encoding(start), errors="replace")
+    return (line.rstrip("\r\n") for line in sys.stdin)

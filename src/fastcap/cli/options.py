@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastcap.cli.parser import Number, one_of
-from fastcap.errors import MAX_BAD_SHARE, ConfigError, FastcapError, ModelFileError, needs
+from fastcap.errors import MAX_BAD_SHARE, ConfigError, FastcapError, ModelFileError, nearest, needs
 from fastcap.runtime.bundle import available_models
 from fastcap.runtime.options import Options, Sampling, Setting, settings
 
@@ -156,7 +156,11 @@ def add_root_path(parser: argparse.ArgumentParser) -> None:
 
 
 def check_checkpoint(path: Path) -> None:
-    """Raise ModelFileError for a bundled model's name or a model directory where a checkpoint is needed."""
+    """Raise ModelFileError for a bundled model's name or a model directory where a checkpoint is needed, ConfigError
+    for the name of nothing."""
+    if path.name == str(path) not in available_models() and not path.exists():
+        named = f"{str(path)!r}{nearest(str(path), available_models())}"
+        raise ConfigError(f"unknown checkpoint {named}; needed: a checkpoint directory, as training writes it")
     if str(path) in available_models() or (path / "model.json").is_file():
         made = shlex.join(["fastcap", "checkpoint", "--model", str(path), "--out", "DIR"])
         raise ModelFileError(f"{path} is an exported model; needed: a checkpoint directory, such as '{made}' writes")

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fastcap.errors import ConfigError
+from fastcap.errors import ConfigError, nearest
 
 __all__ = ["check_positive", "check_ranges", "from_mapping", "merge", "override", "read_yaml"]
 
@@ -55,7 +55,41 @@ def from_mapping(kind: type[Config], mapping: dict[str, Any]) -> Config:
         if cause is not None:
             place = ".".join(map(str, getattr(error, "key_path", ())))
             raise ConfigError(f"{place or kind.__name__}: {cause}") from error
-        raise ConfigError(f"{kind.__name__}: {' '.join(str(error).split())}") from error
+        told = wrong_value(kind, mapping, "") or f"{kind.__name__}: {' '.join(str(error).split())}"
+        raise ConfigError(told) from error
+
+
+def wrong_value(kind: Any, value: Any, where: str) -> str:
+    """What is wrong with the first value that is not of its type, in our words rather than draccus's; "" if nothing."""
+    import draccus
+
+    if kinds := parts(kind):
+        kind = chosen_part(kinds, value, where)
+    if dataclasses.is_dataclass(kind):
+        known, unset = settings(kind), dataclasses.MISSING
+        required = (field.name for field in dataclasses.fields(kind) if field.default is field.default_factory is unset)
+        if missing := [name for name in required if name not in value]:
+            return f"{where} lacks {', '.join(missing)}"
+        told = (wrong_value(known[key], item, f"{where}.{key}".lstrip(".")) for key, item in value.items())
+    elif typing.get_origin(kind) is tuple:
+        inner = typing.get_args(kind)[0]
+        told = (wrong_value(inner, item, f"{where}.{index}") for index, item in enumerate(value))
+    else:
+        try:
+            draccus.decode(kind, value)
+        except Exception:  # of a dozen types
+            choices = typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else ()
+            near = nearest(str(value), map(str, choices))
+            needed = f"allowed: {', '.join(map(str, choices))}" if choices else f"needed: {needed_for(kind)}"
+            return f"{where} is {value!r}{near}; {needed}"
+        return ""
+    return next(filter(None, told), "")
+
+
+def needed_for(kind: Any) -> str:
+    """A type of plain values in words."""
+    words = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", type(None): "nothing"}
+    return words.get(kind) or " or ".join(map(needed_for, typing.get_args(kind))) or str(kind)
 
 
 def parts(hint: Any) -> dict[str, Any]:

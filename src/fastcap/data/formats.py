@@ -5,7 +5,6 @@ A reader judges nothing but its own format; `fastcap.data.readers.load_dataset` 
 
 from __future__ import annotations
 
-import codecs
 import csv
 import json
 import os
@@ -19,7 +18,8 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from fastcap.errors import DataError
+from fastcap.errors import DataError, counted
+from fastcap.files import text_encoding
 
 __all__ = ["READERS", "Reader", "Row", "has_splits"]
 
@@ -264,7 +264,7 @@ def _cells(line: str, rest: deque[tuple[int, str]], delimiter: str, count: int) 
             break
     if not problem and len(cells) != count:
         quotes = f" (a caption with a {delimiter!r} needs quotes)" if len(cells) > count else ""
-        problem = f"{len(cells)} columns, not {count}{quotes}"
+        problem = f"{counted(len(cells), 'column')}, not {count}{quotes}"
     return cells, problem
 
 
@@ -324,10 +324,8 @@ def _records(path: Path, key: str) -> Iterator[dict[str, Any]]:
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Numbered lines, from 1. What is not valid in their encoding becomes surrogates and so spoils its row only."""
     with path.open("rb") as file:
-        mark = file.read(2)
-    is_wide = mark in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-    encoding, errors = ("utf-16", "surrogatepass") if is_wide else ("utf-8-sig", "surrogateescape")
-    with path.open(encoding=encoding, errors=errors) as file:
+        encoding = text_encoding(file.read(2))
+    with path.open(encoding=encoding, errors="surrogatepass" if encoding == "utf-16" else "surrogateescape") as file:
         yield from enumerate(file, start=1)
 
 

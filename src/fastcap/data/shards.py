@@ -19,7 +19,7 @@ from typing import IO, Any
 import numpy as np
 
 from fastcap.data.readers import MAX_BAD_SHARE, BadRow, OnBadData, caption_problem, printable
-from fastcap.errors import ConfigError, DataError, FastcapError, ImageError, needs
+from fastcap.errors import ConfigError, DataError, FastcapError, ImageError, counted, needs
 from fastcap.runtime.archives import IMAGE_COLUMN, Table, Tar, is_url, opened, reading
 from fastcap.runtime.signatures import IMAGE_SUFFIXES, READ_SUFFIXES
 from fastcap.runtime.sources import matching
@@ -84,8 +84,8 @@ class BadSamples:
                 file.write(json.dumps(asdict(row)) + "\n")
         if self.n_bad > self.max_bad_share * max(self.n_seen, JUDGED_FROM):
             raise DataError(
-                f"{self.n_bad} of {self.n_seen} samples are bad, more than max_bad_share={self.max_bad_share:g} "
-                f"allows; the last: {sample.name}: {problem}"
+                f"{self.n_bad} of {self.n_seen} samples are bad, more than "
+                f"max_bad_share={self.max_bad_share:g} allows; the last: {sample.name}: {problem}"
             )
 
 
@@ -158,7 +158,7 @@ def stream(
                 yield block[places[n]][0], Cursor(epoch, *begin, n + 1)
             begin, taken = block[-1][1], 0
         if begin == (0, 0):
-            raise DataError(f"no samples in {len(shards)} shards, of which the first is {shards[0][1]}")
+            raise DataError(f"no samples in {counted(len(shards), 'shard')}, of which the first is {shards[0][1]}")
         epoch, begin, taken = epoch + 1, (0, 0), 0
 
 

@@ -63,7 +63,8 @@ function update() {
   const items = [...list.children].sort(orders[sort.value]);
   for (const item of items) item.hidden = !item.dataset.groups.split(" ").includes(show.value);
   list.append(...items);
-  count.textContent = items.filter((item) => !item.hidden).length + " pictures";
+  const shown = items.filter((item) => !item.hidden).length;
+  count.textContent = shown + (shown === 1 ? " picture" : " pictures");
 }
 sort.addEventListener("change", update);
 show.addEventListener("change", () => {

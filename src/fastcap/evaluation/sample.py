@@ -6,6 +6,8 @@ import math
 import statistics
 from collections.abc import Collection
 
+from fastcap.errors import counted
+
 __all__ = ["SMALL", "margin", "small_sample"]
 
 SMALL = 200  # pictures; the CIDEr of as many is known to about 7 points, that of Flickr8k's 1,000 to about 3
@@ -22,4 +24,4 @@ def small_sample(scores: Collection[float]) -> str:
         return ""
     width = margin(scores)
     known = f"known to within ±{width:.1f} points" if width else "says little"
-    return f"{len(scores)} picture{'s' * (len(scores) != 1)}, a small sample: {known}"
+    return f"{counted(len(scores), 'picture')}, a small sample: {known}"

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from fastcap.config import ModelConfig
 from fastcap.data.readers import Example
-from fastcap.errors import FastcapError
+from fastcap.errors import FastcapError, counted
 from fastcap.evaluation.evaluate import Evaluation, evaluate_model
 from fastcap.evaluation.sample import small_sample
 from fastcap.evaluation.speed import Timing
@@ -76,7 +76,7 @@ def measure(
     evaluation = evaluate_model(Captioner.open(directory), examples, on_caption=lambda: next(bar))
     next(bar, None)
     measured = Measured(graphs, directory, evaluation)
-    sample = small_sample([row.cider for row in evaluation.rows]) or f"{len(examples)} pictures"
+    sample = small_sample([row.cider for row in evaluation.rows]) or counted(len(examples), "picture")
     console.print(f"{name}: CIDEr {measured.cider:.2f} ({sample})")
     return measured
 
@@ -126,13 +126,13 @@ def check_gate(
     if loss > settings.max_loss:
         sample = differences(fp32, int8)
         note = f" ({sample})" if sample else ""
-        problems.append(f"it loses {loss:.2f} CIDEr points, allowed: {settings.max_loss}{note}")
+        problems.append(f"it loses {loss:.2f} CIDEr points, allowed: max_loss={settings.max_loss:g}{note}")
     if int8.graph_bytes >= fp32.graph_bytes:
         problems.append(f"it has {int8.graph_bytes} bytes, fp32 has {fp32.graph_bytes}")
     if milliseconds[1] >= milliseconds[0]:
         problems.append(f"it takes {milliseconds[1]:.1f} ms, fp32 takes {milliseconds[0]:.1f}")
     target, size = settings.target_bytes, directory_size(int8.directory) + MANIFEST
     if target and size > target:
-        problems.append(f"the directory takes {size} bytes, allowed: {target}")
+        problems.append(f"the directory takes {size} bytes, allowed: target_size={target}")
     if problems:
         raise FastcapError(f"the int8 model is refused: {'; '.join(problems)}. Nothing was written")

@@ -15,7 +15,7 @@ from rich.console import Console
 from fastcap.checkpoint import load_checkpoint
 from fastcap.config import ModelConfig
 from fastcap.data.readers import Example, load_dataset
-from fastcap.errors import ConfigError, DataError
+from fastcap.errors import ConfigError, DataError, counted
 from fastcap.evaluation.calibration import calibration_error, fit_alignment, fit_calibration
 from fastcap.export.families import EXPORTS
 from fastcap.export.weights import unheld
@@ -88,7 +88,8 @@ def export(
     calibrating = read(settings.calibration_split)
     if len(examples) < MIN_MEASURED:
         raise DataError(
-            f"{settings.dataset} {settings.split} has {len(examples)} pictures; needed: {MIN_MEASURED} or more"
+            f"{settings.dataset} {settings.split} has {counted(len(examples), 'picture')}; "
+            f"needed: {MIN_MEASURED} or more"
         )
     pictures = load_pictures(calibrating, settings.calibration, config.image_size)
     with tempfile.TemporaryDirectory() as aside:
@@ -138,7 +139,7 @@ def manifest_facts(
     alignment, told_apart = fitted_alignment(chosen.directory, examples)
     errors = [fitted_error(confidences, supports, part, 1 - part) for part in (0, 1)]
     measured = {
-        "data": f"{settings.dataset} {settings.split}, {facts['images']} pictures",
+        "data": f"{settings.dataset} {settings.split}, {counted(facts['images'], 'picture')}",
         "command": command,
         "commit": facts["commit"],
         "date": facts["date"],

@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from fastcap.errors import ConfigError, listed
+from fastcap.errors import ConfigError, counted, listed
 from fastcap.runtime.captioner import Caption
 from fastcap.runtime.images import ImageSource, load_thumbnail
 
@@ -50,7 +50,9 @@ def show(
     pictures = images if isinstance(images, (list, tuple)) else [images]
     texts = [captions] if isinstance(captions, (str, Caption)) else listed(captions, "captions", (str, Caption))
     if len(pictures) != len(texts):
-        raise ConfigError(f"{len(pictures)} pictures and {len(texts)} captions; allowed are as many of each")
+        raise ConfigError(
+            f"{counted(len(pictures), 'picture')} and {counted(len(texts), 'caption')}; allowed are as many of each"
+        )
     items = "".join(map(_item, pictures, texts))
     return Gallery(tuple(map(str, texts)), f'<ul style="{_LIST}">{items}</ul>')
 

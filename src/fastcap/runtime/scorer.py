@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastcap.errors import ConfigError, ModelFileError, many
+from fastcap.errors import ConfigError, ModelFileError, counted, many
 from fastcap.runtime.bundle import Bundle, running
 from fastcap.runtime.contract import TEXT
 from fastcap.runtime.encoding import clean_caption, encode
@@ -47,7 +47,7 @@ class Scorer:
         """
         texts = list(islice(many(texts, "texts"), MAX_TEXTS + 1))
         if not 1 <= len(texts) <= MAX_TEXTS:
-            raise ConfigError(f"got {len(texts)} texts; needed: a list of 1 to {MAX_TEXTS} texts")
+            raise ConfigError(f"got {counted(len(texts), 'text')}; needed: a list of 1 to {MAX_TEXTS} texts")
         for text in texts:
             _check_text(text)
         token_ids = [encode(self._tokenizer, clean_caption(text)) for text in texts]

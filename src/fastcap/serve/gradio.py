@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from fastapi import FastAPI, Request, Response
 
-from fastcap.errors import FastcapError, ImageError
+from fastcap.errors import FastcapError, ImageError, counted
 from fastcap.runtime.bundle import Bundle
 from fastcap.runtime.captioner import Captioner
 from fastcap.runtime.images import load_image
@@ -144,7 +144,8 @@ class _Clicks:
         lines = [line.strip() for line in texts.splitlines() if line.strip()]
         if not lines or len(lines) > MAX_TEXTS or any(len(line.encode()) > MAX_TEXT_BYTES for line in lines):
             raise gr.Error(
-                f"{len(lines)} texts; allowed are 1 to {MAX_TEXTS}, one a line, of at most {MAX_TEXT_BYTES} bytes",
+                f"{counted(len(lines), 'text')}; allowed are 1 to {MAX_TEXTS}, one a line, of at most "
+                f"{MAX_TEXT_BYTES} bytes",
                 print_exception=False,
             )
         table: Table = []
@@ -166,7 +167,7 @@ def _pictures(gallery: Gallery, limits: Limits) -> list[tuple[str, Picture]]:
     """The uploads and their bytes. Raises the error that the page shows if there are none, or too many."""
     paths = [path for path, _ in gallery or []]
     if not 1 <= len(paths) <= limits.images:
-        raise gr.Error(f"{len(paths)} pictures; allowed are 1 to {limits.images}", print_exception=False)
+        raise gr.Error(f"{counted(len(paths), 'picture')}; allowed are 1 to {limits.images}", print_exception=False)
     return [(path, Picture(Path(path).read_bytes(), os.path.basename(path))) for path in paths]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from fastcap.errors import ImageError
+from fastcap.errors import ImageError, counted
 from fastcap.runtime.captioner import Captioner
 from fastcap.runtime.images import load_image
 from fastcap.runtime.options import Options
@@ -63,7 +63,7 @@ class Service:
         with self.workers.places(1):
             pictures, texts = await read_form(request, self.limits)
             if len(pictures) != 1 or not texts:
-                got = f"{len(pictures)} pictures and {len(texts)} texts"
+                got = f"{counted(len(pictures), 'picture')} and {counted(len(texts), 'text')}"
                 raise HTTPException(422, f"{got}; allowed are one file 'image' and 1 to {MAX_TEXTS} texts 'text'")
             scores = await self.workers.run(lambda: self.captioner.score(self._pixels(pictures[0]), texts))
         rows = [Score(text=text, score=round(value, 4)) for text, value in zip(texts, scores, strict=True)]

@@ -15,6 +15,8 @@ from typing import TypeVar
 
 from starlette.exceptions import HTTPException
 
+from fastcap.errors import counted
+
 __all__ = ["Workers"]
 
 Result = TypeVar("Result")
@@ -36,7 +38,8 @@ class Workers:
         """Hold `count` places. Raises HTTPException 503 at once if fewer are free."""
         if self.taken + count > self._queue:
             free = self._queue - self.taken
-            message = f"overloaded: {count} pictures for {free} free places of {self._queue}; try again later"
+            got = f"{counted(count, 'picture')} for {counted(free, 'free place')} of {self._queue}"
+            message = f"overloaded: {got}; try again later"
             raise HTTPException(503, message, headers={"Retry-After": "1"})
         self.taken += count
         try:

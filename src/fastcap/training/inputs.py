@@ -21,6 +21,7 @@ from fastcap.data.batching import pad_tokens
 from fastcap.data.cache import ImageCache
 from fastcap.data.shards import Cursor, Shard, first_captions
 from fastcap.data.tokenizer import train_tokenizer
+from fastcap.errors import counted
 from fastcap.losses.language import mask_tokens
 from fastcap.runtime.encoding import clean_caption
 from fastcap.training.batch import Batch
@@ -91,11 +92,11 @@ class Corpus:
     def summary(self) -> str:
         """What there is to learn from, in words."""
         if self.stream is not None:
-            return f"{len(self.shards)} training shards"
+            return counted(len(self.shards), "training shard")
         n_human = sum(len(captions.get("human", [])) for captions in self.pool.token_ids)
         return (
-            f"{len(self.pool.paths)} training images, {n_human} human captions ({self.pool.skipped} longer than "
-            f"{self.max_length} tokens left out)"
+            f"{counted(len(self.pool.paths), 'training image')}, {counted(n_human, 'human caption')} "
+            f"({self.pool.skipped} longer than {self.max_length} tokens left out)"
         )
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fastcap.config import DataConfig
 from fastcap.data.readers import Examples, load_dataset
-from fastcap.errors import ConfigError, DataError
+from fastcap.errors import ConfigError, DataError, counted
 from fastcap.evaluation.cider import CiderD
 from fastcap.runtime.encoding import clean_caption, decode, encode
 
@@ -142,7 +142,8 @@ class SiblingPool:
         lines = list(read_lines(data, data.siblings, "data.siblings"))
         if not lines or len(lines) % SIBLINGS:
             raise DataError(
-                f"{data.siblings} has {len(lines)} lines; needed: {SIBLINGS} for each image (setting data.siblings)"
+                f"{data.siblings} has {counted(len(lines), 'line')}; needed: {SIBLINGS} for each image (setting "
+                "data.siblings)"
             )
         token_ids = [encode(tokenizer, clean_caption(line)) for line in lines]
         groups = (token_ids[i : i + SIBLINGS] for i in range(0, len(lines), SIBLINGS))

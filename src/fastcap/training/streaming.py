@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 
 from fastcap.config import DataConfig
 from fastcap.data.shards import BadSamples, Cursor, Sample, Shard, find_shards, read_shard, stream
-from fastcap.errors import DataError, FastcapError, ImageError
+from fastcap.errors import DataError, FastcapError, ImageError, counted
 from fastcap.runtime.archives import is_url
 from fastcap.runtime.cores import usable_cores
 from fastcap.runtime.encoding import clean_caption, encode
@@ -153,7 +153,9 @@ class StreamedPool(CaptionPool):
         """The place that `position` wrote. Raises DataError if the shards are not those of that time."""
         *cursor, n_shards = (position[name] for name in (*Cursor.__dataclass_fields__, "n_shards"))
         if n_shards != len(self.shards):
-            raise DataError(f"data.train has {len(self.shards)} shards; the checkpoint was made with {n_shards}")
+            raise DataError(
+                f"data.train has {counted(len(self.shards), 'shard')}; the checkpoint was made with {n_shards}"
+            )
         return Cursor(*cursor)
 
     def next_sample(self) -> tuple[Sample, list[str], list[list[int]]]:
@@ -163,8 +165,8 @@ class StreamedPool(CaptionPool):
             self.bad.n_seen += 1
             if self.cursor.epoch > self.used + 1:
                 raise DataError(
-                    f"no usable sample in a whole epoch of {len(self.shards)} shards: {self.skipped} captions were "
-                    f"empty or longer than {self.max_length} tokens, {self.bad.n_bad} samples bad"
+                    f"no usable sample in a whole epoch of {counted(len(self.shards), 'shard')}: {self.skipped} "
+                    f"captions were empty or longer than {self.max_length} tokens, {self.bad.n_bad} samples bad"
                 )
             if sample.problem:
                 self.bad.note(sample, sample.problem)

@@ -265,18 +265,19 @@ class Trainer:
                 began = time.perf_counter()
                 if done:
                     batch, generator = self.draw()
-                values, stopping = self.train_step(batch, generator)
-                done += 1
+                values, stopping = self.compute_step(batch, generator)
+                with uninterrupted():  # half an update could not be resumed, and a step has its row in the log
+                    self.update()
+                    done, step = done + 1, self.position.step
+                    if throughput is not None:
+                        throughput.add(stage.images, time.perf_counter() - began)
+                        if step % config.log_every == 0:
+                            if self.monitor is not None:
+                                self.log.activations(stage.name, step, self.monitor)
+                            self.log.figures(stage.name, self.total_steps, values | throughput.figures())
                 speed = done / (time.perf_counter() - spent)
                 status = f"loss {values['loss']:.3f} {speed:.2f} it/s"
-                progress.update(task, completed=self.position.step, status=status)
-                step = self.position.step
-                if throughput is not None:
-                    throughput.add(stage.images, time.perf_counter() - began)
-                    if step % config.log_every == 0:
-                        if self.monitor is not None:
-                            self.log.activations(stage.name, step, self.monitor)
-                        self.log.figures(stage.name, self.total_steps, values | throughput.figures())
+                progress.update(task, completed=step, status=status)
                 if step % config.evaluate_every == 0 and step < stage.steps:
                     self.validate()
                 if step % config.checkpoint_every == 0:
@@ -289,8 +290,8 @@ class Trainer:
         generator = self.position.torch_generator()
         return self.inputs.batch(self.position.step, generator), generator
 
-    def train_step(self, batch: Batch, generator: torch.Generator) -> tuple[dict[str, float], bool]:
-        """One step of the optimiser; returns its figures, and whether any process was asked to stop."""
+    def compute_step(self, batch: Batch, generator: torch.Generator) -> tuple[dict[str, float], bool]:
+        """The gradients of one step; returns its figures, and whether any process was asked to stop."""
         stage, position = self.stage, self.position
         rate = stage.learning_rate * schedule(position.step, stage.warmup, stage.steps)
         for group in self.optimizer.param_groups:
@@ -307,11 +308,13 @@ class Trainer:
         figures |= {f"weight_{name}": share for name, share in shares.items()}
         if stage.forcing.schedule != "always":
             figures["forcing"] = position.forcing(stage.forcing, stage.steps)
-        with uninterrupted():
-            self.optimizer.step()
-            self.average.update(self.model)
-            self.position = position.at(position.step + 1)
         return figures, stopping
+
+    def update(self) -> None:
+        """One step of the optimiser."""
+        self.optimizer.step()
+        self.average.update(self.model)
+        self.position = self.position.at(self.position.step + 1)
 
     def gradients(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Add up the gradients of this process's share of a batch, micro-batch by micro-batch, and let processes
