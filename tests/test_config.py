@@ -115,7 +115,7 @@ def test_a_value_of_the_wrong_type_is_named_with_its_place(mapping, message):
     ("setting", "told"),
     [
         ("seed=abc", "seed is 'abc'; needed: a whole number"),
-        ("precision=fp32", "precision is 'fp32' (did you mean "),
+        ("precision=fp32", "precision is 'fp32'; allowed: no, bf16, fp16"),
         ("sharding=zero", "sharding is 'zero' (did you mean 'zero3'?); allowed: no, fsdp2, zero3"),
         ("data.on_bad_data=ignore", "data.on_bad_data is 'ignore'; allowed: raise, skip, quarantine"),
         ("data.val_limit=few", "data.val_limit is 'few'; needed: a whole number"),

@@ -89,6 +89,7 @@ _PLACEHOLDER = _any_of(
     r"(?:image|photo|picture) (?:not )?(?:found|available|missing|may contain)|may be an image|lorem ipsum.*",
     rf"(?:{_LABEL}|todo|fixme|tbd|placeholder)(?: ?\d+)?(?:\s*:| [-–—|] )\s*\S.*",  # Alt text: a boat
     r"(?:click|tap|read|learn|see|view) (?:here|more|image|photo|picture)|untitled[\s_-]*\d*(?: copy)?",
+    r"(?:todo|fixme|tbd)\b[:\s-]*(?:add|write|insert|fill|describe|alt|caption|description|text|image|photo|picture)\b.*",
     rf"\[{_LABEL}\].*|.*\S\s?(?:[-–—|,] |\(|\[){_LABEL}[)\]]?",  # A boat on a lake (image)
     r".*\bstock (?:photo(?:graphy)?|image|picture|illustration|vector)s?",
     r"(?!an? |the )[\w'’]+(?: [\w'’]+)? (?:image|img|photo|photograph|picture|pic|graphic|thumbnail)",  # Dog photo
@@ -158,7 +159,10 @@ RULES: dict[str, tuple[Callable[[str], object], str]] = {
         'say what the picture shows; only decoration has no text, and then alt=""',
     ),
     "file name": (lambda text: _FILE.search(text) or _DEVICE.fullmatch(text), "describe the picture, not its file"),
-    "placeholder": (lambda text: _PLACEHOLDER.fullmatch(text.rstrip(" .:…")), "say what the picture shows"),
+    "placeholder": (
+        lambda text: _PLACEHOLDER.fullmatch(text.rstrip(" .:…")) or _PLACEHOLDER.fullmatch(text.strip(" .:…()[]<>*_-")),
+        "say what the picture shows",
+    ),
     "preamble": (
         lambda text: _PREAMBLE.match(text) and not _ON_A_WALL.search(text),
         "leave out that it is a picture: screen readers have said so",
