@@ -64,6 +64,10 @@ VERBS = {
         "examine a data set: leaks, misfits, bias, imbalance, one page",
         "fastcap data report data/flickr8k --out reports/flickr8k",
     ),
+    "data bias": Verb(
+        "who is mentioned, what is said of men and women, what a model adds",
+        "fastcap data bias data/flickr8k --split val --model fastcap-base",
+    ),
     "export": Verb(
         "turn a checkpoint into a model directory",
         "fastcap export --model runs/mine/best --out models/mine --root data/flickr8k",
