@@ -307,6 +307,10 @@ class _Matcher:
         assert token.term
         if token.lower in LANGUAGES and after and after.lower in TAUGHT:
             return False
+        if token.lower == "mohawk" and not token.is_capital:
+            return False
+        if token.lower == "polish" and not token.is_capital and (after is None or after.lower in english.DETERMINERS):
+            return False
         head = self.parse.head(place)
         if token.lower in LANGUAGES and before and before.lower in SPEAKING and head is None:
             return False

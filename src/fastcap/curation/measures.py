@@ -14,6 +14,7 @@ from fastcap.curation.genders import Gender, of_caption, of_picture, without_gen
 from fastcap.curation.nouns import is_person_noun
 from fastcap.evaluation.stem import stem
 from fastcap.runtime import english
+from fastcap.runtime.grammar import base_form
 
 __all__ = [
     "Association",
@@ -93,7 +94,8 @@ def content_words(caption: str) -> dict[str, str]:
     spans = [(mention.start, mention.end) for mention in mentions(text)]
     for match in _WORD.finditer(text):
         word = match.group().lower()
-        if word in english.FUNCTION_WORDS or word in english.ADJECTIVES or is_person_noun(word):
+        is_verb = word in english.VERBS or base_form(word) in english.VERBS  # "who cooks", and not "two cooks"
+        if word in english.FUNCTION_WORDS or word in english.ADJECTIVES or (is_person_noun(word) and not is_verb):
             continue
         if not any(start <= match.start() < end for start, end in spans):
             said.setdefault(stem(word), word)

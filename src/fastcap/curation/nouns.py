@@ -78,7 +78,7 @@ _PEOPLE = PEOPLE | words("""
     chairperson person soul toddler tot baby child kid teen youth geisha mariachi matador bullfighter torero gaucho
     vaquero rickshaw-puller falconer fortune-teller clairvoyant healer herbalist hermit monk sherpa mahout coolie
     muralist ceramicist upholsterer locksmith watchmaker clockmaker boatbuilder shipbuilder stonemason thatcher
-    picker harvester planter ploughman roper wrangler stablehand groomer dogwalker sunbather beachgoer partygoer
+    picker harvester ploughman roper wrangler stablehand groomer dogwalker sunbather beachgoer partygoer
     concertgoer moviegoer theatregoer reveler reveller merrymaker trick-or-treater picnicker camper caravanner
     bather bungee-jumper skydiver parachutist paraglider aeronaut balloonist envoy spy agent operative inspector
     examiner auditor analyst consultant adviser advisor recruiter planner organizer organiser fundraiser donor
@@ -110,50 +110,65 @@ _PEOPLE |= words("""
 """)
 
 _THINGS_IN_ER = words("""
-    glitter flicker shimmer hover wander linger whisper flutter chatter stagger scatter mutter stutter stammer
-    shatter clatter glimmer slither quiver shiver waver loiter swagger saunter canter simmer smoulder smolder
-    conquer differ suffer prefer refer transfer infer confer recover uncover fever clover thunder plunder
-    squander meander founder flounder cluster muster fluster bluster prosper hamper pamper tamper temper whimper
-    gather lather slather weather feather wither dither bother smother pucker hunker bicker water other another
-    computer under floor flower outdoor mirror paper river counter tower corner sweater number after
-    refrigerator shoulder controller monitor shower silver newspaper winter gather color scooter meter scissor
-    leather container ladder indoor dinner decker stroller finger cover motor jetliner roller poster tractor
-    banner hammer either trailer blender escalator sneaker summer underwater weather order barrier power rubber
-    pepper comforter feather harbor dryer sprinkler bleacher freezer dresser cheer sticker feeder theater marker
-    hamburger tiger burger helicopter holder dispenser coaster suspender projector wheeler platter cooler butter
-    washer blazer enter mower wicker jumper bulldozer dumpster interior steer maneuver mixer boulder conveyor
-    propeller carrier checker razor skyscraper visor chandelier layer diaper decor toaster maker pacifier
-    shelter planter airliner liquor monster elevator offer cracker prayer rooster wrapper cauliflower border
-    folder drawer blower clutter powder corridor sunflower printer register lavender halter saucer binder armor
-    armour streamer exterior glider windbreaker beaker cluster cucumber cutter locker wonder alligator poker
-    lobster solder jackhammer labor labour quarter liner bumper recliner rocker protector flyer warmer cinder
-    typewriter burner handler lighter glacier gutter wildflower ginger sewer calculator hanger recorder litter
-    sledgehammer copper fryer beater reindeer amplifier grinder wallpaper divider rafter hamster teeter girder
-    reflector screwdriver plunger eyeliner charger spider stretcher flavor flavour detector canister tether
-    totter anchor pullover excavator parlor parlour peeler receiver slipper manner camcorder skewer tanker
-    cooker danger clipper strainer geyser whitewater sucker flipper appetizer saver slicer cheeseburger clover
-    ruler amber fender disaster transformer filter clocktower shaker shutter radiator murder cruiser viewfinder
-    amphitheater amphitheatre chipper banister header respirator chopper extinguisher hairdryer heater antler
-    lever hamper blinder scraper processor whisker plaster sprayer pointer riser creamer synthesizer hopper
-    hardcover splatter thermometer scrubber shaver liter colander shredder conifer loudspeaker cleaver generator
-    loader paver simulator vapor freightliner cooper scanner beaver laughter jeter cider saber perimeter
-    blockbuster headquarter buffer slumber stepladder bunker zipper anger firecracker supper dagger grater
-    tender timber lumber letter sector reactor tutor door error horror terror humor humour honor honour odor
-    odour rumor tumor vigor favor favour harbour colour rigour glamour flour hour tour four your odometer
-    speedometer center centre metre theatre fibre fiber lantern badger otter panther adder viper oyster grouper
-    warbler kingfisher woodpecker plover condor raptor rottweiler retriever terrier setter pinscher spaniel
-    bladder fritter batter matter ember member-card december november october september master easter
-    sister-ship character chapter charter cleanser canter clatter shatter flutter never ever over rather whether
-    however together altogether further farther former latter lower upper outer inner utter proper super clever
-    eager bitter sober slender sheer queer elder older younger bigger smaller larger taller shorter longer wider
-    higher deeper darker brighter faster slower better later sooner earlier greater happier busier heavier
-    easier thinner thicker newer nearer closer hotter colder stronger weaker richer poorer louder quieter softer
-    harder cleaner dirtier prettier uglier gingerbread pewter frontier pier tier atelier brasserie courier-bag
-    cashier-desk soldier-ant premier-league snorkel tumbler skimmer trimmer pruner edger spreader tiller
-    harvester-machine crawler dozer grader trawler steamer schooner freighter ferry hovercraft dishwasher
-    cleaner-bottle humidifier ventilator defibrillator incubator adapter adaptor router server-rack copier
-    plotter speaker-box tuner transmitter sensor timer pager beeper buzzer blinker flasher hook stapler
-    highlighter sharpener eraser duster wiper waterpolo snowblower leafblower lawnmower silencer trigger tracker
+    soccer beer veer sneer poor trouser twister sparkler cylinder cancer juicer deliver answer garter dragster
+    alter consider gender vader leftover preserver loafer hummer sifter whatever foyer lightsaber twitter udder
+    rainwater conveyer caster seater propellor drainer reminder drier deter somber sombre sleepover steamroller
+    slicker breather swiffer laser roadster booster minicomputer cruller behavior behaviour compressor chamber
+    prior arbor arbour ledger millimeter kilometer heather miter mitre saltwater floodwater riverwater backwater
+    breakwater planer stupor soaker romper inhaler flyover crossover makeover hangover gossamer auger caliper
+    ticker jigger knicker polymer freshener barometer odometer flamethrower sleeper sander ereader mulcher
+    topper popper bustier sliver inter sever cher wiener weiner sunvisor noisemaker carabiner conditioner
+    sanitizer indicator compactor incinerator resistor inflator ventilator alternator accelerator capacitor
+    calculator percolator perambulator simulator vibrator elevator escalator refrigerator demeanor demeanour
+    interior posterior exterior ulterior anterior thriller bomber stopper starter crusher brazier hydrometer
+    timber umber lumber limber encounter counter barter charter garter martyr-complex romper dimmer strimmer
+    scooper ladler juicer corer grater masher whisker skewer server-room canister bannister pincer tweezer plier
+    wiper bloomer jodhpur dungaree trainer-shoe slicker anorak-liner jumper-dress clogger patter spatter clobber
+    slobber blubber rubber scrubber grabber jabber dabber lobber cobber glitter flicker shimmer hover wander
+    linger whisper flutter chatter stagger scatter mutter stutter stammer shatter clatter glimmer slither quiver
+    shiver waver loiter swagger saunter canter simmer smoulder smolder conquer differ suffer prefer refer
+    transfer infer confer recover uncover fever clover thunder plunder squander meander founder flounder cluster
+    muster fluster bluster prosper hamper pamper tamper temper whimper gather lather slather weather feather
+    wither dither bother smother pucker hunker bicker water other another computer under floor flower outdoor
+    mirror paper river counter tower corner sweater number after refrigerator shoulder controller monitor shower
+    silver newspaper winter gather color scooter meter scissor leather container ladder indoor dinner decker
+    stroller finger cover motor jetliner roller poster tractor banner hammer either trailer blender escalator
+    sneaker summer underwater weather order barrier power rubber pepper comforter feather harbor dryer sprinkler
+    bleacher freezer dresser cheer sticker feeder theater marker hamburger tiger burger helicopter holder
+    dispenser coaster suspender projector wheeler platter cooler butter washer blazer enter mower wicker jumper
+    bulldozer dumpster interior steer maneuver mixer boulder conveyor propeller carrier checker razor skyscraper
+    visor chandelier layer diaper decor toaster maker pacifier shelter planter airliner liquor monster elevator
+    offer cracker prayer rooster wrapper cauliflower border folder drawer blower clutter powder corridor
+    sunflower printer register lavender halter saucer binder armor armour streamer exterior glider windbreaker
+    beaker cluster cucumber cutter locker wonder alligator poker lobster solder jackhammer labor labour quarter
+    liner bumper recliner rocker protector flyer warmer cinder typewriter burner handler lighter glacier gutter
+    wildflower ginger sewer calculator hanger recorder litter sledgehammer copper fryer beater reindeer
+    amplifier grinder wallpaper divider rafter hamster teeter girder reflector screwdriver plunger eyeliner
+    charger spider stretcher flavor flavour detector canister tether totter anchor pullover excavator parlor
+    parlour peeler receiver slipper manner camcorder skewer tanker cooker danger clipper strainer geyser
+    whitewater sucker flipper appetizer saver slicer cheeseburger clover ruler amber fender disaster transformer
+    filter clocktower shaker shutter radiator murder cruiser viewfinder amphitheater amphitheatre chipper
+    banister header respirator chopper extinguisher hairdryer heater antler lever hamper blinder scraper
+    processor whisker plaster sprayer pointer riser creamer synthesizer hopper hardcover splatter thermometer
+    scrubber shaver liter colander shredder conifer loudspeaker cleaver generator loader paver simulator vapor
+    freightliner cooper scanner beaver laughter jeter cider saber perimeter blockbuster headquarter buffer
+    slumber stepladder bunker zipper anger firecracker supper dagger grater tender timber lumber letter sector
+    reactor tutor door error horror terror humor humour honor honour odor odour rumor tumor vigor favor favour
+    harbour colour rigour glamour flour hour tour four your odometer speedometer center centre metre theatre
+    fibre fiber lantern badger otter panther adder viper oyster grouper warbler kingfisher woodpecker plover
+    condor raptor rottweiler retriever terrier setter pinscher spaniel bladder fritter batter matter ember
+    member-card december november october september master easter sister-ship character chapter charter cleanser
+    canter clatter shatter flutter never ever over rather whether however together altogether further farther
+    former latter lower upper outer inner utter proper super clever eager bitter sober slender sheer queer elder
+    older younger bigger smaller larger taller shorter longer wider higher deeper darker brighter faster slower
+    better later sooner earlier greater happier busier heavier easier thinner thicker newer nearer closer hotter
+    colder stronger weaker richer poorer louder quieter softer harder cleaner dirtier prettier uglier
+    gingerbread pewter frontier pier tier atelier brasserie courier-bag cashier-desk soldier-ant premier-league
+    snorkel tumbler skimmer trimmer pruner edger spreader tiller harvester-machine crawler dozer grader trawler
+    steamer schooner freighter ferry hovercraft dishwasher cleaner-bottle humidifier ventilator defibrillator
+    incubator adapter adaptor router server-rack copier plotter speaker-box tuner transmitter sensor timer pager
+    beeper buzzer blinker flasher hook stapler highlighter sharpener eraser duster wiper waterpolo snowblower
+    leafblower lawnmower silencer trigger tracker
 """)
 """Words in -er and -or that name no person, which nearly all others do."""
 _THINGS_IN_IST = words(
@@ -230,6 +245,7 @@ PLACES = words("""
 """)
 """Things that are called by a nation or a faith, whose owners, makers and drivers need not be of it."""
 COMPOUND_THINGS = words("""
+    bus train plane ferry ship boat jet airplane aircraft van wings ears horns
     costume costumes outfit outfits clothes clothing garment garments garb hat hats cap caps boot boots shirt shirts
     shoe shoes sock socks dress dresses skirt skirts coat coats uniform uniforms sweater stroller strollers carriage
     carriages buggy buggies pram prams seat seats chair chairs highchair bottle bottles crib cribs cot cots bed beds
@@ -303,8 +319,9 @@ def is_thing_for(word: str) -> bool:
 _AGENT = re.compile(r"\w{2,}(?:er|or|ist|ian|eer|woman|person)")
 
 
-def is_person_noun(word: str) -> bool:
-    """Whether a noun in lower case names a person or people; those that say a gender are among them."""
+def is_person_noun(word: str, known: bool = False) -> bool:
+    """Whether a noun in lower case names a person or people; those that say a gender are among them. `known`: by the
+    lists alone, and not by its ending."""
     if word in GROUPS or word in _PEOPLE or word in GENDERED:
         return True
     one = singular(word)
@@ -313,7 +330,7 @@ def is_person_noun(word: str) -> bool:
     last = one.rpartition("-")[2]
     if one != last and last in _PEOPLE:
         return True
-    return (
+    return not known and (
         bool(_AGENT.fullmatch(last))
         and last not in _THINGS_IN_ER
         and last not in _THINGS_IN_IST

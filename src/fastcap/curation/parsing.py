@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from fastcap.curation.cues import ONLY_CAPITAL
 from fastcap.curation.nouns import (
     ACTIVITIES,
     PLACES,
@@ -28,6 +29,10 @@ _NOT_HEADS = (english.FUNCTION_WORDS - english.NUMBERS - english.words("home rig
 )
 _ADJECTIVE_ENDINGS = ("ful", "less", "ous", "ish", "ive", "ied", "cal", "nal")
 _COLOURS = english.words("black white brown")
+_COLOURED = english.words("""
+    haired headed eyed clad bearded faced coated suited shirted jacketed uniformed robed nosed legged booted
+    gloved hatted shirtless and-white dressed clothed capped helmeted jerseyed
+""")
 VERBS = english.VERBS | english.words("""
     vote mourn pray worship queue picnic salute sign plough plow protest rehearse rake tap form elect invent
     brew gamble knead harvest shear tackle bless preach chant kneel march skate ski camp compete flock toast
@@ -74,7 +79,7 @@ class Parse:
             return False
         if token.term:
             if token.term.use == "noun":
-                return True
+                return token.is_capital or token.lower not in ONLY_CAPITAL
             if token.term.use == "either" and (token.lower in TERMS) and not is_person_noun(token.lower):
                 return False
         return is_person_noun(token.lower.replace(" ", "-")) or is_person_noun(token.lower.rpartition(" ")[2])
@@ -222,10 +227,21 @@ class Parse:
         ]
         if any(token.nobody for token in between):
             return False
-        lower = self.tokens[place].lower
+        lower, following = self.tokens[place].lower, self.tokens[place + 1].lower
+        if lower in _COLOURS and (following in _COLOURED or self._is_of_clothes(head)):
+            return False
         if lower in _COLOURS or lower in ("old", "older", "new"):
             return all(noun in ACTIVITIES or is_person_noun(noun) for noun in nouns)
         return not any(noun in PLACES for noun in nouns)
+
+    def _is_of_clothes(self, head: int) -> bool:
+        """Whether a colour before a noun is that of clothes or things: "the white team", "a black sailor's uniform"."""
+        token, after = self.tokens[head], self.near(head, 1)
+        if token.term:
+            return False
+        if token.lower in ("team", "teams", "squad", "boxers") or not is_person_noun(token.lower, known=True):
+            return True
+        return token.owner and after is not None and is_thing_for(after.lower)
 
     # --- what is said of a subject
 

@@ -281,6 +281,7 @@ def _terms() -> dict[str, Term]:
     add(_CONDITIONS, "condition", "disability")
     add(_ORIENTATION_ADJECTIVES, "adjective", "sexual_orientation")
     add(_ORIENTATION_NOUNS, "noun", "sexual_orientation")
+    del terms["celtics"]  # teams
     # Later entries win: words with two attributes come last.
     add(_GENDER_AND_AGE, "noun", "gender", "age")
     add(_FAITH_AND_GENDER, "noun", "gender", "religion")
