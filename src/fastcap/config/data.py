@@ -51,6 +51,8 @@ class DataConfig:
     """MobileNetV2 weights (.npz) that initialise the convolutions, below `root`; empty for random ones."""
     cache: str = "cache"
     """Folder for decoded pixels, features and teachers' captions, from the working directory."""
+    train_limit: int = 0
+    """Images trained on, spread evenly over the data sets; 0 for all of them, a hundred for a first try."""
     val_limit: int = 300
     """Images validated on while training; on 300 CIDEr is known to about a point, and a validation stays short."""
     on_bad_data: Literal["raise", "skip", "quarantine"] = "raise"
@@ -67,7 +69,10 @@ class DataConfig:
             max_bad_share=(0 <= self.max_bad_share < 1, "at least 0, below 1"),
             train=(bool(self.train), "at least one data set"),
             val=(bool(self.val), "at least one data set"),
+            train_limit=(self.train_limit >= 0, "0 (all of them) or more"),
         )
+        if self.train_limit and self.streams("train"):
+            raise ConfigError(f"train_limit is {self.train_limit}; allowed: 0, where the data are streamed")
         for part in ("train", "val"):
             names = [dataset.name for dataset in getattr(self, part)]
             if any(name in STREAMS for name in names) and not self.streams(part):

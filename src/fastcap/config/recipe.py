@@ -10,12 +10,12 @@ from typing import Literal
 from fastcap.config.data import DataConfig
 from fastcap.config.fit import check_frozen, check_sharding, fit_stage
 from fastcap.config.model import ModelConfig
-from fastcap.config.reading import check_positive, check_ranges, from_mapping, override, read_yaml
+from fastcap.config.reading import check_positive, check_ranges, from_mapping, merge, override, read_yaml
 from fastcap.config.stage import StageConfig
 from fastcap.errors import ConfigError, listed, nearest
 from fastcap.vocabulary import Marks
 
-__all__ = ["TRACKERS", "TrainConfig", "load_config", "recipes"]
+__all__ = ["TRACKERS", "TrainConfig", "datasets", "load_config", "recipes"]
 
 TRACKERS = ("jsonl", "tensorboard", "wandb")
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -99,8 +99,16 @@ def recipes() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("training/*.yaml"))}
 
 
-def load_config(recipe: Path | str, overrides: Sequence[str] = ()) -> TrainConfig:
+def datasets() -> dict[str, Path]:
+    """The data sets that come with the package as blocks of a recipe, by name."""
+    folder = next(filter(Path.is_dir, _FOLDERS), _FOLDERS[0])
+    return {path.stem: path for path in sorted(folder.glob("dataset/*.yaml"))}
+
+
+def load_config(recipe: Path | str, overrides: Sequence[str] = (), dataset: str = "") -> TrainConfig:
     """A recipe from a YAML file and `key=value` overrides.
+
+    `dataset`: one of `datasets()`, in place of those that the recipe names.
 
     `recipe`: a path; or, as a string without a folder and an ending, one of `recipes()`. Overrides use dots and list
     positions (`model.d_model=128`, `stages.0.steps=10`); values are YAML.
@@ -120,6 +128,11 @@ def load_config(recipe: Path | str, overrides: Sequence[str] = ()) -> TrainConfi
             )
         path = known[recipe]
     mapping = read_yaml(path)
+    if dataset:
+        known = datasets()
+        if dataset not in known:
+            raise ConfigError(f"no data set {dataset!r}{nearest(dataset, known)}; known: {', '.join(known)}")
+        merge(mapping, read_yaml(known[dataset]))
     for text in listed(overrides, "overrides"):
         override(mapping, text)
     return from_mapping(TrainConfig, mapping)

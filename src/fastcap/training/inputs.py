@@ -28,7 +28,7 @@ from fastcap.training.batch import Batch
 from fastcap.training.distillation import Distillation
 from fastcap.training.features import FrozenFeatures, crop_anew
 from fastcap.training.judge import ClipJudge
-from fastcap.training.pools import CaptionPool, SiblingPool, length_distribution, read_examples, read_texts
+from fastcap.training.pools import CaptionPool, SiblingPool, length_distribution, limited, read_examples, read_texts
 from fastcap.training.position import Position
 from fastcap.training.streaming import StreamedPool, find_all_shards
 
@@ -62,7 +62,7 @@ class Corpus:
         self.data, self.max_length = data, model.max_length
         streamed = data.streams("train")
         self.shards = find_all_shards(data, "train") if streamed else []
-        parts = [] if streamed else read_examples(data, "train")
+        parts = [] if streamed else limited(read_examples(data, "train"), data.train_limit)
         learn = learn or functools.partial(train_tokenizer, vocab_size=model.vocab_size)
         self.tokenizer = tokenizer or learn(captions_to_learn(data, parts, self.shards))
         limits = (model.image_size, model.max_length)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import math
 import re
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +22,7 @@ from fastcap.errors import ConfigError, DataError, counted
 from fastcap.evaluation.cider import CiderD
 from fastcap.runtime.encoding import clean_caption, decode, encode
 
-__all__ = ["CaptionPool", "SiblingPool", "cider_reward", "read_examples", "read_texts"]
+__all__ = ["CaptionPool", "SiblingPool", "cider_reward", "limited", "read_examples", "read_texts", "steps_of"]
 
 END = "<eos>"  # no word of a caption
 SIBLINGS = 5  # captions of one image in `data.siblings`
@@ -45,6 +47,29 @@ def read_examples(data: DataConfig, part: str) -> list[tuple[str, Examples]]:
             raise DataError(f"{error} (setting data.{part}.{index}, below data.root={data.root})") from error
         parts.append(("machine" if dataset.name in MACHINE_DATASETS else "human", examples))
     return parts
+
+
+def limited(parts: list[tuple[str, Examples]], limit: int) -> list[tuple[str, Any]]:
+    """The examples of `limit` images, spread evenly over all; 0 for all. An image keeps all its captions."""
+    paths = list(dict.fromkeys(example.image for _, examples in parts for example in examples))
+    if not limit or limit >= len(paths):
+        return parts
+    kept = {paths[i * len(paths) // limit] for i in range(limit)}
+    return [(source, [example for example in examples if example.image in kept]) for source, examples in parts]
+
+
+def steps_of(data: DataConfig, images: int, epochs: float) -> int:
+    """How many steps of so many images are so many epochs of `data.train`.
+
+    Raises:
+        ConfigError: the data are streamed, so that nobody has counted them.
+        DataError: a data set cannot be read.
+    """
+    if data.streams("train"):
+        raise ConfigError("epochs are given; allowed: stages.0.steps alone, where data.train is streamed")
+    parts = limited(read_examples(data, "train"), data.train_limit)
+    n_images = len({example.image for _, examples in parts for example in examples})
+    return max(1, math.ceil(epochs * n_images / images))
 
 
 def read_texts(data: DataConfig) -> Iterable[str]:
