@@ -160,7 +160,7 @@ RULES: dict[str, tuple[Callable[[str], object], str]] = {
     ),
     "file name": (lambda text: _FILE.search(text) or _DEVICE.fullmatch(text), "describe the picture, not its file"),
     "placeholder": (
-        lambda text: _PLACEHOLDER.fullmatch(text.rstrip(" .:…")) or _PLACEHOLDER.fullmatch(text.strip(" .:…()[]<>*_-")),
+        lambda text: any(map(_PLACEHOLDER.fullmatch, (text.rstrip(" .:…"), text.strip(" .:…()[]<>*_-")))),
         "say what the picture shows",
     ),
     "preamble": (
