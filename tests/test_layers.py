@@ -44,6 +44,7 @@ FORBIDDEN = {
     "export": {"fastcap.training", "fastcap.evaluation", "fastcap.quantization", "fastcap.release", "fastcap.cli"},
     "release": {"fastcap.training", "fastcap.serve", "fastcap.cli"},
     "serve": {"torch", "transformers", "fastcap.training", "fastcap.model", "fastcap.evaluation", "fastcap.cli"},
+    "documents": {"torch", "transformers", "fastcap.training", "fastcap.model", "fastcap.serve", "fastcap.cli"},
     "quantization": {"fastcap.training", "fastcap.export", "fastcap.evaluation", "fastcap.release", "fastcap.cli"},
 }
 

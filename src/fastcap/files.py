@@ -25,11 +25,12 @@ def text_encoding(start: bytes) -> str:
 
 
 @contextlib.contextmanager
-def written_aside(path: str | os.PathLike[str], *, durable: bool = False) -> Iterator[Path]:
+def written_aside(path: str | os.PathLike[str], *, durable: bool = False, keep_mode: bool = False) -> Iterator[Path]:
     """A path to write to; at the end its file takes the place of `path`, after an error it is removed.
 
     A link is followed. The path's name is short and hidden, so any name that the file system takes can be written.
     Where the folder takes no new file, it is `path` itself. `durable`: be safe from a power cut at the end.
+    `keep_mode`: give the new file the permissions of the one that is there.
     """
     target = Path(os.path.realpath(path))
     aside = _beside(target, "part")
@@ -40,6 +41,8 @@ def written_aside(path: str | os.PathLike[str], *, durable: bool = False) -> Ite
         return
     try:
         yield aside
+        if keep_mode:
+            shutil.copymode(target, aside)
         if durable:
             with aside.open("rb+") as file:
                 sync(file.fileno())

@@ -35,6 +35,7 @@ VERBS = {
         "fastcap caption photos/ --recursive --length short",
     ),
     "lint": Verb("flag poor alternative text", 'fastcap lint "An image of a dog" "IMG_1234"'),
+    "alt": Verb("check and mend the alternative texts of documents", "fastcap alt docs/ --fix"),
     "score": Verb("say how well texts fit a picture", 'fastcap score photo.jpg "a dog" "two cats"'),
     "models": Verb("list the bundled models with their measured quality and speed", "fastcap models"),
     "serve": Verb("answer over HTTP: pictures in, captions out", "fastcap serve --port 8000", "serve"),
