@@ -69,6 +69,10 @@ VERBS = {
         "who is mentioned, what is said of men and women, what a model adds",
         "fastcap data bias data/flickr8k --split val --model fastcap-base",
     ),
+    "data rewrite": Verb(
+        "make captions neutral alternative text, by rules or a language model",
+        "fastcap data rewrite captions.csv --out neutral.csv",
+    ),
     "export": Verb(
         "turn a checkpoint into a model directory",
         "fastcap export --model runs/mine/best --out models/mine --root data/flickr8k",
