@@ -4,10 +4,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: help caption web wheel test test-slow test-web test-floors lint bench readme ablation train train-quick
 .PHONY: train-modern train-large train-all
+.PHONY: quality-report quality-report-quick
 .DEFAULT_GOAL := help
 
 help:  ## list these targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 20
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 32
 
 # make would expand a $ in the name, or run $(shell ...); zsh leaves a ~ to us.
 unexport IMAGE
@@ -41,6 +42,15 @@ lint: .venv/.stamp  ## check style and types
 bench: .venv/.stamp  ## measure speed, memory and size beside the peers (benchmarks/results/bench.json)
 	.venv/bin/fastcap bench --peers --json benchmarks/results/bench.json
 	.venv/bin/python benchmarks/scan_scaling.py --save
+
+# The words of the report's targets: DATASET=data/flickr8k SPLIT=val MAX_SAMPLES=500 OUTPUT_DIR=reports
+quality-report: .venv-runtime/.stamp  ## examine a data set: make quality-report DATASET=DIR SPLIT= MAX_SAMPLES= OUTPUT_DIR=
+	.venv-runtime/bin/fastcap data report "$(or $(DATASET),data/flickr8k)" \
+		--out "$(or $(OUTPUT_DIR),quality_reports)" --plot $(if $(SPLIT),--split "$(SPLIT)") \
+		$(if $(MAX_SAMPLES),--max-samples "$(MAX_SAMPLES)")
+
+quality-report-quick: MAX_SAMPLES ?= 100
+quality-report-quick: quality-report  ## the same for the first 100 pictures of each split
 
 readme: .venv/.stamp  ## rewrite the README's tables from benchmarks/results
 	.venv/bin/python benchmarks/readme_table.py

@@ -9,20 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter, ImageOps
+from small_sets import scene
 
 from fastcap.curation.duplicates import Match, find_matches, grouped
 from fastcap.runtime.images import load_image
-
-
-def scene(seed: int, side: int = 224) -> Image.Image:
-    """Random blobs of all sizes: a picture whose power falls with the frequency, as that of photographs does."""
-    rng = np.random.default_rng(seed)
-    total = np.zeros((side, side, 3))
-    for cells in (3, 6, 12, 24, 48, 96):
-        noise = Image.fromarray(rng.integers(0, 256, (cells, cells, 3), np.uint8))
-        total += np.asarray(noise.resize((side, side), Image.Resampling.BICUBIC), float) / cells
-    total = 255 * (total - total.min()) / np.ptp(total)
-    return Image.fromarray(total.astype(np.uint8))
 
 
 def sea(seed: int) -> Image.Image:

@@ -62,10 +62,12 @@ class Examined:
 
 
 class ExamineWorker:
-    """What one worker process does. `model`: name or directory, or "" to judge no captions. `captions`: by path."""
+    """What one worker process does. `model`: name or directory, or "" to judge no captions. `likelihoods`: whether to
+    compute them, too. `captions`: by path."""
 
-    def __init__(self, model: str, captions: Mapping[str, Sequence[str]]) -> None:
+    def __init__(self, model: str, likelihoods: bool, captions: Mapping[str, Sequence[str]]) -> None:
         self._scorer = PairScorer(model) if model else None
+        self._likelihoods = likelihoods and self._scorer is not None and self._scorer.explains
         self._captions = captions
         self._size = self._scorer.size if self._scorer else _SIZE
 
@@ -93,7 +95,7 @@ class ExamineWorker:
         captions = self._captions[str(path)]
         if self._scorer and self._scorer.aligns:
             row["alignments"] = self._scorer.alignments(pixels, captions)
-        if self._scorer and self._scorer.explains:
+        if self._scorer and self._likelihoods:
             row["likelihoods"] = self._scorer.likelihoods(pixels, captions)
         return row
 
@@ -103,6 +105,7 @@ def examine(
     notes: Path,
     *,
     model: str = "fastcap-base",
+    likelihoods: bool = False,
     workers: int | None = None,
     on_picture: Callable[[], object] = lambda: None,
 ) -> dict[Path, Examined]:
@@ -113,6 +116,8 @@ def examine(
         notes: a file of JSON lines to which each result is added at once. What stands there of an unchanged picture
             with the same captions and model is not done again.
         model: what judges the captions; "" to judge none.
+        likelihoods: compute these, too, which takes about twice as long. What the notes have with them is taken
+            without, too.
         workers: 1 to 64; as many as this process has cores by default.
         on_picture: called for every picture.
 
@@ -120,13 +125,17 @@ def examine(
     """
     count, made_with = check_workers(workers), _made_with(model)
     keys = {str(path): _key(path, texts, made_with) for path, texts in captions.items()}
-    found = {path: row for path, row in _noted(notes) if row.get("key") == keys.get(path)}
+    found = {
+        path: row
+        for path, row in _noted(notes)
+        if row.get("key") == keys.get(path) and ("likelihoods" in row or "error" in row or not likelihoods)
+    }
     for _ in found:
         on_picture()
     todo = [path for path in keys if path not in found]
     if todo:
         texts = {path: list(captions[Path(path)]) for path in todo}
-        pool = WorkerPool(min(count, len(todo)), ExamineWorker, model, texts)
+        pool = WorkerPool(min(count, len(todo)), ExamineWorker, model, likelihoods, texts)
         try:
             with notes.open("a", encoding="utf-8") as file:
                 file.write("\n" if file.tell() else "")  # a line that was cut short ends here

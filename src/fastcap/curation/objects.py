@@ -20,10 +20,11 @@ __all__ = ["ObjectCounts", "entropy", "gini", "objects_in", "sampling_weights", 
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*|\d+|[^\w\s]")
 _IRREGULAR = english.pairs("""
     men man, women woman, children child, people person, persons person, feet foot, teeth tooth, geese goose,
-    mice mouse, knives knife, lives life, leaves leaf, wolves wolf, shelves shelf, loaves loaf, halves half, calves calf,
-    scarves scarf, wives wife, hooves hoof, thieves thief, policemen policeman, firemen fireman, snowmen snowman,
-    fishermen fisherman, movies movie, cookies cookie, zombies zombie, selfies selfie, ties tie, pies pie,
-    hoodies hoodie, shoes shoe, canoes canoe, toes toe, axes axe, buses bus, dice die, oxen ox, cacti cactus, skis ski, taxis taxi
+    mice mouse, knives knife, lives life, leaves leaf, wolves wolf, shelves shelf, loaves loaf, halves half,
+    calves calf, scarves scarf, wives wife, hooves hoof, thieves thief, policemen policeman, firemen fireman,
+    snowmen snowman, fishermen fisherman, movies movie, cookies cookie, zombies zombie, selfies selfie, ties tie,
+    pies pie, hoodies hoodie, shoes shoe, canoes canoe, toes toe, axes axe, buses bus, dice die, oxen ox,
+    cacti cactus, skis ski, taxis taxi
 """)
 _NO_PLURALS = english.words("""
     glasses jeans shorts pants trousers scissors sunglasses goggles pajamas pyjamas overalls tights bus grass dress

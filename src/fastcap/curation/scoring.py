@@ -17,6 +17,8 @@ from fastcap.runtime.stepper import OnnxStepper
 
 __all__ = ["PairScorer"]
 
+_DIGITS = 5
+
 
 class PairScorer:
     """A model that says how well texts fit a picture. Captions longer than its longest are judged by their beginning.
@@ -46,7 +48,7 @@ class PairScorer:
             return [None] * len(texts)
         image = self._captioner.embed_images([pixels])[0]
         cosines = iter((self._captioner.embed_texts(usable) @ image).tolist())
-        return [next(cosines) if text else None for text in texts]
+        return [round(next(cosines), _DIGITS) if text else None for text in texts]
 
     def likelihoods(self, pixels: np.ndarray, captions: Sequence[str]) -> list[float | None]:
         """The mean log-probability of each caption's tokens, end mark included, given the picture (H, W, 3) uint8 and
@@ -64,7 +66,7 @@ class PairScorer:
             log_p, state = self._stepper.step(given, state, parents)
             given = targets[:, place]
             total += np.where(place < lengths, log_p[parents, given], 0)
-        return [float(sum_ / n) if n else None for sum_, n in zip(total, lengths, strict=True)]
+        return [round(float(sum_ / n), _DIGITS) if n else None for sum_, n in zip(total, lengths, strict=True)]
 
     def _shortened(self, caption: str) -> str:
         """The caption, or as many of its first words as the model takes; empty if it has no token."""

@@ -26,13 +26,15 @@ __all__ = ["READERS", "Reader", "Row", "has_splits"]
 
 @dataclass(frozen=True)
 class Row:
-    """One caption as read. A reader that cannot make sense of a row says so in `problem`."""
+    """One caption as read. A reader that cannot make sense of a row says so in `problem`. `original`: the caption that
+    this one was made from, where the file keeps both."""
 
     where: str
     image: Path | None = None
     caption: Any = ""
     image_id: str = ""
     problem: str = ""
+    original: Any = ""
 
 
 Reader = Callable[[Path, str], Iterator[Row]]
@@ -48,7 +50,8 @@ IMAGE_FOLDERS = (
 """Where the published archives unpack their pictures, "" being the root itself."""
 
 IMAGE_COLUMNS = ("image", "image_name", "file_name", "filename", "image_path")
-CAPTION_COLUMNS = ("caption", "comment", "text")
+CAPTION_COLUMNS = ("caption", "comment", "text", "alt_text")
+ORIGINAL_COLUMNS = ("original", "original_caption", "original_alt_text")
 SPLITS = {"train": ("train", "training"), "val": ("val", "dev", "valid", "validation"), "test": ("test", "testing")}
 """What files call the splits in a column `split`."""
 DELIMITERS = ("|", ";", "\t", ",")
@@ -216,6 +219,7 @@ def _table_rows(path: Path, split: str) -> Iterator[Row]:
     delimiter, columns = _header(lines)
     image_column = next((columns.index(c) for c in IMAGE_COLUMNS if c in columns), None)
     caption_column = next((columns.index(c) for c in CAPTION_COLUMNS if c in columns), None)
+    original_column = next((columns.index(c) for c in ORIGINAL_COLUMNS if c in columns), None)
     if image_column is None or caption_column is None:
         raise DataError(f"{path}: columns are {columns}; needed: image and caption")
     split_column = columns.index("split") if "split" in columns and split != "all" else None
@@ -238,7 +242,9 @@ def _table_rows(path: Path, split: str) -> Iterator[Row]:
             located = locate(name) if name and name != line.strip() else None
             yield Row(f"{path}:{n}", located, line.strip(), problem=problem)
         else:
-            yield Row(f"{path}:{n}", locate(fields[image_column].strip()), fields[caption_column])
+            original = fields[original_column] if original_column is not None else ""
+            image = locate(fields[image_column].strip())
+            yield Row(f"{path}:{n}", image, fields[caption_column], original=original)
     if split_column is not None and seen.isdisjoint(wanted):
         raise DataError(f"{path}: no split {split!r} in its column 'split'; it has {', '.join(sorted(seen)) or 'none'}")
 
@@ -301,8 +307,9 @@ def _json_lines(path: Path) -> Iterator[Row]:
         if not isinstance(captions, list) or not captions:
             yield Row(where, image, caption=captions, problem='"captions" is not a list of texts')
             continue
+        original = _first_of(record, ORIGINAL_COLUMNS) or ""
         for caption in captions:
-            yield Row(where, image, caption, image_id)
+            yield Row(where, image, caption, image_id, original=original)
 
 
 def _first_of(record: dict[str, Any], names: Sequence[str]) -> Any:

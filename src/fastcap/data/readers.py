@@ -30,12 +30,14 @@ OnBadData = Literal["raise", "skip", "quarantine"]
 
 @dataclass(frozen=True)
 class Example:
-    """A picture and its captions as published; `clean_caption` gives the form that models are trained on."""
+    """A picture and its captions as published; `clean_caption` gives the form that models are trained on. `originals`:
+    for each caption the one that it was made from, "" where there is none; empty if there is none at all."""
 
     image: Path
     captions: tuple[str, ...]
     image_id: str
     source: str
+    originals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ def load_dataset(
     n_rows = 0
     bad: list[BadRow] = []
     captions: dict[Path, list[str]] = {}
+    originals: dict[Path, list[str]] = {}
     image_ids: dict[Path, str] = {}
     image_problems: dict[Path, str] = {}
     for row in READERS[name](root, split):
@@ -118,6 +121,8 @@ def load_dataset(
             problem = image_problems[row.image]
         if not problem and row.image is not None:
             captions.setdefault(row.image, []).append(row.caption.strip())
+            original = row.original if caption_problem(row.original) == "" else ""
+            originals.setdefault(row.image, []).append(original.strip())
             image_ids.setdefault(row.image, row.image_id or row.image.stem)
             continue
         if on_bad_data == "raise":
@@ -133,7 +138,10 @@ def load_dataset(
         )
     if not captions:
         raise DataError(f"data set {name}, split {split}, in {root}: no captions found")
-    examples = [Example(image, tuple(texts), image_ids[image], name) for image, texts in captions.items()]
+    examples = [
+        Example(image, tuple(texts), image_ids[image], name, tuple(originals[image]) if any(originals[image]) else ())
+        for image, texts in captions.items()
+    ]
     return Examples(examples, n_rows, bad)
 
 

@@ -1,0 +1,112 @@
+"""What of a summary deserves a warning, and what to do next, in three lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fastcap.errors import ConfigError, nearest
+
+__all__ = ["FAULTS", "advice", "alerts", "failures", "parse_faults"]
+
+_NOTICEABLE = 0.001  # share of pairs far below the usual, from which they are worth a look first
+
+
+def alerts(summary: Mapping[str, Any], gini_alert: float, topk_alert: float) -> list[str]:
+    """A line for each thing that is wrong."""
+    objects, doubles = summary["objects"], summary["duplicates"]
+    found = []
+    if doubles["leaks"]:
+        found.append(f"{doubles['leaks']} pairs of pictures leak from one split into another")
+    if summary["unreadable"]["count"]:
+        found.append(f"{summary['unreadable']['count']} rows or pictures cannot be used")
+    if doubles["within_splits"]:
+        found.append(f"{doubles['within_splits']} pairs of pictures stand twice in their split")
+    if objects["gini"] > gini_alert:
+        found.append(f"objects are imbalanced: Gini {objects['gini']:.2f}, alert at {gini_alert:g}")
+    if objects["top_share"] > topk_alert:
+        share = f"{100 * objects['top_share']:.0f} %"
+        found.append(f"the {objects['topk']} most frequent objects have {share}, alert at {100 * topk_alert:g} %")
+    return found
+
+
+def advice(summary: Mapping[str, Any]) -> list[str]:
+    """The three things to do next, the most pressing first; fewer only if there is less to say."""
+    doubles, fit, objects, bias = (summary[part] for part in ("duplicates", "fit", "objects", "bias"))
+    lines = []
+    if doubles["leaks"]:
+        lines.append(
+            f"{doubles['leaks']} pairs of pictures stand in two splits, so scores on them say little: "
+            "'fastcap data merge' puts each pair on one side."
+        )
+    if summary["unreadable"]["count"]:
+        lines.append(
+            f"{summary['unreadable']['count']} rows or pictures cannot be used: mend or drop what the summary lists."
+        )
+    if fit["far_below_share"] > _NOTICEABLE:
+        lines.append(
+            f"{fit['far_below']} captions fit their picture far worse than is usual: look at top_failures/ first, then "
+            "down ranked_by_combined.csv until they are right."
+        )
+    if bias["share"] > 0.01:
+        first = max(bias["categories"], key=lambda name: bias["categories"][name]["captions"])
+        lines.append(
+            f"{100 * bias['share']:.0f} % of captions state a protected attribute, mostly {first.replace('_', ' ')}: "
+            "'fastcap data rewrite' makes them neutral."
+        )
+    if objects["rare"]:
+        lines.append(
+            f"{objects['rare']} objects are in fewer than {objects['rare_below']} pictures: train with data.weights: "
+            "reweighting_probs.csv, or make more with 'fastcap data prompts'."
+        )
+    if doubles["within_splits"]:
+        lines.append(f"{doubles['within_splits']} pairs of pictures stand twice in their split: keep one of each.")
+    if summary["language"]["lint"]:
+        rule, count = next(iter(summary["language"]["lint"].items()))
+        lines.append(f"{count} captions break the rule '{rule}' of 'fastcap lint'.")
+    if not lines:
+        lines.append("Nothing stands out: train on it, and look at the worst pairs once more afterwards.")
+    return lines[:3]
+
+
+FAULTS: dict[str, tuple[str, Callable[[Mapping[str, Any]], float], bool]] = {
+    "leak": ("pairs of pictures in two splits", lambda s: s["duplicates"]["leaks"], False),
+    "duplicate": ("pairs of pictures in one split", lambda s: s["duplicates"]["within_splits"], False),
+    "unreadable": ("rows or pictures that cannot be used", lambda s: s["unreadable"]["count"], False),
+    "misfit": ("captions that fit far worse than is usual", lambda s: s["fit"]["far_below_share"], True),
+    "bias": ("captions that state a protected attribute", lambda s: s["bias"]["share"], True),
+    "imbalance": ("Gini's coefficient of objects", lambda s: s["objects"]["gini"], True),
+}
+"""What `--fail-on` may name: what it counts, where that stands in a summary, and whether it is a share."""
+
+
+def parse_faults(text: str) -> dict[str, float]:
+    """ "leak,bias=5%" as the largest value that each fault may have: `leak` 0, `bias` 0.05. Raises ConfigError."""
+    allowed: dict[str, float] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, limit = part.partition("=")
+        if name not in FAULTS:
+            raise ConfigError(f"--fail-on has {name!r}{nearest(name, FAULTS)}; allowed: {', '.join(FAULTS)}")
+        number = limit.removesuffix("%")
+        try:
+            value = float(number) / (100 if limit.endswith("%") else 1) if equals else 0.0
+        except ValueError:
+            value = -1.0
+        if not 0 <= value < float("inf"):
+            raise ConfigError(f"--fail-on has {part!r}; allowed are {name}, {name}=N and {name}=N%")
+        allowed[name] = value
+    if not allowed:
+        raise ConfigError(f"--fail-on is {text!r}; needed: one or more of {', '.join(FAULTS)}")
+    return allowed
+
+
+def failures(summary: Mapping[str, Any], allowed: Mapping[str, float]) -> list[str]:
+    """A line for each fault that exceeds what is allowed."""
+    found = []
+    for name, limit in allowed.items():
+        told, value_of, is_share = FAULTS[name]
+        value = value_of(summary)
+        if value > limit:
+            values = [f"{100 * v:.2f} %" if is_share else f"{v:g}" for v in (value, limit)]
+            found.append(f"{name}: {values[0]} {told}, allowed are {values[1]}")
+    return found
