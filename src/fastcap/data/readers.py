@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from fastcap.data.formats import READERS
+from fastcap.data.formats import READERS, Row
 from fastcap.errors import MAX_BAD_SHARE, ConfigError, DataError, ImageError, nearest, one_text
 from fastcap.files import written_aside
 from fastcap.runtime.images import load_image
@@ -108,9 +108,7 @@ def load_dataset(
 
     n_rows = 0
     bad: list[BadRow] = []
-    captions: dict[Path, list[str]] = {}
-    originals: dict[Path, list[str]] = {}
-    image_ids: dict[Path, str] = {}
+    good: dict[Path, list[Row]] = {}
     image_problems: dict[Path, str] = {}
     for row in READERS[name](root, split):
         n_rows += 1
@@ -120,10 +118,7 @@ def load_dataset(
                 image_problems[row.image] = _image_problem(row.image, decode_images)
             problem = image_problems[row.image]
         if not problem and row.image is not None:
-            captions.setdefault(row.image, []).append(row.caption.strip())
-            original = row.original if caption_problem(row.original) == "" else ""
-            originals.setdefault(row.image, []).append(original.strip())
-            image_ids.setdefault(row.image, row.image_id or row.image.stem)
+            good.setdefault(row.image, []).append(row)
             continue
         if on_bad_data == "raise":
             raise DataError(f"{row.where}: {problem}; on_bad_data=skip leaves such rows out")
@@ -136,13 +131,16 @@ def load_dataset(
             f"data set {name}, split {split}, in {root}: {len(bad)} of {n_rows} rows are bad, more than "
             f"max_bad_share={max_bad_share:g} allows; the first: {bad[0].where}: {bad[0].problem}"
         )
-    if not captions:
+    if not good:
         raise DataError(f"data set {name}, split {split}, in {root}: no captions found")
-    examples = [
-        Example(image, tuple(texts), image_ids[image], name, tuple(originals[image]) if any(originals[image]) else ())
-        for image, texts in captions.items()
-    ]
+    examples = [_example(name, image, rows) for image, rows in good.items()]
     return Examples(examples, n_rows, bad)
+
+
+def _example(name: str, image: Path, rows: Sequence[Row]) -> Example:
+    originals = tuple("" if caption_problem(row.original) else row.original.strip() for row in rows)
+    captions = tuple(row.caption.strip() for row in rows)
+    return Example(image, captions, rows[0].image_id or image.stem, name, originals if any(originals) else ())
 
 
 # --- what makes a row bad ----------------------------------------------------------------------------------

@@ -52,10 +52,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the report and print where it is; returns 1 if `--fail-on` names something that was found."""
     from fastcap.curation.advice import failures, parse_faults
+    from fastcap.curation.outputs import write_tables
     from fastcap.curation.page import plots_of, render_report
     from fastcap.curation.quality import Thresholds, examine_dataset
     from fastcap.curation.sources import find_reader, read_splits
-    from fastcap.curation.outputs import write_tables
     from fastcap.files import written_aside
 
     allowed = parse_faults(args.fail_on) if args.fail_on is not None else {}
