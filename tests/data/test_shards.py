@@ -184,7 +184,7 @@ def test_a_stream_goes_on_from_any_place(uneven, buffer):
 
 def test_shards_without_samples_are_an_error(tmp_path):
     (tmp_path / "0.tar").write_bytes(tar({}))
-    with pytest.raises(DataError, match="no samples in 1 shards"):
+    with pytest.raises(DataError, match="no samples in 1 shard, of which"):
         next(stream([("webdataset", str(tmp_path / "0.tar"))], [0], 5))
 
 
@@ -212,5 +212,6 @@ def test_too_many_bad_samples_are_an_error():
     bad.n_seen = 200
     for _ in range(20):
         bad.note(BAD, BAD.problem)
-    with pytest.raises(DataError, match=r"21 of 200 samples are bad, more than 10%; the last: 0\.tar#7\.jpg"):
+    told = r"21 of 200 samples are bad, more than max_bad_share=0\.1 allows; the last: 0\.tar#7\.jpg"
+    with pytest.raises(DataError, match=told):
         bad.note(BAD, BAD.problem)

@@ -93,7 +93,7 @@ def test_a_refusal_says_what_a_small_sample_is_worth(tmp_path):
     better, worse = (
         gate.Measured(tmp_path, tmp_path, SimpleNamespace(metrics={"cider": cider}, rows=rows)) for cider in (50, 40)
     )
-    told = r"it loses 10\.00 CIDEr points, allowed: 1\.0 \(2 pictures, a small sample: "
+    told = r"it loses 10\.00 CIDEr points, allowed: max_loss=1 \(2 pictures, a small sample: "
     with pytest.raises(FastcapError, match=told):
         gate.check_gate(better, worse, (2.0, 1.0), ExportSettings(), Console(quiet=True))
 

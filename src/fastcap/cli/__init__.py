@@ -159,7 +159,7 @@ def _run(verb: str, words: list[str]) -> int:
 
 def _with_flags(message: str, settings: Iterable[str]) -> str:
     """An error that names settings as Python has them, `max_bad_share=0.1`, as the command line has them."""
-    for name in settings:
+    for name in filter(lambda name: "_" in name, settings):  # others are words of other messages, too
         message = re.sub(rf"\b{name}=(?=\S)", f"--{name.replace('_', '-')} ", message)
     return message
 
