@@ -11,6 +11,8 @@ const REDUCING_GAP = 2; // box-shrink large pictures first, to twice the target
 const PRECISION_BITS = 22; // of Pillow's fixed-point weights
 const HALF = 1 << (PRECISION_BITS - 1);
 
+const ALLOWED = 32; // a row in so many may be missing of a JPEG, or those of one block
+const BLOCK = 17; // rows: 16, and one that is mixed with those below
 const SHOWN = 'JPEG, PNG, WebP, GIF, BMP and AVIF'; // by every browser that runs this
 // Formats that hardly a browser shows, by how their files begin.
 const OTHERS = {
@@ -55,7 +57,7 @@ export async function loadImage(source, width, height) {
   const [w, h] = orientation > 4 ? [height, width] : [width, height];
   let picture;
   try {
-    picture = await decode(file, w, h);
+    picture = await decode(await withEnd(file), w, h);
   } catch (error) {
     const format = source instanceof Blob ? await formatOf(source) : '';
     if (format) throw new ImageError(`${name}: ${format}, which this browser does not show; allowed are ${SHOWN}`);
@@ -66,6 +68,42 @@ export async function loadImage(source, width, height) {
   } finally {
     picture.frame.close();
   }
+}
+
+/**
+ * A JPEG without its end mark with one, if next to nothing of its pixels is missing; everything else as it is.
+ *
+ * What fastcap/runtime/endings.py does: a decoder makes the same of a whole file whatever follows it.
+ */
+async function withEnd(source) {
+  if (!(source instanceof Blob)) return source;
+  const bytes = new Uint8Array(await source.arrayBuffer());
+  const isJpeg = bytes[0] === 0xff && bytes[1] === 0xd8;
+  if (!isJpeg || hasEnd(bytes)) return source;
+  let size = bytes.length;
+  while (bytes[size - 1] === 0 && bytes.at(-16) === 0) size -= 1; // reserved in full, and written in part
+  if (bytes[size - 1] === 0xff) size -= 1;
+  const [data, end] = [bytes.subarray(0, size), Uint8Array.of(0xff, 0xd9)];
+  const filler = Uint8Array.from({ length: 4096 }, (_, at) => 1 + ((7 * at * at + Math.floor(at / 3)) % 253));
+  const whole = new Blob([data, end], { type: source.type });
+  const [ours, longer] = await Promise.all([whole, new Blob([data, filler, end])].map(rgba));
+  const differs = ours.data.findIndex((value, at) => value !== longer.data[at]);
+  const missing = differs < 0 ? 0 : ours.height - Math.floor(differs / (4 * ours.width));
+  return missing <= Math.max(BLOCK, ours.height / ALLOWED) && missing < ours.height ? whole : source;
+}
+
+function hasEnd(bytes) {
+  let at = bytes.lastIndexOf(0xd9);
+  while (at > 0 && bytes[at - 1] !== 0xff) at = bytes.lastIndexOf(0xd9, at - 1);
+  return at > 0;
+}
+
+/** The pixels of a picture: {data: RGBA, width, height}. */
+async function rgba(blob) {
+  const frame = await createImageBitmap(blob);
+  const picture = read({ frame, width: frame.width, height: frame.height, shrink: 1 });
+  frame.close();
+  return picture;
 }
 
 /**

@@ -1,6 +1,8 @@
 // A picture file without its metadata, and its orientation: what fastcap/runtime/metadata.py does, for what browsers read.
 
 const PNG_PIXELS = ['IHDR', 'PLTE', 'tRNS', 'iCCP', 'IDAT', 'IEND'];
+const IEND = Uint8Array.of(0, 0, 0, 0, 0x49, 0x45, 0x4e, 0x44, 0xae, 0x42, 0x60, 0x82); // the end of a PNG
+const WEBP_PIXELS = ['VP8 ', 'VP8L', 'ALPH', 'ANMF'];
 const NUMBERS = { 1: 'getUint8', 3: 'getUint16', 4: 'getUint32' }; // types of values in a TIFF
 const ORIENTATION = 0x0112;
 
@@ -59,16 +61,20 @@ async function png(bytes, stated) {
       const exif = Uint8Array.from(digits.match(/[0-9a-f]{2}/gi) ?? [], (pair) => parseInt(pair, 16));
       stated.exif = hasText(exif, 0, 'Exif\0\0') ? exif.subarray(6) : exif;
     }
-    at = name === 'IEND' ? bytes.length : end;
+    if (name === 'IEND') return kept;
+    at = end;
   }
-  return [...kept, bytes.subarray(at)];
+  if (at < bytes.length || text(kept.at(-1).subarray(4, 8)) !== 'IDAT') return [...kept, bytes.subarray(at)];
+  return [...kept, IEND]; // which browsers miss
 }
 
 function webp(bytes, stated) {
   const renamed = bytes.slice();
   const view = new DataView(bytes.buffer);
   let at = 12;
+  let end = at;
   while (at + 8 <= bytes.length) {
+    const name = text(bytes.subarray(at, at + 4));
     const size = view.getUint32(at + 4, true);
     const body = bytes.subarray(at + 8, at + 8 + size);
     if (hasText(bytes, at, 'EXIF')) {
@@ -76,8 +82,11 @@ function webp(bytes, stated) {
       renamed.set([0x6e, 0x6f, 0x6e, 0x65], at); // decoders pass by a chunk of another name
     } else if (hasText(bytes, at, 'XMP ')) stated.xmp = text(body);
     at += 8 + size + (size % 2);
+    if (at <= bytes.length + 1 || WEBP_PIXELS.includes(name)) end = at;
   }
-  return [renamed];
+  new DataView(renamed.buffer).setUint32(4, end - 8, true); // the size that a file states of itself may be wrong
+  const missing = end - bytes.length; // 1 of a file without its last padding; more is cut short
+  return [renamed.subarray(0, end), new Uint8Array(missing === 1 ? 1 : 0)];
 }
 
 function orientation({ exif, xmp }) {

@@ -14,6 +14,7 @@ from PIL import Image, ImageCms, features
 from visiting import WEB, Module
 
 import fastcap
+from fastcap.errors import ImageError
 from fastcap.evaluation.speed import sample_photo
 from fastcap.runtime.images import load_image
 from fastcap.runtime.neutral import neutralise
@@ -169,6 +170,39 @@ def test_an_avif_is_upright_as_in_python(orientation: int, module: Module, photo
 def test_models_of_any_size_and_shape_are_served(size: tuple[int, int], module: Module, photo: Image.Image) -> None:
     picture = encoded(photo, "PNG")
     np.testing.assert_array_equal(module.pixels(picture, *size), load_image(picture, size))
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "cut"),
+    [
+        ("JPEG", {}, 2),  # no end mark
+        ("JPEG", {}, 40),  # nor the last few blocks
+        ("JPEG", {"progressive": True}, 2),
+        ("JPEG", {}, 5000),
+        ("PNG", {}, 12),  # no end
+        ("PNG", {}, 5000),
+        ("GIF", {}, 1),
+        ("WEBP", {}, 5000),
+    ],
+)
+def test_harmless_damage_costs_no_caption_as_in_python(
+    kind: str, settings: dict[str, bool], cut: int, module: Module, photo: Image.Image
+) -> None:
+    """What Chromium itself refuses, and shows in a page."""
+    data = encoded(photo, kind, **settings)[:-cut]
+    try:
+        expected = load_image(data)
+    except ImageError:
+        assert module.error("await captioner.caption(data)", data=data).startswith("ImageError: <Blob>: not a picture")
+    else:
+        np.testing.assert_array_equal(module.pixels(data), expected)
+
+
+@pytest.mark.parametrize("size", [0, 7, 2**20 + 1])
+def test_a_webp_that_states_a_wrong_size_of_itself_is_read(size: int, module: Module, photo: Image.Image) -> None:
+    data = encoded(photo, "WEBP")
+    wrong = data[:4] + size.to_bytes(4, "little") + data[8:]
+    np.testing.assert_array_equal(module.pixels(wrong), load_image(data))
 
 
 @pytest.mark.parametrize("data", [b"", b"not a picture", b"\xff\xd8\xff\xe0 cut short"])
