@@ -1,8 +1,9 @@
 """Whether captions are sentences, at any length and in neutral wording; as JSON.
 
-Counted on the pictures of a split: captions that end early at each `--length`; `short` ones that are shorter; samples
-that hold a word which nobody wrote; and of neutral captions those with a gendered word, with an adjective that has no
-noun, and with other content words than the ordinary caption.
+Counted on the pictures of a split: captions that end early at each `--length`, and those with three words in a row
+that people hardly ever wrote; `short` ones that are shorter; samples that hold a word which nobody wrote; and of
+neutral captions those with a gendered word, with an adjective that has no noun, and with other content words than the
+ordinary caption.
 
 `python benchmarks/wording.py --root data/flickr8k [--texts data/text] [--split val] [--limit N] [--model NAME|DIR]`
 """
@@ -27,7 +28,7 @@ from fastcap.runtime.neutral import gendered_words, neutral_wording
 from fastcap.runtime.options import Sampling
 from fastcap.runtime.text import ends_early, word_count
 
-DECODES = ("parallel", "greedy", "beam")
+DECODES = (None, "parallel", "greedy")  # None: beam search, but for the length "normal"
 # Adjectives of the captions' vocabulary that are no nouns; a list apart from the one that supplies the nouns.
 ADJECTIVES = english.words("""
     young younger old older elderly little small smaller big bigger large larger huge tall short tiny wooden snowy
@@ -64,11 +65,30 @@ def content_words(text: str) -> Counter[str]:
     return Counter(word for word in words if word.removesuffix("'s") not in apart)
 
 
-def lengths(captioner: Captioner, examples: Sequence[Example], every: int) -> dict[str, Any]:
-    """How captions of each length end, and how often a number of words is met; `short` of all pictures."""
+def runs_of_three(text: str) -> list[tuple[str, ...]]:
+    """Three words in a row, the start and the end of a caption counted as words."""
+    words = ["<", *re.findall(r"[^\W_]+(?:['’-][^\W_]+)*", text.lower()), ">"]
+    return list(zip(words, words[1:], words[2:], strict=False))
+
+
+def is_odd(text: str, written: Counter[tuple[str, ...]]) -> bool:
+    """Whether a caption holds three words in a row that fewer than two captions by people have. A word alone is judged
+    by its end: hardly anybody writes captions of one word."""
+    runs = runs_of_three(text)
+    if len(runs) == 1:
+        return not any(run[1:] == runs[0][1:] for run in written)
+    return any(written[run] < 2 for run in runs)
+
+
+def lengths(
+    captioner: Captioner, examples: Sequence[Example], every: int, written: Counter[tuple[str, ...]]
+) -> dict[str, Any]:
+    """How captions of each length end and read, and how often a number of words is met; `short` of all pictures.
+    `written`: how often people wrote three words in a row."""
     early: Counter[str] = Counter()
     asked: Counter[str] = Counter()
-    met: Counter[int] = Counter()
+    odd: dict[str, Counter[str]] = {}
+    met: dict[str, Counter[int]] = {}
     shorter = 0
     limits = captioner.bundle.decoding
     for at, example in enumerate(examples):
@@ -77,19 +97,25 @@ def lengths(captioner: Captioner, examples: Sequence[Example], every: int) -> di
         shorter += word_count(short) < word_count(normal)
         if at % every:
             continue
-        for decode in (decode for decode in DECODES if decode in captioner.bundle.decodes):
+        for decode in (decode for decode in DECODES if decode in (None, *captioner.bundle.decodes)):
+            name = decode or "default"
             for length in (*limits.lengths, *range(limits.min_length, limits.max_length + 1)):
                 text = captioner.caption(picture, length=length, decode=decode).text
-                asked[decode] += 1
-                early[decode] += ends_early(text)
-                if decode == captioner.bundle.decodes[0] and isinstance(length, int):
-                    met[abs(word_count(text) - length)] += 1
-    distances = {str(distance): count / met.total() for distance, count in sorted(met.items())}
+                asked[name] += 1
+                early[name] += ends_early(text)
+                odd.setdefault(name, Counter())[str(length)] += is_odd(text, written)
+                if isinstance(length, int):
+                    met.setdefault(name, Counter())[abs(word_count(text) - length)] += 1
     return {
         "short_is_shorter": shorter / len(examples),
+        "pictures": len(examples[::every]),
         "asked": dict(asked),
-        "end_early": {decode: early[decode] for decode in asked},
-        "words_from_the_number_asked_for": distances,
+        "end_early": {name: early[name] for name in asked},
+        "hold_words_that_hardly_anybody_wrote": {name: dict(counts) for name, counts in odd.items()},
+        "words_from_the_number_asked_for": {
+            name: {str(distance): count / counts.total() for distance, count in sorted(counts.items())}
+            for name, counts in met.items()
+        },
     }
 
 
@@ -154,22 +180,38 @@ def main() -> None:
     """Caption, count, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", required=True, type=Path, help="folder of Flickr8k")
-    parser.add_argument("--texts", type=Path, help="folder of *.txt.gz, captions whose words are known, too")
+    parser.add_argument(
+        "--texts",
+        type=Path,
+        help="folder of *.txt.gz, captions whose words are known, too; people's unless their name says machine",
+    )
     parser.add_argument("--split", default="val", help="%(default)s")
     parser.add_argument("--limit", type=int, help="only the first N pictures")
     parser.add_argument(
         "--every", type=int, default=10, help="pictures of which one is tried at all lengths (%(default)s)"
     )
     parser.add_argument("--model", default="fastcap-base", help="%(default)s")
+    parser.add_argument("--only", help="one of the parts: lengths, samples, samples_of_all_tokens, neutral, references")
     args = parser.parse_args()
     captioner = Captioner.open(args.model)
     examples = load_dataset("flickr8k", args.root, args.split)[: args.limit]
-    written = [
-        text for split in ("train", "val") for e in load_dataset("flickr8k", args.root, split) for text in e.captions
-    ]
-    for path in args.texts.glob("*.txt.gz") if args.texts else ():
-        written.append(gzip.decompress(path.read_bytes()).decode())
-    known = set(re.findall(r"[^\W_]+", "\n".join(written).lower()))
+    train, val = (
+        [text for e in load_dataset("flickr8k", args.root, split) for text in e.captions] for split in ("train", "val")
+    )
+    known = set(re.findall(r"[^\W_]+", "\n".join(train + val).lower()))
+    for path in sorted(args.texts.glob("*.txt.gz")) if args.texts else ():
+        text = gzip.decompress(path.read_bytes()).decode()
+        known.update(re.findall(r"[^\W_]+", text.lower()))
+        if "machine" not in path.name:
+            train += text.splitlines()
+    written = Counter(run for text in train for run in runs_of_three(text))
+    parts = {
+        "lengths": lambda: lengths(captioner, examples, args.every, written),
+        "samples": lambda: samples(captioner, examples, known, Sampling()),
+        "samples_of_all_tokens": lambda: samples(captioner, examples, known, Sampling(top_k=0, top_p=1.0)),
+        "neutral": lambda: neutral(captioner, examples),
+        "references": lambda: references(examples),
+    }
     result = {
         "format": 1,
         "kind": "wording",
@@ -177,11 +219,7 @@ def main() -> None:
         "commit": git_commit(),
         "machine": machine_facts(),
         "images": len(examples),
-        "lengths": lengths(captioner, examples, args.every),
-        "samples": samples(captioner, examples, known, Sampling()),
-        "samples_of_all_tokens": samples(captioner, examples, known, Sampling(top_k=0, top_p=1.0)),
-        "neutral": neutral(captioner, examples),
-        "references": references(examples),
+        **{name: part() for name, part in parts.items() if args.only in (None, name)},
     }
     print(json.dumps(result, indent=1))
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from fastcap.generation.autoregressive import beam_search
 from fastcap.runtime import contract, english, gendered
-from fastcap.runtime.options import MAX_BEAMS, WORD_SPREAD, Options
+from fastcap.runtime.options import LEAST_END, LEAST_TOKEN, LENGTH_BEAMS, MAX_BEAMS, NO_REPEAT, WORD_SPREAD, Options
 
 WEB = Path(__file__).resolve().parent.parent / "web"
 
@@ -71,6 +71,11 @@ def contract_constants() -> dict[str, Any]:
         "USUAL": {name: options[name] for name in ("length", "candidates", "neutral", "beams")},
         "MAX_BEAMS": MAX_BEAMS,
         "WORD_SPREAD": WORD_SPREAD,
+        "SHORT": contract.SHORT,
+        "LENGTH_BEAMS": LENGTH_BEAMS,
+        "NO_REPEAT": NO_REPEAT,
+        "LEAST_TOKEN": LEAST_TOKEN,
+        "LEAST_END": LEAST_END,
         "LENGTH_PENALTY": inspect.signature(beam_search).parameters["length_penalty"].default,
     }
 

@@ -1,7 +1,7 @@
 // The page: takes pictures in, shows captions, gives them back as text. The network runs in worker.js.
 
 const MODEL = new URL('model/', import.meta.url).href;
-const WRITES = { parallel: 'all words at once', beam: 'word after word' };
+const WRITES = { '': 'as suits the length', parallel: 'all words at once', beam: 'word after word' };
 const find = (selector, within = document) => within.querySelector(selector);
 const form = find('#options');
 const fields = Object.fromEntries([...form.querySelectorAll('[name]')].map((field) => [field.name, field]));
@@ -37,9 +37,9 @@ function ready(loaded) {
   const { min_length: shortest, max_length: longest, max_candidates: most } = manifest.decoding;
   Object.assign(fields.words, { min: shortest, max: longest });
   Object.assign(fields.candidates, { max: most, value: Math.min(most, fields.candidates.value) });
-  const decodes = loaded.decodes.filter((decode) => Object.hasOwn(WRITES, decode));
+  const decodes = ['', ...loaded.decodes].filter((decode) => Object.hasOwn(WRITES, decode));
   fields.decode.replaceChildren(...decodes.map((decode) => new Option(WRITES[decode], decode)));
-  find('#decode').hidden = decodes.length < 2;
+  find('#decode').hidden = decodes.length < 3;
   const megabytes = (Object.values(manifest.files).reduce((sum, file) => sum + file.bytes, 0) / 1e6).toFixed(0);
   find('#about').textContent =
     `${manifest.name}: ${manifest.description || 'an image captioning model'}. ${megabytes}\u00a0MB, ${manifest.licence}. ` +
@@ -164,7 +164,7 @@ viewfinder.addEventListener('close', () => {
 function options() {
   const length = fields.length.value === 'words' ? fields.words.valueAsNumber : fields.length.value;
   const candidates = fields.candidates.valueAsNumber;
-  return { length, candidates, neutral: fields.neutral.checked, decode: fields.decode.value };
+  return { length, candidates, neutral: fields.neutral.checked, decode: fields.decode.value || undefined };
 }
 
 let requests = 0;

@@ -25,4 +25,9 @@ export const USUAL = {
 };
 export const MAX_BEAMS = 8;
 export const WORD_SPREAD = 4;
+export const SHORT = 7;
+export const LENGTH_BEAMS = 16;
+export const NO_REPEAT = 2;
+export const LEAST_TOKEN = 0.02;
+export const LEAST_END = 0.001;
 export const LENGTH_PENALTY = 0.7;

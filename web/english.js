@@ -75,6 +75,10 @@ export const COLOURS = new Set(
   `beige black blue brown gold golden gray green grey khaki lavender maroon navy orange pink purple red silver tan
    teal turquoise white yellow`.split(/\s+/),
 );
+export const COMPOUNDS = new Set(
+  `art bmx bowling christmas cobblestone construction denim dirt fishing golf graffiti gravel hockey karate leather
+   motocross police rugby shopping skate skating ski soccer sports surf swimming teddy tennis traffic`.split(/\s+/),
+);
 export const CONJUNCTIONS = new Set(
   `although and as because but how if nor or since so than that though unless until what when whenever where
    wherever whether which while whilst who whom whose why yet`.split(/\s+/),
@@ -123,11 +127,12 @@ export const NEVER_LAST = new Set(
    enjoying enjoys every except facing featuring few fifteen fifty filled five for forty four fourteen from gets
    getting gives giving had hadn hadnt has hasn hasnt have haven havent having he his holding holds hundred
    hundreds i if in into is isn isnt its just like lined makes making many may might must mustn my near next nine
-   nineteen no nor of onto or our overlooking per prepares preparing puts putting seems seven seventeen several
-   shall she should shouldn since six sixteen some surrounded takes taking ten than that the their these they
-   thirteen thirty this those though three through till to topped toward towards tries trying twelve twenty two
-   under unless until upon uses using very via was wasn wasnt we wearing wears were weren werent what when whenever
-   where wherever whether which while whilst who whom whose will with within without won would wouldn yet your`.split(/\s+/),
+   nineteen no nor of onto or our overlooking per prepares preparing puts putting riding seems seven seventeen
+   several shall she should shouldn since six sixteen some surrounded takes taking ten than that the their these
+   they thirteen thirty this those though three through till to topped toward towards tries trying twelve twenty
+   two under unless until upon uses using very via was wasn wasnt we wearing wears were weren werent what when
+   whenever where wherever whether which while whilst who whom whose will with within without won would wouldn yet
+   your`.split(/\s+/),
 );
 export const NEVER_NOUNS = new Set(
   `adorable athletic bald balding barefoot barefooted bearded beautiful big bigger bright busy checkered cloudy
@@ -194,7 +199,7 @@ export const THINGS = new Set(
 export const TRANSITIVES = new Set(
   `appears attempting attempts carries carrying containing covered doing dressed enjoying enjoys facing featuring
    filled gets getting gives giving holding holds lined makes making overlooking prepares preparing puts putting
-   seems surrounded takes taking topped tries trying uses using wearing wears`.split(/\s+/),
+   riding seems surrounded takes taking topped tries trying uses using wearing wears`.split(/\s+/),
 );
 export const VERBS = new Set(
   `accept ache act add adjust admire advertise aim answer appear approach argue arrange arrive ask assist attach

@@ -47,7 +47,7 @@ export interface CaptionOptions {
   candidates?: number;
   /** Say nothing of anybody's gender. */
   neutral?: boolean;
-  /** One of the captioner's `decodes`; the first of them by default. */
+  /** One of the captioner's `decodes`; by default the first, and 'beam' for a length other than 'normal'. */
   decode?: Decode;
   /** Hypotheses that beam search keeps, 1 to 8; 3 by default. */
   beams?: number;
@@ -99,7 +99,7 @@ export interface Manifest {
 export class Captioner {
   private constructor();
   readonly manifest: Manifest;
-  /** How the model can decode; the first is what it does where nobody asks for another. */
+  /** How the model can decode; the first is what it does at the length 'normal' where nobody asks for another. */
   readonly decodes: readonly Decode[];
   /**
    * Caption one picture, or an array of them; an array of captions comes back, in their order.

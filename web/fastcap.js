@@ -9,10 +9,11 @@
 // What fastcap/runtime/captioner.py does, all but samples; the same pixels give the same captions.
 
 import {
-  FORMAT, KINDS, LEFT_TO_RIGHT, MANIFEST, MAX_BEAMS, MODEL, OUTPUTS, TOKENIZER, USUAL, WORD_SPREAD,
+  FORMAT, KINDS, LEAST_END, LEAST_TOKEN, LEFT_TO_RIGHT, LENGTH_BEAMS, MANIFEST, MAX_BEAMS, MODEL, NO_REPEAT, OUTPUTS,
+  SHORT, TOKENIZER, USUAL, WORD_SPREAD,
 } from './contract.js';
 import { ImageError, loadImage } from './images.js';
-import { Stepper, beamSearch } from './search.js';
+import { Stepper, beamSearch, everyLength } from './search.js';
 import { Tokenizer } from './text.js';
 import { Wordings } from './wording.js';
 
@@ -103,7 +104,7 @@ export class Captioner {
     this.#tokenizer = tokenizer;
     /** What `model.json` says: name, preprocessing, decoding limits, measured quality and speed. */
     this.manifest = manifest;
-    /** How the model can decode; the first is what it does where nobody asks for another. */
+    /** How the model can decode; the first is what it does at the length 'normal' where nobody asks for another. */
     const possible = (way) => way === 'parallel' || (way !== 'sample' && LEFT_TO_RIGHT[0] in manifest.files);
     this.decodes = KINDS[manifest.kind].decodes.filter(possible);
   }
@@ -114,14 +115,16 @@ export class Captioner {
    * A picture is {data, width, height}, its upright pixels as RGBA, such as ImageData or what Node's decoders give; or,
    * in a browser, a Blob or File or anything else that `createImageBitmap` takes.
    *
-   * `length`: 'short', 'normal' or 'long', or a number of words: the caption with exactly that many is chosen, the most
-   * confident if several, the nearest if none.
+   * `length`: 'short', 'normal' or 'long', or a number of words. For all but 'normal', captions of every length are
+   * searched one word after another, and those left out that do not read as sentences; for a number, of the others the
+   * nearest to it is chosen.
    * `candidates`: how many different wordings to return at most.
    * `neutral`: say nothing of anybody's gender.
    * `decode`: 'parallel', all tokens at once in a few passes, or one after another, 'greedy' or 'beam' search; the two
-   * graphs that this takes are loaded when it is first asked for. One of `decodes`, of which the first is the default.
-   * Greedy search finds one wording. For a number of words each length in tokens is searched on its own.
-   * `beams`: hypotheses that beam search keeps, 1 to 8, by default 3; at least as many as `candidates`.
+   * graphs that this takes are loaded when it is first asked for. One of `decodes`, of which the first is the default,
+   * and 'beam', if the model can, for a length other than 'normal'. Greedy search finds one wording.
+   * `beams`: hypotheses that beam search keeps, 1 to 8, by default 3; at least as many as `candidates`, and at least 16
+   * for a length other than 'normal'.
    *
    * A caption is {text, confidence, tokens, candidates, milliseconds}: `confidence` from 0 to 1 is about the share of
    * the content words that people would use as well; `tokens` are [{text, confidence}]; `candidates` are the wordings,
@@ -180,7 +183,7 @@ export class Captioner {
     return { ...candidates[0], candidates };
   }
 
-  /** What the whole graph says of a picture, best first: [{ids, probability, each}]. */
+  /** What the whole graph says of a picture, best first: [{ids, probability, each, sound}]. */
   async #refined(images, plan) {
     const { Tensor } = this.#ort;
     const { size } = this.manifest.vocabulary;
@@ -194,27 +197,32 @@ export class Captioner {
     const row = token_ids.dims[2];
     return Array.from(lengths.data, (length, k) => {
       const part = ({ data }) => Array.from(data.slice(k * row, k * row + Number(length)), Number);
-      return { ids: part(token_ids), probability: confidences.data[k], each: part(token_confidences) };
+      const each = part(token_confidences);
+      return { ids: part(token_ids), probability: confidences.data[k], each, sound: true };
     });
   }
 
-  /** What is found from left to right of a picture, best first: [{ids, probability, each}]. */
+  /** What is found from left to right of a picture, best first: [{ids, probability, each, sound}]. */
   async #searched(images, plan) {
     this.#stepper ??= await this.#openStepper();
     const { pad_id, bos_id: bos, eos_id: eos, mask_id, unk_id } = this.manifest.vocabulary;
-    const lengths = Array.from({ length: plan.high - plan.low + 1 }, (_, more) => plan.low + more);
-    const ranges = plan.words === null ? [[plan.low, plan.high]] : lengths.map((length) => [length, length]);
     const forbidden = [pad_id, bos, mask_id, unk_id].filter((id) => id !== null); // no such mark
     const state = await this.#stepper.encode(images);
-    const asked = { ranges, beams: plan.beams, marks: { bos, eos }, forbidden };
-    const found = (await beamSearch(this.#stepper, state, asked)).flat().sort((one, other) => other.score - one.score);
+    const { low, high, beams, every_length: everyOne } = plan;
+    const asked = { low, high, beams, marks: { bos, eos }, forbidden, noRepeat: NO_REPEAT };
+    const found = await (everyOne ? everyLength : beamSearch)(this.#stepper, state, asked);
     if (!found.length) {
       throw new ConfigError(`no caption of ${plan.low} to ${plan.high} tokens is left under these options`);
     }
-    return found.map(({ ids, logP }) => {
-      const probability = Math.exp(logP.reduce((sum, each) => sum + each, 0) / logP.length);
-      return { ids, probability, each: logP.slice(0, -1).map(Math.exp) };
+    const decoded = found.map(({ ids, logP }) => {
+      const judged = everyOne && ids.length ? logP.slice(0, -1) : logP; // where it ends tells nothing of its words
+      const probability = Math.exp(judged.reduce((sum, each) => sum + each, 0) / judged.length);
+      const each = logP.slice(0, -1).map(Math.exp);
+      // Nobody writes captions of two words: after so few the end is improbable whatever they say.
+      const ends = ids.length <= SHORT || Math.exp(logP.at(-1)) >= LEAST_END;
+      return { ids, probability, each, sound: !everyOne || (ends && Math.min(1, ...each) >= LEAST_TOKEN) };
     });
+    return decoded.sort((one, other) => other.sound - one.sound);
   }
 
   /** A caption's probability as its confidence: sigmoid(scale * logit(p) + offset), as fitted at export. */
@@ -229,7 +237,7 @@ export class Captioner {
     length = USUAL.length,
     candidates = USUAL.candidates,
     neutral = USUAL.neutral,
-    decode = this.decodes[0],
+    decode = length !== USUAL.length && this.decodes.includes('beam') ? 'beam' : this.decodes[0],
     beams = USUAL.beams,
     ...unknown
   }) {
@@ -247,7 +255,9 @@ export class Captioner {
     if (decode === 'greedy' && candidates > 1) {
       throw new ConfigError(`candidates is ${candidates}; greedy search finds 1, beam search up to ${MAX_BEAMS}`);
     }
-    const way = { neutral, decode, beams: decode === 'greedy' ? 1 : Math.max(beams, candidates) };
+    const everyOne = length !== USUAL.length && decode !== 'parallel';
+    const kept = Math.max(beams, candidates, everyOne ? LENGTH_BEAMS : 1);
+    const way = { neutral, decode, beams: decode === 'greedy' ? 1 : kept, every_length: everyOne };
     if (typeof length === 'string') {
       if (!Object.hasOwn(limits.lengths, length)) {
         const names = Object.keys(limits.lengths).join(', ');
@@ -259,9 +269,10 @@ export class Captioner {
     }
     checkWhole('length', length, limits.min_length, limits.max_length);
     const wanted = Math.min(Math.max(candidates, WORD_SPREAD + 1), limits.max_candidates);
-    const high = Math.min(length + wanted - 1, limits.max_length);
-    const decoded = Math.min(wanted, high - length + 1);
-    return { low: length, high, decoded, returned: candidates, words: length, ...way };
+    const low = everyOne ? limits.min_length : length;
+    const high = Math.min(length + (everyOne ? WORD_SPREAD : wanted - 1), limits.max_length);
+    const decoded = Math.min(wanted, high - low + 1);
+    return { low, high, decoded, returned: candidates, words: length, ...way };
   }
 }
 

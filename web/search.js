@@ -1,5 +1,5 @@
-// Word after word: greedy and beam search, and the two graphs that they step. What fastcap/runtime/stepper.py and
-// beam_search in fastcap/generation/autoregressive.py do.
+// Word after word: greedy and beam search, and the two graphs that they step. What fastcap/runtime/stepper.py, and
+// beam_search and every_length in fastcap/generation/autoregressive.py, do.
 
 import { LENGTH_PENALTY, STATE } from './contract.js';
 
@@ -40,66 +40,126 @@ export class Stepper {
 }
 
 /**
- * The `beams` best captions of a picture within each of `ranges`, [smallest, largest] numbers of tokens, best first:
- * arrays of {ids, logP, score}, one a range. `logP` are the log-probabilities of the tokens, and last of the end mark;
- * `score` is their sum over the length ** 0.7.
+ * The `beams` best captions of a picture with `low` to `high` tokens, best first: [{ids, logP, score}]. `logP` are the
+ * log-probabilities of the tokens, and last of the end mark; `score` is their sum over the length ** 0.7.
  *
  * `state`: what `stepper.encode` gave; `marks`: {bos, eos}; `forbidden`: ids that are never said. A token is never said
  * twice in a row either. One beam is greedy search.
  */
-export async function beamSearch(stepper, state, { ranges, beams, marks, forbidden }) {
-  const groups = ranges.map(([low, high]) => {
-    const rows = Array.from({ length: beams }, () => ({ ids: [], logP: [], total: -Infinity, done: false }));
-    rows[0].total = 0; // all rows are equal at first: only one of them may branch
-    return { low, high, rows };
-  });
-  const count = groups.length * beams;
-  const steps = Math.max(...ranges.map(([, high]) => high)) + 1;
-  let cache = stepper.start(count);
-  let parents = Array.from({ length: count }, (_, row) => row);
-  let last = parents.map(() => marks.bos);
-  for (let position = 0; position < steps; position++) {
-    const { log_p: told, new_cache: grown } = await stepper.step(last, parents, cache, state);
-    cache = grown;
-    const size = told.dims[1];
-    parents = [];
-    for (const [at, group] of groups.entries()) {
-      const first = at * beams;
-      const found = new Best(beams);
-      for (const [beam, row] of group.rows.entries()) {
-        if (row.total === -Infinity) continue;
-        if (row.done) {
-          found.offer(row.total, beam, marks.eos, 0); // a finished caption goes on as itself
-          continue;
-        }
-        const logP = told.data.subarray((first + beam) * size, (first + beam + 1) * size);
-        const end = logP[marks.eos];
-        logP[marks.eos] = -Infinity;
-        for (const id of forbidden) logP[id] = -Infinity;
-        logP[last[first + beam]] = -Infinity;
-        if (position < group.high) logP.forEach((each, id) => found.offer(row.total + each, beam, id, each));
-        if (position >= group.low) found.offer(row.total + end, beam, marks.eos, end);
+export async function beamSearch(stepper, state, { low, high, beams, marks, forbidden }) {
+  let rows = firstRows(beams);
+  const paths = new Paths(stepper, state, beams, marks.bos);
+  for (let position = 0; position <= high && !rows.every(({ done }) => done); position++) {
+    await paths.step();
+    const found = new Best(beams);
+    for (const [beam, row] of rows.entries()) {
+      if (row.total === -Infinity) continue;
+      if (row.done) {
+        found.offer(row.total, beam, marks.eos, 0); // a finished caption goes on as itself
+        continue;
       }
-      const before = group.rows;
-      group.rows = found.all.map(({ total, beam, id, logP }) => {
-        const { ids, logP: each, done } = before[beam];
-        if (done) return before[beam];
-        const ends = id === marks.eos;
-        return { ids: ends ? ids : [...ids, id], logP: [...each, logP], total, done: ends };
-      });
-      while (group.rows.length < beams) group.rows.push({ ids: [], logP: [], total: -Infinity, done: true });
-      for (let beam = 0; beam < beams; beam++) parents.push(first + (found.all[beam]?.beam ?? 0));
+      const { logP, end } = paths.next(beam, marks, forbidden);
+      if (position < high) logP.forEach((each, id) => found.offer(row.total + each, beam, id, each));
+      if (position >= low) found.offer(row.total + end, beam, marks.eos, end);
     }
-    const rows = groups.flatMap((group) => group.rows);
-    if (rows.every(({ done }) => done)) break;
-    last = rows.map(({ ids, done }) => (done ? marks.eos : ids.at(-1)));
+    rows = paths.follow(rows, found, marks);
   }
-  return groups.map(({ rows }) =>
-    rows
-      .filter(({ total }) => total > -Infinity)
-      .map(({ ids, logP, total }) => ({ ids, logP, score: total / Math.max(1, ids.length) ** LENGTH_PENALTY }))
-      .sort((one, other) => other.score - one.score),
-  );
+  return rows.filter(({ total }) => total > -Infinity).map(scored).sort(byScore);
+}
+
+/**
+ * Captions of every length from `low` to `high` tokens, up to `beams` of each, best first, as of `beamSearch`.
+ *
+ * The end mark competes with no token: the likeliest beginnings go on whether or not they could end, and each is a
+ * caption as well. `noRepeat`: no so many tokens in a row come twice.
+ */
+export async function everyLength(stepper, state, { low, high, beams, marks, forbidden, noRepeat }) {
+  let rows = firstRows(beams);
+  const paths = new Paths(stepper, state, beams, marks.bos);
+  const captions = [];
+  for (let position = 0; position <= high; position++) {
+    await paths.step();
+    const found = new Best(beams);
+    for (const [beam, row] of rows.entries()) {
+      if (row.total === -Infinity) continue;
+      const { logP, end } = paths.next(beam, marks, forbidden);
+      if (position >= low) captions.push({ ids: row.ids, logP: [...row.logP, end], total: row.total + end });
+      for (const id of repeating(row.ids, noRepeat)) logP[id] = -Infinity;
+      if (position < high) logP.forEach((each, id) => found.offer(row.total + each, beam, id, each));
+    }
+    rows = paths.follow(rows, found, marks);
+  }
+  return captions.map(scored).sort(byScore);
+}
+
+/** Rows that have read nothing. They are equal at first: only one of them may branch. */
+function firstRows(beams) {
+  const total = (row) => (row ? -Infinity : 0);
+  return Array.from({ length: beams }, (_, row) => ({ ids: [], logP: [], total: total(row), done: false }));
+}
+
+function scored({ ids, logP, total }) {
+  return { ids, logP, score: total / Math.max(1, ids.length) ** LENGTH_PENALTY };
+}
+
+function byScore(one, other) {
+  return other.score - one.score;
+}
+
+/** The tokens that would end a sequence of so many which `ids` hold already. */
+function repeating(ids, noRepeat) {
+  const start = ids.slice(ids.length - noRepeat + 1);
+  return ids.filter((_, at) => at >= start.length && start.every((id, back) => ids[at - start.length + back] === id));
+}
+
+/** The network's side of a search: what each row read last, and what it says comes next. */
+class Paths {
+  #stepper;
+  #state;
+  #cache;
+  #parents;
+  #last;
+  #told;
+
+  constructor(stepper, state, rows, bos) {
+    this.#stepper = stepper;
+    this.#state = state;
+    this.#cache = stepper.start(rows);
+    this.#parents = Array.from({ length: rows }, (_, row) => row);
+    this.#last = this.#parents.map(() => bos);
+  }
+
+  async step() {
+    const { log_p: told, new_cache: grown } = await this.#stepper.step(
+      this.#last, this.#parents, this.#cache, this.#state,
+    );
+    [this.#told, this.#cache] = [told, grown];
+  }
+
+  /** Log-probabilities of a row's next token, -Infinity where it is barred; that of the end mark is apart. */
+  next(row, { eos }, forbidden) {
+    const size = this.#told.dims[1];
+    const logP = this.#told.data.subarray(row * size, (row + 1) * size);
+    const end = logP[eos];
+    logP[eos] = -Infinity;
+    for (const id of forbidden) logP[id] = -Infinity;
+    logP[this.#last[row]] = -Infinity;
+    return { logP, end };
+  }
+
+  /** The rows that continue those before as `found` says. */
+  follow(before, found, { eos }) {
+    const rows = found.all.map(({ total, beam, id, logP }) => {
+      const { ids, logP: each, done } = before[beam];
+      if (done) return before[beam];
+      const ends = id === eos;
+      return { ids: ends ? ids : [...ids, id], logP: [...each, logP], total, done: ends };
+    });
+    this.#parents = before.map((_, beam) => found.all[beam]?.beam ?? 0);
+    while (rows.length < before.length) rows.push({ ids: [], logP: [], total: -Infinity, done: true });
+    this.#last = rows.map(({ ids, done }) => (done ? eos : ids.at(-1)));
+    return rows;
+  }
 }
 
 /** The few highest totals among many, best first; of equal ones those that came first. */

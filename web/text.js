@@ -1,6 +1,8 @@
 // Token ids to a sentence a reader can be shown, worded as alt text: what fastcap/runtime/text.py does.
 
-import { ADJECTIVES, COLOURS, DETERMINERS, NEVER_LAST, PREPOSITIONS, THINGS, TRANSITIVES } from './english.js';
+import {
+  ADJECTIVES, AUXILIARIES, COLOURS, COMPOUNDS, DETERMINERS, NEVER_LAST, PREPOSITIONS, THINGS, TRANSITIVES,
+} from './english.js';
 
 const LONGEST_REPEAT = 3; // words; longer immediate repeats hardly occur, and lists may repeat a phrase on purpose
 
@@ -12,9 +14,30 @@ const PREAMBLE = new RegExp(
   'iu',
 );
 const WORD = /[\p{L}\p{N}]+(?:['’-][\p{L}\p{N}]+)*/gu;
-// "by" and "on" end a sentence after these alone: "cars drive by", "a crowd looks on", "with a hat on"
-const BEFORE_BY = /^(?:pass|stand|go|walk|driv|fl[iy]|run|rid|float|sail|watch)[\p{L}\p{N}_]*$/u;
+// These end a sentence after some words alone: "cars drive by", "two men sitting down", "a crowd looks on"
+const MAY_END = new Map([
+  ['by', /^(?:pass|stand|go|walk|driv|fl[iy]|run|rid|float|sail|watch)[\p{L}\p{N}_]*$/u],
+  [
+    'down',
+    new RegExp(
+      '^(?:(?:sit|look|la[iy]|l[iy]|fall|bend|kneel|hang|dangl|slid|climb|bow|stoop|crouch|com[ei]|crash|tip|roll|turn|' +
+        'pull|knock)[\\p{L}\\p{N}_]*|sat|set|bent|upside|back|one|heads?|face|hands?|and|it|them|go(?:es|ing)?)$',
+      'u',
+    ),
+  ],
+  [
+    'over',
+    new RegExp(
+      '^(?:(?:look|bend|lean|hunch|flip|knock|turn|roll|fall|tip|toppl|tumbl|hang|pull)[\\p{L}\\p{N}_]*|' +
+        'bent|all|and|it)$',
+      'u',
+    ),
+  ],
+  ['front', /^(?!in$)/u],
+]);
 const BEFORE_ON = /^(?:look[\p{L}\p{N}_]*|with|without|has|have|wear[\p{L}\p{N}_]*|nothing)$/u;
+const PLURAL = /^(?:people|men|women|children|[\p{L}\p{N}_]*(?!s)[\p{L}\p{N}]s)$/u;
+const PARTS = ['group', 'bunch', 'pair', 'couple', 'number', 'row']; // of something
 const DRESSED = ['in', 'with', 'wearing', 'wears']; // after which a colour is whole: "dressed in red"
 const SPACING = [
   [/\s+([,.;:!?%)\]}])/gu, '$1'],
@@ -82,7 +105,7 @@ export function sentence(text) {
 
 /**
  * Whether a sentence stops where a word is due: after an article, a preposition, a conjunction, an auxiliary, or an
- * adjective or number whose noun is missing ("A man in a red.").
+ * adjective or number whose noun is missing ("A man in a red."). A single noun is whole in the plural alone.
  */
 export function endsEarly(text) {
   const before = text.toLowerCase().match(WORD) ?? [];
@@ -91,7 +114,8 @@ export function endsEarly(text) {
   const previous = before.at(-1) ?? '';
   const article = previous === 'a' || previous === 'an';
   if (NEVER_LAST.has(last)) return true;
-  if (last === 'by') return !BEFORE_BY.test(previous);
+  if (!before.length) return !PLURAL.test(last); // "Dogs" tells what is seen, "Dog" lacks its article
+  if (MAY_END.has(last)) return !MAY_END.get(last).test(previous);
   if (last === 'on') return !before.some((word) => BEFORE_ON.test(word));
   if (last === 'her') return previous === 'in' || previous === 'on'; // as an object it may: "looks at her"
   if (ADJECTIVES.has(last)) {
@@ -102,7 +126,17 @@ export function endsEarly(text) {
     return needsNoun && !(COLOURS.has(last) && DRESSED.includes(before.at(-1)));
   }
   if (COLOURS.has(last)) return article && before.at(-2) === 'in'; // also nouns: "holds an orange", but "in an orange"
-  return article && last.endsWith('ing') && !THINGS.has(last);
+  if (article && last.endsWith('ing') && !THINGS.has(last)) return true;
+  if (last === 'standing' || last === 'sitting') {
+    return before.length < 6 && !before.some((word) => AUXILIARIES.has(word)); // where? "A man is standing" is whole
+  }
+  return article && before.length === 1 && PARTS.includes(last);
+}
+
+/** Whether a sentence stops after the first part of a compound ("A man holding a tennis."). */
+export function endsWithinCompound(text) {
+  const [, last] = text.toLowerCase().match(/(?<![\p{L}\p{N}_])an? ([\p{L}\p{N}_]+)\.?$/u) ?? [];
+  return COMPOUNDS.has(last);
 }
 
 /** Words as a reader counts them: runs of non-space that hold a letter or digit. */

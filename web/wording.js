@@ -3,13 +3,15 @@
 
 import { MAX_BEAMS } from './contract.js';
 import { neutralise, withNouns } from './neutral.js';
-import { endsEarly, sentence, wordCount } from './text.js';
+import { endsEarly, endsWithinCompound, sentence, wordCount } from './text.js';
 
 /**
- * The different wordings of one picture, as they are decoded for a plan. What is decoded is {ids, probability, each}.
+ * The different wordings of one picture, as they are decoded for a plan. What is decoded is
+ * {ids, probability, each, sound}.
  *
  * A caption that stops where a word is due is cut back to where a sentence may end. Such a one comes after captions that
- * are whole: for a number of words, of those equally near to it; otherwise, only if none is whole.
+ * are whole: for a number of words, of those equally near to it; otherwise, only if none is whole. Of captions of every
+ * length the sound ones that are whole come first, and none is cut: its start is there as well.
  */
 export class Wordings {
   #plan;
@@ -27,12 +29,14 @@ export class Wordings {
 
   /** Take what a model decoded, best first. */
   add(captions) {
-    const { words, returned, neutral } = this.#plan;
+    const { words, returned, neutral, every_length: everyLength } = this.#plan;
     for (let caption of captions) {
-      if (words === null && this.#whole.size >= returned) break; // nobody asks for the others
+      if (this.#whole.size >= returned && (words === null || !caption.sound)) break; // nobody asks for the others
       let text = this.#text(caption.ids);
       let wordings = this.#whole;
-      if (endsEarly(text)) {
+      if (everyLength && (endsEarly(text) || endsWithinCompound(text))) {
+        wordings = this.#broken;
+      } else if (endsEarly(text)) {
         [text, caption] = this.#cutBack(text, caption);
         wordings = endsEarly(text) ? this.#broken : this.#cut;
       }
@@ -54,8 +58,9 @@ export class Wordings {
       return [...wordings].slice(0, returned);
     }
     const cut = [...this.#cut].filter(([text]) => !this.#whole.has(text));
-    const wordings = [...this.#whole, ...cut].sort(([one], [other]) => this.#distance(one) - this.#distance(other));
-    return (wordings.length ? wordings : [...this.#broken]).slice(0, returned);
+    const wordings = this.#whole.size + cut.length ? [...this.#whole, ...cut] : [...this.#broken];
+    const rank = ([text, { sound }]) => (sound ? 0 : 1000) + this.#distance(text);
+    return wordings.sort((one, other) => rank(one) - rank(other)).slice(0, returned);
   }
 
   /**
@@ -64,6 +69,7 @@ export class Wordings {
    */
   further(limits) {
     const plan = this.#plan;
+    if (plan.every_length) return null;
     if (plan.words !== null) {
       if (!this.#cut.size && !this.#broken.size) return null;
       if ([...this.#whole.keys(), ...this.#cut.keys()].some((text) => this.#distance(text) <= 1)) return null;
@@ -85,12 +91,13 @@ export class Wordings {
   }
 
   /** The longest start of a caption that is a sentence; the caption as it is if none is. */
-  #cutBack(text, { ids, probability, each }) {
+  #cutBack(text, caption) {
+    const { ids, each } = caption;
     for (let end = ids.length - 1; end > 0; end--) {
       if (!this.#tokenizer.decode([ids[end]]).startsWith(' ')) continue;
       const shorter = this.#text(ids.slice(0, end));
-      if (!endsEarly(shorter)) return [shorter, { ids: ids.slice(0, end), probability, each: each.slice(0, end) }];
+      if (!endsEarly(shorter)) return [shorter, { ...caption, ids: ids.slice(0, end), each: each.slice(0, end) }];
     }
-    return [text, { ids, probability, each }];
+    return [text, caption];
   }
 }

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import gzip
+import itertools
 import runpy
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 import fastcap
 from fastcap.data.readers import load_dataset
+from fastcap.evaluation.speed import sample_photo
+from fastcap.runtime import english
+from fastcap.runtime.text import ends_early, word_count
 
 MODULE = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "wording.py"))
 lone_adjectives, content_words = MODULE["lone_adjectives"], MODULE["content_words"]
+runs_of_three, is_odd = MODULE["runs_of_three"], MODULE["is_odd"]
+PICTURES = 30
+LENGTHS = [*range(1, 11), 12, 15, 18, 20, "short", "long"]
 
 
 @pytest.mark.parametrize(
@@ -67,9 +76,72 @@ def test_neutral_captions_keep_what_the_model_wanted_to_say(data_root):
     assert found["tokens_and_confidence_unchanged"] == 1
 
 
+@pytest.fixture(scope="module")
+def written(data_root):
+    """How often people wrote three words in a row, in captions of other pictures."""
+    texts = [text for e in load_dataset("flickr8k", data_root / "flickr8k", "train") for text in e.captions]
+    for name in ("flickr30k_train", "coco_val2014_human"):
+        texts += gzip.decompress((data_root / "text" / f"{name}.txt.gz").read_bytes()).decode().splitlines()
+    return Counter(run for text in texts for run in runs_of_three(text))
+
+
+@pytest.fixture(scope="module")
+def encoded(data_root):
+    """Pictures of val, spread over the split, and their ordinary captions."""
+    captioner = fastcap.load_model()
+    examples = load_dataset("flickr8k", data_root / "flickr8k", "val")
+    encoded = [captioner.encode(each.image) for each in examples[:: len(examples) // PICTURES][:PICTURES]]
+    return captioner, encoded, [word_count(captioner.caption(each).text) for each in encoded]
+
+
+def test_words_that_hardly_anybody_wrote_in_a_row_are_found():
+    written = Counter({run: 2 for text in ("a man is sitting", "two dogs") for run in runs_of_three(text)})
+    assert not any(is_odd(text, written) for text in ("A man is sitting.", "Two dogs.", "Dogs."))
+    assert all(is_odd(text, written) for text in ("A man is.", "A man sitting.", "Two.", "Two dogs is sitting."))
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_a_caption_of_any_length_reads_as_people_write(length, encoded, written):
+    """Nine in ten hold only words in a row that people wrote, all end as sentences, and none is longer than asked by
+    more than the words that a sentence may need."""
+    captioner, pictures, ordinary = encoded
+    texts = [captioner.caption(picture, length=length).text for picture in pictures]
+    assert not any(map(ends_early, texts))
+    odd = [text for text in texts if is_odd(text, written)]
+    assert len(odd) <= PICTURES / 10, odd
+    counts = list(map(word_count, texts))
+    if length == "short":
+        shorter = [count < usual for count, usual in zip(counts, ordinary, strict=True)]
+        assert sum(shorter) >= 0.8 * PICTURES
+    elif length == "long":
+        assert sum(counts) > sum(ordinary)
+    else:
+        assert max(counts) <= length + 3
+        assert sum(abs(count - length) for count in counts) <= (0.6 if length <= 10 else 0.35 * length) * PICTURES or (
+            length == 1  # "A man." has two words
+        )
+
+
+@pytest.mark.parametrize("length", [*range(1, 21), "short", "long"])
+def test_a_caption_of_any_length_is_put_together_as_a_sentence(length):
+    """Pictures of noise, of which the model knows nothing: no article stands before a preposition, an auxiliary,
+    another determiner or the end, and no preposition before another one or an auxiliary."""
+    captioner = fastcap.load_model()
+    for seed in range(3):
+        text = captioner.caption(sample_photo(320, 240, seed=seed), length=length).text
+        assert text[0].isupper() and text.endswith(".") and not ends_early(text)
+        words = [*text.rstrip(".").lower().split(), "is"]
+        for word, after in itertools.pairwise(words):
+            if word in ("a", "an", "the"):
+                assert after not in english.DETERMINERS | english.PLAIN_PREPOSITIONS | english.AUXILIARIES, text
+            if word in ("of", "at", "with", "from", "into"):
+                assert after not in english.PLAIN_PREPOSITIONS | english.AUXILIARIES, text
+
+
 @pytest.mark.slow
-def test_captions_end_as_sentences_at_every_length(data_root):
-    found = MODULE["lengths"](fastcap.load_model(), load_dataset("flickr8k", data_root / "flickr8k", "val")[::3], 20)
+def test_captions_end_as_sentences_at_every_length(data_root, written):
+    examples = load_dataset("flickr8k", data_root / "flickr8k", "val")[::3]
+    found = MODULE["lengths"](fastcap.load_model(), examples, 20, written)
     assert not any(found["end_early"].values())
     assert found["short_is_shorter"] >= 0.8
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_model import EXPERTS, small_model
 
-from fastcap.generation.autoregressive import beam_search, choice_probabilities, greedy_search, sample
+from fastcap.generation.autoregressive import beam_search, choice_probabilities, every_length, greedy_search, sample
 from fastcap.layers import ImageTokens
 from fastcap.model import TorchStepper
 from invariants import assert_exported_equals_eager
@@ -114,6 +114,50 @@ def test_a_beam_wide_enough_is_exhaustive_search(seed, min_length, more, penalty
         expected = sorted(scores, key=lambda caption: -scores[caption])
         assert [tuple(hypothesis.token_ids) for hypothesis in found[image]] == expected
         assert [hypothesis.score for hypothesis in found[image]] == pytest.approx([scores[c] for c in expected])
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 10_000), st.integers(0, 2), st.integers(0, 2), st.sampled_from([0.0, 0.7, 1.0]))
+def test_every_length_with_beams_enough_is_every_caption(seed, min_length, more, penalty):
+    stepper, limits = ToyStepper(seed), (min_length, min_length + more)
+    found = every_length(
+        stepper,
+        None,
+        beams=60,
+        min_length=limits[0],
+        max_length=limits[1],
+        forbidden=(BOS,),
+        length_penalty=penalty,
+        **MARKS,
+    )
+    scores = {c: log_probability(stepper, 0, c) / max(1, len(c)) ** penalty for c in every_caption(*limits)}
+    assert [tuple(each.token_ids) for each in found] == sorted(scores, key=lambda caption: -scores[caption])
+    assert [each.score for each in found] == pytest.approx(sorted(scores.values(), reverse=True))
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 10_000), st.integers(1, 4), st.integers(0, 5))
+def test_captions_of_every_length_are_those_of_searches_for_one_length(seed, beams, longest):
+    """The end mark takes no beam from what goes on, so a search that may end at one place keeps the same beginnings."""
+    stepper = ToyStepper(seed)
+    found = every_length(stepper, None, beams=beams, min_length=0, max_length=longest, **MARKS)
+    assert {len(each.token_ids) for each in found} == set(range(longest + 1))
+    for length in range(longest + 1):
+        [forced] = beam_search(stepper, None, 1, beams=beams, min_length=length, max_length=length, **MARKS)
+        assert [each for each in found if len(each.token_ids) == length] == forced
+
+
+def test_what_is_said_at_every_length_repeats_no_run_of_tokens():
+    found = every_length(ToyStepper(3, sharpness=4.0), None, beams=4, max_length=12, no_repeat=2, **MARKS)
+    for each in found:
+        pairs = list(itertools.pairwise(each.token_ids))
+        assert len(pairs) == len(set(pairs))
+
+
+@pytest.mark.parametrize("changed", [{"beams": 0}, {"min_length": 5}, {"no_repeat": -1}])
+def test_lengths_and_beams_that_make_no_sense_are_refused(changed):
+    with pytest.raises(ValueError):
+        every_length(ToyStepper(0), None, **({"beams": 2, "max_length": 4} | MARKS | changed))
 
 
 def test_a_beam_finds_what_greed_walks_past():

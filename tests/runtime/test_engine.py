@@ -60,14 +60,14 @@ def test_what_a_parallel_model_has_seen_it_need_not_see_again(golden):
     assert (scores, caption.text) == (captioner.score(pictures()[0], TEXTS), captioner.caption(pictures()[0]).text)
     np.testing.assert_array_equal(vectors[0], vectors[1])
     seen()
-    for options in ({"decode": "beam"}, {"decode": "greedy"}, {"decode": "sample"}, {"decode": "beam", "length": 4}):
+    for options in ({"decode": "beam"}, {"decode": "greedy"}, {"decode": "sample"}, {"length": 4}, {"length": "short"}):
         captioner.caption(encoded, **options)
     assert seen() == ["encode.onnx"]
     captioner.caption(encoded, neutral=True)
     assert seen() == []  # the same caption in other words
     for _ in range(2):
-        captioner.caption(encoded, length="short")
-        captioner.caption(encoded, length="long")
+        captioner.caption(encoded, length="short", decode="parallel")
+        captioner.caption(encoded, length="long", decode="parallel")
     assert seen() == ["model.onnx"] * 2  # one graph from pixels to captions: once for each thing that is asked of it
 
 
@@ -102,6 +102,8 @@ def test_what_nobody_holds_is_not_encoded_ahead(golden):
     captioner.caption(pictures()[0], decode="beam")
     assert seen() == ["encode.onnx"]
     captioner.caption(pictures()[0], length="short")
+    assert seen() == ["encode.onnx"]
+    captioner.caption(pictures()[0], length="short", decode="parallel")
     assert seen() == ["model.onnx"]
 
 

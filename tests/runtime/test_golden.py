@@ -28,6 +28,10 @@ def compare(captioner: Captioner, rows: list[dict], given: Callable[[np.ndarray]
             options["sampling"] = Sampling(**{"top_k": 0, "top_p": 1.0} | options["sampling"])
         if "neutral" in options:
             continue  # 0.1.0 decoded otherwise for neutral wording; now it is that of the caption
+        if "length" in options and captioner.bundle.kind == "parallel":
+            options.setdefault("decode", "parallel")  # which was then the default for every length
+        if "length" in options and options.get("decode") not in ("parallel", "sample"):
+            continue  # 0.1.0 forced sentences to end; now the search goes on, and chooses
         expected = [candidate for candidate in row["candidates"] if not ends_early(candidate[0])]
         wordings = captioner.caption(asked[row["picture"]], **options).candidates
         assert [wording.text for wording in wordings][: len(expected)] == [text for text, _, _ in expected], options

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fastcap.data.readers import load_dataset
 from fastcap.runtime.encoding import decode
-from fastcap.runtime.text import ends_early, sentence, word_count
+from fastcap.runtime.text import ends_early, ends_within_compound, sentence, word_count
 
 WORDS = st.sampled_from(["a", "dog", "photo", "of", "an", "image", "picture", "'s", ",", ".", "-", '"', "the"])
 
@@ -126,14 +126,32 @@ STOPS = {
         large | wearing a very long | the old | a brown and very big | red | an orange and white | in an orange
         | a smiling
     """,
+    "a particle that moves": """
+        a man is walking down | a dog jumps over | a boy is riding a bike down | people are skiing down | a dog is
+        running over | two men sitting in front | a man standing in front | a horse leaps over | a car drives by the
+        street down | she walks over
+    """,
+    "a noun alone, or a part of nothing": """
+        Man | Dog | A group | A pair | a bunch | girl | a couple | snowboarder | A row | grass
+    """,
+    "a man who stands nowhere": """
+        A man standing | a woman sitting | two men sitting | a group of people standing | A dog sitting | three girls
+        standing | a boy riding | the children standing | a man and woman sitting | people standing
+    """,
 }
 WHOLE = """
     a dog | people | a man in a red shirt | a man dressed in red | wearing pink | the dog is black and white
     | a sign that is red | two dogs running | a cat lying down | he looks at her | a boy and his dog | a man
     standing tall | cars drive by | a crowd looks on | a woman with a hat on | three dogs, one brown and the
     other | eating an orange | a building | in front of a painting | a swing | jumping off | the sky above |
-    playing together | a boy holds it | they hold each other | an umbrella | 1 , 2 , 3 | a game of chess
+    playing together | dogs | two men sitting down | a man is standing | looking over | upside down | in the
+    front | a brown dog jumps | a girl skating | playing tennis | in the dirt | two people are sitting | a boy
+    holds it | they hold each other | an umbrella | 1 , 2 , 3 | a game of chess
 """
+COMPOUNDS = """
+        a man holding a tennis | playing a soccer | down a dirt | a golf | a teddy | a construction | in a skate | an
+        art | into a swimming | a traffic | a police
+    """
 
 
 @pytest.mark.parametrize("kind", STOPS)
@@ -146,6 +164,15 @@ def test_a_sentence_that_stops_where_a_word_is_due_ends_early(kind):
 
 def test_a_whole_sentence_does_not():
     assert [text for text in WHOLE.split("|") if ends_early(text)] == []
+
+
+def test_a_sentence_may_not_end_within_a_compound():
+    texts = [" ".join(text.split()) for text in COMPOUNDS.split("|")]
+    assert all(map(ends_within_compound, texts + [sentence(text) for text in texts]))
+    whole = (
+        "playing tennis | holding a tennis racquet | in the dirt | a dirt road | A dog | on a surfboard | a red | art"
+    )
+    assert not any(map(ends_within_compound, whole.split(" | ")))
 
 
 def test_of_what_people_wrote_hardly_any_ends_early(data_root):

@@ -21,6 +21,9 @@ SEARCHES = [
     {"decode": "greedy", "length": 3},
     {"decode": "beam", "length": 4, "candidates": 8},
     {"decode": "beam", "length": "long", "neutral": True},
+    {"length": "short", "candidates": 3},
+    {"length": 6},
+    {"length": 12, "beams": 8, "candidates": 8},
 ]
 
 

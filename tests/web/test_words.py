@@ -6,24 +6,26 @@ import json
 import random
 from typing import Any
 
+import numpy as np
 import pytest
 from test_node import Node
 from visiting import WEB
 
+from fastcap.generation.autoregressive import Hypothesis, beam_search, every_length
 from fastcap.runtime.contract import Decoding
 from fastcap.runtime.engine import Decoded
 from fastcap.runtime.english import words
 from fastcap.runtime.gendered import GENDERED
 from fastcap.runtime.neutral import gendered_words, neutral_wording, with_nouns
 from fastcap.runtime.options import Plan
-from fastcap.runtime.text import ends_early, sentence, word_count
+from fastcap.runtime.text import ends_early, ends_within_compound, sentence, word_count
 from fastcap.runtime.wording import Wordings
 
 TABLES = json.loads((WEB.parent / "tests" / "runtime" / "neutral_wording.json").read_text(encoding="utf-8"))
 PLAIN = sorted(
     words("""
         a an the and or is was runs . , ' s dog who his her he she not't of in - / Mr King 5 é ! quickly sits looks
-        wearing two young police on red black little standing with one
+        wearing two young police on red black little standing with one down over front group tennis dogs walks
     """)
 )
 
@@ -31,7 +33,8 @@ PLAIN = sorted(
 @pytest.fixture(scope="module")
 def run(program: str) -> Any:
     modules = "".join(
-        f"const {name} = await import('{(WEB / f'{name}.js').as_uri()}');" for name in ("text", "neutral", "wording")
+        f"const {name} = await import('{(WEB / f'{name}.js').as_uri()}');"
+        for name in ("text", "neutral", "wording", "search")
     )
     return lambda body, **values: Node(program, None).run(modules + body, **values)
 
@@ -50,8 +53,10 @@ def texts() -> list[str]:
 
 
 def test_where_a_sentence_may_end(run, texts):
-    found = run("return values.texts.map((t) => [text.sentence(t), text.endsEarly(t), text.wordCount(t)])", texts=texts)
-    assert found == [[sentence(text), ends_early(text), word_count(text)] for text in texts]
+    body = """return values.texts.map((t) => [text.sentence(t), text.endsEarly(t), text.wordCount(t),
+        text.endsWithinCompound(t)])"""
+    found = run(body, texts=texts)
+    assert found == [[sentence(t), ends_early(t), word_count(t), ends_within_compound(t)] for t in texts]
 
 
 def test_neutral_wording(run, texts):
@@ -83,9 +88,11 @@ def test_which_captions_are_shown(run, seed):
     drawn = random.Random(seed)
     wanted = drawn.choice([None, None, *range(1, 9)])
     low, high = drawn.choice([(2, 9), (4, 4), (1, 12)])
-    plan = Plan(low, high, 4, drawn.randint(1, 4), wanted, drawn.random() < 0.5, "beam", drawn.choice([1, 3]), None)
+    every = drawn.random() < 0.5
+    neutral, beams = drawn.random() < 0.5, drawn.choice([1, 3])
+    plan = Plan(low, high, 4, drawn.randint(1, 4), wanted, neutral, "beam", beams, None, every)
     captions = [
-        (ids, drawn.random(), [drawn.random() for _ in ids])
+        (ids, drawn.random(), [drawn.random() for _ in ids], not every or drawn.random() < 0.6)
         for ids in ([drawn.randrange(len(PLAIN)) for _ in range(drawn.randint(1, 9))] for _ in range(8))
     ]
     limits = Decoding(passes=1, min_length=1, max_length=15, max_candidates=8, default_candidates=3, lengths={})
@@ -94,12 +101,55 @@ def test_which_captions_are_shown(run, seed):
     further = wordings.further(limits)
     body = """const tokenizer = { decode: (ids) => ids.map((id) => ` ${values.words[id]}`).join('') };
               const wordings = new wording.Wordings(values.plan, tokenizer);
-              wordings.add(values.captions.map(([ids, probability, each]) => ({ ids, probability, each })));
-              const best = wordings.best().map(([text, of]) => [text, [of.ids, of.probability, of.each]]);
+              const fields = ['ids', 'probability', 'each', 'sound'];
+              const named = (caption) => Object.fromEntries(caption.map((value, at) => [fields[at], value]));
+              wordings.add(values.captions.map(named));
+              const best = wordings.best().map(([text, of]) => [text, fields.map((name) => of[name])]);
               return [best, wordings.further(values.limits)];"""
     told, more = run(body, words=PLAIN, plan=plan._asdict(), captions=captions, limits=limits._asdict())
     assert told == [[text, list(caption)] for text, caption in wordings.best()]
     assert (more and {name: more[name] for name in plan._asdict()}) == (further and further._asdict())
+
+
+class Table:
+    """A decoder whose next token depends on the last one alone; (V, V) log-probabilities."""
+
+    def __init__(self, log_p: np.ndarray) -> None:
+        self.log_p = log_p
+
+    def start(self, image_state: Any, rows_per_image: int, prompt_ids: Any = ()) -> Any:
+        return prompt_ids
+
+    def step(self, token_ids: np.ndarray, state: Any, parents: np.ndarray) -> tuple[np.ndarray, Any]:
+        return self.log_p[token_ids], state
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_searches_from_left_to_right(run, seed):
+    rng = np.random.default_rng(seed)
+    logits = 2 * rng.standard_normal((9, 9))
+    log_p = (logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))).astype(np.float32)
+    low, beams, repeat = int(rng.integers(0, 4)), int(rng.integers(1, 6)), int(rng.integers(2, 4))
+    high = low + int(rng.integers(0, 5))
+    limits = {"min_length": low, "max_length": high, "beams": beams, "bos_id": 0, "eos_id": 1, "forbidden": [0, 2]}
+    [expected] = beam_search(Table(log_p), None, 1, **limits)
+    every = every_length(Table(log_p), None, no_repeat=repeat, **limits)
+    body = """const table = {
+        start: () => null,
+        step: (ids) => ({
+          log_p: { data: Float32Array.from(ids.flatMap((id) => values.log_p[id])), dims: [ids.length, 9] },
+          new_cache: null,
+        }),
+      };
+      const asked = { ...values.asked, marks: { bos: 0, eos: 1 }, forbidden: [0, 2] };
+      return [await search.beamSearch(table, {}, asked), await search.everyLength(table, {}, asked)];"""
+    asked = {"low": low, "high": high, "beams": beams, "noRepeat": repeat}
+    for told, wanted in zip(run(body, log_p=log_p.tolist(), asked=asked), (expected, every), strict=True):
+        found = [Hypothesis(each["ids"], each["score"], each["logP"]) for each in told]
+        assert [each.token_ids for each in found] == [each.token_ids for each in wanted]
+        for one, other in zip(found, wanted, strict=True):
+            assert one.log_p == pytest.approx(other.log_p, abs=1e-5)
+            assert one.score == pytest.approx(other.score, abs=1e-5)
 
 
 def test_what_the_modules_import_is_in_the_package():

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-__all__ = ["Hypothesis", "Stepper", "beam_search", "greedy_search", "sample"]
+__all__ = ["Hypothesis", "Stepper", "beam_search", "every_length", "greedy_search", "sample"]
 
 
 class Stepper(Protocol):
@@ -130,12 +130,7 @@ def beam_search(
         log_p = limits(log_p, last, tokens)
         log_p[finished] = -np.inf
         log_p[finished, eos_id] = 0.0  # a finished hypothesis stays as it is
-        totals = (scores.reshape(-1, 1) + log_p).reshape(n_images, -1)
-        best = np.argpartition(-totals, min(beams, totals.shape[1] - 1), axis=1)[:, :beams]
-        order = np.argsort(-np.take_along_axis(totals, best, axis=1), axis=1, kind="stable")
-        best = np.take_along_axis(best, order, axis=1)
-        scores = np.take_along_axis(totals, best, axis=1)
-        beam, token = np.divmod(best, log_p.shape[1])
+        scores, beam, token = _likeliest(scores, log_p)
         parents, last = (first_row + beam).reshape(-1), token.reshape(-1)
         tokens = np.column_stack([tokens[parents], last])
         token_log_p = np.column_stack([token_log_p[parents], log_p[parents, last]])
@@ -143,6 +138,68 @@ def beam_search(
         if finished.all():
             break
     return hypotheses(tokens, token_log_p, scores, eos_id, length_penalty)
+
+
+def _likeliest(scores: np.ndarray, log_p: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The k likeliest continuations of the k hypotheses of each image, best first: of their log-probabilities (B, k)
+    and those of their next tokens (B k, V) to new log-probabilities, hypotheses and tokens, each (B, k)."""
+    n_images, beams = scores.shape
+    totals = (scores.reshape(-1, 1) + log_p).reshape(n_images, -1)
+    best = np.argpartition(-totals, min(beams, totals.shape[1] - 1), axis=1)[:, :beams]
+    order = np.argsort(-np.take_along_axis(totals, best, axis=1), axis=1, kind="stable")
+    best = np.take_along_axis(best, order, axis=1)
+    return np.take_along_axis(totals, best, axis=1), *np.divmod(best, log_p.shape[1])
+
+
+def every_length(
+    stepper: Stepper,
+    image_state: Any,
+    *,
+    beams: int,
+    max_length: int,
+    bos_id: int,
+    eos_id: int,
+    forbidden: Sequence[int] = (),
+    min_length: int = 1,
+    length_penalty: float = 0.7,
+    no_repeat: int = 0,
+) -> list[Hypothesis]:
+    """Captions of one picture, up to `beams` of each length from `min_length` to `max_length` tokens, best first.
+
+    A beam search in which the end mark competes with no token: the likeliest beginnings go on whether or not they could
+    end, and each is a caption as well, with the end mark's probability at that place. It is small where a sentence may
+    not end.
+
+    Args:
+        beams: k, 1 or more; 1 follows the likeliest token.
+        min_length, max_length, forbidden, no_repeat: see `Limits`. length_penalty: see `beam_search`.
+
+    Raises:
+        ValueError: beams < 1, or as `Limits`.
+    """
+    if beams < 1:
+        raise ValueError(f"beams is {beams}; allowed: 1 or more")
+    Limits(1, beams, min_length, max_length, eos_id, forbidden, no_repeat)  # refuses an empty range
+    limits = Limits(1, beams, max_length, max_length, eos_id, forbidden, no_repeat)  # bars the end mark
+    state = stepper.start(image_state, beams)
+    scores = np.full((1, beams), -np.inf)
+    scores[:, 0] = 0.0  # the rows are equal at first: only one of them may branch
+    tokens, token_log_p = np.zeros((beams, 0), dtype=np.int64), np.zeros((beams, 0))
+    last, parents = np.full(beams, bos_id), np.arange(beams)
+    captions = []
+    for length in range(max_length + 1):
+        log_p, state = stepper.step(last, state, parents)
+        if length >= min_length:
+            for row in np.isfinite(scores[0]).nonzero()[0].tolist():
+                each = [*token_log_p[row].tolist(), float(log_p[row, eos_id])]
+                captions.append(Hypothesis(tokens[row].tolist(), sum(each) / max(1, length) ** length_penalty, each))
+        if length < max_length:
+            log_p = limits(log_p, last, tokens)
+            scores, beam, token = _likeliest(scores, log_p)
+            parents, last = beam[0], token[0]
+            tokens = np.column_stack([tokens[parents], last])
+            token_log_p = np.column_stack([token_log_p[parents], log_p[parents, last]])
+    return sorted(captions, key=lambda caption: -caption.score)
 
 
 def hypotheses(

@@ -108,8 +108,8 @@ class Captioner:
 
         `caption`, `score` and `embed_images` accept the result in place of a picture, and compute only what is missing.
         An autoregressive model runs its vision part here and never again. A parallel model is one graph from pixels to
-        captions: computed here are the captions of the default options and the vector for scores; other lengths run the
-        graph again, and the first left-to-right decoding runs the vision part once more.
+        captions: computed here are the captions of the default options and the vector for scores; the first
+        left-to-right decoding, which other lengths take, runs the vision part once more.
 
         `image`: as in `caption`. Raises ImageError for a bad picture.
         """
@@ -137,13 +137,12 @@ class Captioner:
         `encode`.
 
         `options`, or its fields as keywords (`length="short"`): see `Options`. The two graphs of left-to-right decoding
-        are loaded on first use. Greedy search returns one caption; sampling draws `candidates` of them. For a number of
-        words, every length in tokens is decoded separately, all side by side.
+        are loaded on first use. Greedy search returns one caption; sampling draws `candidates` of them.
 
         All ways of decoding share one calibration, fitted for the model's default one. Parallel decoding calibrates the
-        mean probability of a caption's tokens, parallel and causal; left-to-right decoding the causal one alone, end
-        mark included, before any temperature. Beam search and samples are ordered by log-probability over
-        length ** 0.7, not by confidence.
+        mean probability of a caption's tokens, parallel and causal; left-to-right decoding the causal one alone, before
+        any temperature, end mark included but for a length other than "normal". Beam search and samples are ordered by
+        log-probability over length ** 0.7, not by confidence.
 
         Raises ImageError for a bad picture, ConfigError for an option out of range, a way of decoding that the model
         directory has no graphs for, or a picture that another captioner encoded.
@@ -241,9 +240,9 @@ class Captioner:
         if further := wordings.further(self.bundle.decoding):
             wordings.add(self._engine.decode(picture, further))
         candidates = []
-        for text, (token_ids, probability, token_probabilities) in wordings.best():
-            tokens = tuple(map(Token, map(self._piece, token_ids), token_probabilities))
-            candidates.append(Candidate(text, self.bundle.calibration.confidence(probability), tokens))
+        for text, decoded in wordings.best():
+            tokens = tuple(map(Token, map(self._piece, decoded.token_ids), decoded.token_probabilities))
+            candidates.append(Candidate(text, self.bundle.calibration.confidence(decoded.probability), tokens))
         return candidates
 
     @functools.cached_property

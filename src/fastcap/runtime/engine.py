@@ -17,8 +17,8 @@ import numpy as np
 
 from fastcap.errors import ConfigError, ModelFileError
 from fastcap.runtime.bundle import Bundle, running
-from fastcap.runtime.contract import IMAGE_VECTORS, MODEL
-from fastcap.runtime.options import Options, Plan
+from fastcap.runtime.contract import IMAGE_VECTORS, MODEL, SHORT
+from fastcap.runtime.options import LEAST_END, LEAST_TOKEN, NO_REPEAT, Options, Plan
 from fastcap.runtime.stepper import OnnxStepper
 
 if TYPE_CHECKING:
@@ -32,11 +32,13 @@ _VECTORS = next(iter(IMAGE_VECTORS))
 
 
 class Decoded(NamedTuple):
-    """A caption of T tokens, its probability and theirs (T,)."""
+    """A caption of T tokens, its probability and theirs (T,). `sound`: no step of it was improbable; false only for
+    what was decoded at every length."""
 
     token_ids: list[int]
     probability: float
     token_probabilities: list[float]
+    sound: bool = True
 
 
 class Encoded:
@@ -91,33 +93,48 @@ class Engine(Protocol):
 
 
 def search(stepper: Stepper, image_state: Any, plan: Plan, vocabulary: Vocabulary) -> list[Decoded]:
-    """Captions of one picture by beam search or sampling, best first.
+    """Captions of one picture by beam search or sampling, best first; of every length, sound ones before others.
 
-    For a number of words, every length in tokens is searched or sampled separately, as if it had its own picture.
+    Samples with a number of words are drawn for every length in tokens, as if it had its own picture.
 
     Raises ConfigError if no caption satisfies the plan.
     """
-    from fastcap.generation.autoregressive import beam_search, sample  # a parallel caption starts without it
+    from fastcap.generation import autoregressive  # a parallel caption starts without it
 
-    lengths = range(plan.low, plan.high + 1) if plan.words is not None else None
     limits: dict[str, Any] = {
-        "min_length": lengths or plan.low,
-        "max_length": lengths or plan.high,
+        "min_length": plan.low,
+        "max_length": plan.high,
         "bos_id": vocabulary.bos_id,
         "eos_id": vocabulary.eos_id,
         "forbidden": vocabulary.barred_in_search,
     }
-    start = stepper, image_state, len(lengths) if lengths else 1
-    if plan.sampling is None:
-        groups = beam_search(*start, beams=plan.beams, **limits)
+    if plan.sampling is not None:
+        if plan.words is not None:
+            limits["min_length"] = limits["max_length"] = range(plan.low, plan.high + 1)
+        settings = {"samples": plan.returned, **limits, **asdict(plan.sampling)}
+        n_images = 1 if plan.words is None else len(limits["min_length"])
+        groups = autoregressive.sample(stepper, image_state, n_images, **settings)
+    elif plan.every_length:
+        groups = [autoregressive.every_length(stepper, image_state, beams=plan.beams, no_repeat=NO_REPEAT, **limits)]
     else:
-        groups = sample(*start, samples=plan.returned, **(limits | asdict(plan.sampling)))
+        groups = autoregressive.beam_search(stepper, image_state, 1, beams=plan.beams, **limits)
     best = sorted((hypothesis for group in groups for hypothesis in group), key=lambda hypothesis: -hypothesis.score)
     if not best:
         raise ConfigError(f"no caption of {plan.low} to {plan.high} tokens is left under these options")
-    return [
-        Decoded(token_ids, float(np.exp(np.mean(log_p))), np.exp(log_p[:-1]).tolist()) for token_ids, _, log_p in best
-    ]
+    decoded = []
+    for token_ids, _, log_p in best:
+        # That a caption ends where it was asked to tells nothing of its words.
+        judged = log_p[:-1] if plan.every_length and token_ids else log_p
+        probability, each = float(np.exp(np.mean(judged))), np.exp(log_p[:-1]).tolist()
+        decoded.append(Decoded(token_ids, probability, each, not plan.every_length or _is_sound(log_p)))
+    return sorted(decoded, key=lambda caption: not caption.sound)
+
+
+def _is_sound(log_p: list[float]) -> bool:
+    """Whether every token was likely enough where it stands, and the end mark after more than a few tokens: nobody
+    writes captions of two words, so after these it is improbable whatever they say."""
+    *tokens, end = np.exp(log_p).tolist()
+    return min(tokens, default=1.0) >= LEAST_TOKEN and (len(tokens) <= SHORT or end >= LEAST_END)
 
 
 class StepEngine:

@@ -18,6 +18,7 @@ __all__ = [
     "CAUSATIVES",
     "CLOTHES",
     "COLOURS",
+    "COMPOUNDS",
     "CONJUNCTIONS",
     "COUNTS",
     "DETERMINERS",
@@ -138,6 +139,11 @@ NEVER_NOUNS = (PERSONAL - words("blond blonde")) | words("""
     decorated inflatable oversized bright shiny
 """)
 """Adjectives that are no nouns, either: "a wooden in front of a wall" lacks one."""
+COMPOUNDS = words("""
+    tennis soccer hockey rugby golf karate bowling skate skating ski bmx motocross sports dirt surf swimming fishing
+    shopping construction traffic police teddy christmas leather denim cobblestone gravel graffiti art
+""")
+"""Nouns after whose article another one follows: in captions by people fewer than 1 in 20 of "a tennis" ends there."""
 THINGS = words("""
     building painting ceiling wedding swing ring string thing clothing railing opening crossing landing clearing
     sibling duckling gosling king wing spring awning earring offering gathering meeting drawing carving sling dumpling
@@ -145,9 +151,9 @@ THINGS = words("""
 """)
 """Nouns in -ing: "a building" is whole, "a smiling" is not."""
 TRANSITIVES = words("""
-    wearing wears holding holds carrying carries doing taking takes using uses making makes getting gets putting puts
-    giving gives trying tries attempting attempts preparing prepares enjoying enjoys containing featuring overlooking
-    facing dressed covered filled surrounded lined topped appears seems
+    wearing wears holding holds riding carrying carries doing taking takes using uses making makes getting gets
+    putting puts giving gives trying tries attempting attempts preparing prepares enjoying enjoys containing
+    featuring overlooking facing dressed covered filled surrounded lined topped appears seems
 """)
 """Words after which something has to follow: in 264,000 captions by people fewer than 1 in 200 of them is the last."""
 NEVER_LAST = (

@@ -17,10 +17,29 @@ from fastcap.runtime.contract import DECODES
 if TYPE_CHECKING:
     from fastcap.runtime.bundle import Bundle
 
-__all__ = ["MAX_BEAMS", "WORD_SPREAD", "Keywords", "Options", "Plan", "Sampling", "Setting", "option", "settings"]
+__all__ = [
+    "LEAST_END",
+    "LEAST_TOKEN",
+    "LENGTH_BEAMS",
+    "MAX_BEAMS",
+    "NO_REPEAT",
+    "WORD_SPREAD",
+    "Keywords",
+    "Options",
+    "Plan",
+    "Sampling",
+    "Setting",
+    "option",
+    "settings",
+]
 
 MAX_BEAMS = 8
 WORD_SPREAD = 4  # a word is one token or a few: captions of n words have about n to n + 4 tokens
+# Of every length that is not "normal"; chosen on val, where fewer beams miss more of the numbers, and a smaller least
+# probability lets more captions run on without sense (docs/log.md).
+LENGTH_BEAMS = 16
+NO_REPEAT = 2  # no two tokens in a row come twice: "in the water in the water" says no more
+LEAST_TOKEN, LEAST_END = 0.02, 0.001  # probabilities below which a token, or the end, is taken for a mistake
 
 
 class Setting(NamedTuple):
@@ -127,17 +146,21 @@ class Keywords(TypedDict, total=False):
 class Options:
     """How a picture is captioned.
 
-    `length`: "short", "normal" or "long", or a number of words. The network counts in tokens, so for a number the
-    lengths from that many tokens upwards are decoded, and the caption with exactly that many words is chosen, the most
-    confident if several; if none has, the nearest. A caption that stops where a word is due ("A man in a") is cut back
-    to where a sentence may end, and comes after those that are whole; its confidence is that of what was cut.
+    `length`: "short", "normal" or "long", or a number of words. For all but "normal", captions of every length are
+    searched from left to right, and those are left out that the network itself takes for a mistake or that stop where a
+    word is due ("A man in a"); for a number, of the others the nearest to it is chosen, so a caption has fewer words
+    where there is no more to say. Parallel decoding and samples know only lengths in tokens: those from the number
+    upwards are decoded, what stops early is cut back to where a sentence may end, and comes after what is whole with
+    the confidence of what was cut. Parallel captions of a length that the network would not choose often read badly.
     `candidates`: how many different wordings to return at most; fewer if wordings coincide or the length leaves no
     more. The model's default number is decoded in any case, and the best wins.
     `neutral`: name nobody's gender: the same captions in other words, with the tokens and confidences of before; see
     `fastcap.runtime.neutral`. Wordings that become equal are one, and more are decoded in their place.
     `decode`: "parallel", all tokens at once in a few passes; or, from left to right with the same network, "greedy" or
-    "beam" search, or "sample", drawn at random. None is the first that the model can do (`Bundle.decodes`).
-    `beams`: hypotheses that beam search keeps, 1 to 8; at least as many as `candidates`.
+    "beam" search, or "sample", drawn at random. None is the first that the model can do (`Bundle.decodes`), and
+    "beam", if it can, for a length other than "normal".
+    `beams`: hypotheses that beam search keeps, 1 to 8; at least as many as `candidates`, and at least 16 for a length
+    other than "normal".
     `sampling`: temperature, seed and the other settings of "sample"; refused for another `decode`. None is
     `Sampling()`.
     """
@@ -159,7 +182,7 @@ class Options:
         "all words at once, or in turn",
         "|".join(DECODES),
         names=lambda bundle: bundle.decodes,
-        usual="parallel; beam for a model that cannot",
+        usual="parallel; beam for other lengths than normal, or a model that cannot",
     )
     beams: int = option(3, "hypotheses of decode=beam", between=(1, MAX_BEAMS), decode="beam")
     sampling: Sampling | None = None
@@ -185,7 +208,7 @@ class Options:
             own = {name: getattr(options, name) for name in settings(type(options))}
             return own | asdict(options.sampling or Sampling())
 
-        usual = flat(type(self)(decode=bundle.decodes[0]))
+        usual = flat(type(self)(decode=replace(self, decode=None)._decode(bundle)))
         return {name: value for name, value in flat(self).items() if value not in (None, usual[name])}
 
     def facts(self, bundle: Bundle) -> dict[str, Any]:
@@ -210,21 +233,25 @@ class Options:
         if self.sampling is not None and decode != "sample":
             raise ConfigError(f"decode is {decode!r}; {', '.join(settings(Sampling))} go with 'sample' alone")
         limits = bundle.decoding
+        every_length = self.length != "normal" and decode in ("greedy", "beam")
         if isinstance(self.length, str):
             words = None
             low, high = limits.lengths[self.length]
             decoded = max(self.candidates, limits.default_candidates)
         else:
-            words = low = self.length
+            words = self.length
             decoded = min(max(self.candidates, WORD_SPREAD + 1), limits.max_candidates)
-            high = min(low + decoded - 1, limits.max_length)
-        beams = 1 if decode == "greedy" else max(self.beams, self.candidates)
+            low = limits.min_length if every_length else words
+            high = min(words + (WORD_SPREAD if every_length else decoded - 1), limits.max_length)
+        beams = 1 if decode == "greedy" else max(self.beams, self.candidates, LENGTH_BEAMS if every_length else 1)
         sampling = self.sampling or Sampling() if decode == "sample" else None
         decoded = min(decoded, high - low + 1)
-        return Plan(low, high, decoded, self.candidates, words, self.neutral, decode, beams, sampling)
+        return Plan(low, high, decoded, self.candidates, words, self.neutral, decode, beams, sampling, every_length)
 
     def _decode(self, bundle: Bundle) -> str:
-        decode = self.decode if self.decode is not None else bundle.decodes[0]
+        decode = self.decode
+        if decode is None:
+            decode = "beam" if self.length != "normal" and "beam" in bundle.decodes else bundle.decodes[0]
         if decode not in DECODES:
             raise ConfigError(f"decode is {decode!r}{nearest(str(decode), DECODES)}; allowed are {', '.join(DECODES)}")
         if decode == "parallel" and "parallel" not in bundle.decodes:
@@ -244,7 +271,8 @@ class Plan(NamedTuple):
     """What to ask of an engine, and what to return.
 
     `low`, `high`: lengths in tokens. `decoded`: how many captions to decode. `returned`: how many wordings to return.
-    `words`: the number of words asked for, or None.
+    `words`: the number of words asked for, or None. `every_length`: whether to search captions of every length from
+    left to right, and to choose among them; else a search ends them between `low` and `high`.
     """
 
     low: int
@@ -256,3 +284,4 @@ class Plan(NamedTuple):
     decode: str
     beams: int
     sampling: Sampling | None
+    every_length: bool = False

@@ -7,7 +7,7 @@ import re
 from fastcap.errors import one_text
 from fastcap.runtime import english
 
-__all__ = ["ends_early", "sentence", "word_count"]
+__all__ = ["ends_early", "ends_within_compound", "sentence", "word_count"]
 
 _LONGEST_REPEAT = 3  # words; longer immediate repeats hardly occur, and lists may repeat a phrase on purpose
 
@@ -19,9 +19,22 @@ _PREAMBLE = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
-# "by" and "on" end a sentence after these alone: "cars drive by", "a crowd looks on", "with a hat on"
-_BEFORE_BY = re.compile(r"(?:pass|stand|go|walk|driv|fl[iy]|run|rid|float|sail|watch)\w*")
+# These end a sentence after some words alone: "cars drive by", "two men sitting down", "a crowd looks on"
+_MAY_END = {
+    "by": re.compile(r"(?:pass|stand|go|walk|driv|fl[iy]|run|rid|float|sail|watch)\w*"),
+    "down": re.compile(
+        r"(?:sit|look|la[iy]|l[iy]|fall|bend|kneel|hang|dangl|slid|climb|bow|stoop|crouch|com[ei]|crash|tip|roll|turn|"
+        r"pull|knock)\w*|sat|set|bent|upside|back|one|heads?|face|hands?|and|it|them|go(?:es|ing)?"
+    ),
+    "over": re.compile(
+        r"(?:look|bend|lean|hunch|flip|knock|turn|roll|fall|tip|toppl|tumbl|hang|pull)\w*|bent|all|and|it"
+    ),
+    "front": re.compile(r"(?!in$).*"),
+}
 _BEFORE_ON = re.compile(r"look\w*|with|without|has|have|wear\w*|nothing")
+_PLURAL = re.compile(r"people|men|women|children|\w*[^\W_s]s")
+_PARTS = english.words("group bunch pair couple number row")  # of something
+_COMPOUNDS = "|".join(sorted(english.COMPOUNDS))
 _DRESSED = ("in", "with", "wearing", "wears")  # after which a colour is whole: "dressed in red"
 _SPACING = (
     (re.compile(r"\s+([,.;:!?%)\]}])"), r"\1"),
@@ -64,7 +77,7 @@ def word_count(text: str) -> int:
 
 def ends_early(text: str) -> bool:
     """Whether a sentence stops where a word is due: after an article, a preposition, a conjunction, an auxiliary, or an
-    adjective or number whose noun is missing ("A man in a red.").
+    adjective or number whose noun is missing ("A man in a red."). A single noun is whole in the plural alone.
     """
     words = _WORD.findall(one_text(text, "the text").casefold())
     if not words:
@@ -73,8 +86,10 @@ def ends_early(text: str) -> bool:
     previous = before[-1] if before else ""
     if last in english.NEVER_LAST:
         return True
-    if last == "by":
-        return not _BEFORE_BY.fullmatch(previous)
+    if not before:  # "Dogs" tells what is seen, "Dog" lacks its article
+        return not _PLURAL.fullmatch(last)
+    if last in _MAY_END:
+        return not _MAY_END[last].fullmatch(previous)
     if last == "on":
         return not any(map(_BEFORE_ON.fullmatch, before))
     if last == "her":  # as an object it may: "looks at her"
@@ -88,7 +103,16 @@ def ends_early(text: str) -> bool:
         return needs_noun and not (last in english.COLOURS and before[-1] in _DRESSED)
     if last in english.COLOURS:  # also nouns: "holds an orange", but "in an orange"
         return len(before) > 1 and previous in ("a", "an") and before[-2] == "in"
-    return previous in ("a", "an") and last.endswith("ing") and last not in english.THINGS
+    if last.endswith("ing") and last not in english.THINGS and previous in ("a", "an"):
+        return True
+    if last in ("standing", "sitting"):  # where? But "a man is standing" is whole
+        return len(words) < 7 and english.AUXILIARIES.isdisjoint(words)
+    return len(words) == 2 and previous in ("a", "an") and last in _PARTS
+
+
+def ends_within_compound(text: str) -> bool:
+    """Whether a sentence stops after the first part of a compound ("A man holding a tennis.")."""
+    return re.search(rf"\ban? ({_COMPOUNDS})\.?$", text.casefold()) is not None
 
 
 def _without_repeats(words: list[str]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fastcap.runtime.encoding import decode
 from fastcap.runtime.engine import Decoded
 from fastcap.runtime.options import MAX_BEAMS, Plan
-from fastcap.runtime.text import ends_early, sentence, word_count
+from fastcap.runtime.text import ends_early, ends_within_compound, sentence, word_count
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -22,7 +22,8 @@ class Wordings:
     """The different wordings of one picture, as they are decoded for a plan.
 
     A caption that stops where a word is due is cut back to where a sentence may end. Such a one comes after captions
-    that are whole: for a number of words, of those equally near to it; otherwise, only if none is whole.
+    that are whole: for a number of words, of those equally near to it; otherwise, only if none is whole. Of captions of
+    every length the sound ones that are whole come first, and none is cut: its start is there as well.
     """
 
     def __init__(self, plan: Plan, tokenizer: Tokenizer) -> None:
@@ -42,11 +43,14 @@ class Wordings:
                 with_nouns,
             )  # whose tables an ordinary caption starts without
         for caption in captions:
-            if plan.words is None and len(self._whole) >= plan.returned:
+            enough = len(self._whole) >= plan.returned
+            if enough and (plan.words is None or not caption.sound):
                 break  # nobody asks for the others
             text = self._text(caption.token_ids)
             wordings = self._whole
-            if ends_early(text):
+            if plan.every_length and (ends_early(text) or ends_within_compound(text)):
+                wordings = self._broken
+            elif ends_early(text):
                 text, caption = self._cut_back(text, caption)
                 wordings = self._broken if ends_early(text) else self._cut
             if plan.neutral:
@@ -63,13 +67,16 @@ class Wordings:
             return list(wordings.items())[: self._plan.returned]
         cut = {text: caption for text, caption in self._cut.items() if text not in self._whole}
         wordings = self._whole | cut or self._broken
-        return sorted(wordings.items(), key=lambda wording: self._distance(wording[0]))[: self._plan.returned]
+        ranks = {text: (not caption.sound, *self._distance(text)) for text, caption in wordings.items()}
+        return sorted(wordings.items(), key=lambda wording: ranks[wording[0]])[: self._plan.returned]
 
     def further(self, limits: Decoding) -> Plan | None:
         """What else to decode: other lengths where no sentence is within a word of the number asked for; else more
         captions where some were not whole, or became the same in neutral wording. None if that is not so, or nothing is
         left."""
         plan = self._plan
+        if plan.every_length:
+            return None
         if plan.words is not None:
             if not (self._cut or self._broken) or any(self._distance(text)[0] <= 1 for text in self._whole | self._cut):
                 return None
@@ -91,7 +98,7 @@ class Wordings:
 
     def _cut_back(self, text: str, caption: Decoded) -> tuple[str, Decoded]:
         """The longest start of a caption that is a sentence; the caption as it is if none is."""
-        token_ids, probability, token_probabilities = caption
+        token_ids, probability, token_probabilities, _ = caption
         for end in range(len(token_ids) - 1, 0, -1):
             if self._tokenizer.decode([token_ids[end]]).startswith(" "):
                 shorter = self._text(token_ids[:end])
