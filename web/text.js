@@ -1,7 +1,7 @@
 // Token ids to a sentence a reader can be shown, worded as alt text: what fastcap/runtime/text.py does.
 
 import {
-  ADJECTIVES, AUXILIARIES, COLOURS, COMPOUNDS, DETERMINERS, NEVER_LAST, PREPOSITIONS, THINGS, TRANSITIVES,
+  ADJECTIVES, AUXILIARIES, COLOURS, COMPOUNDS, DETERMINERS, NEVER_LAST, NUMBERS, PREPOSITIONS, THINGS, TRANSITIVES,
 } from './english.js';
 
 const LONGEST_REPEAT = 3; // words; longer immediate repeats hardly occur, and lists may repeat a phrase on purpose
@@ -133,10 +133,15 @@ export function endsEarly(text) {
   return article && before.length === 1 && PARTS.includes(last);
 }
 
-/** Whether a sentence stops after the first part of a compound ("A man holding a tennis."). */
-export function endsWithinCompound(text) {
-  const [, last] = text.toLowerCase().match(/(?<![\p{L}\p{N}_])an? ([\p{L}\p{N}_]+)\.?$/u) ?? [];
-  return COMPOUNDS.has(last);
+/**
+ * Whether a sentence stops after the first part of a compound ("A man holding a tennis.", "A man is rock.",
+ * "Two soccer."). Stricter than `endsEarly`: for captions among which others can be chosen.
+ */
+export function lacksNoun(text) {
+  const [previous, last] = ['', '', ...(text.toLowerCase().match(WORD) ?? [])].slice(-2);
+  if (previous === 'is' || previous === 'are') return last === 'rock' || (COMPOUNDS.has(last) && !last.endsWith('ing'));
+  if (NUMBERS.has(previous)) return !PLURAL.test(last);
+  return (previous === 'a' || previous === 'an') && COMPOUNDS.has(last);
 }
 
 /** Words as a reader counts them: runs of non-space that hold a letter or digit. */

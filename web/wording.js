@@ -3,7 +3,7 @@
 
 import { MAX_BEAMS } from './contract.js';
 import { neutralise, withNouns } from './neutral.js';
-import { endsEarly, endsWithinCompound, sentence, wordCount } from './text.js';
+import { endsEarly, lacksNoun, sentence, wordCount } from './text.js';
 
 /**
  * The different wordings of one picture, as they are decoded for a plan. What is decoded is
@@ -34,7 +34,7 @@ export class Wordings {
       if (this.#whole.size >= returned && (words === null || !caption.sound)) break; // nobody asks for the others
       let text = this.#text(caption.ids);
       let wordings = this.#whole;
-      if (everyLength && (endsEarly(text) || endsWithinCompound(text))) {
+      if (everyLength && (endsEarly(text) || lacksNoun(text))) {
         wordings = this.#broken;
       } else if (endsEarly(text)) {
         [text, caption] = this.#cutBack(text, caption);

@@ -18,7 +18,7 @@ from fastcap.runtime.english import words
 from fastcap.runtime.gendered import GENDERED
 from fastcap.runtime.neutral import gendered_words, neutral_wording, with_nouns
 from fastcap.runtime.options import Plan
-from fastcap.runtime.text import ends_early, ends_within_compound, sentence, word_count
+from fastcap.runtime.text import ends_early, lacks_noun, sentence, word_count
 from fastcap.runtime.wording import Wordings
 
 TABLES = json.loads((WEB.parent / "tests" / "runtime" / "neutral_wording.json").read_text(encoding="utf-8"))
@@ -54,9 +54,9 @@ def texts() -> list[str]:
 
 def test_where_a_sentence_may_end(run, texts):
     body = """return values.texts.map((t) => [text.sentence(t), text.endsEarly(t), text.wordCount(t),
-        text.endsWithinCompound(t)])"""
+        text.lacksNoun(t)])"""
     found = run(body, texts=texts)
-    assert found == [[sentence(t), ends_early(t), word_count(t), ends_within_compound(t)] for t in texts]
+    assert found == [[sentence(t), ends_early(t), word_count(t), lacks_noun(t)] for t in texts]
 
 
 def test_neutral_wording(run, texts):

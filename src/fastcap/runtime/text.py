@@ -7,7 +7,7 @@ import re
 from fastcap.errors import one_text
 from fastcap.runtime import english
 
-__all__ = ["ends_early", "ends_within_compound", "sentence", "word_count"]
+__all__ = ["ends_early", "lacks_noun", "sentence", "word_count"]
 
 _LONGEST_REPEAT = 3  # words; longer immediate repeats hardly occur, and lists may repeat a phrase on purpose
 
@@ -34,7 +34,6 @@ _MAY_END = {
 _BEFORE_ON = re.compile(r"look\w*|with|without|has|have|wear\w*|nothing")
 _PLURAL = re.compile(r"people|men|women|children|\w*[^\W_s]s")
 _PARTS = english.words("group bunch pair couple number row")  # of something
-_COMPOUNDS = "|".join(sorted(english.COMPOUNDS))
 _DRESSED = ("in", "with", "wearing", "wears")  # after which a colour is whole: "dressed in red"
 _SPACING = (
     (re.compile(r"\s+([,.;:!?%)\]}])"), r"\1"),
@@ -110,9 +109,15 @@ def ends_early(text: str) -> bool:
     return len(words) == 2 and previous in ("a", "an") and last in _PARTS
 
 
-def ends_within_compound(text: str) -> bool:
-    """Whether a sentence stops after the first part of a compound ("A man holding a tennis.")."""
-    return re.search(rf"\ban? ({_COMPOUNDS})\.?$", text.casefold()) is not None
+def lacks_noun(text: str) -> bool:
+    """Whether a sentence stops after the first part of a compound ("A man holding a tennis.", "A man is rock.",
+    "Two soccer."). Stricter than `ends_early`: for captions among which others can be chosen."""
+    *_, previous, last = ["", "", *_WORD.findall(text.casefold())]
+    if previous in ("is", "are"):
+        return last == "rock" or (last in english.COMPOUNDS and not last.endswith("ing"))
+    if previous in english.NUMBERS:
+        return not _PLURAL.fullmatch(last)
+    return previous in ("a", "an") and last in english.COMPOUNDS
 
 
 def _without_repeats(words: list[str]) -> list[str]:

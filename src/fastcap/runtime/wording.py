@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fastcap.runtime.encoding import decode
 from fastcap.runtime.engine import Decoded
 from fastcap.runtime.options import MAX_BEAMS, Plan
-from fastcap.runtime.text import ends_early, ends_within_compound, sentence, word_count
+from fastcap.runtime.text import ends_early, lacks_noun, sentence, word_count
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -48,7 +48,7 @@ class Wordings:
                 break  # nobody asks for the others
             text = self._text(caption.token_ids)
             wordings = self._whole
-            if plan.every_length and (ends_early(text) or ends_within_compound(text)):
+            if plan.every_length and (ends_early(text) or lacks_noun(text)):
                 wordings = self._broken
             elif ends_early(text):
                 text, caption = self._cut_back(text, caption)
