@@ -129,6 +129,9 @@ def test_quantised_graphs_are_small_and_near(wide, pictures):
     read = [node.op_type for node in onnx.load(str(int8 / "language_model.onnx")).graph.node]
     assert read.count("MatMulNBits") == 3 * 5 + 1 and "MatMul" in read  # keys and values are too small here
     assert compare_steps(model, open_stepper(int8, "prefix"), pictures[:3]).difference < 1
+    ids = np.array([[5, 9, 7, 6]])
+    one, other = (open_graph(graphs / TEXT.file).run(None, {"text_ids": ids})[0] for graphs in (fp32, int8))
+    assert (one * other).sum() > 0.98
 
 
 @pytest.mark.parametrize("bits", [4, 8])

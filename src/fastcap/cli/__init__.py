@@ -56,6 +56,11 @@ VERBS = {
         "fastcap evaluate --dataset flickr8k --root data/flickr8k",
         "eval",
     ),
+    "compare": Verb(
+        "captions before and after a change, as a page",
+        "fastcap compare fastcap-base models/mine --images photos --out compared.html",
+        "eval",
+    ),
     "explain": Verb(
         "draw where a model looks while it says each word",
         "fastcap explain photo.jpg --model runs/mine/best --out attention.png",
@@ -82,6 +87,16 @@ VERBS = {
         "turn a model directory back into a checkpoint, to train on",
         "fastcap checkpoint --model fastcap-base --out runs/fastcap-base/best",
         "export",
+    ),
+    "adapters": Verb(
+        "keep what was trained of a prefix model in a few megabytes",
+        "fastcap adapters --model runs/distilvit/best --root data/flickr8k --out adapters/mine",
+        "build",
+    ),
+    "build": Verb(
+        "make a captioner of adapters and frozen parts that are downloaded",
+        "fastcap build distilvit --out models/distilvit",
+        "build",
     ),
     "bench": Verb("measure speed, memory and size", "fastcap bench --image photo.jpg --repeats 20", "bench"),
 }

@@ -17,31 +17,14 @@ if TYPE_CHECKING:
     from fastcap.data.readers import Example
     from fastcap.evaluation.evaluate import Evaluation
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["add_arguments", "add_dataset", "load_examples", "run"]
 
 FILES = ".jsonl, .csv, .tsv, COCO's captions_*.json or Karpathy's dataset*.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
-    parser.add_argument(
-        "--dataset",
-        required=True,
-        metavar="NAME|FILE",
-        help="a known data set, such as flickr8k or coco, or a captions file: " + FILES,
-    )
-    told = "folder of the data set; required for a NAME, not for a FILE (default: that of the FILE)"
-    parser.add_argument("--root", type=Path, metavar="DIR", help=told)
-    parser.add_argument(
-        "--split", default="val", metavar="NAME", help="train, val or test; most files are one split already"
-    )
-    parser.add_argument(
-        "--limit",
-        type=Number(int, 1),
-        metavar="N",
-        help="only the first N pictures; CIDEr then differs from that of the whole split (default: all)",
-    )
-    add_bad_data(parser)
+    add_dataset(parser, required=True)
     add_captioner(parser)
     parser.add_argument(
         "--json",
@@ -57,36 +40,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_dataset(parser: argparse.ArgumentParser, required: bool) -> None:
+    """Declare which pictures with captions by people are read."""
+    parser.add_argument(
+        "--dataset",
+        required=required,
+        metavar="NAME|FILE",
+        help="a known data set, such as flickr8k or coco, or a captions file: " + FILES,
+    )
+    told = "folder of the data set; required for a NAME, not for a FILE (default: that of the FILE)"
+    parser.add_argument("--root", type=Path, metavar="DIR", help=told)
+    parser.add_argument(
+        "--split", default="val", metavar="NAME", help="train, val or test; most files are one split already"
+    )
+    parser.add_argument(
+        "--limit",
+        type=Number(int, 1),
+        metavar="N",
+        help="only the first N pictures; CIDEr then differs from that of the whole split (default: all)",
+    )
+    add_bad_data(parser)
+
+
 def run(args: argparse.Namespace) -> int:
     """Measure and print. Arguments and data are checked before the first caption."""
-    from fastcap.data.readers import load_dataset
     from fastcap.evaluation.evaluate import evaluate_model
 
     check_folder("--json", args.json)
     check_folder("--report", args.report)
-    name, root, split = _source(args)
+    source_of(args)
     captioner, options = open_captioner(args)
-    loaded = load_dataset(
-        name,
-        root,
-        split,
-        on_bad_data=args.on_bad_data,
-        max_bad_share=args.max_bad_share,
-        decode_images=args.on_bad_data == "skip",
-    )
-    bad_rows = {"bad_rows": len(loaded.bad_rows)} if loaded.bad_rows else {}
-    if bad_rows:
-        first = loaded.bad_rows[0]
-        told = f"{len(loaded.bad_rows)} of {loaded.n_rows} rows left out, the first: {first.where}: {first.problem}"
-        print(f"fastcap: {told}", file=sys.stderr)
-    examples: list[Example] = loaded[: args.limit]
+    examples, bad_rows = load_examples(args)
     with progress_bar(len(examples)) as advance:
         evaluation = evaluate_model(
             captioner,
             examples,
             options,
             facts={
-                "data": {"name": args.dataset, "split": split, **bad_rows},
+                "data": {"name": args.dataset, "split": source_of(args)[2], **bad_rows},
                 "threads": args.threads,
                 "command": shlex.join(["fastcap", *sys.argv[1:]]),
             },
@@ -101,7 +92,28 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _source(args: argparse.Namespace) -> tuple[str, Path, str]:
+def load_examples(args: argparse.Namespace) -> tuple[list[Example], dict[str, int]]:
+    """The pictures that `args` names, and how many rows were left out, if any, which stderr is told."""
+    from fastcap.data.readers import load_dataset
+
+    name, root, split = source_of(args)
+    loaded = load_dataset(
+        name,
+        root,
+        split,
+        on_bad_data=args.on_bad_data,
+        max_bad_share=args.max_bad_share,
+        decode_images=args.on_bad_data == "skip",
+    )
+    if not loaded.bad_rows:
+        return loaded[: args.limit], {}
+    first = loaded.bad_rows[0]
+    told = f"{len(loaded.bad_rows)} of {loaded.n_rows} rows left out, the first: {first.where}: {first.problem}"
+    print(f"fastcap: {told}", file=sys.stderr)
+    return loaded[: args.limit], {"bad_rows": len(loaded.bad_rows)}
+
+
+def source_of(args: argparse.Namespace) -> tuple[str, Path, str]:
     """Reader, root and split of the data set that `args` names."""
     from fastcap.data.formats import READERS, has_splits
 

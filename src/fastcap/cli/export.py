@@ -12,7 +12,7 @@ from fastcap.cli.parser import Number, one_of
 from fastcap.errors import ModelFileError
 from fastcap.release.settings import MAX_CALIBRATION, MIN_MEASURED, PRECISIONS, ExportSettings
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["add_arguments", "add_measuring", "may_replace", "run"]
 
 DEFAULTS = ExportSettings()
 
@@ -22,18 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, type=Path, metavar="CHECKPOINT", help="checkpoint directory")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="model directory to write")
     parser.add_argument("--overwrite", action="store_true", help="replace a model directory at DIR without asking")
-    parser.add_argument("--root", required=True, type=Path, metavar="DIR", help="folder of the data set")
-    parser.add_argument("--name", metavar="NAME", help="the model's name (default: that of DIR)")
-    parser.add_argument("--description", metavar="TEXT", help="one line about the model (default: empty)")
-    parser.add_argument("--dataset", metavar="NAME", help="data set to calibrate and measure on")
-    parser.add_argument("--split", metavar="NAME", help="split to measure on")
-    parser.add_argument("--calibration-split", metavar="NAME", help="split to calibrate on")
-    add_bad_data(parser)
-    add_number(parser, "--calibration", 1, MAX_CALIBRATION, DEFAULTS.calibration, "pictures to calibrate on")
-    told = "measure on the first N pictures only (default: all)"
-    parser.add_argument("--limit", type=Number(int, MIN_MEASURED), metavar="N", help=told)
-    told = "CIDEr points (x 100) that int8 may lose against fp32 at most"
-    parser.add_argument("--max-loss", type=Number(float), metavar="POINTS", help=told)
+    add_measuring(parser)
     told = "int8, or fp32 for graphs that are not quantised"
     parser.add_argument("--precision", **one_of(PRECISIONS), help=told)
     group = parser.add_mutually_exclusive_group()
@@ -46,6 +35,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     told = "bits of layers, as DIR.bits.json has them (default: 8 for each)"
     group.add_argument("--bits", type=Path, metavar="FILE", help=told)
     parser.set_defaults(**vars(DEFAULTS))
+
+
+def add_measuring(parser: argparse.ArgumentParser) -> None:
+    """Declare what a model is called, and on what it is calibrated and measured."""
+    parser.add_argument("--root", required=True, type=Path, metavar="DIR", help="folder of the data set")
+    parser.add_argument("--name", metavar="NAME", help="the model's name (default: that of DIR)")
+    parser.add_argument("--description", metavar="TEXT", help="one line about the model (default: empty)")
+    parser.add_argument("--dataset", metavar="NAME", help="data set to calibrate and measure on")
+    parser.add_argument("--split", metavar="NAME", help="split to measure on")
+    parser.add_argument("--calibration-split", metavar="NAME", help="split to calibrate on")
+    add_bad_data(parser)
+    add_number(parser, "--calibration", 1, MAX_CALIBRATION, DEFAULTS.calibration, "pictures to calibrate on")
+    told = "measure on the first N pictures only (default: all)"
+    parser.add_argument("--limit", type=Number(int, MIN_MEASURED), metavar="N", help=told)
+    told = "CIDEr points (x 100) that int8 may lose against fp32 at most"
+    parser.add_argument("--max-loss", type=Number(float), metavar="POINTS", help=told)
+    measured = vars(DEFAULTS).items()
+    parser.set_defaults(**{name: value for name, value in measured if name not in ("precision", "target_size", "bits")})
 
 
 def run(args: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ from fastcap.errors import ImageError
 from fastcap.evaluation.evaluate import Evaluation, EvaluationRow
 from fastcap.evaluation.metrics import UNITS
 
-__all__ = ["render_page"]
+__all__ = ["STYLE", "render_page"]
 
 PICTURES = 60  # of the best, of the worst and of random ones: a page of a few megabytes
 THUMBNAIL = 224  # pixels, the longer side

@@ -113,28 +113,31 @@ def quantize_blocks(path: Path, bits: Mapping[str, int]) -> None:
 def row_nodes(
     node: onnx.NodeProto, names: Sequence[str], shape: tuple[int, ...], added: dict[str, onnx.TensorProto]
 ) -> list[onnx.NodeProto]:
-    """The nodes that read rows of a table (V, D) of 8 bits: `(integer - 128) * step`."""
-    (values, steps), out, (v, d) = names, node.output[0], shape
-    blocks = -(-d // block_size(d, 8))
-    constants = {
+    """The nodes that read rows of a table (V, D) of 8 bits, for ids of any shape: `(integer - 128) * step`."""
+    (values, steps), ids, out, (v, d) = names, node.input[1], node.output[0], shape
+    size = block_size(d, 8)
+    blocks = -(-d // size)
+    constants: dict[str, np.ndarray] = {
         "by_token": np.array([v, blocks, 1]),
-        "whole_rows": np.array([0, -1]),
-        "middle": np.array(128, np.float32),
-        "from_start": np.array([0]),
-        "to_width": np.array([d]),
-        "last_axis": np.array([1]),
+        "width": np.array([blocks * size]),
+        "zero": np.array(128, np.float32),
+        "start": np.array([0]),
+        "end": np.array([d]),
+        "last": np.array([-1]),
     }
-    named = {name: f"{out}_{name}" for name in constants}
-    added |= {named[name]: numpy_helper.from_array(array, named[name]) for name, array in constants.items()}
+    given = {name: f"{out}_{name}" for name in constants}
+    added |= {given[name]: numpy_helper.from_array(array, given[name]) for name, array in constants.items()}
     return [
-        helper.make_node("Gather", [values, node.input[1]], [f"{out}_bytes"], axis=0),  # (R, blocks, B)
+        helper.make_node("Gather", [values, ids], [f"{out}_bytes"], axis=0),  # (..., blocks, B)
         helper.make_node("Cast", [f"{out}_bytes"], [f"{out}_floats"], to=TensorProto.FLOAT),
-        helper.make_node("Sub", [f"{out}_floats", named["middle"]], [f"{out}_integers"]),
-        helper.make_node("Reshape", [steps, named["by_token"]], [f"{out}_steps"]),
-        helper.make_node("Gather", [f"{out}_steps", node.input[1]], [f"{out}_own"], axis=0),
+        helper.make_node("Sub", [f"{out}_floats", given["zero"]], [f"{out}_integers"]),
+        helper.make_node("Reshape", [steps, given["by_token"]], [f"{out}_steps"]),
+        helper.make_node("Gather", [f"{out}_steps", ids], [f"{out}_own"], axis=0),  # (..., blocks, 1)
         helper.make_node("Mul", [f"{out}_integers", f"{out}_own"], [f"{out}_blocks"]),
-        helper.make_node("Reshape", [f"{out}_blocks", named["whole_rows"]], [f"{out}_padded"]),
-        helper.make_node("Slice", [f"{out}_padded", named["from_start"], named["to_width"], named["last_axis"]], [out]),
+        helper.make_node("Shape", [ids], [f"{out}_places"]),
+        helper.make_node("Concat", [f"{out}_places", given["width"]], [f"{out}_shape"], axis=0),
+        helper.make_node("Reshape", [f"{out}_blocks", f"{out}_shape"], [f"{out}_padded"]),
+        helper.make_node("Slice", [f"{out}_padded", given["start"], given["end"], given["last"]], [out]),
     ]
 
 

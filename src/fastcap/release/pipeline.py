@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -15,12 +17,14 @@ from rich.console import Console
 from fastcap.checkpoint import load_checkpoint
 from fastcap.config import ModelConfig
 from fastcap.data.readers import Example, load_dataset
-from fastcap.errors import ConfigError, DataError, counted
+from fastcap.errors import ConfigError, DataError, ModelFileError, counted
 from fastcap.evaluation.calibration import calibration_error, fit_alignment, fit_calibration
 from fastcap.export.families import EXPORTS
 from fastcap.export.weights import unheld
 from fastcap.export.writer import check_destination, write_bundle
+from fastcap.files import folder_written_aside
 from fastcap.quantization.scales import Layer, quantised_layers, read_bits, tensor_bits
+from fastcap.release.adapters import RECORD, pack, unpack, write_record
 from fastcap.release.gate import Measured, check_equal, check_gate, measure, network_milliseconds
 from fastcap.release.settings import MIN_MEASURED, ExportSettings
 from fastcap.release.sizes import bits_under_size, quantised_graphs
@@ -29,7 +33,7 @@ from fastcap.runtime.captioner import Captioner
 from fastcap.runtime.contract import Calibration
 from fastcap.runtime.images import load_image
 
-__all__ = ["export", "load_pictures"]
+__all__ = ["export", "load_pictures", "ship"]
 
 
 def export(
@@ -112,6 +116,45 @@ def export(
         about = {"name": name, "description": settings.description, "unheld": rest, **facts}
         write_bundle(out, chosen.graphs, tokenizer, config, overwrite=overwrite, **about)
     return Bundle.open(out)
+
+
+def ship(
+    checkpoint: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    data: str | os.PathLike[str],
+    settings: ExportSettings | None = None,
+    *,
+    console: Console | None = None,
+    command: str | None = None,
+) -> None:
+    """Keep what was trained of a prefix model in a few megabytes, from which `fastcap.release.build` makes a model
+    directory: matrices are rounded to 8 bits, what is rounded is exported as `export` does it, and measured.
+
+    Args:
+        checkpoint: checkpoint directory of a prefix model.
+        out: folder of adapters to write, whole or not at all; a `README.md` that is there stays.
+        data, settings, console, command: as in `export`.
+
+    Raises:
+        ModelFileError: no checkpoint of a prefix model, or there is something else at `out`.
+        FastcapError: as `export`.
+    """
+    out, settings, console = Path(out), settings or ExportSettings(), console or Console(quiet=True)
+    settings = dataclasses.replace(settings, name=settings.name or out.resolve().name)
+    if out.exists() and any(out.iterdir()) and not (out / RECORD).is_file():
+        raise ModelFileError(f"{out} is there already and holds no adapters; allowed: a path that is free")
+    with tempfile.TemporaryDirectory() as aside:
+        packed, rounded, made = (Path(aside) / name for name in ("packed", "checkpoint", "model"))
+        packed.mkdir()
+        pack(Path(checkpoint), packed)
+        unpack(packed, rounded)
+        export(rounded, made, data, settings, console=console, command=command)
+        write_record(packed, made)
+        with folder_written_aside(out) as folder:
+            for file in (*packed.iterdir(), *out.glob("README.md")):
+                shutil.copyfile(file, folder / file.name)
+    size = sum(path.stat().st_size for path in out.iterdir())
+    console.print(f"{size / 1e6:.2f} MB of adapters; 'fastcap build {out}' makes a model directory of them")
 
 
 def chosen_bits(config: ModelConfig, layers: Mapping[str, Layer], bits: Mapping[str, int]) -> dict[str, int]:

@@ -15,7 +15,7 @@ from fastcap.errors import ConfigError, counted, listed
 from fastcap.runtime.captioner import Caption
 from fastcap.runtime.images import ImageSource, load_thumbnail
 
-__all__ = ["Gallery", "show"]
+__all__ = ["Gallery", "show", "thumbnail"]
 
 _SIDE = 240  # pixels, the longer side of a thumbnail
 _QUALITY = 80
@@ -57,9 +57,14 @@ def show(
     return Gallery(tuple(map(str, texts)), f'<ul style="{_LIST}">{items}</ul>')
 
 
-def _item(image: ImageSource, caption: str | Caption) -> str:
+def thumbnail(image: ImageSource, side: int) -> str:
+    """A picture as the address of an `img`, which holds it: at most `side` pixels wide and high. Raises ImageError."""
     file = BytesIO()
-    Image.fromarray(load_thumbnail(image, _SIDE)).save(file, "JPEG", quality=_QUALITY)
-    data, text = base64.b64encode(file.getvalue()).decode("ascii"), escape(str(caption))
+    Image.fromarray(load_thumbnail(image, side)).save(file, "JPEG", quality=_QUALITY)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
+
+
+def _item(image: ImageSource, caption: str | Caption) -> str:
+    text = escape(str(caption))
     title = f' title="confidence {caption.confidence:.2f}"' if isinstance(caption, Caption) else ""
-    return f'<li style="{_ITEM}"><img src="data:image/jpeg;base64,{data}" alt="{text}"><div{title}>{text}</div></li>'
+    return f'<li style="{_ITEM}"><img src="{thumbnail(image, _SIDE)}" alt="{text}"><div{title}>{text}</div></li>'

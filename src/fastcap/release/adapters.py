@@ -1,0 +1,235 @@
+"""Adapters that ship: what was trained of a prefix model in a few megabytes, from which `fastcap.release.build` makes a
+whole model directory.
+
+| file | what it is |
+| --- | --- |
+| config.json | the settings, which name the frozen parts and their digests, as in a checkpoint |
+| adapters.safetensors | matrices in 8 bits, with a step for each row or column; all else in 32 |
+| tokenizer.json.gz | the tokenizer, packed |
+| record.json | what was measured, and captions of pictures that anybody can draw again |
+| README.md | the card |
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastcap.errors import ConfigError, ModelFileError, nearest
+from fastcap.runtime.captioner import Captioner
+
+__all__ = [
+    "RECORD",
+    "Record",
+    "available_adapters",
+    "drawn",
+    "find_adapters",
+    "pack",
+    "read_record",
+    "unpack",
+    "write_record",
+]
+
+ADAPTERS = Path(__file__).resolve().parent.parent / "adapters"
+CONFIG, WEIGHTS, TOKENIZER, RECORD = "config.json", "adapters.safetensors", "tokenizer.json.gz", "record.json"
+STEPS = ".steps"  # what follows the name of a matrix in that of its steps
+LARGEST = 127
+DRAWN, RECORDED = 24, 8  # pictures that are drawn, and that are recorded: those on which the model is surest
+
+
+def available_adapters() -> list[str]:
+    """Names of the adapters that are installed with the package, sorted."""
+    return sorted(path.parent.name for path in ADAPTERS.glob(f"*/{CONFIG}"))
+
+
+def find_adapters(name_or_folder: str | os.PathLike[str]) -> Path:
+    """The folder of installed adapters, or the folder given.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    name, known = os.fspath(name_or_folder), available_adapters()
+    if name in known:
+        return ADAPTERS / name
+    if (Path(name) / CONFIG).is_file():
+        return Path(name)
+    allowed = ", ".join(known) or "none"
+    raise ConfigError(
+        f"unknown adapters {name!r}{nearest(name, known)}; installed are: {allowed}; allowed, too, is a folder that "
+        "'fastcap adapters' wrote"
+    )
+
+
+# --- weights ------------------------------------------------------------------------------------------------
+
+
+def pack(checkpoint: Path, folder: Path) -> None:
+    """Write the settings, weights and tokenizer of a checkpoint directory into a folder, matrices in 8 bits.
+
+    A step spans the longer side of a matrix: a row of a projection, one of the ranks of an adapter.
+
+    Raises:
+        ModelFileError: it is no checkpoint of a prefix model, or damaged.
+    """
+    from safetensors.numpy import save_file
+
+    settings = read_json(checkpoint / CONFIG)
+    if settings.get("decoder", {}).get("kind") != "prefix_lm":
+        raise ModelFileError(f"{checkpoint} is no checkpoint of a prefix model, the only one that has adapters")
+    packed: dict[str, np.ndarray] = {}
+    for name, values in read_tensors(checkpoint / "model.safetensors").items():
+        if values.ndim != 2:
+            packed[name] = values.astype(np.float32)
+            continue
+        axis = 1 if values.shape[1] >= values.shape[0] else 0
+        peak = np.abs(values).max(axis=axis, keepdims=True).astype(np.float32)
+        steps = np.where(peak == 0, np.float32(1), peak / np.float32(LARGEST))
+        packed[name] = np.rint(values / steps).astype(np.int8)
+        packed[f"{name}{STEPS}"] = steps
+    save_file(packed, folder / WEIGHTS)
+    (folder / CONFIG).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+    (folder / TOKENIZER).write_bytes(gzip.compress((checkpoint / "tokenizer.json").read_bytes(), 9, mtime=0))
+
+
+def unpack(folder: Path, checkpoint: Path, places: Mapping[str, Path] | None = None) -> None:
+    """Write packed adapters into a folder as a checkpoint directory, which `fastcap.checkpoint` reads.
+
+    Args:
+        places: folders of frozen parts, by the names that the settings give them; the others are looked for by name.
+
+    Raises:
+        ModelFileError: a file is missing or damaged.
+    """
+    from safetensors.numpy import save_file
+
+    settings, places = read_json(folder / CONFIG), places or {}
+    packed = read_tensors(folder / WEIGHTS)
+    weights = {
+        name: values if values.dtype != np.int8 else values.astype(np.float32) * packed[f"{name}{STEPS}"]
+        for name, values in packed.items()
+        if not name.endswith(STEPS)
+    }
+    names, language_model = part_names(settings)
+    settings["backbone"]["names"] = [str(places.get(name, name)) for name in names]
+    settings["decoder"]["language_model"] = str(places.get(language_model, language_model))
+    checkpoint.mkdir(exist_ok=True)
+    save_file(weights, checkpoint / "model.safetensors")
+    (checkpoint / CONFIG).write_text(json.dumps(settings), encoding="utf-8")
+    try:
+        (checkpoint / "tokenizer.json").write_bytes(gzip.decompress((folder / TOKENIZER).read_bytes()))
+    except (OSError, EOFError) as error:
+        raise ModelFileError(f"{folder / TOKENIZER} cannot be read: {error}") from error
+
+
+def part_names(settings: Mapping[str, Any]) -> tuple[list[str], str]:
+    """The frozen parts that settings name: towers, and the language model.
+
+    Raises:
+        ModelFileError: they name none.
+    """
+    try:
+        return list(settings["backbone"]["names"]), str(settings["decoder"]["language_model"])
+    except (KeyError, TypeError) as error:
+        raise ModelFileError(f"{CONFIG} of adapters names no frozen parts ({error} is missing)") from error
+
+
+def read_tensors(path: Path) -> dict[str, np.ndarray]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise ModelFileError(f"{path} is not a whole safetensors file: {error}") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelFileError(f"{path} cannot be read: {error}") from error
+    if not isinstance(values, dict):
+        raise ModelFileError(f"{path} holds {type(values).__name__}; expected a JSON object")
+    return values
+
+
+# --- what was measured, and what has to come out again --------------------------------------------------------
+
+
+class Record(NamedTuple):
+    """What adapters say of the model that is built from them.
+
+    Attributes:
+        facts: keywords of `fastcap.export.writer.write_bundle`: name, description, calibration, alignment, quality and
+            speed.
+        captions: by the seed of a drawn picture.
+    """
+
+    facts: dict[str, Any]
+    captions: dict[int, str]
+
+
+def drawn(seed: int, size: int) -> np.ndarray:
+    """A picture that is the same on every machine, (size, size, 3) uint8: patches of colour before stripes.
+
+    Integers alone make it; floats, JPEG decoders and resizing differ from machine to machine.
+    """
+    stream = np.random.RandomState(seed)  # which never changes
+
+    def number(low: int, high: int) -> int:
+        return int(stream.randint(low, high, dtype=np.int64))
+
+    colours = stream.randint(0, 256, (8, 3), dtype=np.int64)
+    rows, columns = np.mgrid[:size, :size]
+    picture = colours[(rows * number(1, 5) + columns * number(0, 5)) * 8 // size % 2]
+    for colour in colours[2:]:
+        down, right = abs(rows - number(0, size)), abs(columns - number(0, size))
+        side = number(size // 16, size // 3)
+        shape = down**2 + right**2 < side**2 if number(0, 2) else np.maximum(down, right) < side
+        picture = np.where(shape[..., None], colour, picture)
+    return picture.astype(np.uint8)
+
+
+def record_captions(directory: Path) -> dict[int, str]:
+    """What a model directory says of the drawn pictures on which its best caption is furthest ahead of the second."""
+    captioner = Captioner.open(directory)
+    size = captioner.bundle.preprocessing.width
+    found: dict[int, tuple[float, str]] = {}
+    for seed in range(DRAWN):
+        (best,) = captioner.caption_pixels(drawn(seed, size)[None], candidates=2)
+        scores = [candidate.confidence for candidate in best.candidates]
+        found[seed] = (scores[0] - max(scores[1:], default=0.0), best.text)
+    surest = sorted(found, key=lambda seed: -found[seed][0])[:RECORDED]
+    return {seed: found[seed][1] for seed in sorted(surest)}
+
+
+def write_record(folder: Path, directory: Path, description: str = "") -> None:
+    """Note in a folder of adapters what the model directory that was made of them states, and what it says."""
+    manifest = read_json(directory / "model.json")
+    facts = {key: manifest.get(key) for key in ("name", "description", "calibration", "alignment", "quality", "speed")}
+    facts["description"] = description or facts["description"]
+    captions = {str(seed): text for seed, text in record_captions(directory).items()}
+    text = json.dumps({"facts": facts, "captions": captions}, indent=1, ensure_ascii=False)
+    (folder / RECORD).write_text(text + "\n", encoding="utf-8")
+
+
+def read_record(folder: Path) -> Record:
+    """The record of adapters.
+
+    Raises:
+        ModelFileError: it is missing or damaged.
+    """
+    values = read_json(folder / RECORD)
+    try:
+        facts = dict(values["facts"])
+        for name in ("calibration", "alignment"):
+            facts[name] = (float(facts[name]["scale"]), float(facts[name]["offset"]))
+        return Record(facts, {int(seed): str(text) for seed, text in values["captions"].items()})
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelFileError(f"{folder / RECORD} cannot be read: {type(error).__name__} {error}") from error

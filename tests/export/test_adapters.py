@@ -1,0 +1,217 @@
+"""Adapters that ship: packed small, built to the model they were taken from, or refused with nothing left behind."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file, save_file
+
+from fastcap.checkpoint import save_checkpoint
+from fastcap.cli import main
+from fastcap.errors import ConfigError, DataError, FastcapError, ModelFileError
+from fastcap.export import families
+from fastcap.release import build as building
+from fastcap.release import pipeline
+from fastcap.release.adapters import drawn, find_adapters, pack, read_record, unpack
+from fastcap.release.build import build
+from fastcap.release.settings import ExportSettings
+from fastcap.runtime.captioner import Captioner
+from tiny_parts import prefix_config, prefix_model, write_language_model, write_tower
+
+pytest.importorskip("transformers")
+pytest.importorskip("peft")
+
+TEXTS = ["a red ball", "a dog runs over blue grass"]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    """`language` and `eye`, frozen parts; `best`, a checkpoint that was trained with them; a data set."""
+    root = tmp_path_factory.mktemp("shipping")
+    # large enough to be quantised
+    language_model = write_language_model(root / "language", hidden_size=128, intermediate_size=192)
+    write_language_model(root / "other", seed=1, hidden_size=128, intermediate_size=192)
+    model, tokenizer = prefix_model(prefix_config(language_model, write_tower(root / "eye")))
+    save_checkpoint(root / "best", model.config, model.state_dict(), tokenizer)
+    (root / "data" / "images").mkdir(parents=True)
+    for index in range(4):
+        Image.fromarray(drawn(index, 96)).save(root / "data" / "images" / f"{index}.png")
+    rows = "".join(f"{index}.png,{text}\n" for index in range(4) for text in TEXTS)
+    for split in ("train", "val"):
+        (root / "data" / f"{split}.csv").write_text(f"image,caption\n{rows}")
+    return root
+
+
+@pytest.fixture(scope="module")
+def adapters(root) -> Path:
+    """A folder that `ship` wrote."""
+    with pytest.MonkeyPatch.context() as patch:
+        times = {"fp32": 2.0, "int8": 1.0}  # random models are too small for integers to be faster each time
+        patch.setattr(pipeline, "network_milliseconds", lambda graphs, *_: times[graphs.name])
+        settings = ExportSettings(dataset="csv", calibration=4, max_loss=1000, description="Tiny.")
+        pipeline.ship(root / "best", root / "tiny", root / "data", settings)
+    return root / "tiny"
+
+
+@pytest.fixture
+def copy(adapters, tmp_path) -> Path:
+    """A copy of these, to be changed."""
+    return shutil.copytree(adapters, tmp_path / "copy")
+
+
+# --- weights ------------------------------------------------------------------------------------------------
+
+
+def test_a_packed_checkpoint_comes_back_to_half_a_step(root, tmp_path):
+    (tmp_path / "packed").mkdir()
+    pack(root / "best", tmp_path / "packed")
+    unpack(tmp_path / "packed", tmp_path / "again")
+    before, after = (load_file(folder / "model.safetensors") for folder in (root / "best", tmp_path / "again"))
+    assert before.keys() == after.keys() and any(".lora_" in name for name in before)
+    for name, values in before.items():
+        if values.ndim != 2:
+            assert np.array_equal(values, after[name])
+        else:
+            step = np.abs(values).max(axis=int(values.shape[1] >= values.shape[0]), keepdims=True) / 127
+            assert (np.abs(values - after[name]) <= 0.51 * step).all()
+    for name in ("config.json", "tokenizer.json"):
+        one, other = (json.loads((folder / name).read_text()) for folder in (root / "best", tmp_path / "again"))
+        assert one == other
+    size = (tmp_path / "packed" / "adapters.safetensors").stat().st_size
+    assert size < 0.4 * (root / "best" / "model.safetensors").stat().st_size
+    pack(root / "best", tmp_path / "again")
+    for path in (tmp_path / "packed").iterdir():  # the same bytes each time
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
+
+
+def test_only_a_prefix_model_has_adapters(root, tmp_path):
+    shutil.copytree(root / "best", tmp_path / "other")
+    settings = json.loads((tmp_path / "other" / "config.json").read_text())
+    settings["decoder"]["kind"] = "rope"
+    (tmp_path / "other" / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(ModelFileError, match="no checkpoint of a prefix model"):
+        pack(tmp_path / "other", tmp_path)
+
+
+def test_a_drawn_picture_is_the_same_everywhere():
+    picture = drawn(3, 64)
+    assert picture.shape == (64, 64, 3) and picture.dtype == np.uint8
+    assert hashlib.sha256(picture.tobytes()).hexdigest()[:16] == "b65b4a251ddaf03d"
+    assert not np.array_equal(picture, drawn(4, 64))
+
+
+# --- building -----------------------------------------------------------------------------------------------
+
+
+def test_what_is_built_says_what_was_recorded(adapters, root, tmp_path, capsys):
+    record = read_record(adapters)
+    assert record.facts["name"] == "tiny" and "cider" in record.facts["quality"] and len(record.captions) == 8
+    assert main(["build", str(adapters), "--out", str(tmp_path / "models" / "tiny")]) == 0
+    written = capsys.readouterr()
+    assert written.out.strip() == str(tmp_path / "models" / "tiny") and "8 captions as recorded" in written.err
+    assert [path.name for path in (tmp_path / "models").iterdir()] == ["tiny"]
+    captioner = Captioner.open(tmp_path / "models" / "tiny")
+    assert captioner.bundle.description == "Tiny." and captioner.bundle.kind == "prefix"
+    assert tuple(captioner.bundle.calibration) == record.facts["calibration"]
+    for seed, text in record.captions.items():
+        assert captioner.caption_pixels(drawn(seed, 64)[None])[0].text == text
+    assert main(["build", str(adapters), "--out", str(tmp_path / "models" / "tiny")]) == 1
+    assert "is a model directory already" in capsys.readouterr().err
+
+
+def test_unknown_adapters_are_named_with_those_that_are_here(capsys):
+    with pytest.raises(ConfigError, match=r"unknown adapters 'distilvitt'.*installed are: "):
+        find_adapters("distilvitt")
+    with pytest.raises(SystemExit, match=r"^2$"):
+        main(["build"])
+    assert "NAME is missing" in capsys.readouterr().err
+    assert main(["build", "--list"]) == 0
+
+
+def test_parts_that_the_adapters_were_not_trained_with_are_refused(copy, root, tmp_path):
+    settings = json.loads((copy / "config.json").read_text())
+    settings["decoder"]["language_model"] = str(root / "other")
+    (copy / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(ModelFileError, match=r"other have the sha256 \w+; the model was trained with"):
+        build(copy, tmp_path / "made")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy"]
+
+
+def test_a_part_that_cannot_be_had_is_named(copy, tmp_path):
+    settings = json.loads((copy / "config.json").read_text())
+    settings["backbone"]["names"] = ["mobile-eye"]
+    (copy / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(ModelFileError, match="part mobile-eye is not here"):
+        build(copy, tmp_path / "made")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "told"),
+    [
+        ("record.json", "{", "record.json cannot be read"),
+        ("record.json", '{"facts": {}, "captions": {}}', "record.json cannot be read: KeyError"),
+        ("adapters.safetensors", "no", "is not a whole safetensors file"),
+        ("tokenizer.json.gz", "no", "tokenizer.json.gz cannot be read"),
+        ("config.json", '{"backbone": {}}', "names no frozen parts"),
+    ],
+)
+def test_damaged_adapters_are_one_line(copy, tmp_path, file, content, told):
+    (copy / file).write_text(content)
+    with pytest.raises(ModelFileError, match=told):
+        build(copy, tmp_path / "made")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy"]
+
+
+def test_a_tensor_of_another_shape_is_refused(copy, tmp_path):
+    tensors = load_file(copy / "adapters.safetensors")
+    name = next(name for name in tensors if name.endswith("lora_A.default.weight"))
+    save_file(tensors | {name: tensors[name][:, :8].copy()}, copy / "adapters.safetensors")
+    with pytest.raises(ModelFileError, match=r"does not fit config\.json"):
+        build(copy, tmp_path / "made")
+
+
+def test_another_caption_than_was_recorded_is_refused(copy, tmp_path):
+    values = json.loads((copy / "record.json").read_text())
+    seed = next(iter(values["captions"]))
+    values["captions"][seed] = "A house."
+    (copy / "record.json").write_text(json.dumps(values))
+    with pytest.raises(FastcapError, match=rf"of drawn picture {seed}; recorded was 'A house\.'\. Nothing was written"):
+        build(copy, tmp_path / "made")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy"]
+
+
+@pytest.mark.parametrize(
+    ("thrown", "expected"),
+    [(KeyboardInterrupt(), KeyboardInterrupt), (OSError(errno.ENOSPC, "No space left on device"), DataError)],
+)
+def test_an_interrupt_or_a_full_disk_leaves_nothing(adapters, tmp_path, monkeypatch, thrown, expected):
+    def interrupted(model, folder):
+        (folder / "half.onnx").write_bytes(b"half")
+        raise thrown
+
+    (tmp_path / ".made.building").mkdir()  # a build that was killed
+    monkeypatch.setitem(families.EXPORTS, "prefix", families.Export(interrupted, *[None] * 4))
+    with pytest.raises(expected):
+        build(adapters, tmp_path / "made")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_too_small_is_told_before_anything_is_made(adapters, tmp_path, monkeypatch):
+    monkeypatch.setattr(building.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 1000))
+    with pytest.raises(DataError, match=r"has 0\.0 GB free; building takes"):
+        build(adapters, tmp_path / "made")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_adapters_are_renewed_and_nothing_else_is_replaced(root, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "photo.jpg").write_bytes(b"")
+    with pytest.raises(ModelFileError, match="holds no adapters"):
+        pipeline.ship(root / "best", tmp_path / "mine", root / "data")
