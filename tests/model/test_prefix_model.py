@@ -194,6 +194,27 @@ def test_a_text_s_vector_depends_on_its_own_words_alone(saved):
         torch.testing.assert_close(vectors[row : row + 1], alone, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("family", LANGUAGE_MODELS)
+def test_a_caption_s_attention_to_the_picture_is_drawn(family, parts, tmp_path, capsys):
+    from fastcap.cli import main
+    from fastcap.evaluation.attention import attention_maps
+
+    model, tokenizer = prefix_model(prefix_config(parts[family], parts["eye"], prompt="one red box"))
+    image, other = model.encode(pixels(1)), model.encode(255 - pixels(1))
+    maps = attention_maps(model, image, [9, 8, 7])
+    assert maps.shape == (3, 4)
+    torch.testing.assert_close(maps.sum(dim=1), torch.ones(3))
+    torch.testing.assert_close(attention_maps(model, image, [9, 8])[:2], maps[:2])  # a later word changes nothing
+    assert not torch.allclose(maps, attention_maps(model, other, [9, 8, 7]), atol=1e-6)
+    save_checkpoint(tmp_path / "saved", model.config, model.state_dict(), tokenizer)
+    Image.fromarray(pixels(1)[0].numpy()).save(tmp_path / "a.png")
+    assert (
+        main(["explain", str(tmp_path / "a.png"), "--model", str(tmp_path / "saved"), "--out", str(tmp_path / "b.png")])
+        == 0
+    )
+    assert Image.open(tmp_path / "b.png").size[0] > 64 and capsys.readouterr().out.strip()
+
+
 # --- the vocabulary -----------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ import torch
 from toy_recipe import stage
 
 from fastcap.checkpoint import load_checkpoint
-from fastcap.config import TrainConfig, from_mapping
+from fastcap.config import TeacherConfig, TrainConfig, from_mapping
 from fastcap.eager import checkpoint_captioner
 from fastcap.errors import ConfigError, ModelFileError
 from fastcap.losses.language import causal_loss, read_causally
@@ -219,6 +219,22 @@ def test_a_run_begins_with_the_weights_of_another_and_refuses_those_of_another_b
     other = changed(made.config.model, language_model=str(write_language_model(tmp_path / "other", seed=9)))
     with pytest.raises(ModelFileError, match="does not fit the recipe's model"):
         Trainer(dataclasses.replace(prefix_recipe("third", init=str(first)), model=other))
+
+
+def test_it_teaches_itself_and_others_of_its_vocabulary(prefix_recipe):
+    first = train(prefix_recipe("first"))
+    teachers = TeacherConfig("logits", (str(first),)), TeacherConfig("sequences", (str(first),), weight=0.5)
+    taught = stage(sources=("human", "distilled"), teachers=teachers)
+    config = prefix_recipe("second", (taught,), init=str(first))
+    train(config)
+    assert {"logits_0", "causal"} <= rows(config)[0].keys()
+
+
+def test_its_activations_are_watched(prefix_recipe):
+    config = prefix_recipe(stages=(stage(steps=2),))
+    train(config, debug_activations=True)
+    watched = json.loads((Path(config.output) / "activations.jsonl").read_text().splitlines()[-1])
+    assert any("projection" in name for name in json.dumps(watched).split('"'))
 
 
 @pytest.mark.parametrize(

@@ -200,6 +200,15 @@ class PrefixLM(Decoder):
         begin mark -> (R, T, D), zeros where padded."""
         return self.hidden_of(embedded, embedded.new_zeros(len(embedded), 0, embedded.shape[2]), lengths)
 
+    def attention_to_image(self, token_ids: Tensor, image_state: Tensor) -> Tensor:
+        """How the attention that a caption's tokens (1, T) pay to the picture is spread over its K tokens: (T, K), rows
+        sum to 1, the mean over layers and heads."""
+        given = torch.cat([image_state, self.embed(token_ids)], dim=1)
+        with self.computing():
+            layers = self.body(inputs_embeds=given, use_cache=False, output_attentions=True).attentions
+        seen = torch.stack(layers).float().mean(dim=(0, 2))[0, image_state.shape[1] :, : self.projection.n_tokens]
+        return seen / seen.sum(dim=1, keepdim=True)
+
     def new_cache(self, image_state: Tensor, rows_per_image: int) -> Any:
         """transformers' cache of R rows that have read the prefix; an image's prefix is read once."""
         from transformers import DynamicCache

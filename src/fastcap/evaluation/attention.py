@@ -14,6 +14,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from fastcap.decoder.prefix_lm import PrefixLM
 from fastcap.files import written_aside
 from fastcap.layers import ImageTokens
 from fastcap.losses.language import read_causally
@@ -29,8 +30,12 @@ def attention_maps(model: CaptionModel, image: ImageTokens, token_ids: Sequence[
     """The cross-attention of causal decoding to the N tokens of one image, (1, N, D), for each of T caption tokens:
     (T, N), rows sum to 1, the mean over layers and heads.
 
-    Linear attention, too, reads a weighted mean of the image tokens out of its memory; these are its weights.
+    Linear attention, too, reads a weighted mean of the image tokens out of its memory; these are its weights. Of a
+    language model it is the attention to the N tokens of its prefix.
     """
+    if isinstance(model.decoder, PrefixLM):
+        state, ids = model.decoder.prepare(image), torch.tensor([list(token_ids)])
+        return model.decoder.attention_to_image(model.decoder.inputs(ids), state)[:-1]  # the last row predicts the end
     weights: list[Tensor] = []
     handles = [
         layer.cross_attention.register_forward_pre_hook(
