@@ -231,6 +231,20 @@ def test_the_pruned_tokenizer_writes_captions_as_the_language_model_would(config
     assert [frozen.kept[i] for i in (marks.bos_id, marks.eos_id, marks.pad_id)] == [1, 2, 2]
 
 
+def test_a_language_model_with_one_mark_for_both_ends_captions(config, parts, tmp_path):
+    shutil.copytree(parts["gpt2"], tmp_path / "gpt2")
+    (tmp_path / "gpt2" / "tokenizer_config.json").write_text(json.dumps({"eos_token": "</s>"}))
+    content = json.loads((tmp_path / "gpt2" / "config.json").read_text())
+    (tmp_path / "gpt2" / "config.json").write_text(json.dumps(content | {"bos_token_id": None}))
+    ours = changed(config, language_model=str(tmp_path / "gpt2"))
+    model, tokenizer = prefix_model(ours)
+    assert model.vocabulary.bos_id == model.vocabulary.eos_id == tokenizer.token_to_id("</s>")
+    found = model.search(model.encode(pixels()), beams=2)
+    assert all(hypotheses and model.vocabulary.eos_id not in hypotheses[0].token_ids for hypotheses in found)
+    with pytest.raises(ConfigError, match="marks_machines is true; allowed: false"):
+        prefix_model(changed(ours, marks_machines=True))
+
+
 def test_a_vocabulary_may_stay_whole(config):
     frozen = load_frozen(changed(config, prune=False))
     tokenizer = frozen.learn_vocabulary([])

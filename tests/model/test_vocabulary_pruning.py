@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from fastcap.decoder.vocabulary_pruning import encode_caption, prune_embeddings, prune_tokenizer
+from fastcap.decoder.vocabulary_pruning import (
+    encode_caption,
+    has_one_form,
+    in_one_form,
+    prune_embeddings,
+    prune_tokenizer,
+)
 from fastcap.errors import ConfigError, DataError
 
 transformers = pytest.importorskip("transformers")
@@ -55,6 +63,37 @@ def test_a_token_that_few_texts_need_goes(tokenizer):
     pruned, common = prune_tokenizer(tokenizer, CAPTIONS, min_count=2)
     assert set(common) < set(every)
     assert pruned.decode(encode_caption(pruned, CAPTIONS[0])) == f" {CAPTIONS[0]}"
+
+
+@pytest.fixture(scope="module")
+def sentence_piece() -> Tokenizer:
+    """A BPE as Llama's first ones: a mark for each space, the first one included, and bytes for what is unknown."""
+    bytes_ = [f"<0x{number:02X}>" for number in range(256)]
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    tokenizer.decoder = decoders.Sequence(steps)
+    trainer = trainers.BpeTrainer(vocab_size=600, special_tokens=["<unk>", "<s>", "</s>", *bytes_], show_progress=False)
+    tokenizer.train_from_iterator([word for text in TEXTS * 5 for word in text.split()], trainer)
+    content = json.loads(tokenizer.to_str())  # bytes are ordinary entries
+    content["added_tokens"] = [token for token in content["added_tokens"] if token["content"] not in bytes_]
+    return Tokenizer.from_str(json.dumps(content))
+
+
+def test_a_word_has_one_form_at_the_beginning_and_within(tokenizer, sentence_piece):
+    assert not has_one_form(tokenizer) and has_one_form(in_one_form(tokenizer)) and has_one_form(sentence_piece)
+    assert in_one_form(sentence_piece).to_str() == sentence_piece.to_str()
+    for text in TEXTS:
+        assert in_one_form(tokenizer).encode(text).ids == encode_caption(tokenizer, text)
+        assert sentence_piece.encode(text).ids == encode_caption(sentence_piece, text)
+
+
+def test_a_sentence_piece_vocabulary_is_cut_as_well(sentence_piece):
+    pruned, kept = prune_tokenizer(sentence_piece, CAPTIONS, ("<s>", "</s>"))
+    assert len(kept) < sentence_piece.get_vocab_size()
+    for text in [*CAPTIONS, "a red dog", "two children"]:
+        assert [kept[i] for i in encode_caption(pruned, text)] == encode_caption(sentence_piece, text)
+    assert pruned.decode(encode_caption(pruned, "a 犬 🐕")) == "a 犬 🐕"  # in bytes
 
 
 def test_what_cannot_be_pruned_is_named(tokenizer):

@@ -26,6 +26,7 @@ from fastcap.errors import ConfigError
 from fastcap.training.batch import Batch, unit
 from fastcap.training.trainer import Trainer, train
 from fastcap.training.zero import freeze_unused, import_deepspeed
+from tiny_parts import prefix_config, write_language_model, write_tower
 
 # Five images cannot be shared out evenly, and captions differ in length; what is not a mean is left out.
 SHARED = stage(
@@ -278,6 +279,19 @@ def test_a_run_of_two_processes_stops_together_and_goes_on_as_one(recipe, tmp_pa
     assert 2 <= position["step"] < 30, output
     train(parted)
     assert_same_run(parted, whole)
+
+
+@pytest.mark.slow
+def test_two_processes_train_adapters_as_one(recipe, tmp_path):
+    pytest.importorskip("peft")
+    model = prefix_config(write_language_model(tmp_path / "words"), write_tower(tmp_path / "eye"), dropout=0.0)
+    stages = (stage(steps=4, freeze="none"), stage(steps=2))
+    one, two = (dataclasses.replace(recipe(name), model=model, stages=stages) for name in ("one", "two"))
+    train(one)
+    process = started(two, tmp_path)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert_same_run(two, one)
 
 
 needs_deepspeed = pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="DeepSpeed is not installed")

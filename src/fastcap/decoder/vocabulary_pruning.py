@@ -10,28 +10,46 @@ Letters: V and W entries before and after, D width.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, normalizers
 from torch import nn
 
 from fastcap.errors import ConfigError, DataError, each, listed
 
-__all__ = ["encode_caption", "prune_embeddings", "prune_tokenizer"]
+__all__ = ["encode_caption", "has_one_form", "in_one_form", "prune_embeddings", "prune_tokenizer"]
+
+
+def has_one_form(tokenizer: Tokenizer) -> bool:
+    """Whether a word has the same tokens at the beginning of a text as within it: so with SentencePiece; not with
+    GPT-2's, where it has a space in front within a text alone."""
+    alone, within = (tokenizer.encode(text, add_special_tokens=False).ids for text in ("a", "a a"))
+    return within == alone + alone
 
 
 def encode_caption(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Token ids of a caption as it is said: with a space before its first word, so that a word has one form."""
-    return tokenizer.encode(f" {text}", add_special_tokens=False).ids
+    """Token ids of a caption as it is said: if need be with a space before its first word, so that a word has one
+    form."""
+    return tokenizer.encode(text if has_one_form(tokenizer) else f" {text}", add_special_tokens=False).ids
+
+
+def in_one_form(tokenizer: Tokenizer) -> Tokenizer:
+    """A copy of a tokenizer that puts this space there by itself."""
+    tokenizer = Tokenizer.from_str(tokenizer.to_str())
+    if not has_one_form(tokenizer):
+        before = [tokenizer.normalizer] if tokenizer.normalizer else []
+        tokenizer.normalizer = normalizers.Sequence([*before, normalizers.Prepend(" ")])
+    return tokenizer
 
 
 def prune_tokenizer(
     tokenizer: Tokenizer, texts: Iterable[str], keep: Sequence[str] = (), min_count: int = 1
 ) -> tuple[Tokenizer, list[int]]:
-    """A byte-level BPE with the entries that texts need, and the old id of each of its entries.
+    """A BPE with the entries that texts need, and the old id of each of its entries.
 
     Kept are the tokens of the texts, the pieces that merges build them from, all single bytes (so that any text can
     still be encoded), and what `keep` names. Ids keep their order.
@@ -70,7 +88,7 @@ def prune_tokenizer(
         if token not in kept:
             kept.add(token)
             queue += pieces.get(token, [])
-    kept |= {token for token in vocabulary if len(token) == 1}
+    kept |= {token for token in vocabulary if len(token) == 1 or re.fullmatch("<0x[0-9A-F]{2}>", token)}
     ids = {**vocabulary, **{name: token["id"] for name, token in special.items()}}
     order = sorted(kept, key=ids.__getitem__)
     new_id = {token: index for index, token in enumerate(order)}

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, normalizers
+from tokenizers import Tokenizer
 from torch import nn
 
 from fastcap.backbone.pretrained import SideBySide, load_tower, without_bars
 from fastcap.config import ModelConfig, PrefixConfig, TowersConfig
-from fastcap.decoder.vocabulary_pruning import prune_embeddings, prune_tokenizer
+from fastcap.decoder.vocabulary_pruning import in_one_form, prune_embeddings, prune_tokenizer
 from fastcap.errors import ConfigError, ModelFileError, needs
 from fastcap.fetching import sha256
 from fastcap.parts import local_part
@@ -65,17 +65,14 @@ class FrozenParts:
     def learn_vocabulary(self, texts: Iterable[str]) -> Tokenizer:
         """The tokenizer of a new model: the language model's, cut to what captions need, or whole.
 
-        A space in front gives a word one form, whether or not it begins the caption.
+        A word has one form in it, whether or not it begins the caption.
         """
         tokenizer, settings = self.tokenizer, self.settings
         if settings.prune:
             prompt = [settings.prompt] * settings.min_count if settings.prompt else []
             marks = dict.fromkeys((self.begin, self.end))
             tokenizer = prune_tokenizer(tokenizer, [*texts, *prompt], tuple(marks), settings.min_count)[0]
-        tokenizer = Tokenizer.from_str(tokenizer.to_str())
-        before = [tokenizer.normalizer] if tokenizer.normalizer else []
-        tokenizer.normalizer = normalizers.Sequence([*before, normalizers.Prepend(" ")])
-        return tokenizer
+        return in_one_form(tokenizer)
 
     def fit(self, config: ModelConfig, tokenizer: Tokenizer) -> ModelConfig:
         """Cut the language model's table to the words of a tokenizer that `learn_vocabulary` made.
