@@ -8,10 +8,11 @@ import errno
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["folder_written_aside", "replace", "sync", "text_encoding", "written_aside"]
+__all__ = ["folder_written_aside", "is_read_only", "replace", "sync", "text_encoding", "written_aside"]
 
 _UNABLE = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 # A folder in which only this file may be written, a file that a container mounts by itself, a joined file system.
@@ -120,6 +121,11 @@ def replace(source: Path, target: Path) -> None:
             raise
         shutil.copyfile(source, target)
         source.unlink()
+
+
+def is_read_only(path: Path) -> bool:
+    """Whether a file says that it should not change; that its folder lets it be replaced is no leave to."""
+    return not path.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH) or not os.access(path, os.W_OK)
 
 
 def sync(descriptor: int) -> None:

@@ -424,10 +424,10 @@ def _raise(error: OSError) -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (["--workers", "2"], "--workers, --skip-existing and --overwrite need --out or --sidecar"),
-        (["--skip-existing"], "need --out or --sidecar"),
-        (["--overwrite"], "need --out or --sidecar"),
-        (["--out", "c.jsonl", "--overwrite"], "--overwrite replaces sidecars: it needs --sidecar"),
+        (["--workers", "2"], "--workers, --skip-existing and --overwrite need --out, --sidecar or --write"),
+        (["--skip-existing"], "need --out, --sidecar or --write"),
+        (["--overwrite"], "need --out, --sidecar or --write"),
+        (["--out", "c.jsonl", "--overwrite"], "--overwrite replaces sidecars or texts: it needs --sidecar or --write"),
         (["--sidecar", "txt", "--overwrite", "--skip-existing"], "exclude each other; allowed is one of them"),
         (["--sidecar", "doc"], "--sidecar: got 'doc'; allowed are txt, json, xmp"),
         (["--out", "c.txt"], "c.txt: allowed endings are .jsonl, .csv, .parquet"),

@@ -99,7 +99,7 @@ def test_an_address_that_cannot_be_one_is_wrong_usage(tiny_bundle, photos, tmp_p
     ("options", "reason"),
     [
         (["--ray-address", "auto", "--out", "c.jsonl"], "--ray-address needs --engine ray"),
-        (["--engine", "ray"], "--engine ray needs --out or --sidecar"),
+        (["--engine", "ray"], "--engine ray needs --out, --sidecar or --write"),
         (["--engine", "spark", "--out", "c.jsonl"], "--engine: got 'spark'; allowed are local, ray"),
         (["--engine", "ray", "--out", "c.jsonl", "--workers", "0"], "--workers: got '0'; allowed are whole numbers"),
     ],

@@ -1,4 +1,4 @@
-"""`fastcap caption --out` and `--sidecar`: many pictures in several processes, over as many runs as it takes."""
+"""`fastcap caption --out`, `--sidecar`, `--write`: many pictures, several processes, as many runs as it takes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from fastcap.cli.parser import Number, one_of, print_error
 from fastcap.cli.progress import progress_bar
-from fastcap.errors import ConfigError, ImageError, counted
+from fastcap.errors import ConfigError, DataError, ImageError, counted
 from fastcap.runtime.bulk.journal import TABLES, Journal, check_output
+from fastcap.runtime.bulk.photos import WRITES, has_text, made_by, write_text
 from fastcap.runtime.bulk.sidecar import SIDECARS, sidecar_path, write_sidecar
 from fastcap.runtime.options import Options
 from fastcap.runtime.rows import Row, caption_row
@@ -43,9 +44,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         **one_of(SIDECARS),
         help="write a small file of this kind beside every picture (default: none)",
     )
+    group.add_argument(
+        "--write",
+        **one_of(WRITES),
+        help="write captions into the photos' metadata, or merge them into an .xmp beside them (default: none)",
+    )
     existing = group.add_mutually_exclusive_group()
-    existing.add_argument("--skip-existing", action="store_true", help="leave out pictures that have the sidecar")
-    existing.add_argument("--overwrite", action="store_true", help="replace sidecars that exist")
+    existing.add_argument(
+        "--skip-existing", action="store_true", help="leave out pictures that have the sidecar or text"
+    )
+    existing.add_argument("--overwrite", action="store_true", help="replace sidecars and texts that exist")
     told = "processes (default: as many as there are cores)"
     group.add_argument("--workers", type=Number(int, 1, 64), metavar="N", help=told)
     group.add_argument(
@@ -67,14 +75,16 @@ def wanted(args: argparse.Namespace) -> bool:
     """Whether the command line asks for a bulk job. Raises ConfigError if its options contradict one another."""
     if args.ray_address and args.engine != "ray":
         raise ConfigError("--ray-address needs --engine ray")
-    if not args.out and not args.sidecar:
+    if not (args.out or args.sidecar or args.write):
         if args.workers is not None or args.skip_existing or args.overwrite:
-            raise ConfigError("--workers, --skip-existing and --overwrite need --out or --sidecar")
+            raise ConfigError("--workers, --skip-existing and --overwrite need --out, --sidecar or --write")
         if args.engine != "local":
-            raise ConfigError("--engine ray needs --out or --sidecar")
+            raise ConfigError("--engine ray needs --out, --sidecar or --write")
         return False
-    if args.overwrite and not args.sidecar:
-        raise ConfigError("--overwrite replaces sidecars: it needs --sidecar; rows that are there stay")
+    if args.sidecar and args.write:
+        raise ConfigError("--sidecar and --write exclude each other; --write sidecar keeps what an .xmp holds")
+    if args.overwrite and not (args.sidecar or args.write):
+        raise ConfigError("--overwrite replaces sidecars or texts: it needs --sidecar or --write; rows stay")
     if args.json:
         raise ConfigError("--json prints; with --out FILE.jsonl the rows are JSON, too")
     if args.threads != 1:
@@ -102,14 +112,15 @@ def run(
     from fastcap.runtime.sources import inside_shard
 
     pictures = dict(items)
-    for image in pictures if args.sidecar else ():
+    for image in pictures if args.sidecar or args.write else ():
         if inside_shard(image) or is_url(image):
-            raise ConfigError(f"--sidecar: {image} does not lie in a folder; allowed is --out alone")
+            flag = "--sidecar" if args.sidecar else "--write"
+            raise ConfigError(f"{flag}: {image} does not lie in a folder; allowed is --out alone")
     # The identity of the job: an output that was begun with another model or other options is not continued.
     made_with = " ".join([bundle.name, *(f"{name}={value}" for name, value in options.changed(bundle).items())])
     with contextlib.ExitStack() as stack:
         journal = stack.enter_context(Journal(check_output(args.out), made_with)) if args.out else None
-        job = _Job(args, journal)
+        job = _Job(args, journal, made_by(bundle))
         todo = job.sort_out(pictures)
         rows = _captioned(todo, args, options)
         advance = stack.enter_context(progress_bar(job.total, job.total - len(todo)))
@@ -143,8 +154,10 @@ def _captioned(images: list[str], args: argparse.Namespace, options: Options) ->
 class _Job:
     """What is to be done with each picture, and counts of the outcomes."""
 
-    def __init__(self, args: argparse.Namespace, journal: Journal | None) -> None:
+    def __init__(self, args: argparse.Namespace, journal: Journal | None, maker: str) -> None:
         self.sidecar: str | None = args.sidecar
+        self.write: str | None = args.write
+        self.maker = maker
         self.skip_existing: bool = args.skip_existing
         self.overwrite: bool = args.overwrite
         self.journal = journal
@@ -167,22 +180,28 @@ class _Job:
                 self.failed += done[image]
             elif problem:
                 self.record(caption_row(image, problem))
-            # If no rows are written, a picture that has its sidecar is done.
-            elif self.sidecar and self._has_sidecar(image) and (self.skip_existing or not self.journal):
+            # If no rows are written, a picture that has its sidecar or text is done.
+            elif (self.skip_existing or not self.journal) and self._has_place_taken(image):
                 self.left_out += 1
             else:
                 todo.append(image)
         return todo
 
     def record(self, row: Row) -> None:
-        """Write the sidecar, then the row: a picture that has a row is done."""
-        if self.sidecar and "caption" in row and not self._has_sidecar(row["image"]):
+        """Write the sidecar or the text, then the row: a picture that has a row is done."""
+        if "caption" in row:
             try:
-                write_sidecar(row, self.sidecar)
+                if self.write:
+                    write_text(row["image"], row["caption"], self.write, self.maker, self.overwrite)
+                elif self.sidecar and not self._has_place_taken(row["image"]):
+                    write_sidecar(row, self.sidecar)
+            except DataError as error:
+                row = {"image": row["image"], "error": f"{row['image']}: {error}"}
             except OSError as error:
                 if error.errno in _FULL:  # not this picture's fault: the next run shall write it
                     raise
-                row = {"image": row["image"], "error": f"{error.filename}: cannot be written: {error.strerror}"}
+                name = error.filename or row["image"]
+                row = {"image": row["image"], "error": f"{name}: cannot be written: {error.strerror}"}
         if self.journal:
             self.journal.append(row)
         elif "error" in row:
@@ -193,9 +212,14 @@ class _Job:
     def summary(self, rate: float | None) -> str:
         parts = [f"{self.captioned} captioned" + (f" ({rate:.1f} pictures a second)" if rate else "")]
         parts += [f"{self.before} done before"] if self.before else []
-        parts += [f"{self.left_out} have a sidecar"] if self.left_out else []
+        parts += [f"{self.left_out} have a {'text' if self.write else 'sidecar'}"] if self.left_out else []
         parts += [f"{self.failed} failed"] if self.failed else []
         return f"{counted(self.total, 'picture')}: {', '.join(parts)}"
 
-    def _has_sidecar(self, image: str) -> bool:
-        return self.sidecar is not None and not self.overwrite and os.path.lexists(sidecar_path(image, self.sidecar))
+    def _has_place_taken(self, image: str) -> bool:
+        """Whether there is a sidecar or a text already, which stays."""
+        if self.overwrite:
+            return False
+        if self.write:
+            return has_text(image, self.write)
+        return self.sidecar is not None and os.path.lexists(sidecar_path(image, self.sidecar))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from fastcap.documents.epub import Book
 from fastcap.documents.judge import ADVICE
 from fastcap.documents.places import file_reader
 from fastcap.errors import DataError, FastcapError, ImageError
-from fastcap.files import written_aside
+from fastcap.files import is_read_only, written_aside
 from fastcap.runtime.lint import lint
 from fastcap.runtime.signatures import is_private
 
@@ -174,8 +173,7 @@ class _Writer:
         whole = self._pages.get("") or Book(self.data, str(self._path)).written(self._pages)
         if whole == self._on_disk:
             return
-        status = self._path.stat()
-        if not status.st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH) or not os.access(self._path, os.W_OK):
+        if is_read_only(self._path):
             raise DataError(f"{self._path}: read-only; left as it is")
         if self._path.read_bytes() != self._on_disk:
             raise DataError(f"{self._path}: changed by another program meanwhile; left as it is")

@@ -9,6 +9,7 @@ others leave that to the caller.
 from __future__ import annotations
 
 import contextlib
+import mmap
 import re
 import struct
 import zlib
@@ -16,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias, cast
 
-__all__ = ["Stated", "strip"]
+__all__ = ["Buffer", "Stated", "strip", "tiff_directory", "tiff_layout", "unpacked"]
 
 _MALFORMED = (IndexError, KeyError, OverflowError, StopIteration, struct.error)
 _MAX_UNPACKED = 2**24  # bytes of one packed text or profile; the largest profiles of printers have a few million
@@ -32,7 +33,7 @@ _PNG_PIXELS = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
 _PNG_STATED = {b"tRNS", b"iCCP", b"eXIf", b"tEXt", b"zTXt", b"iTXt"}
 _PNG_XMP, _PNG_EXIF = b"XML:com.adobe.xmp", b"Raw profile type exif"  # the second from before there was eXIf
 
-Buffer: TypeAlias = bytes | memoryview
+Buffer: TypeAlias = bytes | memoryview | mmap.mmap
 
 
 @dataclass
@@ -47,7 +48,7 @@ class Stated:
     def orientation(self) -> int:
         """1 to 8, as EXIF numbers them; XMP counts where EXIF does not say. 1 without a statement, or for nonsense."""
         try:
-            order, _, entries = _directory(self.exif)
+            order, _, entries = tiff_directory(self.exif)
             entry = next(entry for entry in entries if _tag(order, entry) == _ORIENTATION)
             stated = _number(order, entry)
         except _MALFORMED:
@@ -132,22 +133,22 @@ def _png_statement(name: bytes, body: bytes, stated: Stated) -> None:
     if name == b"eXIf":
         stated.exif = body.removeprefix(b"Exif\0\0")
     elif name == b"iCCP":
-        stated.profile = _unpacked(value[1:])
+        stated.profile = unpacked(value[1:])
     elif name == b"iTXt" and key == _PNG_XMP:
         text = value[2:].split(b"\0", 2)[-1]
-        stated.xmp = _unpacked(text) if value[0] else text
+        stated.xmp = unpacked(text) if value[0] else text
     elif name in (b"tEXt", b"zTXt") and key == _PNG_EXIF and not stated.exif:
-        text = _unpacked(value[1:]) if name == b"zTXt" else value
+        text = unpacked(value[1:]) if name == b"zTXt" else value
         with contextlib.suppress(ValueError):  # lines: nothing, its name, its length, and hexadecimal digits
             stated.exif = bytes.fromhex("".join(text.decode("ascii").split("\n")[3:])).removeprefix(b"Exif\0\0")
 
 
-def _unpacked(data: bytes) -> bytes:
+def unpacked(data: bytes) -> bytes:
     """Nothing for what is damaged or too large."""
     unpacker = zlib.decompressobj()
     with contextlib.suppress(zlib.error):
-        unpacked = unpacker.decompress(data, _MAX_UNPACKED)
-        return b"" if unpacker.unconsumed_tail else unpacked
+        result = unpacker.decompress(data, _MAX_UNPACKED)
+        return b"" if unpacker.unconsumed_tail else result
     return b""
 
 
@@ -195,7 +196,7 @@ def _gif(data: memoryview, stated: Stated) -> list[Buffer]:
 
 def _tiff(data: memoryview, stated: Stated) -> list[Buffer]:
     """Keeps the tags of the first page that its decoder needs, and no other page."""
-    order, start, entries = _directory(data)
+    order, start, entries = tiff_directory(data)
     stated.exif = data
     for entry in entries:
         if _tag(order, entry) == _XMP:
@@ -203,15 +204,15 @@ def _tiff(data: memoryview, stated: Stated) -> list[Buffer]:
         elif _tag(order, entry) == _PROFILE:
             stated.profile = _block(order, entry, data)
     pieces = [entry for entry in entries if _tag(order, entry) in _TIFF_PIXELS]
-    count, offset = _layout(data)
+    count, offset = tiff_layout(data)
     directory = struct.pack(order + count, len(pieces)) + b"".join(pieces) + bytes(struct.calcsize(offset))
     return [data[:start], directory, data[start + len(directory) :]]
 
 
-def _directory(data: Buffer) -> tuple[str, int, list[Buffer]]:
+def tiff_directory(data: Buffer) -> tuple[str, int, list[Buffer]]:
     """Byte order of a TIFF as `struct` has it, where its first directory starts, and the entries of that."""
     order = {b"II": "<", b"MM": ">"}[bytes(data[:2])]
-    count, offset = _layout(data)
+    count, offset = tiff_layout(data)
     (start,) = struct.unpack_from(order + offset, data, struct.calcsize(offset))
     (length,) = struct.unpack_from(order + count, data, start)
     first, size = start + struct.calcsize(count), 4 + 2 * struct.calcsize(offset)
@@ -219,7 +220,7 @@ def _directory(data: Buffer) -> tuple[str, int, list[Buffer]]:
     return order, start, [data[at : at + size] for at in range(first, last, size)]
 
 
-def _layout(data: Buffer) -> tuple[str, str]:
+def tiff_layout(data: Buffer) -> tuple[str, str]:
     """How a directory counts its entries, and what an offset is; BigTIFF, number 43, has larger ones."""
     return ("Q", "Q") if 43 in data[2:4] else ("H", "I")
 
