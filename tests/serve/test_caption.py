@@ -95,6 +95,13 @@ def test_a_bad_body_says_what_is_wrong_with_it(client, content, kind, status, to
     assert answer.json()["error"].startswith(told)
 
 
+@pytest.mark.parametrize("name", ["length", "candidates", "neutral", "beams"])
+def test_an_option_that_is_given_twice_is_refused(client, pictures, name):
+    value = {"length": "short", "neutral": "true"}.get(name, "2")
+    answer = client.post("/v1/caption", params=[(name, value)] * 2, content=pictures["red"])
+    assert (answer.status_code, answer.json()) == (422, {"error": f"{name} is given 2 times; allowed is once"})
+
+
 def form_of(texts: tuple[str, ...], picture: bytes) -> bytes:
     """A form of two pictures and some texts, with the boundary B."""
     head = b'--B\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n'

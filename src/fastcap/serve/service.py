@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
@@ -39,7 +40,10 @@ class Service:
 
     async def caption(self, request: Request, query: Query) -> Captions:
         """A row for each picture of a request. Raises HTTPException 422 if none could be captioned."""
-        options = query.options(request.query_params)
+        sent = Counter(name for name, _ in request.query_params.multi_items() if name != "url")
+        if twice := next((name for name, count in sent.items() if count > 1), ""):
+            raise HTTPException(422, f"{twice} is given {sent[twice]} times; allowed is once")
+        options = query.options(sent)
         self.captioner.check_options(options)
         with self.workers.places(max(1, len(query.url))):  # taken before the body is read, to bound bodies as well
             if query.url:
