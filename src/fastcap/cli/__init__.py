@@ -78,6 +78,10 @@ VERBS = {
         "make captions neutral alternative text, by rules or a language model",
         "fastcap data rewrite captions.csv --out neutral.csv",
     ),
+    "data prompts": Verb(
+        "write prompts for pictures of what a data set shows too rarely",
+        "fastcap data prompts report/object_counts.csv --threshold 50",
+    ),
     "export": Verb(
         "turn a checkpoint into a model directory",
         "fastcap export --model runs/mine/best --out models/mine --root data/flickr8k",
