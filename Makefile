@@ -4,7 +4,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: help caption web wheel test test-slow test-web test-floors lint bench readme ablation train train-quick
 .PHONY: train-modern train-large train-all
-.PHONY: quality-report quality-report-quick
+.PHONY: quality-report quality-report-quick generate-prompts
 .DEFAULT_GOAL := help
 
 help:  ## list these targets
@@ -51,6 +51,12 @@ quality-report: .venv-runtime/.stamp  ## examine a data set: make quality-report
 
 quality-report-quick: MAX_SAMPLES ?= 100
 quality-report-quick: quality-report  ## the same for the first 100 pictures of each split
+
+generate-prompts: .venv-runtime/.stamp  ## write prompts for rare objects: make generate-prompts OUTPUT_DIR=quality_reports THRESHOLD=50
+	.venv-runtime/bin/fastcap data prompts \
+		"$(or $(wildcard $(or $(OUTPUT_DIR),quality_reports)/object_counts.csv),$(or $(DATASET),data/flickr8k))" \
+		--out "$(or $(PROMPTS),synthetic_prompts.jsonl)" --threshold $(or $(THRESHOLD),50) \
+		$(if $(PER_OBJECT),--per-object $(PER_OBJECT)) $(if $(MAX_OBJECTS),--max-objects $(MAX_OBJECTS))
 
 readme: .venv/.stamp  ## rewrite the README's tables from benchmarks/results
 	.venv/bin/python benchmarks/readme_table.py

@@ -11,7 +11,7 @@ from fastcap.cli import main
 from fastcap.curation.bias import mentions
 from fastcap.curation.genders import gender_of, of_caption, of_picture, without_gender
 from fastcap.curation.leakage import leakage
-from fastcap.curation.measures import associations, change, content_words, mentioned, pictures_by_gender
+from fastcap.curation.measures import associations, change, content_words, mentioned, pictures_by_gender, said_of
 from fastcap.errors import DataError
 
 
@@ -91,6 +91,12 @@ def test_who_cooks_and_who_skates():
     assert found["cooks"].low > 1 > found["skates"].high
     assert found["waits"].ratio == pytest.approx((30.5 / 50.5) / (60.5 / 100.5))  # by hand
     assert found["waits"].low < 1 < found["waits"].high
+
+
+def test_who_is_given_another_gender_is_counted():
+    said = said_of(["woman", "woman", "man", ""], ["A man runs.", "A woman runs.", "A dog.", "A man."])
+    assert (said["woman"].pictures, said["woman"].same, said["woman"].other, said["woman"].none) == (2, 1, 1, 0)
+    assert (said["man"].pictures, said["man"].same, said["man"].other, said["man"].none) == (1, 0, 0, 1)
 
 
 def test_an_interval_holds_the_truth_about_as_often_as_it_says():

@@ -37,6 +37,7 @@ def test_rare_objects_get_what_they_lack_rarest_first():
     assert list(counts) == ["pier", "yak", "nurse", "fire hydrant", "jeans", "snow", "kite"]
     assert counts["kite"] == 6 and counts["yak"] == 10
     assert made.skipped == ["woman"]
+    assert not make_prompts({"victory": 3, "dog ran": 3}).prompts  # no picture shows them
     assert {row.object for row in make_prompts(COUNTS, max_objects=2).prompts} == {"pier", "yak"}
 
 
@@ -72,7 +73,7 @@ def test_pictures_come_back_as_a_data_set_with_their_captions(tmp_path, capsys):
     counts = tmp_path / "object_counts.csv"
     counts.write_text("object,pictures,captions,share\nyak,3,4,0.1\nkite,48,90,0.2\ndog,900,1800,0.5\n")
     prompts = tmp_path / "drawn" / "synthetic_prompts.jsonl"
-    assert main(["data", "prompts", str(tmp_path), "--out", str(prompts), "--per-object", "4"]) == 0
+    assert main(["data", "prompts", str(tmp_path), "--out", str(prompts), "--per-object", "4", "--at-least", "2"]) == 0
     assert "6 prompts for 2 objects" in capsys.readouterr().out
     rows = [json.loads(line) for line in prompts.read_text().splitlines()]
     for row in rows[:5]:  # the sixth was not drawn
@@ -91,7 +92,7 @@ def test_a_folder_is_counted(tmp_path):
     lines = [{"image": name, "caption": "A yak stands beside a fence."} for name in ("a.png", "b.png")]
     (tmp_path / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     out = tmp_path / "prompts.jsonl"
-    assert main(["data", "prompts", str(tmp_path), "--out", str(out), "--per-object", "1"]) == 0
+    assert main(["data", "prompts", str(tmp_path), "--out", str(out), "--per-object", "1", "--at-least", "2"]) == 0
     assert {json.loads(line)["object"] for line in out.read_text().splitlines()} == {"yak", "fence"}
 
 
@@ -100,7 +101,7 @@ def test_a_folder_is_counted(tmp_path):
     [
         ("thing,n\nx,1\n", [], "needed: the columns 'object' and 'pictures'", 1),
         ("object,pictures\nx,many\n", [], "row 1: 'x', 'many'; needed", 1),
-        ("object,pictures\ndog,900\n", [], "no object in 2 to 49 pictures", 1),
+        ("object,pictures\ndog,900\n", [], "no object in 5 to 49 pictures", 1),
         ("object,pictures\nx,3\n", ["--out", "x.csv"], "needed: a name that ends in .jsonl", 2),
         ("object,pictures\nx,3\n", ["--at-least", "50"], "allowed: less than the latter", 2),
     ],

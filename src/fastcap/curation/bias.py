@@ -307,8 +307,8 @@ class _Matcher:
         assert token.term
         if token.lower in LANGUAGES and after and after.lower in TAUGHT:
             return False
-        if token.lower == "mohawk" and not token.is_capital:
-            return False
+        if token.lower == "mohawk":  # a haircut
+            return token.is_capital and self.parse.names_people(place)
         if token.lower == "polish" and not token.is_capital and (after is None or after.lower in english.DETERMINERS):
             return False
         head = self.parse.head(place)

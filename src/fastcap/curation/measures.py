@@ -20,11 +20,13 @@ __all__ = [
     "Association",
     "Change",
     "Mentioned",
+    "Said",
     "associations",
     "change",
     "content_words",
     "mentioned",
     "pictures_by_gender",
+    "said_of",
 ]
 
 _WORD = re.compile(r"[^\W\d_]{3,}")
@@ -123,6 +125,29 @@ class Association:
 def pictures_by_gender(captions: Iterable[Sequence[str]]) -> list[Gender]:
     """The gender of the people in each picture, by its captions."""
     return [of_picture([of_caption(mentions(text)) for text in texts]) for texts in captions]
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a model says of the pictures of one gender: how many there are, and in how many of its captions the people
+    have that gender, the other one, or none that is certain."""
+
+    pictures: int
+    same: int
+    other: int
+    none: int
+
+
+def said_of(genders: Sequence[Gender], model: Sequence[str]) -> dict[str, Said]:
+    """How often a model's captions give people the gender that people's captions give them, by that gender."""
+    found = {}
+    stated = [of_caption(mentions(caption)) for caption in model]
+    for gender in ("woman", "man"):
+        said = [one for one, true in zip(stated, genders, strict=True) if true == gender]
+        same = sum(one == gender for one in said)
+        none = said.count("")
+        found[gender] = Said(len(said), same, len(said) - same - none, none)
+    return found
 
 
 def associations(captions: Sequence[Sequence[str]], genders: Sequence[Gender], minimum: int = 10) -> list[Association]:

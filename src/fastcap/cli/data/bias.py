@@ -65,7 +65,7 @@ def _changes(args: argparse.Namespace) -> int:
 
 def _data_set(args: argparse.Namespace) -> int:
     from fastcap.curation.leakage import leakage
-    from fastcap.curation.measures import as_json, associations, mentioned, pictures_by_gender
+    from fastcap.curation.measures import as_json, associations, mentioned, pictures_by_gender, said_of
     from fastcap.curation.sources import find_reader, read_splits
 
     name = args.dataset or find_reader(args.source)
@@ -87,6 +87,7 @@ def _data_set(args: argparse.Namespace) -> int:
         "associations": as_json(words),
         "model": args.model or (args.captions and str(args.captions)),
         "mentioned_by_model": as_json(model_shares),
+        "said_by_model": as_json(said_of(genders, generated)) if generated else None,
         "leakage": as_json(leaked),
         "seeds": args.seeds,
     }
@@ -99,6 +100,12 @@ def _data_set(args: argparse.Namespace) -> int:
         _print_shares(model_shares)
     _print_words(words[: args.top], genders.count("woman"), genders.count("man"))
     if leaked:
+        print("\nwhat the model says where people's captions agree\n")
+        for gender, one in said_of(genders, generated).items():
+            same, other, none = (100 * n / max(1, one.pictures) for n in (one.same, one.other, one.none))
+            print(
+                f"{one.pictures} of a {gender}: the same {same:.1f} %, the other {other:.1f} %, neither or both {none:.1f} %"
+            )
         _print_leakage(leaked)
     return 0
 

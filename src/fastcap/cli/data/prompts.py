@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     told = "objects, at most: the rarest (default: all)"
     parser.add_argument("--max-objects", type=Number(int, 1), metavar="N", help=told)
     told = "pictures that an object must have: those in fewer are often slips of the pen"
-    add_number(parser, "--at-least", 1, 1_000_000, 2, told)
+    add_number(parser, "--at-least", 1, 1_000_000, 5, told)
     parser.add_argument("--seed", type=Number(int, 0), default=0, metavar="N", help="seed of the draw")
 
 
