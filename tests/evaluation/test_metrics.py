@@ -76,6 +76,12 @@ def test_tokens_equal_the_reference_tools_on_every_caption(golden):
         ("**A dog** runs.", "** a dog ** runs"),
         ("Train No. 7", "train no. 7"),
         ("joe@example.com", "joe@example.com"),
+        ("(555) 123-4567", "-lrb-555-rrb- 123-4567"),
+        ("(555)123-4567", "-lrb-555-rrb-123-4567"),
+        ("+1-800-555-1234", "+1 -800 -555 -1234"),
+        ("open 12:30-13:00", "open 12:30 -13:00"),
+        ("A U.S.-based team, ex-U.S.", "a u.s.-based team ex-u.s."),
+        (r"a\*b and\/or d' c", r"a \* b and\/or d' c"),
         ("A #tag and @user", "a #tag and @user"),
         ("½ of it", "1/2 of it"),
         ("€5 and 7¢", "$ 5 and 7 cents"),
@@ -94,7 +100,7 @@ def test_tokens_equal_those_of_the_java_tool_on_5000_drawn_texts():
     rows = [line.split("\t") for line in lines]
     different = [text for text, tokens in rows if ptb_tokens(text) != tokens.split()]
     assert len(rows) == 5000
-    assert len(different) <= 7, different  # should’nt, a slip of the pen, and 1/2/99
+    assert len(different) <= 6, different  # should’nt, a slip of the pen, and dates after a number
 
 
 def test_bleu_by_hand():
