@@ -4,7 +4,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: help caption web wheel test test-slow test-web test-floors lint bench readme ablation train train-quick
 .PHONY: train-modern train-large train-all
-.PHONY: quality-report quality-report-quick generate-prompts
+.PHONY: quality-report quality-report-quick generate-prompts merge-datasets
 .DEFAULT_GOAL := help
 
 help:  ## list these targets
@@ -48,6 +48,12 @@ quality-report: .venv-runtime/.stamp  ## examine a data set: make quality-report
 	.venv-runtime/bin/fastcap data report "$(or $(DATASET),data/flickr8k)" \
 		--out "$(or $(OUTPUT_DIR),quality_reports)" --plot $(if $(SPLIT),--split "$(SPLIT)") \
 		$(if $(MAX_SAMPLES),--max-samples "$(MAX_SAMPLES)")
+
+MERGE = coco flickr pexels docornot validation textcaps
+merge-datasets: .venv/.stamp  ## several data sets as one: make merge-datasets MERGE_SAVE=DIR MERGE_DATASETS="coco flickr" SAMPLE=500
+	.venv/bin/fastcap data merge $(or $(MERGE_DATASETS),$(MERGE)) --out "$(or $(MERGE_SAVE),merged_dataset)" \
+		$(if $(SAMPLE),--sample "$(SAMPLE)") $(if $(PUSH_TO_HUB),--push-to-hub "$(PUSH_TO_HUB)") \
+		$(if $(PRIVATE),--private)
 
 quality-report-quick: MAX_SAMPLES ?= 100
 quality-report-quick: quality-report  ## the same for the first 100 pictures of each split

@@ -69,7 +69,7 @@ MISUSES = [
     ("--json caption photo.jpg", "'--json' stands before the verb; options follow it: fastcap caption --json", ""),
     ("--verbose", "unknown option '--verbose' (did you mean '--version'?)", ""),
     ("-x", "unknown option '-x'; allowed are --help, --version", ""),
-    ("data reprot", "unknown verb 'data reprot' (did you mean 'data report'?); allowed are data report", "data"),
+    ("data reprot", "unknown verb 'data reprot' (did you mean 'data report'?); allowed are data ", "data"),
     ("data --zzz", "unknown option '--zzz'; allowed are --help", "data"),
     # an option that does not exist
     ("caption --lenght short", "unknown option '--lenght' (did you mean '--length'?)", "caption"),

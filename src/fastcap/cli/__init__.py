@@ -66,6 +66,11 @@ VERBS = {
         "fastcap explain photo.jpg --model runs/mine/best --out attention.png",
         "train",
     ),
+    "data merge": Verb(
+        "several data sets as one, without leaks, for training and the hub",
+        "fastcap data merge coco flickr --root data --out merged --sample 500",
+        "bulk",
+    ),
     "data report": Verb(
         "examine a data set: leaks, misfits, bias, imbalance, one page",
         "fastcap data report data/flickr8k --out reports/flickr8k",
