@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--imbalance-topk-alert", type=Number(float, 0, 1), default=0.5, metavar="X", help=told)
     parser.add_argument("--plot", action="store_true", help="write the plots as files, too")
     told = "exit with 1 if any of leak, duplicate, unreadable, misfit, bias or imbalance exceeds N, by default 0"
-    parser.add_argument("--fail-on", metavar="NAME[=N[%]],...", help=f"{told} (default: nothing)")
+    parser.add_argument("--fail-on", metavar="NAME[=N],...", help=f"{told} (default: nothing)")
 
 
 def run(args: argparse.Namespace) -> int:
