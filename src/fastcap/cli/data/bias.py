@@ -103,8 +103,8 @@ def _data_set(args: argparse.Namespace) -> int:
         print("\nwhat the model says where people's captions agree\n")
         for gender, one in said_of(genders, generated).items():
             same, other, none = (100 * n / max(1, one.pictures) for n in (one.same, one.other, one.none))
-            shares = f"the same {same:.1f} %, the other {other:.1f} %, neither or both {none:.1f} %"
-            print(f"{one.pictures} of a {gender}: {shares}")
+            told = f"the same {same:.1f} %, the other {other:.1f} %, neither or both {none:.1f} %"
+            print(f"{one.pictures} of a {gender}: {told}")
         _print_leakage(leaked)
     return 0
 
