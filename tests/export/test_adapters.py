@@ -19,8 +19,9 @@ from fastcap.errors import ConfigError, DataError, FastcapError, ModelFileError
 from fastcap.export import families
 from fastcap.release import build as building
 from fastcap.release import pipeline
-from fastcap.release.adapters import drawn, find_adapters, pack, read_record, unpack
+from fastcap.release.adapters import find_adapters, pack, read_record, unpack
 from fastcap.release.build import build
+from fastcap.release.drawn import drawn
 from fastcap.release.settings import ExportSettings
 from fastcap.runtime.captioner import Captioner
 from tiny_parts import prefix_config, prefix_model, write_language_model, write_tower

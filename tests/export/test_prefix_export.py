@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +21,13 @@ from fastcap.export.families import EXPORTS
 from fastcap.export.weights import restore
 from fastcap.export.writer import write_bundle
 from fastcap.generation.autoregressive import beam_search
-from fastcap.quantization.blocks import block_bits, block_size, quantize_blocks, to_blocks
+from fastcap.quantization.blocks import block_bits, block_size, input_moments, quantize_blocks, to_blocks
+from fastcap.release.drawn import reading
 from fastcap.release.sizes import quantised_graphs
 from fastcap.runtime.bundle import Bundle
 from fastcap.runtime.captioner import Captioner
 from fastcap.runtime.contract import LANGUAGE_WEIGHTS, PREFIX_GRAPHS, TEXT
+from fastcap.runtime.encoding import encode
 from fastcap.serve.page import PageError, WebPage
 from tiny_parts import LANGUAGE_MODELS, prefix_config, prefix_model, write_language_model, write_tower
 
@@ -112,7 +115,8 @@ def wide(parts, tmp_path_factory):
     model, tokenizer = prefix_model(prefix_config(language_model, parts["eye"]))
     (root / "parts").mkdir()
     fp32 = fp32_graphs(model, root / "parts").rename(root / "fp32")
-    return model, tokenizer, fp32, quantised_graphs(root / "parts", root / "int8", model, np.empty(0), {})
+    pictures, texts = reading(partial(encode, tokenizer), 64, 20)
+    return model, tokenizer, fp32, quantised_graphs(root / "parts", root / "int8", model, pictures, {}, texts=texts)
 
 
 def test_what_is_made_of_a_row_does_not_depend_on_the_rows_beside_it(wide, pictures):
@@ -150,11 +154,41 @@ def test_blocks_hold_the_weight_to_a_step(bits, n, k):
     assert (error <= within * widest + 1e-6).all() and not error[3].any()
 
 
+def test_rounding_to_4_bits_makes_up_for_itself_in_what_the_inputs_read():
+    rng = np.random.default_rng(0)
+    weight = rng.standard_normal((48, 128)).astype(np.float32)
+    x = rng.standard_normal((500, 16)) @ rng.standard_normal((16, 128))  # inputs that live in a few directions
+
+    def error(moments):
+        values, steps = to_blocks(weight, 4, moments)
+        values = np.stack([values & 15, values >> 4], axis=-1).astype(np.float32) - 8
+        read = (values.reshape(48, -1, 32) * steps.reshape(48, -1, 1)).reshape(48, -1)
+        return np.square(x @ (read - weight).T).sum()
+
+    assert error(x.T @ x) < 0.3 * error(None)
+    assert error(np.zeros((128, 128))) == pytest.approx(error(None))  # nothing known, nothing made up for
+
+
+def test_inputs_are_watched_under_the_names_that_graphs_have(wide):
+    model, tokenizer, _, _ = wide
+    pictures, texts = reading(partial(encode, tokenizer), 64, 20)
+    moments = input_moments(model, pictures, texts)
+    assert len(moments) == 3 * 4 and all(np.array_equal(value, value.T) for value in moments.values())
+    names = {f"model.decoder.language_model.model.layers.{i}.mlp.{part}_proj.weight" for i in range(3) for part in
+             ("gate", "up")}  # fmt: skip
+    assert names < moments.keys() and not any("base_layer" in name for name in moments)
+    assert not any(module._forward_pre_hooks for module in model.modules())
+
+
 def test_the_products_of_blocks_are_those_of_the_weights_they_hold(tmp_path):
     rng = np.random.default_rng(0)
     weight = rng.standard_normal((160, 128)).astype(np.float32)
     x = rng.standard_normal((3, 128)).astype(np.float32)
-    for name, bits in (("down_proj.weight", 8), ("up_proj.weight", 4)):
+    for name, bits in (
+        ("language_model.down_proj.weight", 8),
+        ("language_model.up_proj.weight", 4),
+        ("towers.q_proj.weight", 8),
+    ):
         node = onnx.helper.make_node("MatMul", ["x", name], ["y"])
         ends = [onnx.helper.make_tensor_value_info(end, onnx.TensorProto.FLOAT, None) for end in "xy"]
         graph = onnx.helper.make_graph(

@@ -3,7 +3,8 @@ block of a row.
 
 A language model keeps large values in a few places of its hidden states, so activations that share one step lose the
 small ones. `MatMulNBits` gives each block of an activation its own step as well, and what it makes of a row does not
-depend on the rows beside it. Nothing has to be calibrated, so a model can be quantised where no pictures are.
+depend on the rows beside it. Activations need no calibration. The rounding of weights to 4 bits is better for knowing
+what they are multiplied with, for which some sentences and any pictures do (`input_moments`): no data set is needed.
 
 Letters: K and N numbers of the input and output of a product, B numbers of a block, V vocabulary, D width.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -20,14 +22,15 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fastcap.quantization.integers import is_large, rewrite, to_integers
 
-__all__ = ["block_bits", "block_size", "quantize_blocks", "store_convolutions", "to_blocks"]
+__all__ = ["block_bits", "block_size", "input_moments", "quantize_blocks", "store_convolutions", "to_blocks"]
 
 CONTRIB = "com.microsoft"
 ACCURACY = 4  # activations in 8 bits, a step for each block
-COARSE = re.compile(r"(?:gate_proj|up_proj|q_proj|k_proj|c_fc|fc1)\.weight")
+COARSE = re.compile(r"language_model\..*(?:gate_proj|up_proj|q_proj|k_proj|c_fc|fc1)\.weight")
 """Matrices that take 4 bits: those that read the hidden states, but for the values of attention. What is written back
 into the hidden states keeps 8 bits (docs/prefix.md has what each costs)."""
 CLIPPED = np.linspace(1.0, 0.7, 7)  # shares of the largest number that the 8 steps of 4 bits may span
+DAMPING = 0.01  # share of the mean square of an input that is added to each: few texts say little of rare directions
 LARGEST = 127  # integer of a convolution's weight; it is only stored as one
 
 
@@ -41,33 +44,82 @@ def block_size(k: int, bits: int) -> int:
     return 32 if bits == 4 else next((size for size in (128, 64) if k % size == 0), 32)
 
 
-def to_blocks(weight: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
+def to_blocks(weight: np.ndarray, bits: int, moments: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Integers and steps of a weight (N, K): bytes (N, blocks, B * bits / 8) as `MatMulNBits` packs them, and (N *
     blocks,) float32.
+
+    Args:
+        moments: (K, K), sums of products of the input's numbers. With them, what rounding a number does to the output
+            is made up for by the numbers that are rounded after it (GPTQ, Frantar et al. 2023).
+    """
+    n, k = weight.shape
+    block, half = block_size(k, bits), 1 << bits - 1
+    rest = np.pad(weight.astype(np.float64), ((0, 0), (0, -k % block)))
+    inverse = inverse_factor(moments, rest.shape[1])
+    values, steps = np.empty(rest.shape, np.uint8), np.empty((n, rest.shape[1] // block), np.float32)
+    for index, start in enumerate(range(0, rest.shape[1], block)):
+        end = start + block
+        step = block_steps(rest[:, start:end], bits)
+        steps[:, index] = step
+        if inverse is None:
+            values[:, start:end] = np.rint(rest[:, start:end] / step[:, None]).clip(-half, half - 1) + half
+            continue
+        errors = np.empty((n, block))
+        for at in range(start, end):
+            integers = np.rint(rest[:, at] / step).clip(-half, half - 1)
+            values[:, at] = integers + half
+            errors[:, at - start] = (rest[:, at] - integers * step) / inverse[at, at]
+            rest[:, at:end] -= np.outer(errors[:, at - start], inverse[at, at:end])
+        rest[:, end:] -= errors @ inverse[start:end, end:]
+    packed: np.ndarray = values.reshape(n, -1, block)
+    if bits == 4:
+        packed = packed[..., ::2] | packed[..., 1::2] << 4
+    return packed, steps.reshape(-1)
+
+
+def block_steps(block: np.ndarray, bits: int) -> np.ndarray:
+    """The step of each row of one block (N, B): (N,) float32.
 
     An integer is `round(w / step)` from -2^(bits - 1), stored with that added. The step's sign is that of the block's
     largest number, which then takes the one integer more that negative numbers have. At 4 bits a step may span less
     than the largest number, where that has the least squared error.
     """
-    n, k = weight.shape
-    block, half = block_size(k, bits), 1 << bits - 1
-    padded = np.pad(weight, ((0, 0), (0, -k % block))).reshape(n, -1, block).astype(np.float32)
-    largest = np.take_along_axis(padded, np.abs(padded).argmax(axis=2)[..., None], axis=2)
-    widest = np.where(largest == 0, np.float32(1), -largest / np.float32(half))
-    steps, least = widest, np.full_like(widest, np.inf)
+    half = 1 << bits - 1
+    largest = np.take_along_axis(block, np.abs(block).argmax(axis=1)[:, None], axis=1)[:, 0]
+    widest = np.where(largest == 0, 1.0, -largest / half).astype(np.float32)
+    steps, least = widest, np.full(len(block), np.inf)
     for share in CLIPPED if bits == 4 else ():
         step = widest * np.float32(share)
-        error = np.square(np.rint(padded / step).clip(-half, half - 1) * step - padded).sum(axis=2, keepdims=True)
+        rounded = np.rint(block / step[:, None]).clip(-half, half - 1) * step[:, None]
+        error = np.square(rounded - block).sum(axis=1)
         steps, least = np.where(error < least, step, steps), np.minimum(error, least)
-    values: np.ndarray = (np.rint(padded / steps).clip(-half, half - 1) + half).astype(np.uint8)
-    if bits == 4:
-        values = values[..., ::2] | values[..., 1::2] << 4
-    return values, steps.reshape(-1)
+    return steps
 
 
-def quantize_blocks(path: Path, bits: Mapping[str, int]) -> None:
-    """Quantise the matrix products and the token table of a graph in place; `bits`: of tensors by name, 4, 8 or 16
-    (left as they are), in place of `block_bits`. A table that the output matrix repeats is stored once."""
+def inverse_factor(moments: np.ndarray | None, size: int) -> np.ndarray | None:
+    """The upper triangular U (K, K) with U^T U the inverse of damped moments; None without moments of that size."""
+    if moments is None or len(moments) != size:
+        return None
+    damped = moments.astype(np.float64)
+    damped[np.diag_indices(size)] += DAMPING * max(np.trace(damped) / size, 1e-12)
+    return np.ascontiguousarray(np.linalg.cholesky(np.linalg.inv(damped)).T)
+
+
+def quantize_blocks(
+    path: Path,
+    bits: Mapping[str, int],
+    moments: Mapping[str, np.ndarray] | None = None,
+    known: dict[str, tuple[np.ndarray, np.ndarray]] | None = None,
+) -> None:
+    """Quantise the matrix products and the token table of a graph in place. A table that the output matrix repeats is
+    stored once.
+
+    Args:
+        bits: of tensors by name, 4, 8 or 16 (left as they are), in place of `block_bits`.
+        moments: of the inputs of weights of 4 bits, by the weight's name; see `to_blocks`.
+        known: what other graphs with the same weights were given, by name and bits; filled.
+    """
+    moments, known = moments or {}, {} if known is None else known
     model = onnx.load(str(path))
     graph = model.graph
     weights = {tensor.name: tensor for tensor in graph.initializer}
@@ -77,9 +129,11 @@ def quantize_blocks(path: Path, bits: Mapping[str, int]) -> None:
     replaced: dict[str, list[onnx.NodeProto]] = {}
 
     def blocks_of(name: str, weight: np.ndarray, chosen: int) -> list[str]:
-        names = [f"{name}_blocks", f"{name}_steps"]
+        names, key = [f"{name}_blocks", f"{name}_steps"], f"{name} {chosen}"
+        if key not in known:
+            known[key] = to_blocks(weight, chosen, moments.get(name) if chosen == 4 else None)
         if names[0] not in added:
-            for tensor, array in zip(names, to_blocks(weight, chosen), strict=True):
+            for tensor, array in zip(names, known[key], strict=True):
                 added[tensor] = numpy_helper.from_array(array, tensor)
         return names
 
@@ -108,6 +162,46 @@ def quantize_blocks(path: Path, bits: Mapping[str, int]) -> None:
     if all(opset.domain != CONTRIB for opset in model.opset_import):
         model.opset_import.append(helper.make_opsetid(CONTRIB, 1))
     onnx.save(model, str(path))
+
+
+def input_moments(model: Any, images: np.ndarray, texts: Sequence[Sequence[int]]) -> dict[str, np.ndarray]:
+    """Sums of products of the inputs (K, K) of a prefix model's products that get 4 bits, by the names that their
+    weights have in a graph, while it reads texts of pictures.
+
+    Args:
+        model: a `fastcap.model.CaptionModel` of the family.
+        images: (B, H, W, 3) uint8.
+        texts: token ids; the t-th is read as a text of picture t modulo B, and all pictures have as many.
+    """
+    import torch
+
+    found: dict[str, Any] = {}
+    handles = []
+
+    def watch(name: str) -> Any:
+        def hook(_: Any, inputs: tuple[Any, ...]) -> None:
+            x = inputs[0].reshape(-1, inputs[0].shape[-1]).float()
+            found[name] = found.get(name, 0) + x.T @ x
+
+        return hook
+
+    for name, module in model.named_modules():
+        if COARSE.search(f"{name}.weight") and not name.endswith("base_layer"):
+            handles.append(module.register_forward_pre_hook(watch(f"model.{name}.weight")))
+    try:
+        with torch.no_grad():
+            decoder = model.decoder
+            state = decoder.prepare(model.encode(torch.from_numpy(images)))
+            order = [text for first in range(len(images)) for text in texts[first :: len(images)]]
+            lengths = torch.tensor([len(text) for text in order])
+            ids = torch.full((len(order), int(lengths.max())), model.vocabulary.pad_id)
+            for row, text in zip(ids, order, strict=True):
+                row[: len(text)] = torch.tensor(text)
+            decoder.hidden(decoder.inputs(ids), state, lengths=lengths + 1)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {name: value.numpy() for name, value in found.items()}
 
 
 def row_nodes(

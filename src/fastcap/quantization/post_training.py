@@ -27,7 +27,7 @@ from fastcap.quantization.convolutions import quantize_convolutions
 from fastcap.quantization.integers import rewrite
 from fastcap.quantization.products import quantize_products
 
-__all__ = ["RECIPES", "pack", "quantize", "quantize_prefix"]
+__all__ = ["pack", "quantize", "quantize_prefix"]
 
 INTEGERS = ("_int8", "_table", "_quantized")  # what follows a weight's name in that of its integers
 PAIRS = "pairs_of_4_bits"  # table from a byte to two integers
@@ -60,23 +60,13 @@ def quantize(
         pack(path, bits)
 
 
-def quantize_prefix(
-    parts: Path,
-    images: np.ndarray,
-    feeds: Mapping[str, np.ndarray],
-    bits: Mapping[str, int],
-    corrected: bool = True,
-) -> None:
-    """Quantise the ONNX parts of a prefix model in place, arguments as in `quantize`: blocks for products and tables,
-    convolutions that are stored in 8 bits and compute in floats. Nothing is calibrated, so only `parts` and `bits` are
-    read."""
+def quantize_prefix(parts: Path, moments: Mapping[str, np.ndarray], bits: Mapping[str, int]) -> None:
+    """Quantise the ONNX parts of a prefix model in place: blocks for products and tables, convolutions that are stored
+    in 8 bits and compute in floats; arguments as in `fastcap.quantization.blocks.quantize_blocks`."""
+    known: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for path in sorted(parts.glob("*.onnx")):
-        quantize_blocks(path, bits)
+        quantize_blocks(path, bits, moments, known)
         store_convolutions(path)
-
-
-RECIPES = {"parallel": quantize, "autoregressive": quantize, "prefix": quantize_prefix}
-"""By the kind of model."""
 
 
 def pack(path: Path, bits: Mapping[str, int]) -> None:

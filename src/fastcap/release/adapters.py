@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastcap.errors import ConfigError, ModelFileError, nearest
+from fastcap.release.drawn import drawn
 from fastcap.runtime.captioner import Captioner
 
 __all__ = [
@@ -173,27 +174,6 @@ class Record(NamedTuple):
 
     facts: dict[str, Any]
     captions: dict[int, str]
-
-
-def drawn(seed: int, size: int) -> np.ndarray:
-    """A picture that is the same on every machine, (size, size, 3) uint8: patches of colour before stripes.
-
-    Integers alone make it; floats, JPEG decoders and resizing differ from machine to machine.
-    """
-    stream = np.random.RandomState(seed)  # which never changes
-
-    def number(low: int, high: int) -> int:
-        return int(stream.randint(low, high, dtype=np.int64))
-
-    colours = stream.randint(0, 256, (8, 3), dtype=np.int64)
-    rows, columns = np.mgrid[:size, :size]
-    picture = colours[(rows * number(1, 5) + columns * number(0, 5)) * 8 // size % 2]
-    for colour in colours[2:]:
-        down, right = abs(rows - number(0, size)), abs(columns - number(0, size))
-        side = number(size // 16, size // 3)
-        shape = down**2 + right**2 < side**2 if number(0, 2) else np.maximum(down, right) < side
-        picture = np.where(shape[..., None], colour, picture)
-    return picture.astype(np.uint8)
 
 
 def record_captions(directory: Path) -> dict[int, str]:

@@ -9,10 +9,10 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 
 from fastcap.checkpoint import load_checkpoint
@@ -21,10 +21,12 @@ from fastcap.errors import DataError, FastcapError, ModelFileError
 from fastcap.export.families import EXPORTS
 from fastcap.export.writer import check_destination, write_bundle
 from fastcap.parts import PARTS, download_part, local_part
-from fastcap.release.adapters import CONFIG, drawn, find_adapters, part_names, read_json, read_record, unpack
+from fastcap.release.adapters import CONFIG, find_adapters, part_names, read_json, read_record, unpack
+from fastcap.release.drawn import drawn, reading
 from fastcap.release.sizes import quantised_graphs
 from fastcap.runtime.bundle import Bundle
 from fastcap.runtime.captioner import Captioner
+from fastcap.runtime.encoding import encode
 
 __all__ = ["build"]
 
@@ -73,7 +75,8 @@ def build(
             family = EXPORTS[model.config.kind]
             (scratch / "fp32").mkdir()
             family.parts(model, scratch / "fp32")
-            graphs = quantised_graphs(scratch / "fp32", scratch / "int8", model, np.empty(0), {})
+            pictures, texts = reading(partial(encode, tokenizer), model.config.image_size, model.config.max_length)
+            graphs = quantised_graphs(scratch / "fp32", scratch / "int8", model, pictures, {}, texts=texts)
             shutil.rmtree(scratch / "fp32")
             config = named_as(model.config, settings)
             facts: Any = record.facts

@@ -6,7 +6,7 @@ import dataclasses
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ import numpy as np
 from rich.console import Console
 
 from fastcap.checkpoint import load_checkpoint
-from fastcap.config import ModelConfig
 from fastcap.data.readers import Example, load_dataset
 from fastcap.errors import ConfigError, DataError, ModelFileError, counted
 from fastcap.evaluation.calibration import calibration_error, fit_alignment, fit_calibration
@@ -23,14 +22,16 @@ from fastcap.export.families import EXPORTS
 from fastcap.export.weights import unheld
 from fastcap.export.writer import check_destination, write_bundle
 from fastcap.files import folder_written_aside
-from fastcap.quantization.scales import Layer, quantised_layers, read_bits, tensor_bits
+from fastcap.quantization.scales import quantised_layers, read_bits, tensor_bits
 from fastcap.release.adapters import RECORD, pack, unpack, write_record
+from fastcap.release.drawn import reading
 from fastcap.release.gate import Measured, check_equal, check_gate, measure, network_milliseconds
 from fastcap.release.settings import MIN_MEASURED, ExportSettings
 from fastcap.release.sizes import bits_under_size, quantised_graphs
 from fastcap.runtime.bundle import Bundle
 from fastcap.runtime.captioner import Captioner
 from fastcap.runtime.contract import Calibration
+from fastcap.runtime.encoding import encode
 from fastcap.runtime.images import load_image
 
 __all__ = ["export", "load_pictures", "ship"]
@@ -76,25 +77,9 @@ def export(
     model, tokenizer = load_checkpoint(Path(checkpoint))
     config, family, layers = model.config, EXPORTS[model.config.kind], quantised_layers(model)
     if config.kind == "prefix" and (settings.bits or settings.target_bytes):
-        raise ConfigError(
-            "target size and bits are for other models; a prefix model has 4 bits where they do least harm"
-        )
+        raise ConfigError("target size and bits are for other models; a prefix model has 4 bits where they harm least")
     bits = read_bits(Path(settings.bits), layers) if settings.bits else {}
-    read = partial(
-        load_dataset,
-        settings.dataset,
-        Path(data),
-        on_bad_data=settings.on_bad_data,
-        max_bad_share=settings.max_bad_share,
-        decode_images=settings.on_bad_data == "skip",
-    )
-    examples = read(settings.split)[: settings.limit]
-    calibrating = read(settings.calibration_split)
-    if len(examples) < MIN_MEASURED:
-        raise DataError(
-            f"{settings.dataset} {settings.split} has {counted(len(examples), 'picture')}; "
-            f"needed: {MIN_MEASURED} or more"
-        )
+    examples, calibrating = load_examples(settings, Path(data))
     pictures = load_pictures(calibrating, settings.calibration, config.image_size)
     with tempfile.TemporaryDirectory() as aside:
         parts, fp32, int8 = (Path(aside) / name for name in ("parts", "fp32", "int8"))
@@ -106,7 +91,11 @@ def export(
             bits = bits_under_size(target, out, parts, model, tokenizer, pictures, command, console)
         chosen = reference = measure(fp32, tokenizer, config, examples, console)
         if settings.precision == "int8":
-            quantised_graphs(parts, int8, model, pictures, chosen_bits(config, layers, bits))
+            if config.kind == "prefix":  # whose language model reads what everybody has
+                pictures, texts = reading(partial(encode, tokenizer), config.image_size, config.max_length)
+                quantised_graphs(parts, int8, model, pictures, {}, texts=texts)
+            else:
+                quantised_graphs(parts, int8, model, pictures, tensor_bits(layers, bits))
             chosen = measure(int8, tokenizer, config, examples, console)
             fp32_ms, int8_ms = (network_milliseconds(graphs, config, pictures[:1]) for graphs in (fp32, int8))
             check_gate(reference, chosen, (fp32_ms, int8_ms), settings, console)
@@ -157,9 +146,27 @@ def ship(
     console.print(f"{size / 1e6:.2f} MB of adapters; 'fastcap build {out}' makes a model directory of them")
 
 
-def chosen_bits(config: ModelConfig, layers: Mapping[str, Layer], bits: Mapping[str, int]) -> dict[str, int]:
-    """Bits of a graph's tensors by name; those of a language model are left to `fastcap.quantization.blocks`."""
-    return {} if config.kind == "prefix" else tensor_bits(layers, bits)
+def load_examples(settings: ExportSettings, data: Path) -> tuple[Sequence[Example], Sequence[Example]]:
+    """The pictures to measure on, and those to calibrate on.
+
+    Raises:
+        DataError: too few to measure on, or the data set is damaged.
+    """
+    read = partial(
+        load_dataset,
+        settings.dataset,
+        data,
+        on_bad_data=settings.on_bad_data,
+        max_bad_share=settings.max_bad_share,
+        decode_images=settings.on_bad_data == "skip",
+    )
+    examples = read(settings.split)[: settings.limit]
+    if len(examples) < MIN_MEASURED:
+        raise DataError(
+            f"{settings.dataset} {settings.split} has {counted(len(examples), 'picture')}; "
+            f"needed: {MIN_MEASURED} or more"
+        )
+    return examples, read(settings.calibration_split)
 
 
 def load_pictures(examples: Sequence[Example], count: int, size: int) -> np.ndarray:

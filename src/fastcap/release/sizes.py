@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,8 @@ from fastcap.export.families import EXPORTS
 from fastcap.export.writer import write_bundle
 from fastcap.model import CaptionModel
 from fastcap.quantization.bits import choose_bits, options_of, write_report
-from fastcap.quantization.post_training import RECIPES
+from fastcap.quantization.blocks import input_moments
+from fastcap.quantization.post_training import quantize, quantize_prefix
 from fastcap.quantization.scales import Layer, quantised_layers
 from fastcap.quantization.sensitivity import Batch, batches_of, measure_sensitivity
 from fastcap.runtime.encoding import decode
@@ -39,13 +40,20 @@ def quantised_graphs(
     pictures: np.ndarray,
     bits: Mapping[str, int],
     corrected: bool = True,
+    texts: Sequence[Sequence[int]] = (),
 ) -> Path:
-    """Write the graphs made of quantised copies of fp32 parts into a new folder, which is returned; `pictures` to
-    `corrected` as in `fastcap.quantization.post_training.quantize`."""
+    """Write the graphs made of quantised copies of fp32 parts into a new folder, which is returned.
+
+    `pictures` to `corrected`: as in `fastcap.quantization.post_training.quantize`, for families whose convolutions are
+    calibrated. `texts`: token ids, for the family whose language model reads them of pictures.
+    """
     family = EXPORTS[model.config.kind]
     with tempfile.TemporaryDirectory() as aside:
         copies = shutil.copytree(parts, Path(aside) / "parts")
-        RECIPES[model.config.kind](copies, pictures, family.feeds(model.config), bits, corrected)
+        if model.config.kind == "prefix":
+            quantize_prefix(copies, input_moments(model, pictures, texts) if texts else {}, bits)
+        else:
+            quantize(copies, pictures, family.feeds(model.config), bits, corrected)
         family.assemble(copies, folder, model.config)
     return folder
 
