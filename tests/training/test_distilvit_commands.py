@@ -110,6 +110,23 @@ def test_the_seed_s_flags_are_settings(trained_by):
     assert one.learning_rate == 2e-3 and one.adapter_rate == pytest.approx(0.05)
 
 
+def test_the_seed_s_script_needs_a_data_set_alone(monkeypatch):
+    import runpy
+
+    lines: list[list[str]] = []
+    monkeypatch.setattr("fastcap.cli.main", lambda line: lines.append(line) or 0)
+    for words in (["--dataset", "flickr", "--lora-r", "32"], ["--dataset=all"], ["--config", "pretrain"], []):
+        monkeypatch.setattr("sys.argv", ["train.py", *words])
+        with pytest.raises(SystemExit):
+            runpy.run_path(str(ROOT / "scripts" / "train.py"), run_name="__main__")
+    assert lines == [
+        ["train", "--config", "distilvit", "--dataset", "flickr", "--lora-r", "32"],
+        ["train", "--config", "distilvit", "--dataset=all"],
+        ["train", "--config", "pretrain"],
+        ["train"],
+    ]
+
+
 def test_epochs_are_counted_in_pictures(trained_by, toy_data):
     data = [f"data.root={toy_data}", "data.train=[{name: flickr8k, root: toy}]"]  # twelve pictures
     config = trained_by("--config", "distilvit", "--epochs", "5", "stages.0.images=8", *data)

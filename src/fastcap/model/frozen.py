@@ -61,6 +61,9 @@ class FrozenParts:
         self.language_model = load_language_model(folder, dtype)
         self.scale = float(self.language_model.get_input_embeddings().weight.float().square().mean().sqrt())
         """Root mean square of the table of words: what the language model is used to."""
+        self.kept: list[int | None] = []
+        """The old id of each token of the tokenizer that the parts are fitted to."""
+        self.prompt_ids: list[int] = []
 
     def learn_vocabulary(self, texts: Iterable[str]) -> Tokenizer:
         """The tokenizer of a new model: the language model's, cut to what captions need, or whole.
@@ -92,7 +95,8 @@ class FrozenParts:
             )
         if kept != list(range(self.language_model.get_input_embeddings().num_embeddings)):
             prune_embeddings(self.language_model, [index for index in kept if index is not None])
-        self.kept, self.prompt_ids = kept, encode(tokenizer, self.settings.prompt) if self.settings.prompt else []
+        self.kept = kept
+        self.prompt_ids = encode(tokenizer, self.settings.prompt) if self.settings.prompt else []
         return dataclasses.replace(
             config,
             vocab_size=size,
