@@ -51,6 +51,9 @@ class DataConfig:
     """MobileNetV2 weights (.npz) that initialise the convolutions, below `root`; empty for random ones."""
     cache: str = "cache"
     """Folder for decoded pixels, features and teachers' captions, from the working directory."""
+    weights: str = ""
+    """Table of `fastcap data report` with how likely each training image is drawn, from the working directory; empty
+    to show each once an epoch."""
     train_limit: int = 0
     """Images trained on, spread evenly over the data sets; 0 for all of them, a hundred for a first try."""
     val_limit: int = 300
@@ -73,6 +76,8 @@ class DataConfig:
         )
         if self.train_limit and self.streams("train"):
             raise ConfigError(f"train_limit is {self.train_limit}; allowed: 0, where the data are streamed")
+        if self.weights and self.streams("train"):
+            raise ConfigError(f"weights is {self.weights}; allowed: none, where the data are streamed")
         for part in ("train", "val"):
             names = [dataset.name for dataset in getattr(self, part)]
             if any(name in STREAMS for name in names) and not self.streams(part):

@@ -30,6 +30,7 @@ from fastcap.training.features import FrozenFeatures, crop_anew
 from fastcap.training.judge import ClipJudge
 from fastcap.training.pools import CaptionPool, SiblingPool, length_distribution, limited, read_examples, read_texts
 from fastcap.training.position import Position
+from fastcap.training.sampling import epoch_order, read_weights
 from fastcap.training.streaming import StreamedPool, find_all_shards
 
 __all__ = ["Corpus", "Inputs"]
@@ -70,6 +71,7 @@ class Corpus:
         self.stream = stream
         self.pool = self.stream or CaptionPool.build(parts, self.tokenizer, model.max_length)
         self.images = ImageCache(Path(data.cache) / f"train-{model.image_size}", model.image_size)
+        self.weights = None if streamed else read_weights(data, self.pool.paths)
 
     def decode_images(self) -> None:
         """Bring the cache of pixels up to date; a stream has none."""
@@ -141,6 +143,7 @@ class Inputs:
         self.process, self.n_processes = share
         self.marks_machines = getattr(distillation.student.decoder, "marks_machines", False)
         self.siblings: SiblingPool | None = None
+        self.weights = corpus.weights if stage.inputs == "images" else None
         if stage.inputs == "words":
             self.siblings, self.stream = SiblingPool(corpus.data, corpus.tokenizer, self.max_length, self.pad_id), None
             self.eligible = np.arange(len(self.siblings.groups))
@@ -183,14 +186,15 @@ class Inputs:
         return batch
 
     def indices(self, position: Position) -> NDArray[np.int64]:
-        """The images of a step, or groups of captions: each of those eligible once an epoch; or the stream's next."""
+        """The images of a step, or groups of captions: each of those eligible once an epoch, or as often as
+        `data.weights` says; or the stream's next."""
         n = self.stage.images
         if self.stream is not None:
             return self.stream.advance(position.step, n)
         places = np.arange(position.step * n, (position.step + 1) * n)
         indices = np.empty(n, dtype=np.int64)
         for epoch in np.unique(places // len(self.eligible)):
-            order = np.random.default_rng([*position.order_seed, epoch]).permutation(self.eligible)
+            order = epoch_order(self.eligible, self.weights, [*position.order_seed, epoch])
             here = places // len(self.eligible) == epoch
             indices[here] = order[places[here] % len(self.eligible)]
         return indices
