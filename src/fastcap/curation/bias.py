@@ -48,7 +48,7 @@ from fastcap.curation.nouns import (
 )
 from fastcap.curation.parsing import VERBS, Parse
 from fastcap.curation.quantities import ages, wheelchairs
-from fastcap.curation.terms import NOMINAL, TERMS
+from fastcap.curation.terms import NOMINAL, PRONOUNS, TERMS
 from fastcap.curation.tokens import Token
 from fastcap.runtime import english
 from fastcap.runtime.gendered import GENDERED
@@ -148,6 +148,8 @@ class _Matcher:
     def _counts(self, place: int) -> bool:
         token, before = self.tokens[place], self.parse.near(place, -1)
         assert token.term
+        if token.lower in ONLY_CAPITAL and not token.is_capital:
+            return False
         if self._is_name(place) or (self.is_chess and token.lower in PIECES):
             return False
         if before and before.lower in TOYS and token.term.use != "pronoun":
@@ -199,9 +201,12 @@ class _Matcher:
     def _baby(self, place: int, before: Token | None, after: Token | None) -> bool:
         return after is None or self._can_follow_person(place + 1)
 
-    def _capital(self, place: int, before: Token | None, after: Token | None) -> bool:
-        token = self.tokens[place]
-        return token.is_capital and (token.lower != "poles" or not self.parse.starts_sentence(place))
+    def _poles(self, place: int, before: Token | None, after: Token | None) -> bool:
+        return not self.parse.starts_sentence(place)
+
+    def _nan(self, place: int, before: Token | None, after: Token | None) -> bool:
+        """A grandmother rather than bread."""
+        return before is not None and (before.owner or before.lower in english.POSSESSIVES)
 
     def _senior(self, place: int, before: Token | None, after: Token | None) -> bool:
         """A pensioner, or old: but for ranks and pupils of the last year."""
@@ -299,7 +304,8 @@ class _Matcher:
             before -= 1
         if before < 0:  # "Blind since birth, the singer plays"
             return token.term.categories == ("disability",) and not self.parse.is_about_animals()
-        return self.parse.is_person(before) and not self.tokens[before].owner
+        is_pronoun = self.tokens[before].lower in PRONOUNS
+        return self.parse.is_person(before) and not self.tokens[before].owner and not is_pronoun
 
     def _either(self, place: int) -> bool:
         """An adjective that is a noun as well, as most that say a nation, a people or a faith."""
@@ -320,6 +326,8 @@ class _Matcher:
             return bool(before and before.lower in english.DETERMINERS) and token.lower not in PETS
         if head is not None or token.lower in PETS:
             return False
+        if before is None and (token.lower in NOMINAL or token.lower.endswith(("ese", "ish", "ch"))):
+            return False  # a language
         if before is None:  # as headlines have it
             verb = after is not None and self.parse.is_verb(place + 1) and after.lower not in USUAL_NOUNS
             return verb and token.is_capital and not self.parse.is_about_animals()
@@ -335,8 +343,10 @@ class _Matcher:
 
     def _condition(self, place: int) -> bool:
         """A condition that somebody has: but for posters about it, and a leg that lies on a bench."""
-        token, after = self.tokens[place], self.parse.near(place, 1)
-        if self.parse.is_about_animals() or (after and after.lower in OF_CONDITIONS):
+        token, after, before = self.tokens[place], self.parse.near(place, 1), self.parse.near(place, -1)
+        if self.parse.is_about_animals():
+            return False
+        if after and after.lower in OF_CONDITIONS and not (before and before.lower == "with"):
             return False
         if token.lower.startswith(("prosthetic", "artificial", "running")):
             return bool(HAVING & {other.lower for other in self.tokens[max(0, place - 4) : place]})
@@ -363,6 +373,8 @@ _SPECIAL = {
     "invalids": _Matcher._invalid,
     "cardinal": _Matcher._cardinal,
     "cardinals": _Matcher._cardinal,
-    **dict.fromkeys(ONLY_CAPITAL, _Matcher._capital),
+    "poles": _Matcher._poles,
+    "nan": _Matcher._nan,
+    "nans": _Matcher._nan,
 }
 """Nouns with a rule of their own."""

@@ -75,9 +75,11 @@ DESCRIBED_LATER = words("straight old aged lame mute english male female")
 """Adjectives that follow their noun only after a comma."""
 NOT_SAID_OF = words("straight bi native")
 """Adjectives that mean something else after "is"."""
-SINGULAR_ADJECTIVES = words("male female adolescent juvenile infant newborn adult teen")
+SINGULAR_ADJECTIVES = words("elder male female adolescent juvenile infant newborn adult teen")
 """Adjectives that are nouns after an article."""
-ONLY_CAPITAL = words("pole poles swede swedes scots scot finn finns dane danes turk turks brit brits")
+ONLY_CAPITAL = words(
+    "kiwi kiwis yank yanks moor moors afar pueblo cham moro miao desi fula iban pole poles swede swedes scots scot finn finns dane danes turk turks brit brits"
+)
 """Names of people that are other words in lower case."""
 PETS = words("persian burmese maltese manx afghan arabian siamese bengal danish")
 """Which are pets, rugs or pastries where no noun for people follows."""

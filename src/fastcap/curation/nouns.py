@@ -237,7 +237,7 @@ PLACES = words("""
     shrine pagoda cemetery graveyard school college university academy hospital clinic hotel hostel house home villa
     palace castle fort bridge park garden gardens quarter district neighborhood neighbourhood village city town
     square flag anthem language food cuisine dish cheese wine beer tea coffee chocolate car cars truck elephant
-    horse furniture cigar carpet rug border coast mountain desert countryside film movie newspaper magazine book
+    furniture cigar carpet rug border coast mountain desert countryside film movie newspaper magazine book
     novel opera-house antique antiques art porcelain pottery silk lace cotton leather shoe watch clock knife sausage
     bread pastry ice-cream noodle sushi pizza taco kebab pizzeria tavern brewery winery railway airline airport port
     harbor harbour plane motorcycle fashion-house theme textile grocery deli shopfront storefront sign flags trucks
@@ -268,6 +268,7 @@ COMPOUND_THINGS = words("""
 """Nouns before which a noun for people says what a thing is for: "a baby carriage"."""
 
 NAME_TITLES = words("""
+    nurse constable corporal private admiral commander reverend rev bishop pope pastor dean principal councillor
     mr mrs ms miss mx dr doctor president senator governor mayor coach captain judge justice professor prof sir lady
     lord general colonel major sergeant lieutenant officer detective secretary chancellor minister director chef
     saint st uncle aunt agent inspector

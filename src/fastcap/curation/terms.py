@@ -60,6 +60,7 @@ _GENDER_ADJECTIVES = phrases("""
     androgynous, gender diverse
 """)
 _GENDER_AND_AGE = phrases("""
+    nan, nans,
     boy, boys, girl, girls, schoolboy, schoolboys, schoolgirl, schoolgirls, lad, lads, lass, lasses, laddie,
     laddies, lassie, lassies, grandmother, grandmothers, grandfather, grandfathers, grandma, grandmas, grandpa,
     grandpas, grandpapa, grandmama, grandad, grandads, granddad, granddads, granddaddy, grandmom, grandmoms,
@@ -161,22 +162,21 @@ _FAITH_AND_GENDER = phrases("""
 """)
 
 _DISABILITY_ADJECTIVES = phrases("""
-    blind, deaf, deafblind, deaf blind, deafened, mute, deaf mute, disabled, differently abled, physically disabled,
-    mentally disabled, intellectually disabled, developmentally disabled, learning disabled, multiply disabled,
-    severely disabled, handicapped, physically handicapped, mentally handicapped, visually handicapped, physically
-    challenged, mentally challenged, visually challenged, vertically challenged, visually impaired, vision impaired,
-    sight impaired, hearing impaired, mobility impaired, speech impaired, cognitively impaired, physically impaired,
-    intellectually impaired, partially sighted, partially blind, legally blind, colour blind, color blind,
-    colourblind, colorblind, hard of hearing, hearing disabled, partially deaf, profoundly deaf, near blind,
-    paralysed, paralyzed, partially paralysed, partially paralyzed, wheelchair bound, wheelchair using, wheelchair
-    dependent, chair bound, bedridden, crippled, lame, limbless, legless, armless, one legged, one armed, one
-    handed, one eyed, single legged, autistic, neurodivergent, neurodiverse, neurotypical, dyslexic, dyspraxic,
-    epileptic, schizophrenic, bipolar, mentally ill, special needs, paraplegic, quadriplegic, tetraplegic,
-    hemiplegic, spastic, able bodied, non disabled, nondisabled, sighted, hiv positive, diabetic, asthmatic,
-    nonverbal, non verbal, non speaking, nonspeaking, albino, developmentally delayed, brain damaged, brain injured,
-    hunchbacked, dementia stricken, cognitively disabled, arthritic, leprous, unsighted, sightless, non autistic,
-    palsied, disfigured, visually disabled, short statured, hearing and speech impaired, limb different, physically
-    limited, neuro divergent
+    blind, deaf, deafblind, deaf blind, deafened, mute, deaf mute, disabled, differently abled, physically
+    disabled, mentally disabled, intellectually disabled, developmentally disabled, learning disabled, multiply
+    disabled, severely disabled, handicapped, physically handicapped, mentally handicapped, visually
+    handicapped, physically challenged, mentally challenged, visually challenged, vertically challenged,
+    visually impaired, vision impaired, sight impaired, hearing impaired, mobility impaired, speech impaired,
+    cognitively impaired, physically impaired, intellectually impaired, partially sighted, partially blind,
+    legally blind, colour blind, color blind, colourblind, colorblind, hard of hearing, hearing disabled,
+    partially deaf, profoundly deaf, near blind, paralysed, paralyzed, partially paralysed, partially paralyzed,
+    wheelchair bound, wheelchair using, wheelchair dependent, chair bound, bedridden, crippled, lame, limbless,
+    legless, armless, one legged, one armed, one handed, one eyed, single legged, autistic, neurodivergent,
+    neurodiverse, neurotypical, bipolar, mentally ill, special needs, able bodied, non disabled, nondisabled,
+    sighted, hiv positive, nonverbal, non verbal, non speaking, nonspeaking, developmentally delayed, brain
+    damaged, brain injured, hunchbacked, dementia stricken, cognitively disabled, arthritic, leprous, unsighted,
+    sightless, non autistic, palsied, disfigured, visually disabled, short statured, hearing and speech
+    impaired, limb different, physically limited, neuro divergent
 """)
 _DISABILITY_NOUNS = phrases("""
     wheelchair user, wheelchair users, wheelchair racer, wheelchair racers, amputee, amputees, double amputee,
@@ -277,6 +277,13 @@ def _terms() -> dict[str, Term]:
     add(_FAITH_ADJECTIVES, "adjective", "religion")
     add(_CLERGY, "noun", "religion")
     add(_DISABILITY_ADJECTIVES, "adjective", "disability")
+    add(
+        words(
+            "epileptic schizophrenic paraplegic quadriplegic tetraplegic hemiplegic diabetic asthmatic dyslexic albino"
+        ),
+        "either",
+        "disability",
+    )
     add(_DISABILITY_NOUNS, "noun", "disability")
     add(_CONDITIONS, "condition", "disability")
     add(_ORIENTATION_ADJECTIVES, "adjective", "sexual_orientation")
