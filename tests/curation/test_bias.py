@@ -66,9 +66,9 @@ def test_precision_and_recall_of_spans_with_their_category():
     assert min(precision, recall) >= 0.97, "\n".join(wrong)
 
 
-def test_precision_and_recall_on_sentences_that_the_rules_were_not_made_for():
+def test_precision_and_recall_on_sentences_written_before_it_was_run_on_them():
     precision, recall, wrong = measured(marked(HERE / "bias_sentences_blind.txt"))
-    assert min(precision, recall) >= 0.9, "\n".join(wrong)
+    assert min(precision, recall) >= 0.97, "\n".join(wrong)
 
 
 @pytest.mark.parametrize(

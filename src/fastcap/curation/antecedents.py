@@ -12,7 +12,7 @@ __all__ = ["means_animal"]
 
 _SHIPS = english.words("""
     ship boat sailboat yacht schooner steamer ferry vessel frigate galleon liner trawler tugboat tug submarine warship
-    clipper ketch sloop barge brig cutter icebreaker lifeboat dinghy
+    clipper ketch sloop barge brig cutter icebreaker lifeboat dinghy engine locomotive
 """)
 _TOYS = english.words(
     "doll dolls puppet puppets marionette robot robots scarecrow ragdoll teddy figurine figurines dummy"
@@ -72,7 +72,7 @@ def _candidates(parse: Parse, start: int, stop: int, pronoun: str) -> tuple[list
             continue
         somebody = parse.is_person(at) or (token.term is not None and token.term.use == "pronoun")
         disagrees = token.lower in (_MEN if pronoun in _SHE else _WOMEN)
-        if somebody and not disagrees and not _is_of_an_animal(parse, at):
+        if somebody and not disagrees and not parse.is_third_person(at) and not _is_of_an_animal(parse, at):
             people.append(at)
     return people, animals
 

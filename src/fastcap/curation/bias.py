@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from fastcap.curation.antecedents import means_animal
 from fastcap.curation.cues import (
+    BEES,
     BRIDGES,
     CHESS,
     COLOUR_OF_SKIN,
@@ -191,15 +192,19 @@ class _Matcher:
             return False
         if token.owner:
             return not self._only_describes(place)
-        if after and (is_only_animal(after.lower) or (is_animal(after.lower) and token.lower in KIN)):
+        is_one = token.lower == singular(token.lower)
+        if after and (is_only_animal(after.lower) or (is_one and is_animal(after.lower) and token.lower in KIN)):
             return False
-        if after and token.lower == singular(token.lower) and is_thing_for(after.lower):
+        if after and is_one and is_thing_for(after.lower):
             return False
         special = _SPECIAL.get(token.lower)
         return special is None or special(self, place, before, after)
 
     def _baby(self, place: int, before: Token | None, after: Token | None) -> bool:
         return after is None or self._can_follow_person(place + 1)
+
+    def _queen(self, place: int, before: Token | None, after: Token | None) -> bool:
+        return not BEES.search(self.text)
 
     def _poles(self, place: int, before: Token | None, after: Token | None) -> bool:
         return not self.parse.starts_sentence(place)
@@ -373,6 +378,8 @@ _SPECIAL = {
     "invalids": _Matcher._invalid,
     "cardinal": _Matcher._cardinal,
     "cardinals": _Matcher._cardinal,
+    "queen": _Matcher._queen,
+    "queens": _Matcher._queen,
     "poles": _Matcher._poles,
     "nan": _Matcher._nan,
     "nans": _Matcher._nan,

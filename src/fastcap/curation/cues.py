@@ -7,6 +7,7 @@ import re
 from fastcap.runtime.english import words
 
 __all__ = [
+    "BEES",
     "BRIDGES",
     "CHESS",
     "COLOUR_OF_SKIN",
@@ -58,6 +59,7 @@ DAYS = words("""
     june july august september october november december
 """)
 CHESS = re.compile(r"\b(?:chess\w*|gambits?|checkmate|pawns?|rooks?|castling)\b", re.IGNORECASE)
+BEES = re.compile(r"\b(?:bees?|bee-?keepers?|bee-?hives?|hives?|ants?|wasps?|termites?)\b", re.IGNORECASE)
 PIECES = words("king kings queen queens bishop bishops knight knights")
 TOYS = words("toy lego playmobil barbie gingerbread scarecrow nutcracker snow plush")
 """What stands before a word for somebody who is a toy or a cake."""
@@ -77,9 +79,10 @@ NOT_SAID_OF = words("straight bi native")
 """Adjectives that mean something else after "is"."""
 SINGULAR_ADJECTIVES = words("elder male female adolescent juvenile infant newborn adult teen")
 """Adjectives that are nouns after an article."""
-ONLY_CAPITAL = words(
-    "kiwi kiwis yank yanks moor moors afar pueblo cham moro miao desi fula iban pole poles swede swedes scots scot finn finns dane danes turk turks brit brits"
-)
+ONLY_CAPITAL = words("""
+    kiwi kiwis yank yanks moor moors afar pueblo cham moro miao desi fula iban pole poles swede swedes scots scot finn
+    finns dane danes turk turks brit brits
+""")
 """Names of people that are other words in lower case."""
 PETS = words("persian burmese maltese manx afghan arabian siamese bengal danish")
 """Which are pets, rugs or pastries where no noun for people follows."""

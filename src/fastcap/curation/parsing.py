@@ -17,6 +17,7 @@ from fastcap.curation.nouns import (
 from fastcap.curation.terms import NOMINAL, TERMS
 from fastcap.curation.tokens import Token, tokens
 from fastcap.runtime import english
+from fastcap.runtime.gendered import PEOPLE_OR_VERBS
 from fastcap.runtime.grammar import base_form, is_participle
 
 __all__ = ["VERBS", "Parse"]
@@ -34,15 +35,20 @@ _COLOURED = english.words("""
     gloved hatted shirtless and-white dressed clothed capped helmeted jerseyed
 """)
 VERBS = english.VERBS | english.words("""
-    vote mourn pray worship queue picnic salute sign plough plow protest rehearse rake tap form elect invent
-    brew gamble knead harvest shear tackle bless preach chant kneel march skate ski camp compete flock toast
-    feast fast govern rule protect export import produce consume adore invade conquer mingle chatter converse
-    argue debate negotiate bow curtsy applaud boo jeer heckle parade strike demonstrate rally sunbathe snorkel
-    paddle canoe kayak busk strum croon hum rap sketch doodle sculpt chisel forge weld solder drill dig weed
-    prune mow trim shovel sweep dust polish launder wring haggle barter bargain trade invest donate volunteer
-    campaign petition lobby educate train mentor coach supervise inspect diagnose operate bandage vaccinate
-    inject treat nurse heal comfort console baptise baptize ordain marry wed divorce adopt foster raise breed
-    rear hunt trap stalk fish trawl sail anchor moor steer pilot taxi commute travel migrate emigrate flee
+    shrug nod wink blink sneeze snore chuckle grimace smirk scowl pout sigh sob weep wail groan moan mumble
+    mutter murmur sniffle hiccup burp swear curse fidget squirm wriggle shudder tremble faint stumble stagger
+    limp hobble shuffle strut saunter amble trudge plod tiptoe creep sneak prowl gallop trot sprint bolt scurry
+    scamper scramble beckon sprawl loll slouch hunch blush chime yodel preach confess whittle haul hoist hurl
+    fling toss shove nudge tickle pinch slap punch vote mourn pray worship queue picnic salute sign plough plow
+    protest rehearse rake tap form elect invent brew gamble knead harvest shear tackle bless preach chant kneel
+    march skate ski camp compete flock toast feast fast govern rule protect export import produce consume adore
+    invade conquer mingle chatter converse argue debate negotiate bow curtsy applaud boo jeer heckle parade
+    strike demonstrate rally sunbathe snorkel paddle canoe kayak busk strum croon hum rap sketch doodle sculpt
+    chisel forge weld solder drill dig weed prune mow trim shovel sweep dust polish launder wring haggle barter
+    bargain trade invest donate volunteer campaign petition lobby educate train mentor coach supervise inspect
+    diagnose operate bandage vaccinate inject treat nurse heal comfort console baptise baptize ordain marry wed
+    divorce adopt foster raise breed rear hunt trap stalk fish trawl sail anchor moor steer pilot taxi commute
+    travel migrate emigrate flee
 """)
 _LOOKS = english.words("is are was were be been being looks look looked seems appears became becomes become am born")
 _ADVERBS = english.words("""
@@ -86,6 +92,9 @@ class Parse:
 
     def is_animal(self, place: int) -> bool:
         token = self.tokens[place]
+        before = self.near(place, -1)
+        if token.lower == "bernard" and before is not None and before.lower in ("st", "saint"):
+            return True
         return not token.nobody and is_animal(token.lower.rpartition(" ")[2])
 
     def is_adjective(self, place: int) -> bool:
@@ -135,6 +144,15 @@ class Parse:
         """Whether animals and no people are named."""
         places = range(len(self.tokens))
         return any(map(self.is_animal, places)) and not any(map(self.is_person, places))
+
+    def is_third_person(self, place: int) -> bool:
+        """Whether a noun for people is a verb where it stands: "the dog guards"."""
+        token, before = self.tokens[place], self.near(place, -1)
+        if token.term or before is None or base_form(token.lower) not in VERBS | PEOPLE_OR_VERBS:
+            return False
+        return not (
+            before.lower in english.DETERMINERS or before.lower in english.NUMBERS or self.is_adjective(place - 1)
+        )
 
     # --- the noun that an adjective stands before
 
@@ -269,7 +287,7 @@ class Parse:
             at -= 1
         if at >= 0 and self.tokens[at].lower in ("who", "that", "which", "whom"):
             return self._noun_before(at)
-        return self._first_noun(at)
+        return self.first_noun(at)
 
     def _noun_before(self, place: int) -> int | None:
         for at in range(place - 1, -1, -1):
@@ -277,7 +295,7 @@ class Parse:
                 return at
         return None
 
-    def _first_noun(self, last: int) -> int | None:
+    def first_noun(self, last: int) -> int | None:
         """The head of the first phrase of the clause that ends at a place."""
         start = last
         while start > 0:

@@ -66,6 +66,9 @@ def _is_age_of_people(parse: Parse, start: int, end: int) -> bool:
     if before >= 0 and parse.tokens[before].lower in ("is", "are", "was", "were", "turns", "looks"):
         subject = parse.subject(inside[0])
         return subject is None or parse.is_somebody(subject)
+    if before >= 0 and parse.tokens[inside[0]].gap.strip() == ",":  # "a runner, eighty years old"
+        subject = parse.first_noun(before)
+        return subject is None or parse.is_somebody(subject)
     if before >= 0 and parse.is_animal(before):
         return False
     return not (before >= 0 and parse.tokens[before].lower in ("a", "the") and parse.is_about_animals())

@@ -13,6 +13,7 @@ __all__ = ["Token", "tokens"]
 
 _APOSTROPHES = str.maketrans("’‘‑", "''-")
 _ATOM = re.compile(r"[^\W_]+(?:['’.&][^\W_]+)*\+?")
+_CLITIC = re.compile(r"'(?:ll|d|ve|re|m)$")
 _OWNER = re.compile(r"['’]s$", re.IGNORECASE)
 
 
@@ -80,6 +81,8 @@ def tokens(text: str) -> Iterator[Token]:
             plain[end - 1] == "s" and re.match(r"'(?=\s|$)", plain[end:]) and "'" not in plain[:start].replace("'s", "")
         ):
             owner = True
+        if not owner and (clitic := _CLITIC.search(plain[start:end])) and plain[start:end] not in TERMS:
+            end = start + clitic.start()
         if plain[end - 1] == "+" and re.sub(r"[\s-]+", " ", plain[start:end]) not in TERMS:
             end -= 1
         if not is_nobody:
