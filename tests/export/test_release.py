@@ -18,6 +18,9 @@ from fastcap.cli import main
 from fastcap.errors import ConfigError, FastcapError, ModelFileError
 from fastcap.export.writer import write_bundle
 from fastcap.release import ExportSettings, gate, pipeline
+from fastcap.runtime.bundle import Bundle
+from fastcap.runtime.captioner import Captioner
+from fastcap.runtime.memory import Memory
 
 
 @pytest.fixture
@@ -64,6 +67,29 @@ def test_python_exports_what_the_command_exports(checkpoint, capsys):
     for manifest in manifests:
         del manifest["speed"], manifest["quality"]["command"], manifest["quality"]["date"]
     assert manifests[0] == manifests[1]
+
+
+def test_a_model_that_remembers_pictures_says_so_and_is_measured_on_others(checkpoint, capsys):
+    folder, out = checkpoint.parent, checkpoint.with_name("remembering")
+    for index in range(6):
+        picture = Image.open(folder / "images" / f"{index}.png").transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        picture.save(folder / "images" / f"seen{index}.png")
+    rows = "".join(f"seen{index}.png,two dogs run with a red ball\n" for index in range(6))
+    (folder / "seen.csv").write_text(f"image,caption\n{rows}")
+    line = ["export", "--model", str(checkpoint), "--out", str(out), "--root", str(folder), "--dataset", "csv"]
+    line += ["--calibration", "4", "--limit", "6", "--precision", "fp32"]
+    assert main([*line, "--memory", "csv:seen", str(folder)]) == 0
+    assert re.search(r"memory of 6 pictures: CIDEr [+-]\d", capsys.readouterr().err)
+    bundle = Bundle.open(out)
+    assert bundle.ranking.weights.keys() == {"parallel", "search"}
+    assert len(Memory.open(out / "memory.npz")) == 6
+    assert Captioner.open(out).caption(folder / "images" / "0.png").text
+
+    with pytest.raises(SystemExit, match="2"):
+        main([*line, "--overwrite", "--memory", "csv", str(folder)])
+    assert "6 pictures are remembered and measured, among them" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="memory and target size are both given"):
+        ExportSettings(memory=[("csv", folder)], target_size="9MB")
 
 
 @pytest.mark.parametrize(

@@ -169,7 +169,7 @@ def test_file_names_that_leave_the_folder_or_hold_code_are_refused(own_bundle, n
     values = values_of(own_bundle)
     values["files"][name] = values["files"]["model.onnx"]
     (own_bundle / "model.json").write_text(json.dumps(values))
-    assert "expected a plain file name that ends in .onnx, .data or .json" in message(own_bundle)
+    assert "expected a plain file name that ends in .onnx, .data, .json or .npz" in message(own_bundle)
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])

@@ -22,6 +22,7 @@ OTHER = {
     "candidates": 2,
     "neutral": True,
     "decode": "sample",
+    "no_memory": True,
     "beams": 4,
     "temperature": 0.5,
     "top_k": 9,

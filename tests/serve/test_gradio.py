@@ -22,7 +22,7 @@ needs_gradio = pytest.mark.skipif(
     importlib.util.find_spec("gradio") is None, reason="no Gradio here: the extra `gradio`"
 )
 
-USUAL = {"length": "normal", "candidates": 1, "neutral": False, "decode": "parallel", "beams": 3}
+USUAL = {"length": "normal", "candidates": 1, "neutral": False, "decode": "parallel", "no_memory": False, "beams": 3}
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     told = "bits of layers, as DIR.bits.json has them (default: 8 for each)"
     group.add_argument("--bits", type=Path, metavar="FILE", help=told)
-    parser.set_defaults(**vars(DEFAULTS))
+    parser.add_argument(
+        "--memory",
+        nargs=2,
+        action="append",
+        metavar=("NAME[:SPLIT]", "DIR"),
+        help="remember what is said of a data set's pictures (split: train), to rank captions of similar ones by; "
+        "may be given several times, not with --target-size (default: none)",
+    )
+    parser.set_defaults(**vars(DEFAULTS) | {"memory": None})
 
 
 def add_measuring(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     console = Console(stderr=True)
     command = shlex.join(["fastcap", *sys.argv[1:]])
     check_checkpoint(args.model)
-    settings = ExportSettings(**{name: getattr(args, name) for name in vars(DEFAULTS)})
+    settings = ExportSettings(**{name: getattr(args, name) for name in vars(DEFAULTS)} | {"memory": args.memory or ()})
     overwrite = args.overwrite or may_replace(args.out)
     export(args.model, args.out, args.root, settings, overwrite=overwrite, console=console, command=command)
     print(args.out)

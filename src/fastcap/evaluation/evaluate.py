@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from fastcap.runtime.bundle import Bundle
-    from fastcap.runtime.captioner import Caption, Captioner
+    from fastcap.runtime.captioner import Caption
     from fastcap.runtime.options import Keywords
 
 __all__ = ["Evaluation", "EvaluationRow", "evaluate_model"]
@@ -46,6 +46,15 @@ class Example(Protocol):
 
     @property
     def captions(self) -> Sequence[str]: ...
+
+
+class Captioning(Protocol):
+    """The part of a captioner that is used here."""
+
+    @property
+    def bundle(self) -> Bundle: ...
+
+    def caption(self, image: Path, options: Options, /) -> Caption: ...
 
 
 @dataclass(frozen=True)
@@ -109,7 +118,7 @@ class Evaluation:
 
 
 def evaluate_model(
-    captioner: Captioner,
+    captioner: Captioning,
     examples: Sequence[Example],
     options: Options | None = None,
     *,

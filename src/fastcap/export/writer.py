@@ -16,9 +16,21 @@ from tokenizers import Tokenizer
 from fastcap.config import ModelConfig
 from fastcap.errors import ModelFileError
 from fastcap.files import folder_written_aside
-from fastcap.runtime.contract import MANIFEST, TEXT, TOKENIZER, Alignment, Calibration, File, Manifest
+from fastcap.runtime.bundle import Bundle
+from fastcap.runtime.contract import (
+    MANIFEST,
+    MEMORY,
+    TEXT,
+    TOKENIZER,
+    Alignment,
+    Calibration,
+    File,
+    Manifest,
+    Ranking,
+)
+from fastcap.runtime.memory import Memory
 
-__all__ = ["check_destination", "write_bundle"]
+__all__ = ["check_destination", "rewrite_bundle", "write_bundle"]
 
 
 def check_destination(directory: Path, overwrite: bool = False) -> None:
@@ -50,6 +62,8 @@ def write_bundle(
     quality: Mapping[str, Any] | None = None,
     speed: Mapping[str, Any] | None = None,
     unheld: Mapping[str, Sequence[float]] | None = None,
+    memory: Memory | None = None,
+    ranking: Ranking | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write the graphs, the tokenizer and their manifest, whole or not at all.
@@ -62,6 +76,7 @@ def write_bundle(
         quality, speed: measured figures, each with what is needed to measure them again.
         unheld: parameters that the graphs do not hold (`fastcap.export.weights.unheld`); without them, the directory
             cannot be turned back into a checkpoint.
+        memory, ranking: what candidates are ranked by, both or neither.
         overwrite: whether a model directory that is there already may be replaced.
 
     Raises:
@@ -72,10 +87,9 @@ def write_bundle(
         for file in (*graphs.glob("*.onnx"), *graphs.glob("*.data")):
             shutil.copyfile(file, folder / file.name)
         tokenizer.save(str(folder / TOKENIZER), pretty=False)
-        files = {}
-        for path in sorted(folder.iterdir()):
-            content = path.read_bytes()
-            files[path.name] = File(len(content), hashlib.sha256(content).hexdigest())
+        if memory is not None:
+            memory.save(folder / MEMORY)
+        files = _facts_of_files(folder)
         manifest = Manifest.of(
             config,
             name=name,
@@ -83,10 +97,38 @@ def write_bundle(
             licence="Apache-2.0",
             calibration=Calibration(*calibration),
             alignment=Alignment(*alignment) if TEXT.file in files else None,
+            ranking=ranking,
             architecture=dataclasses.asdict(config),
             unheld=unheld,
             files=files,
             quality=quality or {},
             speed=speed or {},
         )
-        (folder / MANIFEST).write_text(json.dumps(manifest.as_json(), indent=1) + "\n", encoding="utf-8")
+        _write_manifest(folder, manifest)
+
+
+def rewrite_bundle(bundle: Bundle, directory: Path, memory: Memory, *, overwrite: bool = False, **changes: Any) -> None:
+    """Write a copy of a model directory with this memory, whole or not at all. `changes`: fields of its manifest.
+
+    Raises:
+        ModelFileError: something is there that may not be replaced.
+    """
+    check_destination(directory, overwrite)
+    with folder_written_aside(directory) as folder:
+        for name in bundle.files:
+            shutil.copyfile(bundle.folder / name, folder / name)
+        memory.save(folder / MEMORY)
+        manifest = {field.name: getattr(bundle, field.name) for field in dataclasses.fields(Manifest)}
+        _write_manifest(folder, Manifest(**{**manifest, **changes, "files": _facts_of_files(folder)}))
+
+
+def _facts_of_files(folder: Path) -> dict[str, File]:
+    files = {}
+    for file in sorted(folder.iterdir()):
+        content = file.read_bytes()
+        files[file.name] = File(len(content), hashlib.sha256(content).hexdigest())
+    return files
+
+
+def _write_manifest(folder: Path, manifest: Manifest) -> None:
+    (folder / MANIFEST).write_text(json.dumps(manifest.as_json(), indent=1) + "\n", encoding="utf-8")

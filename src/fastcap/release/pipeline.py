@@ -6,7 +6,8 @@ import dataclasses
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from fastcap.quantization.scales import quantised_layers, read_bits, tensor_bits
 from fastcap.release.adapters import RECORD, pack, unpack, write_record
 from fastcap.release.drawn import reading
 from fastcap.release.gate import Measured, check_equal, check_gate, measure, network_milliseconds
+from fastcap.release.memory import remember, remembered_captions
 from fastcap.release.settings import MIN_MEASURED, ExportSettings
 from fastcap.release.sizes import bits_under_size, quantised_graphs
 from fastcap.runtime.bundle import Bundle
@@ -51,7 +53,7 @@ def export(
 
     The fp32 graphs are compared with PyTorch; then int8 graphs are made and measured beside them. The gate lets them
     pass if they lose at most `settings.max_loss` and are smaller and faster. `out` is written at the end, whole or not
-    at all.
+    at all, and returned opened.
 
     Args:
         checkpoint: checkpoint directory.
@@ -61,9 +63,6 @@ def export(
         overwrite: whether a model directory that is at `out` already may be replaced.
         console: where progress is shown; None shows nothing.
         command: noted in the manifest as what made the directory; None notes this call.
-
-    Returns:
-        The model directory, opened.
 
     Raises:
         ModelFileError: the checkpoint is damaged, or something is at `out` that may not be replaced.
@@ -80,6 +79,7 @@ def export(
         raise ConfigError("target size and bits are for other models; a prefix model has 4 bits where they harm least")
     bits = read_bits(Path(settings.bits), layers) if settings.bits else {}
     examples, calibrating = load_examples(settings, Path(data))
+    captions = remembered_captions(settings.memory, examples)
     pictures = load_pictures(calibrating, settings.calibration, config.image_size)
     with tempfile.TemporaryDirectory() as aside:
         parts, fp32, int8 = (Path(aside) / name for name in ("parts", "fp32", "int8"))
@@ -99,12 +99,25 @@ def export(
             chosen = measure(int8, tokenizer, config, examples, console)
             fp32_ms, int8_ms = (network_milliseconds(graphs, config, pictures[:1]) for graphs in (fp32, int8))
             check_gate(reference, chosen, (fp32_ms, int8_ms), settings, console)
+        chosen, memory = with_memory(chosen, captions, examples, console) if captions else (chosen, {})
         facts = manifest_facts(chosen, reference, examples, settings, command)
-        name = settings.name or out.resolve().name
         rest = unheld(model, chosen.graphs) if config.kind != "prefix" else None  # nothing leads back from merged ones
-        about = {"name": name, "description": settings.description, "unheld": rest, **facts}
+        name = settings.name or out.resolve().name
+        about = {"name": name, "description": settings.description, "unheld": rest, **facts, **memory}
         write_bundle(out, chosen.graphs, tokenizer, config, overwrite=overwrite, **about)
     return Bundle.open(out)
+
+
+def with_memory(
+    chosen: Measured, captions: Mapping[Path, Sequence[str]], examples: Sequence[Example], console: Console
+) -> tuple[Measured, dict[str, Any]]:
+    """The graphs measured again with a memory of pictures that have these captions; the memory and its ranking."""
+    with console.status("making the memory and fitting its ranking"):
+        made = remember(Bundle.open(chosen.directory), captions, examples)
+    console.print(
+        f"memory of {counted(len(made.memory), 'picture')}: CIDEr {made.cider - chosen.cider:+.2f}, crosswise"
+    )
+    return replace(chosen, evaluation=made.evaluation), {"memory": made.memory, "ranking": made.ranking}
 
 
 def ship(

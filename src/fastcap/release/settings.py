@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -53,6 +54,10 @@ class ExportSettings:
     `DIR.report.png`. Unset: 8 bits for every layer."""
     bits: Path | str | None = None
     """A file with the bits of layers, in place of a target size; layers that it leaves out have 8."""
+    memory: Sequence[tuple[str, Path | str]] = ()
+    """Data sets whose pictures the model remembers, to rank candidates by what people said of similar ones
+    (`fastcap.release.memory`): `NAME` or `NAME:SPLIT`, train by default, and its folder. None of the pictures that are
+    measured may be among them. The ranking is fitted to these, and measured crosswise."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.calibration <= MAX_CALIBRATION:
@@ -63,6 +68,8 @@ class ExportSettings:
             raise ConfigError(f"precision is {self.precision!r}; allowed: {', '.join(PRECISIONS)}")
         if self.bits is not None and self.target_size is not None:
             raise ConfigError("target size and bits are both given; allowed: one of them")
+        if self.memory and self.target_size is not None:
+            raise ConfigError("memory and target size are both given; allowed: a memory with the bits of layers")
         if self.precision == "fp32" and (self.target_size or self.bits):
             raise ConfigError("precision is fp32; allowed with a target size or bits: int8")
         if self.target_size is not None:

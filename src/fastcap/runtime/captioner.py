@@ -16,6 +16,7 @@ from fastcap.runtime.bundle import Bundle, find_model
 from fastcap.runtime.engine import ENGINES, Encoded, Engine
 from fastcap.runtime.images import ImageSource, load_image
 from fastcap.runtime.options import Options, Plan
+from fastcap.runtime.ranking import Ranker, ranked
 from fastcap.runtime.scorer import Scorer
 from fastcap.runtime.wording import Wordings
 
@@ -69,23 +70,29 @@ class Captioner:
     `bundle`: the model directory.
     `threads`: CPU threads for the network, 1 to 64. One is the default, since the network takes
     milliseconds and waking more threads costs as much.
-    `engine`: what runs the model, in place of the engine of its kind; `opener` is then what opens the directory with it
-    in another process, as `open` does.
+    `engine`: what runs the model, in place of the engine of its kind; `ranker`: what orders candidates, in place of the
+    directory's own; `opener` is then what opens the directory with these in another process, as `open` does.
 
     A pickle holds the directory and the number of threads, and opens it again; a copy is the captioner itself.
 
-    Raises ConfigError for the number of threads, ModelFileError for a graph or tokenizer that is not as the directory's
-    manifest says.
+    Raises ConfigError for the number of threads, ModelFileError for a graph, tokenizer or memory that is not as the
+    directory's manifest says.
     """
 
     def __init__(
-        self, bundle: Bundle, threads: int = 1, engine: Engine | None = None, opener: Opener | None = None
+        self,
+        bundle: Bundle,
+        threads: int = 1,
+        engine: Engine | None = None,
+        opener: Opener | None = None,
+        ranker: Ranker | None = None,
     ) -> None:
         self.bundle = bundle
         self._threads = threads
-        self._opener = type(self).open if engine is None else opener
+        self._opener = type(self).open if engine is None and ranker is None else opener
         self._engine = ENGINES[bundle.kind](bundle, threads) if engine is None else engine
         self._tokenizer = bundle.tokenizer()
+        self._ranker = ranker or Ranker.open(bundle, self._tokenizer)
 
     @classmethod
     def open(cls, name_or_dir: str | os.PathLike[str], threads: int = 1) -> Captioner:
@@ -94,7 +101,9 @@ class Captioner:
 
     def __reduce__(self) -> tuple[Callable[..., Captioner], tuple[Opener, str, int]]:
         if self._opener is None:
-            raise ConfigError("this captioner was given an engine without an opener; load the model in each process")
+            raise ConfigError(
+                "this captioner was given an engine or a ranker without an opener; load the model in each process"
+            )
         return _opened, (self._opener, self.bundle.address, self._threads)
 
     def __copy__(self) -> Captioner:
@@ -142,7 +151,7 @@ class Captioner:
         All ways of decoding share one calibration, fitted for the model's default one. Parallel decoding calibrates the
         mean probability of a caption's tokens, parallel and causal; left-to-right decoding the causal one alone, before
         any temperature, end mark included but for a length other than "normal". Beam search and samples are ordered by
-        log-probability over length ** 0.7, not by confidence.
+        log-probability over length ** 0.7, not by confidence; with a memory, all of them as its manifest says.
 
         Raises ImageError for a bad picture, ConfigError for an option out of range, a way of decoding that the model
         directory has no graphs for, or a picture that another captioner encoded.
@@ -236,9 +245,9 @@ class Captioner:
     def _candidates(self, picture: Encoded, plan: Plan) -> list[Candidate]:
         """The different wordings of one picture, best first."""
         wordings = Wordings(plan, self._tokenizer)
-        wordings.add(self._engine.decode(picture, plan))
+        wordings.add(ranked(self._engine, self._ranker, picture, plan))
         if further := wordings.further(self.bundle.decoding):
-            wordings.add(self._engine.decode(picture, further))
+            wordings.add(ranked(self._engine, self._ranker, picture, further))
         candidates = []
         for text, decoded in wordings.best():
             tokens = tuple(map(Token, map(self._piece, decoded.token_ids), decoded.token_probabilities))

@@ -9,6 +9,7 @@
 | the four of `PREFIX_GRAPHS` | captions from left to right by a language model | - | - | required |
 | language_model.data | weights of theirs | - | - | as they ask for it |
 | text.onnx | `TEXT`: texts to vectors, for scores | with `alignment` | with `alignment` | with `alignment` |
+| memory.npz | what people said of pictures, to rank by | with `ranking` | with `ranking` | with `ranking` |
 
 `fastcap.export` writes directories by this module, `fastcap.runtime` reads them by it, and
 `scripts/web_constants.py` writes the constants of the web page from it.
@@ -37,10 +38,12 @@ __all__ = [
     "LANGUAGE_WEIGHTS",
     "LEFT_TO_RIGHT",
     "MANIFEST",
+    "MEMORY",
     "MODEL",
     "PREFIX_GRAPHS",
     "PREFIX_INIT",
     "PROJECTION",
+    "RANKED_AS",
     "STATE",
     "STEP",
     "TEXT",
@@ -54,15 +57,18 @@ __all__ = [
     "Kind",
     "Manifest",
     "Preprocessing",
+    "Ranking",
     "Tensor",
+    "Weights",
     "decodes",
     "named_lengths",
+    "ranked_as",
 ]
 
 _Manifest = TypeVar("_Manifest", bound="Manifest")
 
 FORMAT = 2
-MANIFEST, TOKENIZER = "model.json", "tokenizer.json"
+MANIFEST, TOKENIZER, MEMORY = "model.json", "tokenizer.json", "memory.npz"
 UINT8, INT64, FLOAT = "tensor(uint8)", "tensor(int64)", "tensor(float)"
 
 
@@ -253,6 +259,47 @@ class Alignment(NamedTuple):
         return _sigmoid(self.scale * cosine + self.offset)
 
 
+class Weights(NamedTuple):
+    """Weights of the linear score by which candidates are ranked, a field for each thing that they weigh.
+
+    Attributes:
+        log_p: the logarithm of a candidate's probability, `Decoded.probability`.
+        token_log_p: the mean logarithm of its tokens' probabilities.
+        similarity: `Memory.similarity` with the captions of the nearest pictures.
+        consensus: `Memory.consensus` with the other candidates.
+        words: how many words it has.
+    """
+
+    log_p: float
+    token_log_p: float
+    similarity: float
+    consensus: float
+    words: float
+
+
+class Ranking(NamedTuple):
+    """How candidates are ranked by a directory's `MEMORY`: `neighbours` and `sharpness` of `Memory.similarity`, and the
+    weights of each of `RANKED_AS`; where they are missing, no memory is asked."""
+
+    neighbours: int
+    sharpness: float
+    weights: Mapping[str, Weights]
+
+    def as_json(self) -> dict[str, Any]:
+        """The section of the manifest."""
+        weights = {way: weights._asdict() for way, weights in self.weights.items()}
+        return {"neighbours": self.neighbours, "sharpness": self.sharpness, **weights}
+
+
+RANKED_AS = ("parallel", "search")
+"""Kinds of candidates that have weights of their own, since their probabilities mean different things."""
+
+
+def ranked_as(way: str) -> str:
+    """Which of `RANKED_AS` candidates are that were decoded in a way of `DECODES`."""
+    return "parallel" if way == "parallel" else "search"
+
+
 def _sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-min(max(x, -30), 30)))
 
@@ -286,6 +333,7 @@ class Manifest:
         kind: a key of `KINDS`.
         name, description, licence: free texts; the name is not empty.
         alignment: None if the directory has no `TEXT`.
+        ranking: None if the directory has no `MEMORY`; one that has needs an alignment, too.
         architecture, unheld: the model's settings, and by name the weights that no graph holds, flat: what
             `fastcap checkpoint` needs to turn the directory back into a checkpoint.
         files: every file but the manifest, by name. A graph may keep weights in another file that is listed here.
@@ -301,6 +349,7 @@ class Manifest:
     decoding: Decoding
     calibration: Calibration = field(default_factory=Calibration)
     alignment: Alignment | None = None
+    ranking: Ranking | None = None
     architecture: Mapping[str, Any] | None = None
     unheld: Mapping[str, Any] | None = None
     files: Mapping[str, File]
@@ -329,8 +378,12 @@ class Manifest:
 
     def as_json(self) -> dict[str, Any]:
         """The content of `model.json`."""
-        sections = {"vocabulary": vars(self.vocabulary), "files": {name: f._asdict() for name, f in self.files.items()}}
+        sections: dict[str, Any] = {
+            "vocabulary": vars(self.vocabulary),
+            "files": {name: f._asdict() for name, f in self.files.items()},
+        }
         for name in ("preprocessing", "decoding", "calibration", "alignment"):
             sections[name] = (section := getattr(self, name)) and section._asdict()
+        sections["ranking"] = self.ranking and self.ranking.as_json()
         values = {"format": FORMAT, **vars(self), **sections}
         return {key: value for key, value in values.items() if value is not None}

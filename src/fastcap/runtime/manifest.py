@@ -21,6 +21,8 @@ from fastcap.runtime.contract import (
     KINDS,
     LEFT_TO_RIGHT,
     MANIFEST,
+    MEMORY,
+    RANKED_AS,
     TEXT,
     TOKENIZER,
     Alignment,
@@ -29,6 +31,8 @@ from fastcap.runtime.contract import (
     File,
     Manifest,
     Preprocessing,
+    Ranking,
+    Weights,
 )
 from fastcap.vocabulary import Vocabulary
 
@@ -37,7 +41,7 @@ __all__ = ["MAX_FILE_BYTES", "first_line", "not_a_folder", "read_manifest"]
 MAX_MANIFEST_BYTES = 2**20
 MAX_FILE_BYTES = 16 * 2**30  # of any file; how large one may be, the manifest states
 
-_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.(onnx|data|json)")
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.(onnx|data|json|npz)")
 _LONGEST_NAME = 255  # bytes of a file's name, on every common file system
 _BLOCK = 2**20  # bytes read at a time
 
@@ -67,6 +71,7 @@ def read_manifest(folder: Path) -> Manifest:
             if "alignment" in fields.values
             else None
         ),
+        ranking=_ranking(fields.section("ranking")) if "ranking" in fields.values else None,
         architecture=fields.table("architecture"),
         unheld=fields.table("unheld"),
         files=_verified_files(folder, fields.section("files"), KINDS[kind].graphs),
@@ -76,6 +81,10 @@ def read_manifest(folder: Path) -> Manifest:
     fields.done()
     if (manifest.alignment is None) != (TEXT.file not in manifest.files):
         fields.fail("alignment", fields.values.get("alignment"), f"both it and the file {TEXT.file}, or neither")
+    if (manifest.ranking is None) != (MEMORY not in manifest.files):
+        fields.fail("ranking", fields.values.get("ranking"), f"both it and the file {MEMORY}, or neither")
+    if manifest.ranking and manifest.alignment is None:
+        fields.fail("alignment", None, "one, as there is a ranking, which compares pictures' vectors")
     return manifest
 
 
@@ -158,6 +167,14 @@ def _decoding(fields: _Fields) -> Decoding:
     return values
 
 
+def _ranking(fields: _Fields) -> Ranking:
+    neighbours = fields.integer("neighbours", 1, 1000)
+    limits = dict.fromkeys(Weights._fields, (-1e4, 1e4))
+    weights = {way: Weights(*fields.section(way).numbers(**limits)) for way in RANKED_AS if way in fields.values}
+    (sharpness,) = fields.numbers(sharpness=(0, 1e4))
+    return Ranking(neighbours, sharpness, weights)
+
+
 def _verified_files(folder: Path, fields: _Fields, graphs: tuple[str, ...]) -> dict[str, File]:
     """Compare every file with what the manifest says of it; `graphs` must be there. All problems in one message.
 
@@ -168,7 +185,7 @@ def _verified_files(folder: Path, fields: _Fields, graphs: tuple[str, ...]) -> d
     left_to_right = LEFT_TO_RIGHT if any(name in fields.values for name in LEFT_TO_RIGHT) else ()
     for name in (*graphs, TOKENIZER, *left_to_right, *fields.values):
         if not _FILE_NAME.fullmatch(name):
-            fields.fail(name, name, "a plain file name that ends in .onnx, .data or .json, without any folder")
+            fields.fail(name, name, "a plain file name that ends in .onnx, .data, .json or .npz, without any folder")
         if name not in fields.values:
             fields.fail(name, None, "its bytes and sha256")
     try:

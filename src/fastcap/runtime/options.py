@@ -138,6 +138,7 @@ class Keywords(TypedDict, total=False):
     candidates: int
     neutral: bool
     decode: str | None
+    no_memory: bool
     beams: int
     sampling: Sampling | None
 
@@ -159,6 +160,8 @@ class Options:
     `decode`: "parallel", all tokens at once in a few passes; or, from left to right with the same network, "greedy" or
     "beam" search, or "sample", drawn at random. None is the first that the model can do (`Bundle.decodes`), and
     "beam", if it can, for a length other than "normal".
+    `no_memory`: rank candidates by the probability that the network gives them alone. A model whose directory has a
+    memory also asks how like a candidate is what people said of similar pictures; see `fastcap.runtime.ranking`.
     `beams`: hypotheses that beam search keeps, 1 to 8; at least as many as `candidates`, and at least 16 for a length
     other than "normal".
     `sampling`: temperature, seed and the other settings of "sample"; refused for another `decode`. None is
@@ -184,6 +187,7 @@ class Options:
         names=lambda bundle: bundle.decodes,
         usual="parallel; beam for other lengths than normal, or a model that cannot",
     )
+    no_memory: bool = option(False, "rank candidates by probability alone, though the model has a memory")
     beams: int = option(3, "hypotheses of decode=beam", between=(1, MAX_BEAMS), decode="beam")
     sampling: Sampling | None = None
 
@@ -246,7 +250,19 @@ class Options:
         beams = 1 if decode == "greedy" else max(self.beams, self.candidates, LENGTH_BEAMS if every_length else 1)
         sampling = self.sampling or Sampling() if decode == "sample" else None
         decoded = min(decoded, high - low + 1)
-        return Plan(low, high, decoded, self.candidates, words, self.neutral, decode, beams, sampling, every_length)
+        return Plan(
+            low,
+            high,
+            decoded,
+            self.candidates,
+            words,
+            self.neutral,
+            decode,
+            beams,
+            sampling,
+            every_length,
+            self.no_memory,
+        )
 
     def _decode(self, bundle: Bundle) -> str:
         decode = self.decode
@@ -285,3 +301,4 @@ class Plan(NamedTuple):
     beams: int
     sampling: Sampling | None
     every_length: bool = False
+    no_memory: bool = False

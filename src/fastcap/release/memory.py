@@ -1,0 +1,207 @@
+"""A memory for a model: made of captioned pictures, its ranking fitted to others that people described.
+
+Weights are measured on pictures that they were not fitted to: these are captioned in `FOLDS` parts, each with the
+weights of the others. What ships is fitted to all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastcap.data.readers import Example, load_dataset
+from fastcap.errors import ConfigError
+from fastcap.evaluation.cider import CiderD
+from fastcap.evaluation.evaluate import Evaluation, evaluate_model
+from fastcap.evaluation.ptb import ptb_tokens
+from fastcap.evaluation.ranking import FOLDS, Judged, cross_fitted, fit_weights
+from fastcap.runtime.captioner import Caption, Captioner
+from fastcap.runtime.contract import Calibration, Ranking, Weights, ranked_as
+from fastcap.runtime.encoding import decode
+from fastcap.runtime.engine import ENGINES, Encoded, Engine
+from fastcap.runtime.images import load_image
+from fastcap.runtime.memory import NEIGHBOURS, SHARPNESS, Memory
+from fastcap.runtime.options import MAX_BEAMS, Options
+from fastcap.runtime.ranking import Ranker, features
+from fastcap.runtime.text import sentence
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from fastcap.runtime.bundle import Bundle
+
+__all__ = [
+    "CrossFitted",
+    "MemorySettings",
+    "Remembered",
+    "judge",
+    "remember",
+    "remembered_captions",
+    "remembered_pictures",
+]
+
+
+@dataclass(frozen=True)
+class MemorySettings:
+    """What a memory keeps of its pictures; the defaults are those of the bundled model, by measurement."""
+
+    entries: int = 36
+    """N-grams of each picture at most."""
+    least: int = 5
+    """Pictures that an n-gram has to be said of."""
+    width: int = 48
+    """Numbers of each picture's vector."""
+    neighbours: int = NEIGHBOURS
+    """Pictures whose captions a candidate is compared with."""
+    sharpness: float = SHARPNESS
+    """How much more the captions of the nearest ones count; see `Memory.similarity`."""
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """A memory, the ranking by it, and what captions are worth with it: `evaluation`, crosswise."""
+
+    memory: Memory
+    ranking: Ranking
+    evaluation: Evaluation
+
+    @property
+    def cider(self) -> float:
+        """CIDEr points (x 100)."""
+        return self.evaluation.metrics["cider"]
+
+
+class CrossFitted:
+    """A captioner that captions each picture with weights that were not fitted to it; for `evaluate_model`."""
+
+    def __init__(self, captioners: Sequence[Captioner], chosen: Mapping[Path, int]) -> None:
+        self._captioners, self._chosen = captioners, chosen
+        self.bundle = captioners[0].bundle
+
+    def caption(self, image: Path, options: Options) -> Caption:
+        return self._captioners[self._chosen[image]].caption(image, options)
+
+
+def remember(
+    bundle: Bundle,
+    captions: Mapping[Path, Sequence[str]],
+    examples: Sequence[Example],
+    settings: MemorySettings | None = None,
+    *,
+    threads: int = 1,
+    facts: Mapping[str, Any] | None = None,
+    on_picture: Callable[[], object] = lambda: None,
+) -> Remembered:
+    """Make a memory and its ranking.
+
+    Args:
+        bundle: the model, which has an alignment; its confidences are measured as they are before calibration.
+        captions: what is remembered, as `remembered_captions` gives it.
+        examples: pictures with people's captions to fit the ranking to.
+        facts: recorded in the evaluation.
+        on_picture: called after each picture that is read.
+
+    Raises:
+        ConfigError: the model has no alignment.
+        DataError: the model has one candidate for every picture.
+    """
+    if bundle.alignment is None:
+        raise ConfigError(f"model {bundle.name!r} gives no vectors of pictures; needed for a memory: an alignment")
+    settings = settings or MemorySettings()
+    bundle = replace(bundle, calibration=Calibration(), ranking=None)
+    engine, tokenizer = ENGINES[bundle.kind](bundle, threads), bundle.tokenizer()
+    memory = remembered_pictures(bundle, engine, captions, on_picture).smaller(
+        settings.entries, settings.least, settings.width
+    )
+    ranking = Ranking(settings.neighbours, settings.sharpness, {})
+    weights: dict[str, Weights] = {}
+    rotated: list[dict[str, Weights]] = [{} for _ in range(FOLDS)]
+    for way in dict.fromkeys((bundle.decodes[0], "beam") if "beam" in bundle.decodes else bundle.decodes[:1]):
+        options = Options(decode=way, beams=MAX_BEAMS if way == "beam" else 3)
+        judged = judge(bundle, engine, tokenizer, memory, ranking, examples, options, on_picture)
+        weights[ranked_as(way)] = Weights(*fit_weights(judged).tolist())
+        for place, values in cross_fitted(judged):
+            rotated[place % FOLDS][ranked_as(way)] = Weights(*values.tolist())
+
+    def captioner(fitted: Mapping[str, Weights]) -> Captioner:
+        ranker = Ranker(memory, ranking._replace(weights=fitted), tokenizer)
+        return Captioner(bundle, threads, engine, ranker=ranker)
+
+    chosen = {example.image: place % FOLDS for place, example in enumerate(examples)}
+    crosswise = CrossFitted([captioner(fitted) for fitted in rotated], chosen)
+    evaluation = evaluate_model(crosswise, examples, facts=facts, on_caption=on_picture)
+    return Remembered(memory, ranking._replace(weights=weights), evaluation)
+
+
+def remembered_captions(
+    sources: Sequence[tuple[str, Path | str]], examples: Sequence[Example]
+) -> dict[Path, list[str]]:
+    """All that is said of each picture to remember, in whichever source.
+
+    Args:
+        sources: `NAME` or `NAME:SPLIT`, and folder, of each data set; the split is train by default.
+        examples: the pictures that the model will be measured on.
+
+    Raises:
+        ConfigError: an example is among the sources.
+        DataError: a data set is damaged.
+    """
+    captions: dict[Path, list[str]] = {}
+    for source, root in sources:
+        name, _, split = source.partition(":")
+        for example in load_dataset(name, Path(root), split or "train"):
+            captions.setdefault(example.image, []).extend(example.captions)
+    if shared := captions.keys() & {example.image for example in examples}:
+        raise ConfigError(
+            f"{len(shared)} pictures are remembered and measured, among them {min(shared)}; allowed: other pictures"
+        )
+    return captions
+
+
+def remembered_pictures(
+    bundle: Bundle,
+    engine: Engine,
+    captions: Mapping[Path, Sequence[str]],
+    on_picture: Callable[[], object] = lambda: None,
+) -> Memory:
+    """A memory of pictures with these captions."""
+    vectors = []
+    for image in captions:
+        vectors.append(engine.vector(_encoded(bundle, engine, image))[0])
+        on_picture()
+    memory = Memory()
+    memory.add(np.stack(vectors), list(captions.values()))
+    return memory
+
+
+def judge(
+    bundle: Bundle,
+    engine: Engine,
+    tokenizer: Tokenizer,
+    memory: Memory,
+    ranking: Ranking,
+    examples: Sequence[Example],
+    options: Options,
+    on_picture: Callable[[], object] = lambda: None,
+) -> list[Judged]:
+    """The features of each picture's candidates, and their CIDEr-D x 100 against people."""
+    metric = CiderD({str(place): [ptb_tokens(text) for text in e.captions] for place, e in enumerate(examples)})
+    plan = options.plan(bundle)
+    judged = []
+    for place, example in enumerate(examples):
+        encoded = _encoded(bundle, engine, example.image)
+        candidates = engine.decode(encoded, plan)
+        texts = [sentence(decode(tokenizer, candidate.token_ids)) for candidate in candidates]
+        gains = np.array([100 * metric.score(ptb_tokens(text), str(place)) for text in texts])
+        judged.append(Judged(features(candidates, texts, engine.vector(encoded)[0], memory, ranking), gains))
+        on_picture()
+    return judged
+
+
+def _encoded(bundle: Bundle, engine: Engine, image: Path) -> Encoded:
+    size = bundle.preprocessing
+    return Encoded(load_image(image, (size.width, size.height))[None], engine)

@@ -1,0 +1,92 @@
+"""Which of several candidates for a picture is the best: a linear score, whose weights a model directory states.
+
+A network finds better sentences than those that it prefers. What people said of similar pictures tells them apart
+(`fastcap.runtime.memory`), and so does what most candidates say.
+
+Letters: K candidates, A width of a picture's vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastcap.errors import ModelFileError
+from fastcap.runtime.contract import MEMORY, Ranking, Weights, ranked_as
+from fastcap.runtime.encoding import decode
+from fastcap.runtime.engine import Decoded, Encoded, Engine
+from fastcap.runtime.memory import Memory, caption_words
+from fastcap.runtime.text import sentence
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from fastcap.runtime.bundle import Bundle
+    from fastcap.runtime.options import Plan
+
+__all__ = ["Ranker", "features", "ranked"]
+
+_SMALLEST = 1e-9  # probability, so that every logarithm is finite
+
+
+class Ranker:
+    """Orders candidates by the weights of a model directory and its memory."""
+
+    def __init__(self, memory: Memory, ranking: Ranking, tokenizer: Tokenizer) -> None:
+        self.memory, self.ranking, self._tokenizer = memory, ranking, tokenizer
+
+    @classmethod
+    def open(cls, bundle: Bundle, tokenizer: Tokenizer) -> Ranker | None:
+        """That of a model directory; None if it has no memory. Raises ModelFileError for a file that is none."""
+        if bundle.ranking is None:
+            return None
+        return cls(Memory.open(bundle.folder / MEMORY), bundle.ranking, tokenizer)
+
+    def order(self, candidates: Sequence[Decoded], vector: np.ndarray, way: str) -> list[Decoded]:
+        """The candidates, best first; equal ones in the order given.
+
+        Args:
+            vector: of the picture, (A,).
+            way: how they were decoded, one of `fastcap.runtime.contract.DECODES`.
+
+        Raises:
+            ModelFileError: the memory was made with vectors of another model.
+        """
+        weights = self.ranking.weights.get(ranked_as(way))
+        if weights is None:
+            return list(candidates)
+        if len(self.memory) and vector.shape != (self.memory.width,):
+            raise ModelFileError(
+                f"{MEMORY}: its pictures have vectors of {self.memory.width} numbers; the model gives {vector.shape}"
+            )
+        texts = [sentence(decode(self._tokenizer, candidate.token_ids)) for candidate in candidates]
+        scores = features(candidates, texts, vector, self.memory, self.ranking) @ np.array(weights)
+        return [candidates[place] for place in np.argsort(-scores, kind="stable")]
+
+
+def ranked(engine: Engine, ranker: Ranker | None, picture: Encoded, plan: Plan) -> list[Decoded]:
+    """What an engine decodes of a picture, best first: by the ranker if there is one and the plan asks for it."""
+    candidates = engine.decode(picture, plan)
+    if ranker is None or plan.no_memory or len(candidates) < 2:
+        return candidates
+    return ranker.order(candidates, engine.vector(picture)[0], plan.decode)
+
+
+def features(
+    candidates: Sequence[Decoded], texts: Sequence[str], vector: np.ndarray, memory: Memory, ranking: Ranking
+) -> np.ndarray:
+    """What candidates are ranked by, (K, 5), in the order of the fields of `Weights`, where each is explained."""
+    columns = {
+        "log_p": np.log([max(candidate.probability, _SMALLEST) for candidate in candidates]),
+        "token_log_p": [_mean_log(candidate.token_probabilities) for candidate in candidates],
+        "similarity": memory.similarity(vector, texts, ranking.neighbours, ranking.sharpness),
+        "consensus": memory.consensus(texts),
+        "words": [len(caption_words(text)) for text in texts],
+    }
+    return np.stack([np.asarray(columns[name], np.float64) for name in Weights._fields], axis=1)
+
+
+def _mean_log(probabilities: Sequence[float]) -> float:
+    return float(np.log(np.maximum(probabilities, _SMALLEST)).mean()) if probabilities else 0.0
