@@ -92,6 +92,7 @@ def remember(
     examples: Sequence[Example],
     settings: MemorySettings | None = None,
     *,
+    others: Sequence[Sequence[Example]] = (),
     threads: int = 1,
     facts: Mapping[str, Any] | None = None,
     on_picture: Callable[[], object] = lambda: None,
@@ -101,7 +102,8 @@ def remember(
     Args:
         bundle: the model, which has an alignment; its confidences are measured as they are before calibration.
         captions: what is remembered, as `remembered_captions` gives it.
-        examples: pictures with people's captions to fit the ranking to.
+        examples: pictures with people's captions to fit the ranking to, and to measure it on.
+        others: more sets to fit it to.
         facts: recorded in the evaluation.
         on_picture: called after each picture that is read.
 
@@ -122,7 +124,11 @@ def remember(
     rotated: list[dict[str, Weights]] = [{} for _ in range(FOLDS)]
     for way in dict.fromkeys((bundle.decodes[0], "beam") if "beam" in bundle.decodes else bundle.decodes[:1]):
         options = Options(decode=way, beams=MAX_BEAMS if way == "beam" else 3)
-        judged = judge(bundle, engine, tokenizer, memory, ranking, examples, options, on_picture)
+        judged = [
+            picture
+            for part in (examples, *others)
+            for picture in judge(bundle, engine, tokenizer, memory, ranking, part, options, on_picture)
+        ]
         weights[ranked_as(way)] = Weights(*fit_weights(judged).tolist())
         for place, values in cross_fitted(judged):
             rotated[place % FOLDS][ranked_as(way)] = Weights(*values.tolist())
