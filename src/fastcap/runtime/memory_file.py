@@ -68,7 +68,9 @@ def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray],
     }
     with written_aside(path) as aside, zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in ARRAYS:
-            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w") as file:  # its date is always the same
+            member = zipfile.ZipInfo(f"{name}.npy")  # its date is always the same
+            member.compress_type = zipfile.ZIP_DEFLATED
+            with archive.open(member, "w") as file:
                 np.lib.format.write_array(file, packed[name], allow_pickle=False)
 
 
