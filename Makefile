@@ -127,4 +127,4 @@ tests/web/vendor/axe.min.js:
 # Without install scripts: that of onnxruntime-node would fetch CUDA.
 tests/web/vendor/node_modules/vite:
 	@npm install --silent --no-save --ignore-scripts --prefix tests/web/vendor onnxruntime-node@1.30.0 pngjs@7.0.0 \
-		vite@8.4.0 webpack@5.113.0 esbuild@0.28.2 rollup@4.68.8 typescript@7.0.2
+		vite@8.4.0 webpack@5.113.0 esbuild@0.28.2 rollup@4.68.8 typescript@7.0.2 ollama@0.6.4 openai@6.49.0

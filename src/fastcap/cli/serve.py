@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ORIGIN",
         help="allow web pages of this origin, e.g. https://a.org; may be repeated (default: none)",
     )
+    parser.add_argument("--compat", action="store_true", help="answer Ollama's and OpenAI's chat with captions, too")
     add_root_path(parser)
 
 
@@ -79,6 +80,7 @@ def run(args: argparse.Namespace) -> int:
         origins=args.origin,
         page=page,
         prefix=args.root_path,
+        compat=args.compat,
     )
     if not any(map(find_spec, ("python_multipart", "multipart"))):  # the second was its name before 0.0.13
         raise ModuleNotFoundError(name="python_multipart")  # Starlette misses it only once a form has come

@@ -22,6 +22,7 @@ from starlette.types import Scope
 import fastcap
 from fastcap.errors import ConfigError, FastcapError, ImageError, listed, nearest
 from fastcap.runtime.captioner import Captioner
+from fastcap.serve.compat import Refused, compat_router, shape_of_errors
 from fastcap.serve.fetch import is_authority
 from fastcap.serve.gate import Gate, problem, shown
 from fastcap.serve.index import index
@@ -46,6 +47,7 @@ def create_app(
     origins: Collection[str] = (),
     page: WebPage | None = None,
     prefix: str = "",
+    compat: bool = False,
 ) -> FastAPI:
     """The ASGI application around one loaded model.
 
@@ -55,6 +57,8 @@ def create_app(
     `origins`: web origins whose pages may read the answers (CORS).
     `page`: the web page, served below `/demo/`; it captions in the browser, with the model that it is given.
     `prefix`: the path below which a proxy shows the server, such as `/captions`, whether the proxy strips it or not.
+
+    `compat`: answer Ollama's and OpenAI's chat, too.
 
     Raises ConfigError for a host, an origin or a prefix of another form.
     """
@@ -81,6 +85,7 @@ def create_app(
         **({} if token is None else guard),
     )
     app.state.draining = False
+    app.state.shape_of_errors = shape_of_errors if compat else lambda _, error: {"error": error.detail}
     app.add_middleware(Gate, limits=limits, metrics=service.metrics, token=token, prefix=prefix)
     if allowed := [_origin(origin) for origin in listed(origins, "origins")]:
         app.add_middleware(
@@ -92,6 +97,8 @@ def create_app(
         )
     max_urls = limits.images if fetch_from else 0
     _answer_errors_in_json(app, allowed_values(captioner.bundle, max_urls))
+    if compat:
+        app.include_router(compat_router(service))
     _add_captions(app, service, max_urls)
     _add_facts(app, service, has_page=page is not None)
     if page is not None:
@@ -199,7 +206,7 @@ def _answer_errors_in_json(app: FastAPI, allowed: Mapping[str, str]) -> None:
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
         path = shown(request.scope["path"]).strip("'\"")  # not request.url, which some Host headers break
-        if error.status_code == 404:
+        if error.status_code == 404 and not isinstance(error, Refused):
             error.detail = f"{path}: no such path; allowed are those of /openapi.json"
         if error.status_code == 405:
             methods = _methods(app, request.scope)
@@ -208,25 +215,26 @@ def _answer_errors_in_json(app: FastAPI, allowed: Mapping[str, str]) -> None:
                 return Response(status_code=204, headers=error.headers)
             told = f"are {', '.join(methods)}" if methods[1:] else f"is {methods[0]}"
             error.detail = f"{request.method[:20]} {path}: allowed {told}"
-        return problem(error)
+        return problem(error, request.scope)
 
     @app.exception_handler(RequestValidationError)
-    async def out_of_range(_: Request, error: RequestValidationError) -> Response:
+    async def out_of_range(request: Request, error: RequestValidationError) -> Response:
         got = {str(each["loc"][1]): each["input"] for each in error.errors()}
         unknown = [name for name in got if name not in allowed]
         if unknown:
             told = f"unknown option {shown(unknown[0])}{nearest(unknown[0], allowed)}; allowed are {', '.join(allowed)}"
         else:
             told = "; ".join(f"{name} is {shown(value)}; allowed are {allowed[name]}" for name, value in got.items())
-        return problem(HTTPException(422, told))
+        return problem(HTTPException(422, told), request.scope)
 
     @app.exception_handler(FastcapError)
-    async def failed(_: Request, error: FastcapError) -> Response:
-        return problem(HTTPException(422 if isinstance(error, ImageError | ConfigError) else 500, str(error)))
+    async def failed(request: Request, error: FastcapError) -> Response:
+        status = 422 if isinstance(error, ImageError | ConfigError) else 500
+        return problem(HTTPException(status, str(error)), request.scope)
 
     @app.exception_handler(Exception)
-    async def broken(_: Request, error: Exception) -> Response:
-        return problem(HTTPException(500, "a fault of the server; its log says more"))
+    async def broken(request: Request, error: Exception) -> Response:
+        return problem(HTTPException(500, "a fault of the server; its log says more"), request.scope)
 
     @app.exception_handler(ClientDisconnect)
     async def gone(_: Request, error: ClientDisconnect) -> Response:

@@ -18,9 +18,10 @@ from fastcap.serve.metrics import Metrics
 __all__ = ["Gate", "problem", "shown"]
 
 
-def problem(error: HTTPException) -> JSONResponse:
-    """The shape of every error: `{"error": "what was got, and what is allowed"}`."""
-    return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
+def problem(error: HTTPException, scope: Scope) -> JSONResponse:
+    """The shape of every error: `{"error": "what was got, and what is allowed"}`, unless the application has others."""
+    content = scope["app"].state.shape_of_errors(scope["path"], error)
+    return JSONResponse(content, error.status_code, headers=error.headers)
 
 
 def shown(value: object, most: int = 100) -> str:
@@ -73,12 +74,12 @@ class Gate:
             self._check(Headers(scope=scope))
             await asyncio.wait_for(self._app(scope, self._bounded(receive), watched_send), seconds)
         except HTTPException as error:
-            await problem(error)(scope, receive, watched_send)
+            await problem(error, scope)(scope, receive, watched_send)
         except asyncio.TimeoutError:
             if status:
                 raise
             late = HTTPException(504, f"not done within {self._limits.seconds:g} seconds, the longest time allowed")
-            await problem(late)(scope, receive, watched_send)
+            await problem(late, scope)(scope, receive, watched_send)
         except Exception:
             status = status or 500
             raise

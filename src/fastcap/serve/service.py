@@ -37,6 +37,7 @@ class Service:
         self.workers = Workers(threads, limits.queue)
         self.metrics = Metrics(lambda: self.workers.taken)
         self._fetcher = Fetcher(fetch_from)
+        self.fetches = bool(fetch_from)
 
     async def caption(self, request: Request, query: Query) -> Captions:
         """A row for each picture of a request. Raises HTTPException 422 if none could be captioned."""
@@ -51,7 +52,7 @@ class Service:
                     raise HTTPException(422, "both a body and the option url; allowed is one of them")
                 # The pictures of a request share the room that a body would have.
                 max_bytes = self.limits.body_bytes // len(query.url)
-                rows = await asyncio.gather(*(self._caption_url(url, options, max_bytes) for url in query.url))
+                rows = await asyncio.gather(*(self.caption_url(url, options, max_bytes) for url in query.url))
             else:
                 pictures = await read_pictures(request, self.limits)
                 with self.workers.places(len(pictures) - 1):
@@ -73,12 +74,17 @@ class Service:
         rows = [Score(text=text, score=round(value, 4)) for text, value in zip(texts, scores, strict=True)]
         return Scores(model=self.captioner.bundle.name, image=pictures[0].name, scores=rows)
 
-    async def _caption_url(self, url: str, options: Options, max_bytes: int) -> Captioned | Failed:
+    async def caption_url(self, url: str, options: Options, max_bytes: int | None = None) -> Captioned | Failed:
+        """Fetch a picture, by default of at most as many bytes as a body may have, and caption it."""
         try:
-            data = await self._fetcher.fetch(url, max_bytes)
+            data = await self._fetcher.fetch(url, self.limits.body_bytes if max_bytes is None else max_bytes)
         except FetchError as error:
             return Failed(image=url, error=str(error))
-        return await self.workers.run(partial(self._caption_picture, Picture(data, url), options))
+        return await self.caption_picture(Picture(data, url), options)
+
+    async def caption_picture(self, picture: Picture, options: Options) -> Captioned | Failed:
+        """Caption a picture for which a place was taken."""
+        return await self.workers.run(partial(self._caption_picture, picture, options))
 
     def _caption_picture(self, picture: Picture, options: Options) -> Captioned | Failed:
         """The work of one thread."""
