@@ -45,6 +45,8 @@ def collected() -> dict[str, Path]:
         "fastcap/bundled/fastcap-base/tokenizer.json",
         "fastcap/web/index.html",
         "fastcap/web/fastcap.js",
+        "fastcap/curation/nobody.txt",
+        "fastcap/curation/prompts/rewrite.txt",
         *(f"fastcap/configs/{path.relative_to(RECIPES).as_posix()}" for path in RECIPES.rglob("*.yaml")),
     ],
 )

@@ -1,4 +1,4 @@
-"""The models, the page and the recipes; and the modules that are imported by a name in a text."""
+"""The models, the page, the recipes and other texts; and the modules that are imported by a name in a text."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ for name in ("bundled", "web", "configs"):
     folder = next(filter(Path.is_dir, (package / name, package.parents[1] / name)), package)
     for path in filter(Path.is_file, folder.rglob("*") if folder != package else ()):
         datas.append((str(path), str(Path("fastcap", name, path.relative_to(folder).parent))))
+for path in (package / "curation").rglob("*.txt"):  # the words and instructions of `fastcap data`
+    datas.append((str(path), str(Path("fastcap", path.relative_to(package).parent))))
 
 decoders = [module for module, _ in DECODERS.values() if find_spec(module.partition(".")[0]) and find_spec(module)]
 runtime = [f"fastcap.runtime.{path.stem}" for path in (package / "runtime").glob("[a-z]*.py")]
