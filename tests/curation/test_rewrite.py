@@ -326,7 +326,7 @@ def test_the_command_asks_tells_the_cost_and_goes_on(server, tmp_path, capsys, m
     write_table(table, [{"caption": caption} for caption in CAPTIONS])
     out = tmp_path / "out.jsonl"
     line = ["data", "rewrite", str(table), "--out", str(out), "--endpoint", server.url, "--model", "tiny"]
-    line += ["--key-env", "TINY_KEY", "--price", "1,10", "--batch", "1"]
+    line += ["--key-env", "TINY_KEY", "--price-in", "1", "--price-out", "10", "--batch", "1"]
     assert main([*line, "--dry-run"]) == 0
     assert "2 of 4 captions in 2 requests" in capsys.readouterr().out and not server.asked
     server.answer = lambda captions: (200, ["A person does it."]) if "man" in captions[0] else (401, {})
@@ -351,7 +351,7 @@ def test_the_command_asks_tells_the_cost_and_goes_on(server, tmp_path, capsys, m
         (["--endpoint", "ftp://x", "--model", "m"], "endpoint 'ftp://x'; needed"),
         (["--endpoint", "http://x"], "--endpoint needs --model"),
         (["--model", "m"], "need --endpoint"),
-        (["--price", "cheap"], "allowed are two numbers"),
+        (["--price-in", "cheap"], "allowed are numbers of 0 or more"),
         (["--categories", "gender,hair"], f"allowed: {', '.join(CATEGORIES)}"),
     ],
 )

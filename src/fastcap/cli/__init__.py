@@ -76,11 +76,11 @@ VERBS = {
         "fastcap data report data/flickr8k --out reports/flickr8k",
     ),
     "data bias": Verb(
-        "who is mentioned, what is said of men and women, what a model adds",
+        "count who is mentioned, what is said of whom, what a model adds",
         "fastcap data bias data/flickr8k --split val --model fastcap-base",
     ),
     "data rewrite": Verb(
-        "make captions neutral alternative text, by rules or a language model",
+        "make captions neutral alternative text, by rules or a model",
         "fastcap data rewrite captions.csv --out neutral.csv",
     ),
     "data prompts": Verb(

@@ -23,15 +23,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", type=Path, metavar="DIR|FILE", help=told)
     one_reader(parser)
     parser.add_argument("--split", default="val", metavar="NAME", help="which split of a folder")
-    told = "compare with this model's captions: bundled model or model directory"
+    told = "compare with this model's captions: bundled model or model directory (default: none)"
     parser.add_argument("--model", metavar="NAME|DIR", help=told)
-    told = "compare with the captions in this file, which has columns 'image' and 'caption', of any model"
+    told = (
+        "compare with the captions in this file, which has columns 'image' and 'caption', of any model (default: none)"
+    )
     parser.add_argument("--captions", type=Path, metavar="FILE", help=told)
     add_number(parser, "--minimum", 1, 1_000_000, 10, "pictures that a word must be said of")
     add_number(parser, "--top", 1, 10_000, 20, "words to list")
     add_number(parser, "--seeds", 1, 1000, 10, "drawings of captions and folds, of which the mean is given")
     add_number(parser, "--threads", 1, 64, 1, "CPU threads of the model")
-    parser.add_argument("--json", metavar="FILE", help="write all figures to this file; - prints them instead")
+    parser.add_argument(
+        "--json", metavar="FILE", help="write all figures to this file; - prints them instead (default: print a table)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

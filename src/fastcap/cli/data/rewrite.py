@@ -32,9 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     told = "what is left out, with commas between (default: all that a photograph does not tell)"
     parser.add_argument("--categories", metavar="NAME,...", help=told)
     asked = parser.add_argument_group("to ask a language model in place of rules")
-    told = "address of an API that speaks OpenAI's chat, for instance http://localhost:11434/v1"
+    told = "address of an API that speaks OpenAI's chat, for instance http://localhost:11434/v1 (default: none)"
     asked.add_argument("--endpoint", metavar="URL", help=told)
-    asked.add_argument("--model", metavar="NAME", help="the model's name there")
+    asked.add_argument("--model", metavar="NAME", help="the model's name there (default: none)")
     told = "environment variable that holds the key, if one is needed"
     asked.add_argument("--key-env", default="OPENAI_API_KEY", metavar="NAME", help=told)
     told = "file with the instructions (default: those of the package, docs/fighting_bias.md)"
@@ -48,21 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ):
         kind = Number(int, low, high)
         asked.add_argument(flag, type=kind, default=default, metavar="N", help=told)
-    told = "prices of a million tokens asked and answered, to be told the cost"
-    asked.add_argument("--price", type=_price, metavar="IN,OUT", help=told)
+    price = Number(float, 0)
+    told = "price of a million tokens that are asked; with a price, the cost is told"
+    asked.add_argument("--price-in", type=price, default=0.0, metavar="N", help=told)
+    asked.add_argument("--price-out", type=price, default=0.0, metavar="N", help="the same of those that are answered")
     told = "ask about captions that need no rewriting, too"
     asked.add_argument("--everything", action="store_true", help=told)
     asked.add_argument("--dry-run", action="store_true", help="say what asking would take, and ask nothing")
-
-
-def _price(text: str) -> tuple[float, float]:
-    try:
-        first, second = map(float, text.split(","))
-    except ValueError:
-        first = -1.0
-    if not (first >= 0 and second >= 0):
-        raise argparse.ArgumentTypeError(f"got {text!r}; allowed are two numbers, as 0.15,0.60")
-    return first, second
 
 
 def run(args: argparse.Namespace) -> int:
@@ -136,8 +128,8 @@ def _endpoint(args: argparse.Namespace) -> Endpoint | None:
     from fastcap.curation.endpoint import Endpoint
 
     if not args.endpoint:
-        if args.model or args.dry_run or args.prompt or args.price:
-            raise ConfigError("--model, --prompt, --price and --dry-run need --endpoint")
+        if args.model or args.dry_run or args.prompt or args.price_in or args.price_out:
+            raise ConfigError("--model, --prompt, --price-in, --price-out and --dry-run need --endpoint")
         return None
     if not args.model:
         raise ConfigError("--endpoint needs --model, the model's name there")
@@ -163,7 +155,8 @@ def _row(row: dict[str, Any], column: str, one: Rewritten) -> dict[str, Any]:
 
 def _tokens(used: Any, args: argparse.Namespace) -> str:
     text = f"{used.prompt_tokens} tokens asked and {used.completion_tokens} answered"
-    return text + (f", cost {used.cost(args.price):.4f}" if args.price else "")
+    price = args.price_in, args.price_out
+    return text + (f", cost {used.cost(price):.4f}" if any(price) else "")
 
 
 def _print(rewritten: Sequence[Rewritten], out: Path) -> None:
