@@ -102,8 +102,9 @@ def test_unfrozen_layers_are_kept_too(config, tmp_path):
 
 
 def test_models_share_what_is_frozen_and_nothing_that_is_trained(config):
-    frozen = load_frozen(config)
-    fitted = frozen.fit(config, frozen.learn_vocabulary(["a red ball"]))
+    unfrozen = changed(config, unfreeze_layers=1)
+    frozen = load_frozen(unfrozen)
+    fitted = frozen.fit(unfrozen, frozen.learn_vocabulary(["a red ball"]))
     one, other = (dict(build_model(fitted, frozen).named_parameters()) for _ in range(2))
     learned = build_model(fitted, frozen).learned
     for name in one:

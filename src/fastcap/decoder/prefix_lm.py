@@ -21,7 +21,7 @@ from fastcap.errors import ModelFileError
 from fastcap.layers import ImageTokens
 from fastcap.vocabulary import Vocabulary
 
-__all__ = ["PrefixLM", "PrefixStepper", "unfreeze_layers"]
+__all__ = ["PrefixLM", "PrefixStepper", "last_layers", "unfreeze_layers"]
 
 
 class Packed(NamedTuple):
@@ -253,8 +253,17 @@ def unfreeze_layers(language_model: Any, count: int) -> None:
     Raises:
         ModelFileError: it has fewer layers.
     """
+    for layer in last_layers(language_model, count):
+        layer.requires_grad_(True)
+
+
+def last_layers(language_model: Any, count: int) -> list[nn.Module]:
+    """The last `count` layers of a language model.
+
+    Raises:
+        ModelFileError: it has fewer layers.
+    """
     layers = max((m for m in language_model.base_model.children() if isinstance(m, nn.ModuleList)), key=len)
     if not 0 <= count <= len(layers):
         raise ModelFileError(f"unfreeze_layers is {count}; allowed: 0 to {len(layers)}, the language model's layers")
-    for layer in layers[len(layers) - count :]:
-        layer.requires_grad_(True)
+    return list(layers[len(layers) - count :])

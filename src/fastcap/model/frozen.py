@@ -19,6 +19,7 @@ from torch import nn
 
 from fastcap.backbone.pretrained import SideBySide, load_tower, without_bars
 from fastcap.config import ModelConfig, PrefixConfig, TowersConfig
+from fastcap.decoder.prefix_lm import last_layers
 from fastcap.decoder.vocabulary_pruning import in_one_form, prune_embeddings, prune_tokenizer
 from fastcap.errors import ConfigError, ModelFileError, needs
 from fastcap.fetching import sha256
@@ -120,8 +121,11 @@ class FrozenParts:
         return Marks(pad_id=end, bos_id=begin, eos_id=end, mask_id=None, unk_id=None)
 
     def new_language_model(self) -> Any:
-        """A language model of the same weights, which are shared: what is added to it is its own."""
-        shared = {id(tensor): tensor for tensor in tensors(self.language_model)}
+        """A language model of the same weights, which are shared; what is added to it, and layers that will be trained,
+        are its own."""
+        layers = last_layers(self.language_model, self.settings.unfreeze_layers)
+        own = {id(tensor) for layer in layers for tensor in tensors(layer)}
+        shared = {id(tensor): tensor for tensor in tensors(self.language_model) if id(tensor) not in own}
         return copy.deepcopy(self.language_model, shared)
 
 
