@@ -18,6 +18,7 @@ from test_rules import sides
 
 from conftest import RED
 from fastcap.documents.document import Document
+from fastcap.errors import DataError
 
 ROOT = Path(__file__).parents[2]
 WORDS = ["a", "café", "日本", "x_y", "*b*", "“q”", "50%", "&", "©", "naïve\u2028line\xa0sp", "\x0cff", "c\x1dd", "é"]
@@ -199,3 +200,57 @@ def test_docutils_sees_the_same_pictures_with_captions(folder):
         images = [[node.get("alt") for node in tree.findall() if node.tagname == "image"] for tree in trees]
         assert images[1].count(RED) - images[0].count(RED) == text.count("⟦"), seed
         assert len(images[0]) == len(images[1]), seed
+
+
+CAPTIONS = (
+    'A "red" barn & a dog\'s <b>bowl</b>.',
+    "A [barn] (red), `code` *star* _u_ ~~x~~ $5 and $6.",
+    "A barn, with = signs | pipes \\ and ] {x} #.",
+    "Ünïcode 日本 – dash!",
+    "&amp; twice &lt;",
+    "A ](x) [y] ![z](w) \\] end\\",
+)
+PLACES = {
+    "md": (
+        "![](a.jpg)",
+        "![photo]\n\n[photo]: a.jpg",
+        "|![](a.jpg)|\n|--|",
+        "<img src=a.jpg>",
+        "[![photo](a.jpg) x](x)",
+    ),
+    "html": (
+        "<img src=a.jpg>",
+        "<img src=a.jpg alt='photo'>",
+        '<img alt="photo" src=a.jpg>',
+        "<img src=a.jpg alt=photo>",
+    ),
+    "rst": (".. image:: a.jpg", ".. image:: a.jpg\n   :alt: photo", ".. figure:: a.jpg\n   :width: 5"),
+    "adoc": ("image::a.jpg[]", "image::a.jpg[photo,300]", "x image:a.jpg[] y", 'image::a.jpg["photo"]'),
+}
+
+
+@pytest.mark.parametrize(("ending", "text"), [(ending, text) for ending, texts in PLACES.items() for text in texts])
+def test_captions_of_any_letters_read_as_themselves_or_are_not_written(ending, text, folder):
+    document = Document(text.encode(), f"a.{ending}", lambda path: (path, folder / "a.jpg"))
+    [item] = document.reported
+    for caption in CAPTIONS:
+        try:
+            after = document.written([(item, caption)])
+        except DataError as error:
+            assert ending == "adoc", error  # whose attributes cannot hold every letter
+            continue
+        assert all(piece in after.decode() for piece in ("a.jpg", *re.findall(r":width: 5|300|\| *--", text)))
+        if ending in ("md", "html"):
+            page = MarkdownIt("commonmark").render(after.decode()) if ending == "md" else after.decode()
+            assert alternative_texts(page) == [caption]
+
+
+def alternative_texts(page: str) -> list[str]:
+    found: list[str] = []
+
+    class Images(HTMLParser):
+        def handle_starttag(self, tag, attrs):
+            found.extend([dict(attrs)["alt"]] if tag == "img" else [])
+
+    Images().feed(page)
+    return found

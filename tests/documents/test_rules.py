@@ -210,7 +210,7 @@ CASES: dict[str, tuple[str, str, list[str]]] = {
         ["1 empty a.jpg", "2 empty a b.jpg", "2 empty a.jpg", "4 empty a.jpg", "6 empty a.jpg"],
     ),
     "html empty": ("html", '<img src=a.jpg alt=""><img src=a.jpg alt><img src=a.jpg ALT=\' \'>', []),
-    "rst empty": ("rst", ".. image:: a.jpg\n   :alt:\n", []),
+    "rst empty": ("rst", ".. image:: a.jpg\n   :alt:\n\n.. image:: a.jpg\n   :alt: \"\"\n", []),
     "adoc empty": ("adoc", 'image::a.jpg[""]\n\nimage::a.jpg[alt=""]\n', []),
     # Words that say nothing.
     "html poor": (

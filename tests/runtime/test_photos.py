@@ -17,12 +17,14 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image, PngImagePlugin
 
 from fastcap.cli import main
 from fastcap.errors import DataError
 from fastcap.runtime.bulk.photos import has_text, write_text
+from fastcap.runtime.bulk.pool import caption_files
 from fastcap.runtime.embedding import EMBEDS, held, with_metadata
 from fastcap.runtime.signatures import format_of
 from fastcap.runtime.xmp import Texts, texts, with_texts
@@ -345,6 +347,23 @@ def test_kills_lose_no_photo_and_each_is_written_once(tmp_path, tiny_bundle):
             assert pixels(path.read_bytes()) == before[path]
     assert {packet(path.read_bytes()).alt for path in names} == {"A red barn stands."}
     assert kills >= 3
+
+
+@pytest.mark.slow
+def test_memory_is_flat_over_ten_thousand_photos(tmp_path, tiny_bundle):
+    first = tmp_path / "00000.jpg"
+    Image.new("RGB", (640, 480), "red").save(first)
+    names = [str(first)] + [str(tmp_path / f"{number:05}.jpg") for number in range(1, 10_000)]
+    for name in names[1:]:
+        os.link(first, name)
+    resident = {}
+    for count, row in enumerate(caption_files(names, model=tiny_bundle, workers=1), 1):
+        write_text(row["image"], row["caption"], "xmp", MAKER, False)
+        if count in (1_000, 9_990):  # at the very end the worker has gone
+            processes = psutil.Process(), *psutil.Process().children()
+            resident[count] = sum(process.memory_info().rss for process in processes)
+    assert resident[9_990] - resident[1_000] < 20e6
+    assert all(has_text(name, "xmp") for name in names)
 
 
 def test_every_format_that_embeds_can_be_read():

@@ -13,7 +13,7 @@ from fastcap.documents.html import TEMPLATE
 from fastcap.documents.tree import Node
 from fastcap.runtime.lint import RULES, Finding, lint
 
-__all__ = ["ADVICE", "Place", "Verdict", "is_picture", "judged", "target"]
+__all__ = ["ADVICE", "Place", "Verdict", "is_picture", "judged", "says_nothing", "target"]
 
 ADVICE = {
     "remote": "a picture of another host, which is not fetched",
@@ -88,7 +88,7 @@ def judged(node: Node, find: Callable[[str], Place], by_id: dict[str, Node], neu
     if place.is_dot:
         return None
     rule = {None: "missing", "": "empty"}.get(words, "poor")
-    may_write = rule != "poor" or any(_says_nothing(finding, words or "") for finding in findings)
+    may_write = rule != "poor" or any(says_nothing(finding, words or "") for finding in findings)
     if place.kind != "picture":
         rule, may_write = {"remote": "remote", "none": "not_found"}.get(place.kind, rule), False
     if rule not in ("remote", "not_found") and is_functional and not _leads_to_itself(link, place, find):
@@ -195,8 +195,8 @@ def _faults(node: Node, words: str, neutral: bool) -> list[Finding]:
     return findings
 
 
-def _says_nothing(finding: Finding, words: str) -> bool:
-    """Whether a finding means that the words are no loss; others are faults of words that tell something."""
+def says_nothing(finding: Finding, words: str) -> bool:
+    """Whether a finding means that its words are no loss; others are faults of words that tell something."""
     is_bare_address = finding.rule == "address" and len(words.split()) == 1
     return finding is _SAME or finding.rule in _SAYS_NOTHING or is_bare_address
 

@@ -21,7 +21,7 @@ __all__ = ["read_markdown"]
 
 _LINE_END = re.compile(r"\r\n?|\n")  # of CommonMark; line numbers count line feeds alone
 _ESCAPED = re.compile(r"([\\`*_\[\]<>&$|~{}])")
-_FORMULA = re.compile(r"\$\$(?:\\.|[^\\$])+\$\$|\$(?![\s$])(?:\\.|[^\\$])*?(?<!\s)\$(?![\d$])", re.DOTALL)
+_FORMULA = re.compile(r"(?<![\w$])(?:\$\$(?:\\.|[^\\$])+\$\$|\$(?![\s$])(?:\\.|[^\\$])*?(?<!\s)\$(?![\d$]))", re.DOTALL)
 # kramdown and Pandoc: ![](a.jpg){.decorative width=1}
 _ATTRIBUTES = re.compile(r"\{:?([^{}\n]*)\}")
 _ATTRIBUTE = re.compile(r"""\.([\w-]+)|([\w-]+)=(?:"([^"]*)"|'([^']*)'|(\S+))""")
@@ -74,7 +74,7 @@ def _html(state: StateInline, silent: bool) -> bool:
 
 
 def _math(state: StateInline, silent: bool) -> bool:
-    """`$x$`, by Pandoc's rules: no space after the first, none before the last and no digit after it; or `$$ x $$`."""
+    """`$x$`, by Pandoc's rules: no space after the first, none before the last, no digit after it; or `$$ x $$`."""
     match = _FORMULA.match(state.src, state.pos, state.posMax)
     if not match:
         return False
@@ -188,7 +188,7 @@ def _plain(tokens: list[Token]) -> str:
     for token in tokens:
         if token.type == "image":
             words.append(_plain(token.children or []))
-        elif token.type in ("text", "code_inline", "math"):
+        elif token.type in ("text", "text_special", "code_inline", "math"):
             words.append(token.content)
         elif token.type in ("softbreak", "hardbreak"):
             words.append("\n")

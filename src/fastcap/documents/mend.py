@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fastcap.documents.document import FORMATS, Document, Reported
 from fastcap.documents.epub import Book
-from fastcap.documents.judge import ADVICE
+from fastcap.documents.judge import ADVICE, says_nothing
 from fastcap.documents.places import file_reader
 from fastcap.errors import DataError, FastcapError, ImageError
 from fastcap.files import is_read_only, written_aside
-from fastcap.runtime.lint import lint
+from fastcap.runtime.lint import lint, without_preamble
 from fastcap.runtime.signatures import is_private
 
 if TYPE_CHECKING:
@@ -134,13 +134,18 @@ class Mender:
         if self._captioner is None:
             self._captioner = self.open_captioner()
         try:
-            for candidates in (1, _WORDINGS):  # a wording that breaks a rule would be reported again
+            # A wording that breaks a rule would be reported again: others are tried, then its beginning is left out.
+            for candidates in (1, _WORDINGS):
                 caption = self._captioner.caption(source, neutral=self.neutral, candidates=candidates)
                 for candidate in caption.candidates:
                     if not lint(candidate.text, neutral=self.neutral):
                         return candidate.text, candidate.confidence
         except ImageError as error:
             return str(error)
+        for candidate in caption.candidates:
+            text = without_preamble(candidate.text)
+            if text and not any(says_nothing(finding, text) for finding in lint(text)):
+                return text, candidate.confidence
         return f"left: the model's caption, {caption.text!r}, breaks a rule itself"
 
 

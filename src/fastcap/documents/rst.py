@@ -161,6 +161,8 @@ class _Reader:
         for option_name, attribute in {"class": "class", "width": "width", "height": "height", "alt": "alt"}.items():
             if option_name in options:
                 attrs[attribute] = options[option_name][0]
+        if attrs.get("alt") in ('""', "''"):  # which docutils would read out as two quotes; nobody means that
+            attrs["alt"] = ""
         name = match["name"]
         if "alt" not in attrs and name and not lint(name):
             attrs["alt"] = name  # as docutils does

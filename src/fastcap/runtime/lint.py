@@ -16,7 +16,7 @@ from typing import NamedTuple
 from fastcap.errors import one_text
 from fastcap.runtime.neutral import gendered_words, neutral_wording
 
-__all__ = ["LONGEST", "RULES", "Finding", "lint"]
+__all__ = ["LONGEST", "RULES", "Finding", "lint", "without_preamble"]
 
 LONGEST = 150  # characters; advice ranges from 100 to 150, after which some screen readers pause or skip
 
@@ -183,6 +183,14 @@ RULES: dict[str, tuple[Callable[[str], object], str]] = {
     "line break": (lambda text: len(text.splitlines()) > 1, "write one line"),
 }
 """Rule by name: does a text break it, and the advice then."""
+
+
+def without_preamble(text: str) -> str:
+    """A text without "A photo of" and the like before it; as it is where there is none."""
+    match = _PREAMBLE.match(text) if RULES["preamble"][0](text) else None
+    rest = text[match.end() :].strip() if match else text
+    return rest[:1].upper() + rest[1:]
+
 
 _NEUTRAL = "say only what can be seen: a picture does not tell who somebody is"
 
