@@ -24,6 +24,7 @@ FILES = {
     "object_counts.csv",
     "objects_below_50.csv",
     "reweighting_probs.csv",
+    "same_pictures.csv",
     "top_failures",
 }
 
@@ -100,6 +101,8 @@ def test_a_copy_in_another_split_is_a_leak(folder):
     found = summary(folder)["duplicates"]
     assert (found["leaks"], found["within_splits"]) == (1, 1)
     assert [found["leaking"][0][key] for key in ("first", "second", "kind")] == ["train/0.jpg", "val/8.jpg", "mirrored"]
+    told = [(row["first"], row["second"], row["leak"]) for row in read_table(folder.parent / "out/same_pictures.csv")]
+    assert told == [("images/0.jpg", "images/8.jpg", "1"), ("images/1.jpg", "images/2.jpg", "0")]
     assert summary(folder)["next"][0].startswith("1 pairs of pictures stand in two splits")
 
 
@@ -130,7 +133,7 @@ def test_transformed_captions_are_compared_with_their_originals(tmp_path):
     scores = [float(row["fidelity"]) for row in read_table(tmp_path / "out/per_example_scores.csv")]
     assert scores[0] > 0.6 and scores[1] == 0
     found = summary(folder)["bias"]
-    assert found["share"] == 0 and found["originals"]["categories"]["gender"]["captions"] == 2
+    assert found["share"] == 0 and found["originals"]["gender"]["captions"] == 2
 
 
 def test_a_black_dog_states_no_race(tmp_path):
@@ -141,7 +144,7 @@ def test_a_black_dog_states_no_race(tmp_path):
     folder = write_jsonl(tmp_path / "data", {"train": rows})
     assert report(folder) == 0
     categories = summary(folder)["bias"]["categories"]
-    assert categories["race_ethnicity"]["words"] == [["black", 1]] and categories["gender"]["captions"] == 1
+    assert categories["race_ethnicity"]["phrases"] == [["black", 1]] and categories["gender"]["captions"] == 1
 
 
 # How it goes on and how it ends

@@ -31,12 +31,22 @@ def write_tables(report: Report, out: Path) -> list[Path]:
     ranked = ([rank, *rows[id(pair)]] for rank, pair in enumerate(report.ranked, 1))
     weights = ((image_name(report, at), p.split, f"{p.probability:.9f}") for at, p in enumerate(report.pictures))
     rare = ((name, n) for name, n in reversed(report.objects.rare(below)))
+    leaks = set(report.leaks)
+    doubles = (
+        (
+            *(image_name(report, match.first), report.pictures[match.first].split),
+            *(image_name(report, match.second), report.pictures[match.second].split),
+            *(match.kind, match.score, int(match in leaks)),
+        )
+        for match in report.matches
+    )
     tables: dict[str, tuple[Sequence[str], Iterable[Sequence[Any]]]] = {
         "per_example_scores.csv": (_COLUMNS, rows.values()),
         "ranked_by_combined.csv": (("rank", *_COLUMNS), ranked),
         "object_counts.csv": (("object", "pictures", "captions", "share"), counts),
         f"objects_below_{below}.csv": (("object", "pictures"), rare),
         "reweighting_probs.csv": (("image", "split", "probability"), weights),
+        "same_pictures.csv": (("first", "split", "second", "its_split", "kind", "score", "leak"), doubles),
     }
     for name, (columns, body) in tables.items():
         with written_aside(out / name) as path, path.open("w", encoding="utf-8", newline="", **_LENIENT) as file:

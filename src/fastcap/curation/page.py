@@ -184,10 +184,10 @@ _LISTS = (("most frequent", "most_frequent"), ("rarest of those in several", "ra
 
 
 def _bias(figures: Mapping[str, Any]) -> str:
-    before = figures.get("originals", {}).get("categories", {})
+    before = figures.get("originals", {})
     rows = []
     for category, part in figures["categories"].items():
-        words = ", ".join(f"{word} ({n:,})" for word, n in part["words"][:8])
+        words = ", ".join(f"{word} ({n:,})" for word, n in part["phrases"][:8])
         original = [_percent(before[category]["share"])] if before else []
         rows.append((category.replace("_", " "), *original, f"{part['captions']:,}", _percent(part["share"]), words))
     columns = ("attribute", *(["originals"] if before else []), "captions", "share", "words")

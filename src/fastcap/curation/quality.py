@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fastcap.curation.advice import advice, alerts
-from fastcap.curation.bias import CATEGORIES, Mention, mentions
+from fastcap.curation.bias import CATEGORIES, mentions
 from fastcap.curation.duplicates import Match, find_matches, grouped, pairs_across
 from fastcap.curation.examine import Examined, examine
 from fastcap.curation.language import Agreement, Fidelity, language_figures, word_fidelity
+from fastcap.curation.measures import as_json, mentioned
 from fastcap.curation.objects import ObjectCounts, sampling_weights
 from fastcap.data.readers import BadRow, Example, Examples
 from fastcap.errors import DataError
@@ -219,7 +219,7 @@ def _pairs(
         Pair(
             *(at, index, text, original, aligned, None, agreed, same),
             round(float(score), 4),
-            tuple(sorted({mention.category for mention in _mentions(text)}, key=CATEGORIES.index)),
+            tuple(sorted({mention.category for mention in mentions(text)}, key=CATEGORIES.index)),
         )
         for (at, index), text, original, aligned, agreed, same, score in zip(
             places, texts, originals, *columns, combined, strict=True
@@ -365,42 +365,16 @@ def _far_below(scores: np.ndarray) -> int:
     return int((scores < middle - _FAR * deviation).sum())
 
 
-@lru_cache(maxsize=200_000)
-def _mentions(text: str) -> tuple[Mention, ...]:
-    return tuple(mentions(text))
-
-
 def _bias(report: Report) -> dict[str, Any]:
     """Per category how many captions mention it, and the words; of transformed captions also of their originals."""
-    texts = [pair.caption for pair in report.pairs]
-    found = _mentioned(texts)
     originals = [pair.original for pair in report.pairs if pair.original]
-    return found | ({"originals": _mentioned(originals)} if originals else {})
-
-
-def _mentioned(texts: Sequence[str]) -> dict[str, Any]:
-    captions: Counter[str] = Counter()
-    words: dict[str, Counter[str]] = {category: Counter() for category in CATEGORIES}
-    any_ = 0
-    for text in texts:
-        found = _mentions(text)
-        any_ += bool(found)
-        captions.update({mention.category for mention in found})
-        for mention in found:
-            words[mention.category][mention.text.lower()] += 1
-    n = max(1, len(texts))
-    return {
+    any_ = sum(bool(pair.categories) for pair in report.pairs)
+    found: dict[str, Any] = {
         "captions": any_,
-        "share": round(any_ / n, 4),
-        "categories": {
-            category: {
-                "captions": captions[category],
-                "share": round(captions[category] / n, 4),
-                "words": [list(item) for item in words[category].most_common(LISTED)],
-            }
-            for category in CATEGORIES
-        },
+        "share": round(any_ / max(1, len(report.pairs)), 4),
+        "categories": as_json(mentioned([pair.caption for pair in report.pairs], LISTED)),
     }
+    return found | ({"originals": as_json(mentioned(originals, LISTED))} if originals else {})
 
 
 def _licence(root: Path) -> str:
