@@ -127,6 +127,13 @@ def test_what_is_built_says_what_was_recorded(adapters, root, tmp_path, capsys):
     assert "is a model directory already" in capsys.readouterr().err
 
 
+def test_the_card_names_the_frozen_parts_and_the_figures(adapters):
+    card = (adapters / "README.md").read_text()
+    record = read_record(adapters)
+    assert card.startswith("# tiny\n\nTiny.\n") and "rank 4 in the layers" in card and "language" in card
+    assert f"cider {record.facts['quality']['cider']}" in card and "`fastcap build tiny --out" in card
+
+
 def test_unknown_adapters_are_named_with_those_that_are_here(capsys):
     with pytest.raises(ConfigError, match=r"unknown adapters 'distilvitt'.*installed are: "):
         find_adapters("distilvitt")

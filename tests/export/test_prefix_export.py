@@ -16,6 +16,7 @@ from PIL import Image
 from fastcap.checkpoint import save_checkpoint
 from fastcap.cli import main
 from fastcap.errors import ModelFileError
+from fastcap.evaluation.speed import measure_stages
 from fastcap.export.compare import compare_steps, open_graph, open_stepper
 from fastcap.export.families import EXPORTS
 from fastcap.export.weights import restore
@@ -240,6 +241,24 @@ def test_a_directory_is_used_like_any_other(directory, llama, pictures, tmp_path
         restore(directory)
     with pytest.raises(PageError, match="the web page does not run models of kind 'prefix' yet"):
         WebPage(captioner.bundle)
+
+
+def test_bulk_jobs_the_server_and_the_benchmark_take_it(directory, pictures, tmp_path, capsys):
+    for index in range(2):
+        Image.fromarray(pictures[index]).save(tmp_path / f"{index}.png")
+    rows = tmp_path / "rows.jsonl"
+    assert main(["caption", str(tmp_path), "--model", str(directory), "--out", str(rows), "--workers", "1"]) == 0
+    said = [json.loads(line)["caption"] for line in rows.read_text().splitlines()]
+    captioner = Captioner.open(directory)
+    assert sorted(said) == sorted(captioner.caption(tmp_path / f"{index}.png").text for index in range(2))
+    stages = measure_stages(str(directory), tmp_path / "0.png", 1, 1)
+    assert stages["network"]["p50_ms"] > stages["resize"]["p50_ms"] > 0
+    testing = pytest.importorskip("fastapi.testclient")
+    from fastcap.serve.app import create_app
+
+    with testing.TestClient(create_app(captioner)) as client:
+        answer = client.post("/v1/caption", content=(tmp_path / "0.png").read_bytes())
+        assert answer.json()["images"][0]["caption"] == captioner.caption(tmp_path / "0.png").text
 
 
 def test_the_command_exports_and_measures(llama, pictures, tmp_path, capsys):

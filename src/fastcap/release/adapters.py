@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastcap.errors import ConfigError, ModelFileError, nearest
+from fastcap.parts import PARTS
 from fastcap.release.drawn import drawn
 from fastcap.runtime.captioner import Captioner
 
@@ -39,6 +40,7 @@ __all__ = [
 
 ADAPTERS = Path(__file__).resolve().parent.parent / "adapters"
 CONFIG, WEIGHTS, TOKENIZER, RECORD = "config.json", "adapters.safetensors", "tokenizer.json.gz", "record.json"
+CARD = "README.md"
 STEPS = ".steps"  # what follows the name of a matrix in that of its steps
 LARGEST = 127
 DRAWN, RECORDED = 24, 8  # pictures that are drawn, and that are recorded: those on which the model is surest
@@ -213,3 +215,40 @@ def read_record(folder: Path) -> Record:
         return Record(facts, {int(seed): str(text) for seed, text in values["captions"].items()})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelFileError(f"{folder / RECORD} cannot be read: {type(error).__name__} {error}") from error
+
+
+def write_card(folder: Path) -> None:
+    """Write the card of a folder of adapters, from its settings and its record; one that is there stays."""
+    if (folder / CARD).exists():
+        return
+    settings, facts = read_json(folder / CONFIG), read_record(folder).facts
+    decoder, quality, speed = settings["decoder"], facts["quality"], facts["speed"]
+    names, language_model = part_names(settings)
+    rows = []
+    for name in (*names, language_model):
+        part = PARTS.get(name)
+        what, licence = (part.what, part.licence) if part else ("a folder of its maker", "see there")
+        rows.append(f"| {name} | {what} | {licence} |")
+    table = "\n".join(rows)
+    size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+    figures = ", ".join(f"{name} {value}" for name, value in quality.items() if isinstance(value, float))
+    text = f"""# {facts["name"]}
+
+{facts["description"] or "Adapters of a captioner whose towers and language model others have trained."}
+
+`fastcap build {facts["name"]} --out models/{facts["name"]}` downloads the frozen parts and makes a captioner of them.
+
+| frozen part | what | licence |
+|---|---|---|
+{table}
+
+Trained, and in this folder ({size:.1f} MB, matrices in 8 bits): a {decoder["projection"]} projection to
+{decoder["image_tokens"]} image tokens, adapters (LoRA) of rank {decoder["rank"]} in the layers "{decoder["adapted"]}",
+and an alignment for scores. Licence: Apache-2.0.
+
+Measured on {quality.get("data", "")}: {figures}; from file to text p50 {speed.get("p50_ms")} ms on one thread of
+{speed.get("machine")}, by `{quality.get("command", "")}` (commit {quality.get("commit")}, {quality.get("date")}).
+
+It repeats the biases of its captions, miscounts, and guesses about what everyday photos do not show (docs/prefix.md).
+"""
+    (folder / CARD).write_text(text, encoding="utf-8")

@@ -24,7 +24,7 @@ from fastcap.export.weights import unheld
 from fastcap.export.writer import check_destination, write_bundle
 from fastcap.files import folder_written_aside
 from fastcap.quantization.scales import quantised_layers, read_bits, tensor_bits
-from fastcap.release.adapters import RECORD, pack, unpack, write_record
+from fastcap.release.adapters import CARD, RECORD, pack, unpack, write_card, write_record
 from fastcap.release.drawn import reading
 from fastcap.release.gate import Measured, check_equal, check_gate, measure, network_milliseconds
 from fastcap.release.memory import remember, remembered_captions
@@ -134,7 +134,7 @@ def ship(
 
     Args:
         checkpoint: checkpoint directory of a prefix model.
-        out: folder of adapters to write, whole or not at all; a `README.md` that is there stays.
+        out: folder of adapters to write, whole or not at all; a card that is there stays.
         data, settings, console, command: as in `export`.
 
     Raises:
@@ -153,8 +153,9 @@ def ship(
         export(rounded, made, data, settings, console=console, command=command)
         write_record(packed, made)
         with folder_written_aside(out) as folder:
-            for file in (*packed.iterdir(), *out.glob("README.md")):
+            for file in (*packed.iterdir(), *out.glob(CARD)):
                 shutil.copyfile(file, folder / file.name)
+            write_card(folder)
     size = sum(path.stat().st_size for path in out.iterdir())
     console.print(f"{size / 1e6:.2f} MB of adapters; 'fastcap build {out}' makes a model directory of them")
 
