@@ -14,14 +14,16 @@ _SHIPS = english.words("""
     ship boat sailboat yacht schooner steamer ferry vessel frigate galleon liner trawler tugboat tug submarine warship
     clipper ketch sloop barge brig cutter icebreaker lifeboat dinghy engine locomotive
 """)
-_TOYS = english.words(
-    "doll dolls puppet puppets marionette robot robots scarecrow ragdoll teddy figurine figurines dummy"
-)
+_TOYS = english.words("""
+    snowman snowmen mermaid mermaids doll dolls puppet puppets marionette robot robots scarecrow ragdoll teddy figurine
+    figurines dummy
+""")
 _NOBODY = re.compile(r"snow|gingerbread|lego|toy|doll|barbie|playmobil|scarecrow|nutcracker")
 _SHE = english.words("she her hers herself")
 _WOMEN = english.words("""
-    woman women girl girls lady ladies mother mom mum wife sister daughter aunt queen princess bride actress grandmother
-    grandma waitress nun policewoman businesswoman niece girlfriend schoolgirl ballerina granddaughter
+    woman women girl girls lady ladies mother mom mum wife sister daughter aunt queen princess bride actress
+    grandmother grandma waitress nun policewoman businesswoman niece girlfriend schoolgirl ballerina
+    granddaughter
 """)
 _MEN = english.words("""
     man men boy boys gentleman father dad husband brother son uncle king prince groom guy guys grandfather grandpa monk
@@ -39,6 +41,9 @@ def means_animal(parse: Parse, place: int) -> bool:
     word = after.lower if after else ""
     if animals and word in OF_ANIMALS:
         return True
+    is_object = pronoun == "him" or (pronoun == "her" and (after is None or word in english.AFTER_OBJECT))
+    if animals and is_object and len(people) == 1 and people[0] > animals[-1]:
+        return True  # "the horse kicks; a groom holds him"
     if people and not (word in YOUNG_ANIMALS and animals and animals[-1] > people[-1]):
         return False
     if animals:
@@ -47,8 +52,18 @@ def means_animal(parse: Parse, place: int) -> bool:
         people, animals = _candidates(parse, _start(parse, start - 1), start, pronoun)
         if people or animals:
             return not people
-    people, animals = _candidates(parse, place + 1, len(parse.tokens), pronoun)
+    if any(_is_named(parse, at) for at in range(start, place)):
+        return False
+    owned = parse.head(place) if pronoun in ("his", "her") else None  # "Frida and her monkeys"
+    people, animals = _candidates(parse, (place if owned is None else owned) + 1, len(parse.tokens), pronoun)
     return bool(animals) and not (people and people[0] < animals[0])
+
+
+def _is_named(parse: Parse, place: int) -> bool:
+    """Whether a word looks like a name."""
+    token = parse.tokens[place]
+    known = token.term or token.nobody or token.lower in english.FUNCTION_WORDS
+    return token.is_capital and not known and not parse.is_headline and parse.is_somebody(place)
 
 
 def _start(parse: Parse, place: int) -> int:
@@ -67,7 +82,7 @@ def _candidates(parse: Parse, start: int, stop: int, pronoun: str) -> tuple[list
         is_toy = token.lower in _TOYS or (token.nobody and bool(_NOBODY.search(token.lower)))
         if is_ship or is_toy or parse.is_animal(at):
             owns_noun = at + 1 < stop and not parse.tokens[at + 1].gap.strip() and parse.is_person(at + 1)
-            if not owns_noun or token.owner:
+            if not owns_noun or token.owner or parse.is_third_person(at + 1):
                 animals.append(at)
             continue
         somebody = parse.is_person(at) or (token.term is not None and token.term.use == "pronoun")

@@ -195,7 +195,7 @@ class _Matcher:
         is_one = token.lower == singular(token.lower)
         if after and (is_only_animal(after.lower) or (is_one and is_animal(after.lower) and token.lower in KIN)):
             return False
-        if after and is_one and is_thing_for(after.lower):
+        if after and is_one and is_thing_for(after.lower) and not self._has_object(place + 1):
             return False
         special = _SPECIAL.get(token.lower)
         return special is None or special(self, place, before, after)
@@ -227,6 +227,11 @@ class _Matcher:
 
     def _cardinal(self, place: int, before: Token | None, after: Token | None) -> bool:
         return not _BIRDS.search(self.text)
+
+    def _has_object(self, place: int) -> bool:
+        """Whether a word in -s is a verb, since an object follows it: "a cowgirl ropes a calf"."""
+        then = self.parse.near(place, 1)
+        return self.tokens[place].lower.endswith("s") and then is not None and then.lower in english.DETERMINERS
 
     def _only_describes(self, place: int) -> bool:
         """Whether a plural owner after "a" says what kind of thing it is: "a children's book"."""
@@ -269,6 +274,9 @@ class _Matcher:
             return True
         if token.owner:
             return bool(before and before.lower == "the" and token.lower in NOMINAL)
+        after = self.parse.near(place, 1)
+        if after and after.term and after.term.use == "either" and self.parse.head(place) is None:
+            return self._either(place + 1)  # "a young Nigerian"
         stands_for_people = token.lower in NOMINAL and self._verb_after(place)
         if self.parse.head(place) is not None and not stands_for_people:
             return False

@@ -58,7 +58,10 @@ DAYS = words("""
     monday tuesday wednesday thursday friday saturday sunday christmas easter january february march april may
     june july august september october november december
 """)
-CHESS = re.compile(r"\b(?:chess\w*|gambits?|checkmate|pawns?|rooks?|castling)\b", re.IGNORECASE)
+CHESS = re.compile(
+    r"\b(?:chess\w*|gambits?|checkmate|pawns?|rooks?|castling|(?:takes|captures) the (?:knight|bishop|queen))\b",
+    re.IGNORECASE,
+)
 BEES = re.compile(r"\b(?:bees?|bee-?keepers?|bee-?hives?|hives?|ants?|wasps?|termites?)\b", re.IGNORECASE)
 PIECES = words("king kings queen queens bishop bishops knight knights")
 TOYS = words("toy lego playmobil barbie gingerbread scarecrow nutcracker snow plush")
@@ -68,7 +71,9 @@ EVENTS = words("""
     hockey basketball tennis volleyball rugby cricket marathon sprint
 """)
 """What people are in, so that "a women's race" is about them."""
-USUAL_NOUNS = words("train coach board box light cart paint park press swing plant ride show point pack star dive line")
+USUAL_NOUNS = words(
+    "train coach board box light cart paint park press swing plant ride show point pack star dive line camp"
+)
 """Nouns that are verbs, too, but seldom after an adjective."""
 BRIDGES = words("born both all almost now since partly and or so deaf blind young old black white gay straight")
 """What may stand between a noun and an adjective that follows it."""

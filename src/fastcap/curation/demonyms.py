@@ -59,30 +59,31 @@ PEOPLES = _phrases("""
     european, western european, eastern european, central european, northern european, southern european, east
     european, white european, eurasian, middle eastern, latin american, south american, north american, central
     american, mediterranean, caribbean, afro caribbean, african caribbean, black caribbean, west indian, east
-    indian, afro latino, afro latina, afro brazilian, afro cuban, afro colombian, afro asian, afro american, afro
-    european, afro mexican, anglo indian, anglo saxon, anglo american, anglo, british asian, black british, arab,
-    arabic, arabian, hispanic, latino, latinx, latine, latin, chicano, caucasian, slavic, slav, nordic,
-    scandinavian, norse, balkan, baltic, celtic, germanic, mediterranean looking, asian looking, levantine, creole,
-    cajun, polynesian, melanesian, pacific islander, pacific island, hawaiian, native hawaiian, tahitian, maori,
-    māori, papuan, torres strait islander, aboriginal australian, indigenous australian, native american, american
-    indian, amerindian, native alaskan, alaska native, alaskan native, first nations, first nation, inuit, inuk, eskimo,
-    yupik, sami, sámi, lapp, roma, romani, romany, gypsy, kurdish, kurd, berber, amazigh, tuareg, bedouin, persian,
-    pashtun, hazara, baloch, balochi, uyghur, uighur, tibetan, hmong, han chinese, manchu, zhuang, miao, ainu,
-    okinawan, tamil, sinhalese, punjabi, bengali, gujarati, marathi, telugu, malayali, rajasthani, kashmiri, sindhi,
-    rajput, dalit, adivasi, rohingya, sherpa, gurkha, newar, desi, malay, javanese, balinese, sundanese, batak,
-    dayak, iban, moro, igorot, ifugao, khmer, cham, zulu, xhosa, ndebele, sotho, tswana, shona, yoruba, igbo, ibo,
-    hausa, fulani, fula, ashanti, asante, akan, mandinka, wolof, dinka, nuer, kikuyu, maasai, masai, samburu,
-    turkana, himba, herero, hutu, tutsi, oromo, amhara, tigrayan, bantu, khoisan, hadza, mursi, nubian, swahili,
-    afar, tigrinya, bemba, makonde, dogon, cherokee, navajo, sioux, lakota, apache, comanche, cree, ojibwe, ojibwa,
-    iroquois, mohawk, seminole, choctaw, chickasaw, shawnee, hopi, zuni, pueblo, blackfoot, cheyenne, arapaho,
-    pawnee, shoshone, tlingit, haida, mohican, lenape, mi'kmaq, métis, metis, inca, incan, maya, mayan, aztec,
-    quechua, quechuan, aymara, mapuche, guarani, guaraní, yanomami, kayapo, embera, garifuna, zapotec, mestizo,
-    afrikaner, boer, ashkenazi, ashkenazi jewish, sephardic, sephardi, sephardic jewish, mizrahi, catalan, basque,
-    breton, flemish, walloon, frisian, corsican, sardinian, galician, cornish, manx, chechen, tatar, circassian,
-    cossack, ossetian, abkhaz, azeri, ingush, dagestani, bashkir, buryat, yakut, kalmyk, assyrian, chaldean, turkic,
-    moorish, moor, ethnic chinese, ethnic german, ethnic russian, ethnic albanian, ethnic hungarian, asiatic,
-    oriental, far eastern, near eastern, sub saharan, chinese indonesian, québécois, quebecois, acadian, dravidian,
-    aryan, hispanic looking
+    indian, afro latino, afro latina, afro brazilian, afro cuban, afro colombian, afro asian, afro american,
+    afro european, afro mexican, anglo indian, anglo saxon, anglo american, anglo, british asian, black british,
+    arab, arabic, arabian, hispanic, latino, latinx, latine, latin, chicano, caucasian, slavic, slav, nordic,
+    scandinavian, norse, balkan, baltic, celtic, germanic, mediterranean looking, asian looking, levantine,
+    creole, cajun, polynesian, melanesian, pacific islander, pacific island, hawaiian, native hawaiian,
+    tahitian, maori, māori, papuan, torres strait islander, aboriginal australian, indigenous australian, native
+    american, american indian, amerindian, native alaskan, alaska native, alaskan native, first nations, first
+    nation, inuit, inuk, eskimo, yupik, sami, sámi, lapp, roma, romani, romany, gypsy, kurdish, kurd, berber,
+    amazigh, tuareg, bedouin, persian, pashtun, hazara, baloch, balochi, uyghur, uighur, tibetan, hmong, han
+    chinese, manchu, zhuang, miao, ainu, okinawan, tamil, sinhalese, punjabi, bengali, gujarati, marathi,
+    telugu, malayali, rajasthani, kashmiri, sindhi, rajput, dalit, adivasi, rohingya, sherpa, gurkha, newar,
+    desi, malay, javanese, balinese, sundanese, batak, dayak, iban, moro, igorot, ifugao, khmer, cham, zulu,
+    xhosa, ndebele, sotho, tswana, shona, yoruba, igbo, ibo, hausa, fulani, fula, ashanti, asante, akan,
+    mandinka, wolof, dinka, nuer, kikuyu, maasai, masai, samburu, turkana, himba, herero, hutu, tutsi, oromo,
+    amhara, tigrayan, bantu, khoisan, hadza, mursi, nubian, swahili, afar, tigrinya, bemba, makonde, dogon,
+    cherokee, navajo, sioux, lakota, apache, comanche, cree, ojibwe, ojibwa, iroquois, mohawk, seminole,
+    choctaw, chickasaw, shawnee, hopi, zuni, pueblo, blackfoot, cheyenne, arapaho, pawnee, shoshone, tlingit,
+    haida, mohican, lenape, mi'kmaq, métis, metis, inca, incan, maya, mayan, aztec, quechua, quechuan, aymara,
+    mapuche, guarani, guaraní, yanomami, kayapo, embera, garifuna, zapotec, mestizo, afrikaner, boer, ashkenazi,
+    ashkenazi jewish, sephardic, sephardi, sephardic jewish, mizrahi, catalan, basque, breton, flemish, walloon,
+    frisian, corsican, sardinian, galician, cornish, manx, chechen, tatar, circassian, cossack, ossetian,
+    abkhaz, azeri, ingush, dagestani, bashkir, buryat, yakut, kalmyk, assyrian, chaldean, turkic, moorish, moor,
+    ethnic chinese, ethnic german, ethnic russian, ethnic albanian, ethnic hungarian, asiatic, oriental, far
+    eastern, near eastern, sub saharan, chinese indonesian, québécois, quebecois, acadian, dravidian, aryan,
+    hispanic looking
 """)
 """Adjectives of continents, regions and peoples."""
 PEOPLES_NOUNS = _phrases("""

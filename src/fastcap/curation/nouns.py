@@ -92,21 +92,23 @@ _PEOPLE = PEOPLE | words("""
 """)
 """More nouns for people, in the singular."""
 _PEOPLE |= words("""
-    celebrity mountie employee attendee evacuee internee escapee referee trainee divorcee devotee nominee honoree
-    honouree appointee parolee absentee retiree refugee amputee redhead blonde blond brunette rookie newbie foodie
-    groupie roadie hippie yuppie junkie bookie cabbie sage seer bard minstrel troubadour maestro virtuoso prodigy
-    scribe despot brigadier grenadier musketeer gondolier chevalier crofter drover applicant accountant defendant
-    informant occupant claimant combatant dissident recipient respondent adherent regent critic comic fanatic mystic
-    heretic sceptic skeptic alcoholic eccentric official intellectual rival relative captive fugitive mercenary
-    dignitary visionary bully bobby democrat republican bureaucrat socialist communist nationalist separatist
-    loyalist unionist conservative liberal suffragist feminist pacifist anarchist naturist nudist colony mourner
-    wellwisher well-wisher congregant churchgoer tribesperson weirdo commoner townspeople townsperson countryfolk
-    womenfolk menfolk kinsfolk fisherfolk gentry smith wright goldsmith gunsmith shipwright wheelwright playwright
-    millwright astronaut cosmonaut teammate cellmate shipmate playmate workmate bedmate flatmate inmate advocate
-    pirate maid valet groom squire footman jailer tyrant oligarch autocrat monk nun bachelor widow toddler daredevil
-    cutthroat sidekick newsreader greeter usher spokesperson toastmaster ringmaster quizmaster concertmaster
-    choirmaster bandmaster harbourmaster stationmaster paymaster schoolteacher headteacher nursemaid traveller gypsy
-    shaman witch wizard elf elves angel saint deity god goddess prophet martyr
+    southerner northerner westerner easterner islander highlander bartender churchgoer superstar rockstar
+    popstar griot master celebrity mountie employee attendee evacuee internee escapee referee trainee divorcee
+    devotee nominee honoree honouree appointee parolee absentee retiree refugee amputee redhead blonde blond
+    brunette rookie newbie foodie groupie roadie hippie yuppie junkie bookie cabbie sage seer bard minstrel
+    troubadour maestro virtuoso prodigy scribe despot brigadier grenadier musketeer gondolier chevalier crofter
+    drover applicant accountant defendant informant occupant claimant combatant dissident recipient respondent
+    adherent regent critic comic fanatic mystic heretic sceptic skeptic alcoholic eccentric official
+    intellectual rival relative captive fugitive mercenary dignitary visionary bully bobby democrat republican
+    bureaucrat socialist communist nationalist separatist loyalist unionist conservative liberal suffragist
+    feminist pacifist anarchist naturist nudist colony mourner wellwisher well-wisher congregant churchgoer
+    tribesperson weirdo commoner townspeople townsperson countryfolk womenfolk menfolk kinsfolk fisherfolk
+    gentry smith wright goldsmith gunsmith shipwright wheelwright playwright millwright astronaut cosmonaut
+    teammate cellmate shipmate playmate workmate bedmate flatmate inmate advocate pirate maid valet groom squire
+    footman jailer tyrant oligarch autocrat monk nun bachelor widow toddler daredevil cutthroat sidekick
+    newsreader greeter usher spokesperson toastmaster ringmaster quizmaster concertmaster choirmaster bandmaster
+    harbourmaster stationmaster paymaster schoolteacher headteacher nursemaid traveller gypsy shaman witch
+    wizard elf elves angel saint deity god goddess prophet martyr
 """)
 
 _THINGS_IN_ER = words("""
@@ -243,6 +245,7 @@ PLACES = words("""
     harbor harbour fashion-house theme textile grocery deli shopfront storefront sign flags     """)
 """Things that are called by a nation or a faith, whose owners, makers and drivers need not be of it."""
 COMPOUND_THINGS = words("""
+    movie movies film films drama comedy novel novels fiction fashion magazine programme program website channel
     bus train plane ferry ship boat jet airplane aircraft van wings ears horns
     costume costumes outfit outfits clothes clothing garment garments garb hat hats cap caps boot boots shirt shirts
     shoe shoes sock socks dress dresses skirt skirts coat coats uniform uniforms sweater stroller strollers carriage
@@ -292,10 +295,7 @@ def is_animal(word: str) -> bool:
     return word in ANIMALS or singular(word) in ANIMALS
 
 
-_ANIMALS_OR_VERBS = words("""
-    fly fish pet bat duck bear swallow ram crane crow badger hound bug ape parrot ferret swan bull hawk steer seal buck
-    carp snake worm slug quail grouse fawn rat cow dog fox lark perch hog weasel squirrel monkey horse
-""")
+_ANIMALS_OR_VERBS = words("fly fish pet bat duck bear swallow ram crane crow badger hound bug steer seal perch")
 _THINGS_OR_VERBS = words(
     "sign book chair seat plant picture photo part card lock ticket piece line room cake car pool shower"
 )
@@ -313,6 +313,8 @@ def is_only_animal(word: str) -> bool:
 def is_thing_for(word: str) -> bool:
     """Whether a noun after one for people is a thing for them, "a baby carriage", and no verb, "a girl signs"."""
     verb = base_form(word)
+    if word in ("plant", "sign", "watch", "shop", "lock", "part", "line", "set", "care", "play"):
+        return False
     return word in COMPOUND_THINGS and not (verb and (verb in VERBS or verb in _THINGS_OR_VERBS))
 
 
@@ -329,6 +331,11 @@ def is_person_noun(word: str, known: bool = False) -> bool:
         return True
     last = one.rpartition("-")[2]
     if one != last and (last in _PEOPLE or last in ("maker", "holder", "cutter", "picker", "roller", "layer")):
+        return True
+    first = singular(one.partition("-")[0])
+    if one.endswith(("-up", "-by", "-on", "-in-chief", "-elect", "-at-law", "-of-arms")) and (
+        first in _PEOPLE or _AGENT.fullmatch(first)
+    ):
         return True
     return not known and (
         bool(_AGENT.fullmatch(last))

@@ -25,11 +25,16 @@ __all__ = ["VERBS", "Parse"]
 _NOBODY = english.words("it this that these those there which something anything nothing itself mine yours theirs")
 _BREAKS = re.compile(r"[;:.!?…()\"“”—]|\s[-–]\s")
 _PLURAL_ADJECTIVES = english.words("various several many few most all both other such same own next last first")
-_NOT_HEADS = (english.FUNCTION_WORDS - english.NUMBERS - english.words("home right left straight fast hard back")) | (
-    english.words("i'm it's he's she's they're who's there's that's don't doesn't isn't aren't")
-)
+_NOT_HEADS = (
+    english.FUNCTION_WORDS
+    - english.NUMBERS
+    - english.words("home right left straight fast hard back high low far long")
+) | (english.words("i'm it's he's she's they're who's there's that's don't doesn't isn't aren't"))
 _ADJECTIVE_ENDINGS = ("ful", "less", "ous", "ish", "ive", "ied", "cal", "nal")
 _COLOURS = english.words("black white brown")
+_STARS = english.words("star stars legend legends idol idols ace pro pros")
+_BARE_SKIN = english.words("faces hands arms fingers legs")
+_ORIGINS = english.words("descent origin ancestry heritage ethnicity")
 _COLOURED = english.words("""
     haired headed eyed clad bearded faced coated suited shirted jacketed uniformed robed nosed legged booted
     gloved hatted shirtless and-white dressed clothed capped helmeted jerseyed
@@ -88,6 +93,8 @@ class Parse:
                 return token.is_capital or token.lower not in ONLY_CAPITAL
             if token.term.use == "either" and (token.lower in TERMS) and not is_person_noun(token.lower):
                 return False
+        if token.lower in _STARS and place and self.tokens[place - 1].lower in ACTIVITIES:
+            return True
         return is_person_noun(token.lower.replace(" ", "-")) or is_person_noun(token.lower.rpartition(" ")[2])
 
     def is_animal(self, place: int) -> bool:
@@ -110,7 +117,7 @@ class Parse:
             or lower in english.NUMBERS
             or lower in _PLURAL_ADJECTIVES
             or (last.endswith(_ADJECTIVE_ENDINGS) and not is_person_noun(lower))
-            or ("-" in token.text and is_participle(last))
+            or ("-" in token.text and not is_person_noun(lower))
             or (is_participle(lower) and not is_person_noun(lower))
             or (lower.endswith("ing") and lower not in english.THINGS)
             or (lower.endswith("y") and lower[:-1] in english.VERBS)
@@ -232,7 +239,17 @@ class Parse:
     def names_people(self, place: int) -> bool:
         """Whether the noun after an adjective is one for people, and the adjective is said of them."""
         head = self.head(place)
-        if head is None or not self.is_person(head) or self.is_animal(head):
+        if head is None or self.is_animal(head):
+            return False
+        if (
+            self.tokens[head].lower in _BARE_SKIN
+            and self.tokens[place].lower in _COLOURS
+            and not self.is_about_animals()
+        ):
+            return head == place + 1 or self.tokens[head - 1].lower in _COLOURS
+        if not self.is_person(head):
+            return False
+        if self.tokens[head].lower in _ORIGINS and not any(one.lower == "of" for one in self.tokens[:place]):
             return False
         after = self.near(head, 1)
         if after and not self.tokens[head].owner and is_only_animal(after.lower):
@@ -257,7 +274,9 @@ class Parse:
         token, after = self.tokens[head], self.near(head, 1)
         if token.term:
             return False
-        if token.lower in ("team", "teams", "squad", "boxers") or not is_person_noun(token.lower, known=True):
+        if token.lower in ("team", "teams", "squad", "boxers"):
+            return True
+        if not is_person_noun(token.lower, known=True) and token.lower not in _STARS:
             return True
         return token.owner and after is not None and is_thing_for(after.lower)
 
@@ -274,6 +293,8 @@ class Parse:
                 before -= 1
             if before >= 0 and (self.tokens[before].term or self.is_adjective(before)):
                 return self.subject(before)
+        if at >= 0 and self.tokens[at].term and self.is_adjective(at) and self.tokens[at + 1].gap.strip() == ",":
+            return self.subject(at)  # "is half Irish, half Nigerian"
         copula = at
         contracted = at >= 0 and self.tokens[at].owner and not self.is_adjective(at)
         if at < 0 or not (self.tokens[at].lower in _LOOKS or contracted):

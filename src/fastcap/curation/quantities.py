@@ -59,7 +59,7 @@ def _is_age_of_people(parse: Parse, start: int, end: int) -> bool:
     inside = [place for place, token in enumerate(parse.tokens) if token.start < end and token.end > start]
     if not inside:
         return False
-    head = parse.head(inside[-1])
+    head = None if parse.tokens[inside[-1]].owner else parse.head(inside[-1])
     if head is not None:
         return parse.is_person(head) and not parse.is_animal(head)
     before = inside[0] - 1
@@ -77,11 +77,13 @@ def _is_age_of_people(parse: Parse, start: int, end: int) -> bool:
 def _is_limit_of_people(parse: Parse, start: int, end: int) -> bool:
     """Whether "over sixty" follows people, and nothing that is counted follows it."""
     before = [place for place, token in enumerate(parse.tokens) if token.end <= start]
-    after = next((token for token in parse.tokens if token.start >= end), None)
+    after = next((place for place, token in enumerate(parse.tokens) if token.start >= end), None)
     if not before:
         return False
-    if after and not after.gap.strip() and after.lower not in english.FUNCTION_WORDS:
-        return False
+    if after is not None and not parse.tokens[after].gap.strip():
+        is_counted = parse.tokens[after].lower not in english.FUNCTION_WORDS and not parse.is_verb(after)
+        if is_counted:
+            return False
     if not any(map(parse.is_person, before)):
         return False
     last = parse.tokens[before[-1]].lower

@@ -40,18 +40,19 @@ _NOT_HERE = words("""
 """Words that neutral wording changes and the rules of mentions do not count, or count in another way."""
 
 _GENDER_NOUNS = phrases("""
-    mother in law, father in law, sister in law, brother in law, son in law, daughter in law, mothers in law,
-    fathers in law, sisters in law, brothers in law, sons in law, daughters in law, mister, missus, mx, cis man, cis
-    woman, cis men, cis women, trans man, trans men, trans woman, trans women, transgender woman, transgender women,
-    transgender man, transgender men, transman, transmen, transwoman, transwomen, transsexual, transsexuals, enby,
-    enbies, drag queen, drag queens, drag king, drag kings, lady in waiting, ladies in waiting, crown prince, crown
-    princess, mums, great aunt, great aunts, great uncle, great uncles, great niece, great nephew, grand niece,
-    grand nephew, ex husband, ex wife, ex husbands, ex wives, ex boyfriend, ex girlfriend, step father, step mother,
-    step brother, step sister, step son, step daughter, step dad, step mum, step mom, half brother, half sister,
-    half brothers, half sisters, god mother, god father, gentlewoman, daddies, mommies, mamas, signora, signorina,
-    signor, frau, herr, sheikh, sheikhs, housemaid, hubbies, widows, seaman, seamen, headwoman, headman, headmen,
-    lumberjill, fratboys, menfolk, womenfolk, cabin boy, cabin boys, bell boy, bell boys, paper boys, bus boy, bus
-    boys, shield maiden, sugar daddy
+    transvestite, transvestites, crossdresser, crossdressers, cross dresser, cross dressers, mother in law,
+    father in law, sister in law, brother in law, son in law, daughter in law, mothers in law, fathers in law,
+    sisters in law, brothers in law, sons in law, daughters in law, mister, missus, mx, trans man, trans men,
+    trans woman, trans women, transgender woman, transgender women, transgender man, transgender men, transman,
+    transmen, transwoman, transwomen, transsexual, transsexuals, enby, enbies, drag queen, drag queens, drag
+    king, drag kings, lady in waiting, ladies in waiting, crown prince, crown princess, mums, great aunt, great
+    aunts, great uncle, great uncles, great niece, great nephew, grand niece, grand nephew, ex husband, ex wife,
+    ex husbands, ex wives, ex boyfriend, ex girlfriend, step father, step mother, step brother, step sister,
+    step son, step daughter, step dad, step mum, step mom, half brother, half sister, half brothers, half
+    sisters, god mother, god father, gentlewoman, daddies, mommies, mamas, signora, signorina, signor, frau,
+    herr, sheikh, sheikhs, housemaid, hubbies, widows, seaman, seamen, headwoman, headman, headmen, lumberjill,
+    fratboys, menfolk, womenfolk, cabin boy, cabin boys, bell boy, bell boys, paper boys, bus boy, bus boys,
+    shield maiden, sugar daddy
 """)
 _GENDER_ADJECTIVES = phrases("""
     male, female, masculine, feminine, manly, womanly, girly, girlish, boyish, effeminate, trans, transgender,
@@ -73,10 +74,11 @@ _GENDER_AND_AGE = phrases("""
 """)
 
 _AGE_NOUNS = phrases("""
+    elder,
     adult, adults, kid, kids, kiddo, kiddos, kiddie, kiddies, child, children, baby, babies, infant, infants,
     toddler, toddlers, newborn, newborns, teen, teens, teenager, teenagers, tween, tweens, preteen, preteens, pre
     teen, pre teens, adolescent, adolescents, youth, youths, youngster, youngsters, pensioner, pensioners, retiree,
-    retirees, oap, oaps, schoolchild, schoolchildren, school child, school children, schoolkid, schoolkids,
+    retirees, oap, oaps, schoolchild, schoolchildren, schoolkid, schoolkids,
     preschooler, preschoolers, pre schooler, pre schoolers, kindergartner, kindergartners, kindergartener,
     kindergarteners, senior citizen, senior citizens, senior, seniors, elders, oldster, oldsters, old timer, old
     timers, grown up, grown ups, grownup, grownups, tot, tots, bairn, bairns, juvenile, juveniles, minors, minor,
@@ -91,7 +93,7 @@ _AGE_NOUNS = phrases("""
     neonates, tiny tots, wee one, wee ones, little one, little ones, young one, young ones, young uns
 """)
 _AGE_ADJECTIVES = phrases("""
-    young, younger, youngest, old, older, oldest, elderly, elder, eldest, middle aged, middleaged, teenage,
+    young, younger, youngest, old, older, oldest, elderly, eldest, middle aged, middleaged, teenage,
     teenaged, teen aged, underage, aged, ageing, aging, adolescent, juvenile, infant, newborn, new born, senior,
     geriatric, pensionable, youthful, preschool, prepubescent, pubescent, pre adolescent, grown, adult, school age,
     school aged, college aged, retirement age, toddler aged, preteen, preschool aged, octogenarian, centenarian,
@@ -218,9 +220,11 @@ _ORIENTATION_NOUNS = phrases("""
 """)
 
 NOMINAL = words("""
-    elderly young old aged blind deaf disabled handicapped paralysed paralyzed french dutch british english
-    irish welsh scottish spanish chinese japanese swiss portuguese vietnamese lebanese amish maori sioux inuit
-    roma indigenous polish danish swedish finnish turkish mute lame faithful religious
+    hmong zulu maasai masai navajo cherokee sami cree han uyghur tuareg bedouin tamil igbo yoruba hausa himba
+    ainu apache lakota quechua maya kurdish elderly young old aged blind deaf disabled handicapped paralysed
+    paralyzed french dutch british english irish welsh scottish spanish chinese japanese swiss portuguese
+    vietnamese lebanese amish maori sioux inuit roma indigenous polish danish swedish finnish turkish mute lame
+    faithful religious
 """) | {"visually impaired", "hearing impaired", "able bodied", "physically disabled", "middle aged"}
 """Adjectives that stand for people after "the": "the blind"."""
 
@@ -264,16 +268,21 @@ def _terms() -> dict[str, Term]:
     add(phrases("all female, all male, all girls, all women, all men"), "adjective", "gender")
     add(phrases("all girl, all boy, all boys"), "adjective", "gender", "age")
     add(
-        phrases("all black, all white, black american, white american, black briton, black british"),
+        phrases("all black, all white, black american, white american, black british"),
         "adjective",
         "race_ethnicity",
     )
     add(phrases("black americans, white americans, black britons"), "noun", "race_ethnicity")
+    add({"black briton"}, "either", "race_ethnicity")
     for nation in NATIONALITIES | PEOPLES:
         if not nation.endswith("american"):
             add({f"{nation} american"}, "either", "race_ethnicity")
             add({f"{nation} americans"}, "noun", "race_ethnicity")
-    add({"jehovah's witnesses", "latter day saints", "hare krishnas"}, "noun", "religion")
+    add(
+        {"jehovah's witnesses", "latter day saints", "hare krishnas", "hasidim", "hassidim", "haredim"},
+        "noun",
+        "religion",
+    )
     add(_FAITH_ADJECTIVES, "adjective", "religion")
     add(_CLERGY, "noun", "religion")
     add(_DISABILITY_ADJECTIVES, "adjective", "disability")
