@@ -34,6 +34,7 @@ def phrases(text: str) -> frozenset[str]:
 
 PRONOUNS = words("he she him his her hers himself herself")
 _NOT_HERE = words("""
+    latino latinos chicano chicanos
     waiter waiters postmaster postmasters mermaid mermaids merman mermen mens womens mans womans male males female
     females masculine feminine manly womanly girly girlish boyish god hag hags sheikh sheikhs
 """)
@@ -237,89 +238,74 @@ def _plural(word: str) -> str:
     return word + "s"
 
 
-def _terms() -> dict[str, Term]:
+_ANCESTRY_NOUNS = {"black americans", "white americans", "black britons"}
+_ANCESTRY_ADJECTIVES = phrases("all black, all white, black american, white american, black british")
+_OTHER_BELIEVERS = {"jehovah's witnesses", "latter day saints", "hare krishnas", "hasidim", "hassidim", "haredim"}
+_PATIENTS = words(
+    "epileptic schizophrenic paraplegic quadriplegic tetraplegic hemiplegic diabetic asthmatic dyslexic albino"
+)
+_ALL_GENDER = phrases("all female, all male, all girls, all women, all men")
+_ALL_GENDER_AND_AGE = phrases("all girl, all boy, all boys")
+
+
+def _peoples() -> dict[str, Term]:
+    """Nations, peoples and believers with their plurals; "African-American" and "non-Muslim"."""
     terms: dict[str, Term] = {}
-
-    def add(listed: frozenset[str] | set[str], use: str, *categories: str) -> None:
-        for word in listed:
-            terms[word.replace("-", " ")] = Term(categories, use)
-
-    gendered = {word for word in GENDERED if word not in _NOT_HERE and word not in PRONOUNS}
-    add(gendered | _GENDER_NOUNS, "noun", "gender")
-    add({"males", "females"}, "noun", "gender")
-    add(_GENDER_ADJECTIVES, "adjective", "gender")
-    add(_AGE_ADJECTIVES, "adjective", "age")
-    add(_AGE_NOUNS, "noun", "age")
-    add(_RACE_ADJECTIVES, "adjective", "race_ethnicity")
-    add(_RACE_NOUNS, "noun", "race_ethnicity")
+    believers = _BELIEVERS | {f"{before} {faith}" for faith in _BELIEVERS for before in ("ex", "non")}
     for category, both, nouns in (
         ("race_ethnicity", PEOPLES, PEOPLES_NOUNS),
         ("nationality", NATIONALITIES, COUNTRY_NOUNS),
-        ("religion", _BELIEVERS, frozenset()),
+        ("religion", believers, frozenset(_OTHER_BELIEVERS)),
     ):
-        both = both | (
-            {f"ex {word}" for word in both} | {f"non {word}" for word in both}
-            if category == "religion"
-            else frozenset()
-        )
-        add(both, "either", category)
-        add({_plural(word) for word in both if not word.endswith(("ese", "ish", "ch", "s", "ss"))}, "noun", category)
-        add(nouns, "noun", category)
-    add(phrases("all female, all male, all girls, all women, all men"), "adjective", "gender")
-    add(phrases("all girl, all boy, all boys"), "adjective", "gender", "age")
-    add(
-        phrases("all black, all white, black american, white american, black british"),
-        "adjective",
-        "race_ethnicity",
-    )
-    add(phrases("black americans, white americans, black britons"), "noun", "race_ethnicity")
-    add({"black briton"}, "either", "race_ethnicity")
-    for nation in NATIONALITIES | PEOPLES:
-        if not nation.endswith("american"):
-            add({f"{nation} american"}, "either", "race_ethnicity")
-            add({f"{nation} americans"}, "noun", "race_ethnicity")
-    add(
-        {"jehovah's witnesses", "latter day saints", "hare krishnas", "hasidim", "hassidim", "haredim"},
-        "noun",
-        "religion",
-    )
-    add(_FAITH_ADJECTIVES, "adjective", "religion")
-    add(_CLERGY, "noun", "religion")
-    add(_DISABILITY_ADJECTIVES, "adjective", "disability")
-    add(
-        words(
-            "epileptic schizophrenic paraplegic quadriplegic tetraplegic hemiplegic diabetic asthmatic dyslexic albino"
-        ),
-        "either",
-        "disability",
-    )
-    add(_DISABILITY_NOUNS, "noun", "disability")
-    add(_CONDITIONS, "condition", "disability")
-    add(_ORIENTATION_ADJECTIVES, "adjective", "sexual_orientation")
-    add(_ORIENTATION_NOUNS, "noun", "sexual_orientation")
+        plurals = {_plural(word) for word in both if not word.endswith(("ese", "ish", "ch", "s"))}
+        terms |= dict.fromkeys(both, Term((category,), "either"))
+        terms |= dict.fromkeys(plurals | nouns, Term((category,), "noun"))
+    heritage = {f"{nation} american" for nation in NATIONALITIES | PEOPLES if not nation.endswith("american")}
+    terms |= dict.fromkeys(heritage | {"black briton"}, Term(("race_ethnicity",), "either"))
+    plurals = {f"{one}s" for one in heritage} | _ANCESTRY_NOUNS
+    terms |= dict.fromkeys(plurals, Term(("race_ethnicity",), "noun"))
     del terms["celtics"]  # teams
-    # Later entries win: words with two attributes come last.
-    add(_GENDER_AND_AGE, "noun", "gender", "age")
-    add(_FAITH_AND_GENDER, "noun", "gender", "religion")
-    add(words("latina latinas chicana chicanas"), "noun", "gender", "race_ethnicity")
-    add(words("filipina filipinas"), "noun", "gender", "nationality")
-    for stem in (
-        "french",
-        "english",
-        "irish",
-        "scots",
-        "scotch",
-        "welsh",
-        "dutch",
-        "cornish",
-        "manx",
-        "norse",
-        "china",
-    ):
-        categories = ("gender", "race_ethnicity" if stem in ("cornish", "manx", "norse") else "nationality")
-        add({f"{stem}{end}" for end in ("man", "men", "woman", "women")}, "noun", *categories)
-    add(set(PRONOUNS), "pronoun", "gender")
     return terms
+
+
+def _of_peoples_and_genders() -> dict[str, Term]:
+    """Latinas, Filipinas and Frenchmen."""
+    terms = dict.fromkeys(words("latina latinas chicana chicanas"), Term(("gender", "race_ethnicity"), "noun"))
+    terms |= dict.fromkeys(words("filipina filipinas"), Term(("gender", "nationality"), "noun"))
+    for stem in words("french english irish scots scotch welsh dutch cornish manx norse china"):
+        category = "race_ethnicity" if stem in ("cornish", "manx", "norse") else "nationality"
+        for end in ("man", "men", "woman", "women"):
+            terms[stem + end] = Term(("gender", category), "noun")
+    return terms
+
+
+def _terms() -> dict[str, Term]:
+    gendered = {word for word in GENDERED if word not in _NOT_HERE and word not in PRONOUNS} | {"males", "females"}
+    groups: tuple[tuple[frozenset[str] | set[str], str, tuple[str, ...]], ...] = (
+        (gendered | _GENDER_NOUNS, "noun", ("gender",)),
+        (_GENDER_ADJECTIVES | _ALL_GENDER, "adjective", ("gender",)),
+        (_AGE_ADJECTIVES, "adjective", ("age",)),
+        (_AGE_NOUNS, "noun", ("age",)),
+        (_RACE_ADJECTIVES | _ANCESTRY_ADJECTIVES, "adjective", ("race_ethnicity",)),
+        (_RACE_NOUNS, "noun", ("race_ethnicity",)),
+        (_FAITH_ADJECTIVES, "adjective", ("religion",)),
+        (_CLERGY, "noun", ("religion",)),
+        (_DISABILITY_ADJECTIVES, "adjective", ("disability",)),
+        (_PATIENTS, "either", ("disability",)),
+        (_DISABILITY_NOUNS, "noun", ("disability",)),
+        (_CONDITIONS, "condition", ("disability",)),
+        (_ORIENTATION_ADJECTIVES, "adjective", ("sexual_orientation",)),
+        (_ORIENTATION_NOUNS, "noun", ("sexual_orientation",)),
+        # Later entries win: words with two attributes come last.
+        (_ALL_GENDER_AND_AGE, "adjective", ("gender", "age")),
+        (_GENDER_AND_AGE, "noun", ("gender", "age")),
+        (_FAITH_AND_GENDER, "noun", ("gender", "religion")),
+        (PRONOUNS, "pronoun", ("gender",)),
+    )
+    terms = _peoples()
+    for listed, use, categories in groups:
+        terms |= {word.replace("-", " "): Term(categories, use) for word in listed}
+    return terms | _of_peoples_and_genders()
 
 
 TERMS = _terms()
