@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -96,7 +97,7 @@ def read_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], di
         return {**arrays, "ids": arrays["ids"].astype(np.uint32)}, words
     except (  # what zipfile, zlib and NumPy raise for files that are damaged
         *(OSError, ValueError, KeyError, EOFError, RuntimeError, OverflowError, MemoryError, NotImplementedError),
-        *(zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, SyntaxError),
+        *(zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error),
     ) as error:
         told = str(error).strip().partition("\n")[0][:200] or type(error).__name__
         raise ModelFileError(f"{path}: not a memory of captioned pictures ({told})") from None
@@ -132,11 +133,11 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 
 
 def _read_array(archive: ZipFile, member: ZipInfo, kind: Any, axes: int) -> np.ndarray:
-    name = member.filename
+    name, dtype = member.filename, np.dtype(kind)
     with archive.open(member) as file:
-        shape, is_fortran, dtype = _read_header(file)
-        if dtype != kind or len(shape) != axes or is_fortran:
-            raise ValueError(f"{name} is {dtype} {shape}; expected {np.dtype(kind)} with {axes} axes")
+        shape = _read_header(file, dtype)
+        if len(shape) != axes:
+            raise ValueError(f"{name} has the shape {shape}; expected {axes} axes")
         count = math.prod(shape)
         if file.tell() + count * dtype.itemsize != member.file_size:
             raise ValueError(f"{name} states {shape}, which does not fit its {member.file_size} bytes")
@@ -144,10 +145,14 @@ def _read_array(archive: ZipFile, member: ZipInfo, kind: Any, axes: int) -> np.n
     return np.frombuffer(content, dtype, count).reshape(shape)
 
 
-def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    if np.lib.format.read_magic(file) != (1, 0):
-        raise ValueError("an array of another version of npy; expected 1.0")
-    return np.lib.format.read_array_header_1_0(file)
+def _read_header(file: IO[bytes], dtype: np.dtype[Any]) -> tuple[int, ...]:
+    """The shape that an array of this type states. NumPy's own reader evaluates the header as Python."""
+    start = file.read(10)
+    header = file.read(int.from_bytes(start[8:], "little"))
+    match = re.fullmatch(rb"\{'descr': '(.{3})', 'fortran_order': False, 'shape': \(([0-9, ]{0,40})\), \}\s*", header)
+    if start[:8] != b"\x93NUMPY\x01\x00" or not match or match[1].decode("latin-1") != dtype.str:
+        raise ValueError(f"an array begins with {(start + header)[:80]!r}; expected one of {dtype}")
+    return tuple(int(size) for size in match[2].decode().split(",") if size.strip())
 
 
 def _check(arrays: dict[str, np.ndarray], words: dict[str, int], lines: int) -> None:
