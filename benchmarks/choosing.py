@@ -27,7 +27,7 @@ from fastcap.evaluation.cider import CiderD
 from fastcap.evaluation.machine import git_commit, machine_facts, now
 from fastcap.evaluation.metrics import score_captions
 from fastcap.evaluation.ptb import ptb_tokens
-from fastcap.evaluation.ranking import Judged, cross_fitted
+from fastcap.evaluation.ranking import USED, Judged, cross_fitted
 from fastcap.release.memory import MemorySettings, remembered_captions
 from fastcap.runtime.bundle import Bundle, find_model
 from fastcap.runtime.contract import Ranking, Weights
@@ -36,7 +36,7 @@ from fastcap.runtime.engine import ENGINES, Decoded, Encoded
 from fastcap.runtime.images import load_image
 from fastcap.runtime.memory import Memory
 from fastcap.runtime.options import Options, Plan
-from fastcap.runtime.ranking import features
+from fastcap.runtime.ranking import Ranker, features
 from fastcap.runtime.text import ends_early, sentence
 
 RESULTS = Path(__file__).parent / "results"
@@ -190,13 +190,14 @@ class Study:
     def table(self, memories: Mapping[str, Memory]) -> dict[str, Any]:
         """The rows of the result, the times, and the sizes of memories."""
         usual = MemorySettings()
-        shipped = memories["people's"].smaller(usual.entries, usual.least, usual.width)
+        kept = {name: each.smaller(usual.entries, usual.least, usual.width) for name, each in memories.items()}
+        shipped = kept["people's"]
         milliseconds = self.times(shipped)
         ranking = Ranking(usual.neighbours, usual.sharpness, {})
         base = {way: self.features(way, shipped, ranking) for way in self.plans}
         rows = []
         for way in self.plans:
-            ms = milliseconds["picture"] + milliseconds[way]
+            ms = round(milliseconds["picture"] + milliseconds[way], 2)
             rows.append({"candidates": way, "ranked_by": "own order", "ms": ms, **self.measure(way, first)})
             rows.append({"candidates": way, "ranked_by": "people", **self.measure(way, best, thorough=False)})
             for by, used in RANKED_BY.items():
@@ -206,8 +207,7 @@ class Study:
         for way in ("parallel 3", "parallel 5", "beam 8"):
             for name, memory in memories.items():
                 for neighbours, sharpness in ((10, 0), (30, 0), (100, 0), (30, 40), (100, 40)):
-                    kept = memory.smaller(usual.entries, usual.least, usual.width)
-                    judged = self.similar(way, base[way], kept, Ranking(neighbours, sharpness, {}))
+                    judged = self.similar(way, base[way], kept[name], Ranking(neighbours, sharpness, {}))
                     about = {
                         "pictures": len(memory),
                         "captions": name,
@@ -226,9 +226,8 @@ class Study:
             (24, 5, 48),
             (24, 10, 32),
         ):
-            kept = whole.smaller(*settings)
             path = self.network.cache / "memory.npz"
-            kept.save(path)
+            whole.smaller(*settings).save(path)
             row = dict(zip(("entries", "least", "width"), settings, strict=True)) | {"bytes": path.stat().st_size}
             for way in ("parallel 3", "beam 8"):
                 row[way] = self.plain(way, self.similar(way, base[way], Memory.open(path), ranking))
@@ -263,7 +262,6 @@ class Study:
 
     def fitted(self, given: Mapping[str, Sequence[np.ndarray]], used: Sequence[str]) -> Choice:
         """The choice by weights that are fitted to other pictures."""
-        allowed = [name in used for name in Weights._fields]
 
         def choose(way: str) -> Iterator[tuple[str, int, np.ndarray]]:
             places = [(name, place) for name in SETS for place in range(len(self.pictures[name]))]
@@ -272,7 +270,7 @@ class Study:
                 for name, place in places
                 for picture in [self.pictures[name][place]]
             ]
-            for index, weights in cross_fitted(judged, allowed):
+            for index, weights in cross_fitted(judged, used):
                 yield *places[index], judged[index].features @ weights
 
         return choose
@@ -302,15 +300,17 @@ class Study:
         return figures
 
     def times(self, memory: Memory) -> dict[str, float]:
-        """Median CPU time in milliseconds of reading a picture, of each way and of ranking eight candidates."""
+        """Median CPU time in milliseconds of reading a picture, of each way and of ranking four candidates."""
         network, taken = self.network, {name: [] for name in ("picture", *self.plans, "memory")}
+        weights = Weights(*(float(name in USED) for name in Weights._fields))
+        ranker = Ranker(memory, USUAL._replace(weights={"parallel": weights}), network.tokenizer)
         for picture in track(self.pictures["flickr8k"][:: len(self.pictures["flickr8k"]) // TIMED], "times"):
             taken["picture"].append(timed(lambda: network.encoded(picture.example.image))[0])  # noqa: B023
             for way, plan in self.plans.items():
                 encoded = network.encoded(picture.example.image)
                 taken[way].append(timed(lambda: network.engine.decode(encoded, plan))[0])  # noqa: B023
-            rows, texts = picture.candidates["beam 8"][:3], picture.texts["beam 8"][:3]
-            taken["memory"].append(timed(lambda: features(rows, texts, picture.vector, memory, USUAL))[0])  # noqa: B023
+            rows = picture.candidates["parallel 4"]
+            taken["memory"].append(timed(lambda: ranker.order(rows, picture.vector, "parallel"))[0])  # noqa: B023
         return {name: round(float(np.median(values[3:])), 2) for name, values in taken.items()}
 
 

@@ -8,8 +8,8 @@ Letters: K candidates, A width of a picture's vector.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -55,14 +55,15 @@ class Ranker:
             ModelFileError: the memory was made with vectors of another model.
         """
         weights = self.ranking.weights.get(ranked_as(way))
-        if weights is None:
+        if weights is None or not any(weights):
             return list(candidates)
         if len(self.memory) and vector.shape != (self.memory.width,):
             raise ModelFileError(
                 f"{MEMORY}: its pictures have vectors of {self.memory.width} numbers; the model gives {vector.shape}"
             )
         texts = [sentence(decode(self._tokenizer, candidate.token_ids)) for candidate in candidates]
-        scores = features(candidates, texts, vector, self.memory, self.ranking) @ np.array(weights)
+        used = {name: weight for name, weight in weights._asdict().items() if weight}  # the others cost time
+        scores = features(candidates, texts, vector, self.memory, self.ranking, [*used]) @ np.array([*used.values()])
         return [candidates[place] for place in np.argsort(-scores, kind="stable")]
 
 
@@ -75,17 +76,22 @@ def ranked(engine: Engine, ranker: Ranker | None, picture: Encoded, plan: Plan) 
 
 
 def features(
-    candidates: Sequence[Decoded], texts: Sequence[str], vector: np.ndarray, memory: Memory, ranking: Ranking
+    candidates: Sequence[Decoded],
+    texts: Sequence[str],
+    vector: np.ndarray,
+    memory: Memory,
+    ranking: Ranking,
+    names: Sequence[str] = Weights._fields,
 ) -> np.ndarray:
-    """What candidates are ranked by, (K, 5), in the order of the fields of `Weights`, where each is explained."""
-    columns = {
-        "log_p": np.log([max(candidate.probability, _SMALLEST) for candidate in candidates]),
-        "token_log_p": [_mean_log(candidate.token_probabilities) for candidate in candidates],
-        "similarity": memory.similarity(vector, texts, ranking.neighbours, ranking.sharpness),
-        "consensus": memory.consensus(texts),
-        "words": [len(caption_words(text)) for text in texts],
+    """What candidates are ranked by, (K, number of names): fields of `Weights`, where each is explained."""
+    compute: dict[str, Callable[[], Any]] = {
+        "log_p": lambda: np.log([max(candidate.probability, _SMALLEST) for candidate in candidates]),
+        "token_log_p": lambda: [_mean_log(candidate.token_probabilities) for candidate in candidates],
+        "similarity": lambda: memory.similarity(vector, texts, ranking.neighbours, ranking.sharpness),
+        "consensus": lambda: memory.consensus(texts),
+        "words": lambda: [len(caption_words(text)) for text in texts],
     }
-    return np.stack([np.asarray(columns[name], np.float64) for name in Weights._fields], axis=1)
+    return np.stack([np.asarray(compute[name](), np.float64) for name in names], axis=1)
 
 
 def _mean_log(probabilities: Sequence[float]) -> float:
