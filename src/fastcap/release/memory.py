@@ -27,7 +27,7 @@ from fastcap.runtime.images import load_image
 from fastcap.runtime.memory import NEIGHBOURS, SHARPNESS, Memory
 from fastcap.runtime.options import MAX_BEAMS, Options
 from fastcap.runtime.ranking import Ranker, features
-from fastcap.runtime.text import sentence
+from fastcap.runtime.text import ends_early, sentence
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -203,7 +203,9 @@ def judge(
         candidates = engine.decode(encoded, plan)
         texts = [sentence(decode(tokenizer, candidate.token_ids)) for candidate in candidates]
         gains = np.array([100 * metric.score(ptb_tokens(text), str(place)) for text in texts])
-        judged.append(Judged(features(candidates, texts, engine.vector(encoded)[0], memory, ranking), gains))
+        table = features(candidates, texts, engine.vector(encoded)[0], memory, ranking)
+        whole = np.array([not ends_early(text) for text in texts])  # others come after these, whatever the weights
+        judged.append(Judged(table[whole], gains[whole]) if whole.any() else Judged(table, gains))
         on_picture()
     return judged
 
