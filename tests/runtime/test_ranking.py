@@ -139,14 +139,24 @@ def test_without_a_memory_or_its_weights_or_without_being_asked_captions_are_tho
         assert unasked.caption(picture, **options, no_memory=True).candidates == before
 
 
-def test_lengths_and_numbers_of_candidates_are_obeyed_all_the_same(directory, tmp_path):
-    captioner = saying(directory, tmp_path / "model", BY_SIMILARITY)
-    green = of_colour(9, 200, 9)
+def test_lengths_and_numbers_of_candidates_are_obeyed_all_the_same(golden, tmp_path):
+    captioner = saying(golden / "parallel" / "model", tmp_path / "model", BY_SIMILARITY)
+    green, blue = of_colour(9, 200, 9), of_colour(9, 9, 200)
     assert texts(captioner.caption(green, candidates=2)) == [SAID[1], SAID[3]]
-    assert captioner.caption(green, length=3).text == SAID[3]
-    assert captioner.caption(of_colour(9, 9, 200), length=3).text == SAID[2]
-    assert captioner.caption(green, length=6).text == SAID[0]
-    assert captioner.caption(of_colour(9, 9, 200), neutral=True).text == "Two people sit."
+    assert captioner.caption(green, length=3, decode="parallel").text == SAID[3]
+    assert captioner.caption(blue, length=3, decode="parallel").text == SAID[2]
+    assert captioner.caption(green, length=6, decode="parallel").text == SAID[0]
+    assert captioner.caption(blue, neutral=True).text == "Two people sit."
+
+
+def test_captions_of_every_length_keep_their_order(directory, tmp_path):
+    captioner = saying(directory, tmp_path / "model", BY_SIMILARITY)
+    for options in ({"length": "short"}, {"length": 3}):
+        caption = captioner.caption(of_colour(9, 200, 9), candidates=2, **options)
+        assert (
+            caption.candidates
+            == captioner.caption(of_colour(9, 200, 9), candidates=2, no_memory=True, **options).candidates
+        )
 
 
 def test_each_way_of_decoding_has_weights_of_its_own(golden, tmp_path):

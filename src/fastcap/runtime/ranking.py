@@ -68,9 +68,10 @@ class Ranker:
 
 
 def ranked(engine: Engine, ranker: Ranker | None, picture: Encoded, plan: Plan) -> list[Decoded]:
-    """What an engine decodes of a picture, best first: by the ranker if there is one and the plan asks for it."""
+    """What an engine decodes of a picture, best first: by the ranker if there is one and the plan asks for it. Captions
+    of every length keep their order, since weights are fitted to those of the usual ones."""
     candidates = engine.decode(picture, plan)
-    if ranker is None or plan.no_memory or len(candidates) < 2:
+    if ranker is None or plan.no_memory or plan.every_length or len(candidates) < 2:
         return candidates
     return ranker.order(candidates, engine.vector(picture)[0], plan.decode)
 
