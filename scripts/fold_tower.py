@@ -53,7 +53,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True, help="checkpoint directory of a prefix model")
     parser.add_argument("--drop", required=True, help="name of the tower to take out")
-    parser.add_argument("--root", type=Path, required=True, help="folder of Flickr8k")
+    parser.add_argument("--root", type=Path, required=True, help="folder of the data set")
+    parser.add_argument("--dataset", default="flickr8k", help="its name")
     parser.add_argument("--pictures", type=int, default=1600, help="of train, to fit on")
     parser.add_argument("--out", type=Path, required=True, help="checkpoint directory to write")
     args = parser.parse_args()
@@ -77,7 +78,7 @@ def main() -> None:
         return tokens[..., kept], projection.project(projection.norm(tokens)), tokens @ alignment.weight.T
 
     def split(name: str, count: int) -> Tensor:
-        return torch.from_numpy(load_pictures(load_dataset("flickr8k", args.root, name), count, config.image_size))
+        return torch.from_numpy(load_pictures(load_dataset(args.dataset, args.root, name), count, config.image_size))
 
     for batch in split("train", args.pictures).split(BATCH):
         tokens, prefix, vector = both(batch)
@@ -89,7 +90,7 @@ def main() -> None:
     explained = 1 - residue.square().sum() / (prefix - prefix.mean(dim=(0, 1))).square().sum()
     print(f"{explained:.1%} of the variance of the prefixes of 64 other pictures is explained")
     image_weight, image_bias = vectors.solve()
-    state = {name: value for name, value in model.state_dict().items()}
+    state = dict(model.state_dict())
     state |= {
         "decoder.projection.norm.weight": torch.ones(len(kept)),
         "decoder.projection.norm.bias": torch.zeros(len(kept)),
