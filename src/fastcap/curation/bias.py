@@ -22,6 +22,7 @@ from fastcap.curation.cues import (
     FIRST_NAMES,
     HAVING,
     KIN,
+    NO_MEN,
     NOT_SAID_OF,
     OF_CONDITIONS,
     OLD_PEOPLE,
@@ -130,8 +131,7 @@ class _Matcher:
         token = self.tokens[place]
         parts = list(re.finditer(r"[^\W_]+", token.text))
         if len(parts) < 2:
-            compound = token.lower.endswith(("woman", "women")) and token.start in self.gendered
-            return [self._mention(token.start, token.end, "gender")] if compound else []
+            return [self._mention(token.start, token.end, "gender")] if self._is_compound(place) else []
         rest = token.lower.partition("-")[2]
         if re.fullmatch(r"to-be|of-(?:one|two|three|four|five|six|seven|eight|nine|ten|\d+)|elect", rest):
             parts = parts[:1]
@@ -145,6 +145,14 @@ class _Matcher:
             start, end = token.start + part.start(), token.start + part.end()
             found += [self._mention(start, end, category) for category in term.categories]
         return found
+
+    def _is_compound(self, place: int) -> bool:
+        """Whether a word is a compound of woman or man that no list has: "a lobsterwoman", "a swagman"."""
+        token = self.tokens[place]
+        if token.lower.endswith(("woman", "women")):
+            return token.start in self.gendered
+        is_common = not token.is_capital or self.parse.starts_sentence(place) or token.text.isupper()
+        return token.lower.endswith(("man", "men")) and len(token.lower) > 5 and token.lower not in NO_MEN and is_common
 
     def _counts(self, place: int) -> bool:
         token, before = self.tokens[place], self.parse.near(place, -1)
@@ -389,7 +397,6 @@ _SPECIAL = {
     "queen": _Matcher._queen,
     "queens": _Matcher._queen,
     "poles": _Matcher._poles,
-    "nan": _Matcher._nan,
-    "nans": _Matcher._nan,
+    **dict.fromkeys(("nan", "nans", "pa", "ma", "pops"), _Matcher._nan),
 }
 """Nouns with a rule of their own."""

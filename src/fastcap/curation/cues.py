@@ -18,6 +18,7 @@ __all__ = [
     "HAVING",
     "KIN",
     "NOT_SAID_OF",
+    "NO_MEN",
     "OF_CONDITIONS",
     "OLD_PEOPLE",
     "ONLY_CAPITAL",
@@ -54,6 +55,14 @@ SURNAMES = words("""
     friar
 """)
 FIRST_NAMES = words("christian guy gay israel german roma deacon")
+NO_MEN = words("""
+    letterman dobermen human superhuman subhuman inhuman german roman norman ottoman caiman cayman talisman
+    shaman doberman ataman hetman mussulman pullman walkman batman superman spiderman pacman aquaman ironman
+    hangman snowman strawman bogeyman wolfman sandman desman dragoman leman abdomen specimen regimen acumen
+    stamen ramen lumen bitumen albumen cyclamen turkmen dolmen foramen gravamen cerumen snowmen strawmen merman
+    mermen catechumen birdman brahman cyberman cybermen gingerbreadman gingerbreadmen x-men xmen newman truman
+""")
+"""Words in -man and -men that name no man."""
 DAYS = words("""
     monday tuesday wednesday thursday friday saturday sunday christmas easter january february march april may
     june july august september october november december

@@ -41,6 +41,7 @@ _NOT_HERE = words("""
 """Words that neutral wording changes and the rules of mentions do not count, or count in another way."""
 
 _GENDER_NOUNS = phrases("""
+    pa, ma, pops,
     transvestite, transvestites, crossdresser, crossdressers, cross dresser, cross dressers, mother in law,
     father in law, sister in law, brother in law, son in law, daughter in law, mothers in law, fathers in law,
     sisters in law, brothers in law, sons in law, daughters in law, mister, missus, mx, trans man, trans men,
@@ -120,21 +121,24 @@ _RACE_NOUNS = phrases("""
 """)
 
 _BELIEVERS = phrases("""
-    christian, catholic, roman catholic, protestant, orthodox christian, greek orthodox, russian orthodox, eastern
-    orthodox, coptic, copt, coptic christian, maronite, evangelical, evangelical christian, born again christian,
-    pentecostal, baptist, southern baptist, methodist, lutheran, presbyterian, calvinist, puritan, anglican,
-    episcopalian, congregationalist, adventist, seventh day adventist, mormon, latter day saint, quaker, amish,
-    mennonite, hutterite, anabaptist, unitarian, huguenot, christian scientist, jesuit, franciscan, benedictine,
-    cistercian, carmelite, capuchin, trappist, salvationist, muslim, moslem, muslimah, sunni, sunni muslim, shia,
-    shi'a, shiite, shi'ite, shia muslim, sufi, ahmadi, ismaili, wahhabi, salafi, druze, alawite, ibadi, black
-    muslim, jew, orthodox jew, ultra orthodox jew, hasidic jew, chasidic jew, hassidic jew, haredi jew, reform jew,
-    messianic jew, hasid, hindu, buddhist, zen buddhist, tibetan buddhist, theravada buddhist, sikh, jain,
-    zoroastrian, parsi, parsee, baha'i, bahá'í, bahai, taoist, daoist, confucian, confucianist, shintoist, animist,
-    shamanist, pagan, neopagan, neo pagan, wiccan, druid, heathen, yazidi, mandaean, rastafarian, rasta, hare
-    krishna, jehovah's witness, scientologist, satanist, voodooist, santero, falun gong practitioner, moonie,
-    spiritualist, theist, deist, monotheist, polytheist, atheist, agnostic, freethinker, non believer, nonbeliever,
-    unbeliever, non christian, non muslim, non jew, non hindu, non catholic, non buddhist, infidel, gentile,
-    fundamentalist
+    alevi, christadelphian, moravian, wesleyan, nazarene, raelian, lingayat, karaite, melkite, nestorian,
+    uniate, old believer, greek catholic, byzantine catholic, waldensian, doukhobor, deobandi, barelvi, bohra,
+    thelemite, secularist, santeria practitioner, falun gong practitioner, vedantist, theosophist, zen
+    practitioner, christian, catholic, roman catholic, protestant, orthodox christian, greek orthodox, russian
+    orthodox, eastern orthodox, coptic, copt, coptic christian, maronite, evangelical, evangelical christian,
+    born again christian, pentecostal, baptist, southern baptist, methodist, lutheran, presbyterian, calvinist,
+    puritan, anglican, episcopalian, congregationalist, adventist, seventh day adventist, mormon, latter day
+    saint, quaker, amish, mennonite, hutterite, anabaptist, unitarian, huguenot, christian scientist, jesuit,
+    franciscan, benedictine, cistercian, carmelite, capuchin, trappist, salvationist, muslim, moslem, muslimah,
+    sunni, sunni muslim, shia, shi'a, shiite, shi'ite, shia muslim, sufi, ahmadi, ismaili, wahhabi, salafi,
+    druze, alawite, ibadi, black muslim, jew, orthodox jew, ultra orthodox jew, hasidic jew, chasidic jew,
+    hassidic jew, haredi jew, reform jew, messianic jew, hasid, hindu, buddhist, zen buddhist, tibetan buddhist,
+    theravada buddhist, sikh, jain, zoroastrian, parsi, parsee, baha'i, bahá'í, bahai, taoist, daoist,
+    confucian, confucianist, shintoist, animist, shamanist, pagan, neopagan, neo pagan, wiccan, druid, heathen,
+    yazidi, mandaean, rastafarian, rasta, hare krishna, jehovah's witness, scientologist, satanist, voodooist,
+    santero, falun gong practitioner, moonie, spiritualist, theist, deist, monotheist, polytheist, atheist,
+    agnostic, freethinker, non believer, nonbeliever, unbeliever, non christian, non muslim, non jew, non hindu,
+    non catholic, non buddhist, infidel, gentile, fundamentalist
 """)
 _FAITH_ADJECTIVES = phrases("""
     jewish, orthodox jewish, ultra orthodox jewish, hasidic jewish, hasidic, chasidic, hassidic, haredi, orthodox,
@@ -144,6 +148,7 @@ _FAITH_ADJECTIVES = phrases("""
     niqabi
 """)
 _CLERGY = phrases("""
+    monsignor, nuncio, rebbe, hazzan, hazzans, caliph, caliphs, postulant, postulants, beadle, beadles, geshe,
     priest, priests, high priest, high priests, pastor, pastors, preacher, preachers, reverend, reverends, vicar,
     vicars, parson, parsons, curate, curates, rector, rectors, bishop, bishops, archbishop, archbishops, cardinal,
     cardinals, pope, popes, deacon, deacons, archdeacon, chaplain, chaplains, padre, padres, rabbi, rabbis, cantor,
