@@ -16,6 +16,7 @@ from fastcap.config import TeacherConfig, TrainConfig, from_mapping
 from fastcap.eager import checkpoint_captioner
 from fastcap.errors import ConfigError, ModelFileError
 from fastcap.losses.language import causal_loss, read_causally
+from fastcap.training.objective import TrainingStep
 from fastcap.training.state import load_state
 from fastcap.training.trainer import Trainer, train
 from fastcap.vocabulary import Marks
@@ -180,21 +181,31 @@ def test_six_steps_are_four_a_resume_and_two_bit_for_bit(prefix_recipe, monkeypa
     configs = [prefix_recipe(name, stages, decoder=decoder, precision=precision) for name in ("whole", "parted")]
     train(configs[0])
     with monkeypatch.context() as patch:
-        step, calls = Trainer.train_step, []
+        forward, calls = TrainingStep.forward, []
 
         def interrupting(self, *arguments):
             calls.append(1)
             if len(calls) == 5:
                 raise KeyboardInterrupt
-            return step(self, *arguments)
+            return forward(self, *arguments)
 
-        patch.setattr(Trainer, "train_step", interrupting)
+        patch.setattr(TrainingStep, "forward", interrupting)
         with pytest.raises(KeyboardInterrupt):
             train(configs[1])
     train(configs[1])
     whole, parted = map(tensors, configs)
     assert whole.keys() == parted.keys()
     assert [name for name in whole if not torch.equal(whole[name], parted[name])] == []
+
+
+def test_validating_changes_nothing_that_is_trained(prefix_recipe):
+    often, never = (
+        prefix_recipe(f"run{every}", decoder={"unfreeze_layers": 1}, evaluate_every=every) for every in (1, 1000)
+    )
+    train(often)
+    train(never)
+    ours, theirs = map(tensors, (often, never))
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
 
 
 def test_micro_batches_have_the_gradient_of_the_whole(prefix_recipe):
