@@ -15,7 +15,7 @@ class FakeHub:
     """Data sets as tables (`tables`: OWNER/NAME -> split -> content of each), and what was uploaded (`files`).
 
     `refusals`: statuses with which the next requests are answered. `asked`: the paths of all requests, and `tokens`
-    what they were authorised by.
+    what they were authorised by. `elsewhere`: another address for the tables.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class FakeHub:
         self.refusals: list[int] = []
         self.asked: list[str] = []
         self.tokens: list[str | None] = []
-        self.url = ""
+        self.url = self.elsewhere = ""
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
         if self.refusals:
@@ -35,7 +35,10 @@ class FakeHub:
             if name not in self.tables:
                 return 404, {"error": "no such data set"}
             parts = self.tables[name].items()
-            urls = {s: [f"{self.url}/tables/{name}/{s}/{n}" for n in range(len(tables))] for s, tables in parts}
+            urls = {
+                s: [f"{self.elsewhere or self.url}/tables/{name}/{s}/{n}" for n in range(len(tables))]
+                for s, tables in parts
+            }
             return 200, {"default": urls}
         if method == "GET" and path.startswith("/tables/"):
             _, _, owner, name, split, number = path.split("/")

@@ -85,6 +85,22 @@ def test_a_sample_is_drawn_by_ids_from_every_source(two, tmp_path):
     assert names(tmp_path / "again") == first
 
 
+def test_a_merge_can_be_reported_on_and_merged_again(two, tmp_path, capsys):
+    two[0].root.joinpath("train.jsonl").write_text(
+        json.dumps({"image": "a.jpg", "caption": "a person runs", "original": "a man runs"}) + "\n"
+    )
+    merge(two, tmp_path / "out", workers=1)
+    line = ["data", "report", str(tmp_path / "out"), "--out", str(tmp_path / "report"), "--model", "none"]
+    assert main([*line, "--workers", "1"]) == 0
+    found = json.loads((tmp_path / "report/quality_summary.json").read_text())
+    assert {split: part["pictures"] for split, part in found["splits"].items()} == {"train": 4, "val": 2, "test": 2}
+    assert found["fit"]["fidelity"]["pairs"] == 1
+    assert main(["data", "merge", f"again={tmp_path / 'out'}", "--out", str(tmp_path / "twice"), "--workers", "1"]) == 0
+    ids = {side: [name.partition("/")[2] for name in part] for side, part in names(tmp_path / "twice").items()}
+    assert {side: len(part) for side, part in ids.items()} == {"train": 4, "val": 2, "test": 2}
+    assert "e" in ids["val"]
+
+
 # No leak
 
 
@@ -282,6 +298,13 @@ def test_a_hub_that_was_asked_too_often_is_asked_again(hub, tmp_path):
     hub.tables["lmms-lab/TextCaps"] = {"train": [table({"image": pictures(1), "caption_str": [["a dog"]]})]}
     hub.refusals = [429, 429]
     assert take("textcaps", tmp_path) == 0
+
+
+def test_a_table_on_another_server_is_not_fetched_nor_sent_the_token(hub, tmp_path, capsys):
+    hub.tables["lmms-lab/TextCaps"] = {"train": [b""]}
+    hub.elsewhere = "http://127.0.0.1:9"
+    assert take("textcaps", tmp_path) == 1
+    assert "has a table elsewhere, http://127.0.0.1:9/tables/" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("columns", [{"image": [1], "caption_str": [["x"]]}, {"other": [1]}])

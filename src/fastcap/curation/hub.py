@@ -10,23 +10,20 @@ import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fastcap.curation.merge import Source
+from fastcap.curation.unpacking import Columns, unpack, unpacked
 from fastcap.errors import ConfigError, DataError, FastcapError, nearest, needs
 from fastcap.fetching import TIMEOUT, Unavailable, fetch
-from fastcap.files import folder_written_aside
-from fastcap.runtime.signatures import format_of
 
 __all__ = ["NAMED", "Named", "find_source", "push"]
 
 _TRIES = 3  # of what the hub says is too much, or does not answer
 _LONGEST_WAIT = 60.0  # seconds, whatever the hub asks for
-_ROWS = 64  # of a table in memory
-_SUFFIXES = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "TIFF": "tif"}
 
 
 @dataclass(frozen=True)
@@ -90,10 +87,11 @@ def find_source(text: str, root: Path, cache: Path, progress: bool = False) -> S
     if equals:
         if not name or not Path(folder).is_dir():
             raise DataError(f"source {text!r}: {folder or 'nothing'} is no folder; needed: NAME=DIR")
-        return Source(name, Path(folder))
+        return Source(name, unpacked(Path(folder), cache / name))
     if text not in NAMED:
         if Path(text).is_dir():
-            return Source(Path(text).resolve().name, Path(text))
+            name = Path(text).resolve().name
+            return Source(name, unpacked(Path(text), cache / name))
         known = f"{nearest(text, NAMED)}; allowed: {', '.join(NAMED)}, a folder, or NAME=DIR"
         raise ConfigError(f"unknown source {text!r}{known}")
     named = NAMED[text]
@@ -128,17 +126,16 @@ def _from_hub(name: str, named: Named, folder: Path, progress: bool) -> Source:
     tables = [(split, url) for split, urls in splits.items() for url in urls]
     if not tables:
         raise Unavailable(f"{named.hub} has no tables on the hub")
+    if stray := next((url for _, url in tables if not str(url).startswith(f"{_endpoint()}/")), None):
+        raise Unavailable(f"{named.hub} has a table elsewhere, {stray}, which is not fetched")  # nor sent the token
     fetched = []
     for number, (split, url) in enumerate(tables):
         path = folder.with_name(f"{name}.tables") / f"{number:05}.parquet"
         if not path.is_file():
             _patiently(lambda url=url, path=path: fetch(url, path, "", name, progress))  # type: ignore[misc]
         fetched.append((split, path))
-    with folder_written_aside(folder) as aside:
-        (aside / "images").mkdir()
-        counts = {split: _unpack(split, path, number, named, aside) for number, (split, path) in enumerate(fetched)}
-    if not any(counts.values()):
-        raise Unavailable(f"{named.hub} holds no captioned picture")
+    columns = Columns(named.captions, named.originals, named.only, named.fixed)
+    unpack(fetched, columns, folder, named.hub)
     for _, path in fetched:
         path.unlink()
     return source
@@ -182,44 +179,6 @@ def _patiently(ask: Callable[[], Any]) -> Any:
             }
             raise Unavailable(f"{error}{advice.get(code, '')}") from error
     raise AssertionError("the last try returns or raises")
-
-
-def _unpack(split: str, path: Path, number: int, named: Named, folder: Path) -> int:
-    """Write the pictures of a table as files, and their captions as lines; returns how many."""
-    from pyarrow import ArrowInvalid, parquet
-
-    count = 0
-    try:
-        table = parquet.ParquetFile(path)
-        with (folder / f"{split}.jsonl").open("a", encoding="utf-8") as file:
-            for batch in table.iter_batches(_ROWS):
-                for row in batch.to_pylist():
-                    count += 1
-                    if line := _line(row, f"{split}-{number:05}-{count:07}", named, folder / "images"):
-                        file.write(json.dumps(line, ensure_ascii=False) + "\n")
-    except (ArrowInvalid, OSError, KeyError, TypeError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        raise DataError(f"{path.name} of {named.hub} is no table of captioned pictures ({error!r})") from error
-    return count
-
-
-def _line(row: Mapping[str, Any], name: str, named: Named, images: Path) -> dict[str, Any] | None:
-    if named.only and not row[named.only]:
-        return None
-    captions = [named.fixed] if named.fixed else row[named.captions]
-    captions = [captions] if isinstance(captions, str) else captions
-    if not captions or not any(str(text).strip() for text in captions):
-        return None
-    data = row["image"]["bytes"] if isinstance(row["image"], dict) else row["image"]
-    kind = format_of(data[:32]) if data else None
-    file = f"{name}.{_SUFFIXES.get(kind or '', 'bin')}"
-    (images / file).write_bytes(data or b"")
-    line = {"image": file, "image_id": name, "captions": captions}
-    original = row.get(named.originals) if named.originals else None
-    if isinstance(original, list):
-        original = original[0] if len(captions) == 1 and original else None
-    return line | ({"original": original} if original else {})
 
 
 # --- to the hub --------------------------------------------------------------------------------------------

@@ -17,11 +17,13 @@ from fastcap.errors import FastcapError
 __all__ = ["add_arguments", "run"]
 
 NOTES = ".examined.jsonl"
+UNPACKED = ".unpacked"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
-    parser.add_argument("folder", type=Path, metavar="DIR", help="folder of the data set, as its archive unpacks")
+    told = "folder of the data set, as its archive unpacks, or of a merge; or a name that 'fastcap data merge' knows"
+    parser.add_argument("folder", type=Path, metavar="DIR", help=told)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write; a second run goes on")
     one_reader(parser)
     parser.add_argument("--split", default="", metavar="NAME", help="one split alone (default: all that are there)")
@@ -52,17 +54,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the report and print where it is; returns 1 if `--fail-on` names something that was found."""
     from fastcap.curation.advice import failures, parse_faults
+    from fastcap.curation.hub import NAMED, find_source
     from fastcap.curation.outputs import write_tables
     from fastcap.curation.page import plots_of, render_report
     from fastcap.curation.quality import Thresholds, examine_dataset
     from fastcap.curation.sources import find_reader, read_splits
+    from fastcap.curation.unpacking import unpacked
     from fastcap.files import written_aside
 
     allowed = parse_faults(args.fail_on) if args.fail_on is not None else {}
     if args.out.exists() and not args.out.is_dir():
         raise FastcapError(f"{args.out}: not a folder; --out takes a folder")
-    name = args.dataset or find_reader(args.folder)
-    splits = read_splits(name, args.folder, [args.split] if args.split else [])
+    if args.folder.is_dir() or str(args.folder) not in NAMED:
+        folder = unpacked(args.folder, args.out / UNPACKED)
+    else:
+        folder = find_source(str(args.folder), Path("data"), args.out / UNPACKED).root
+    name = args.dataset or find_reader(folder)
+    splits = read_splits(name, folder, [args.split] if args.split else [])
     align, fidelity = _judges(args)
     args.out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
@@ -72,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
 
         report = examine_dataset(
             name,
-            args.folder,
+            folder,
             splits,
             args.out / NOTES,
             limit=args.max_samples,
