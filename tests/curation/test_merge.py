@@ -122,6 +122,8 @@ def test_the_same_picture_stands_on_one_side_and_test_stays_test(change, two, tm
     record = merge(two, tmp_path / "out", workers=1)
     found = names(tmp_path / "out")
     assert found["test"] == ["one/a", "other/x", "other/y"] and "one/a" not in found["train"]
+    kind = {"as it is": "file", "mirrored": "mirrored"}.get(change, "copy")
+    assert record["same_picture"]["first"] == [["one/a", "other/x", "train and test", kind]]
     assert record["same_picture"]["moved"] == {"train to test": 1} and record["same_picture"]["across_splits"] == 0
 
 

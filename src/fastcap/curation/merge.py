@@ -45,6 +45,7 @@ LICENCES = {
 
 _SHARD = 256 * 2**20  # bytes of pictures in a table
 _UNSPLIT = (0.8, 0.9)  # shares up to which pictures of a source without splits go to train, and to val
+_LISTED = 1000  # pairs that the record names
 _RECORD = "merge.json"  # written last: a folder without it is no finished merge
 _PLAN = b"fastcap"  # key of a table's metadata that tells what it was made from
 
@@ -388,6 +389,11 @@ def _record(
             "pairs": len(matches),
             "kinds": dict(sorted(Counter(match.kind for match in matches).items())),
             "moved": dict(sorted(moved.items())),
+            "first": [
+                [f"{row.source}/{row.source_id}" for row in (before[match.first], before[match.second])]
+                + [f"{before[match.first].side} and {before[match.second].side}", match.kind]
+                for match in matches[:_LISTED]
+            ],
             "across_splits": sum(after[match.first].side != after[match.second].side for match in matches),
         },
         "left_out": left_out,
