@@ -129,6 +129,8 @@ class _Matcher:
     def _within(self, place: int) -> list[Mention]:
         """The mentions of a word that no list has: a compound of woman, or parts with hyphens, "father-daughter"."""
         token = self.tokens[place]
+        if "-" not in token.text and not token.lower.endswith(("man", "men")):
+            return []
         parts = list(re.finditer(r"[^\W_]+", token.text))
         if len(parts) < 2:
             return [self._mention(token.start, token.end, "gender")] if self._is_compound(place) else []

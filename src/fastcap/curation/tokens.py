@@ -13,6 +13,7 @@ __all__ = ["Token", "tokens"]
 
 _APOSTROPHES = str.maketrans("’‘‑", "''-")
 _ATOM = re.compile(r"[^\W_]+(?:['’.&][^\W_]+)*\+?")
+_SPACES = re.compile(r"[\s-]+")
 _CLITIC = re.compile(r"'(?:ll|d|ve|re|m)$")
 _OWNER = re.compile(r"['’]s$", re.IGNORECASE)
 
@@ -72,27 +73,29 @@ def tokens(text: str) -> Iterator[Token]:
             if found is None:
                 while last + 1 < len(atoms) and plain[atoms[last][1] : atoms[last + 1][0]] == "-":
                     last += 1
-        end = atoms[last][1]
-        owner = False
-        if clitic := _OWNER.search(plain[start:end]):
-            if plain[start:end] not in TERMS:
-                end, owner = start + clitic.start(), True
-        elif (
-            plain[end - 1] == "s" and re.match(r"'(?=\s|$)", plain[end:]) and "'" not in plain[:start].replace("'s", "")
-        ):
-            owner = True
-        if not owner and (clitic := _CLITIC.search(plain[start:end])) and plain[start:end] not in TERMS:
-            end = start + clitic.start()
-        if plain[end - 1] == "+" and re.sub(r"[\s-]+", " ", plain[start:end]) not in TERMS:
-            end -= 1
+        end, owner = _without_clitic(plain, start, atoms[last][1])
         if not is_nobody:
-            spaced = re.sub(r"[\s-]+", " ", plain[start:end])
+            spaced = _SPACES.sub(" ", plain[start:end])
             term = TERMS.get(spaced)
         lower = spaced if term else plain[start:end]
         yield Token(start, end, text[start:end], lower, owner, text[done:start], term, is_nobody)
         mark = re.match(r"'s?(?!\w)", plain[end:]) if owner else None
         done = end + (mark.end() if mark else 0)
         at = last + 1
+
+
+def _without_clitic(plain: str, start: int, end: int) -> tuple[int, bool]:
+    """Where a word ends without its 's, 'll and the like, and whether it is an owner's."""
+    word = plain[start:end]
+    if word.endswith("+") and _SPACES.sub(" ", word) not in TERMS:
+        return end - 1, False
+    if "'" in word and word not in TERMS:
+        if clitic := _OWNER.search(word):
+            return start + clitic.start(), True
+        if clitic := _CLITIC.search(word):
+            return start + clitic.start(), False
+    quoted = "'" in plain[:start].replace("'s", "")
+    return end, word.endswith("s") and not quoted and bool(re.match(r"'(?=\s|$)", plain[end:]))
 
 
 def _term_end(plain: str, atoms: list[tuple[int, int]], words: list[str], at: int) -> int | None:
