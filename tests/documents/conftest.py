@@ -12,8 +12,6 @@ from PIL import Image
 from fastcap.documents.mend import Mender, find_documents
 from fastcap.runtime.captioner import Captioner
 
-RED = "A red barn stands."  # what the tiny model says of a.jpg
-
 
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -12,10 +12,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from mending import RED
 from PIL import Image
 
 import fastcap
-from conftest import RED
 from fastcap.cli import main
 
 

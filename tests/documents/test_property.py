@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
+from mending import RED
 from test_rules import sides
 
-from conftest import RED
 from fastcap.documents.document import Document
 from fastcap.errors import DataError
 

@@ -11,9 +11,8 @@ import io
 import re
 
 import pytest
+from mending import RED
 from PIL import Image
-
-from conftest import RED
 
 
 def data_url(size: tuple[int, int] = (8, 8), kind: str = "PNG") -> str:
