@@ -161,11 +161,24 @@ def test_bytes_that_are_no_text_stay_and_a_false_declaration_is_told(alt, folder
     (folder / "a.md").write_bytes(b"caf\xe9 ![](a.jpg)\xff\n")
     (folder / "b.html").write_bytes(b'<meta charset="utf-16-be"><img src=a.jpg>x')
     (folder / "c.html").write_bytes(b'<meta charset="klingon"><img src=a.jpg>')
+    (folder / "d.md").write_bytes("![](a.jpg) and some more text".encode("utf-16-le"))
     status, _, err = alt(".", "--fix")
     assert status == 1
     assert (folder / "a.md").read_bytes() == b"caf\xe9 ![" + RED.encode() + b"](a.jpg)\xff\n"
     assert (folder / "b.html").read_bytes().endswith(b'stands." src=a.jpg>x')  # as browsers read it: in UTF-8
+    assert "d.md: UTF-16 without a mark of its byte order" in err
     assert "c.html: not valid klingon, which it is stated to be" in err
+
+
+def test_a_caption_that_does_not_fit_is_left_out_and_the_others_are_written(alt, folder):
+    # The text above a poor macro wins over what stands in it, so a caption there would not be read.
+    before = "image::a.jpg[]\n\n[alt=photo]\nimage::a.jpg[]\n\nimage::a.jpg[]\n"
+    (folder / "a.adoc").write_text(before)
+    status, out, _ = alt("a.adoc", "--fix", "--json")
+    assert (status, [row["written"] for row in rows(out)]) == (1, [True, False, True])
+    assert "captions would change more than alternative texts" in rows(out)[1]["told"]
+    written = f"image::a.jpg[{RED}]"
+    assert (folder / "a.adoc").read_text() == f"{written}\n\n[alt=photo]\nimage::a.jpg[]\n\n{written}\n"
 
 
 HOSTILE = {
@@ -234,6 +247,19 @@ def test_a_book_is_mended_page_by_page_and_the_rest_of_its_archive_stays(alt, fo
     assert alt("a.epub") == (0, "", "1 document, 0 pictures reported\n")
 
 
+def test_a_page_that_cannot_be_read_stops_no_other_page_of_its_book(alt, folder):
+    page = PAGE.format('<img src="a.jpg"/>').encode()
+    false = page.replace(b'"1.0"', b'"1.0" encoding="klingon"')
+    book(folder / "a.epub", {"1.xhtml": false, "2.xhtml": page, "a.jpg": (folder / "a.jpg").read_bytes()})
+    status, out, _ = alt("a.epub", "--fix", "--json")
+    failed, written = rows(out)
+    assert status == 1
+    assert (failed["member"], "not valid klingon" in failed["error"]) == ("1.xhtml", True)
+    assert (written["member"], written["written"]) == ("2.xhtml", True)
+    with zipfile.ZipFile(folder / "a.epub") as archive:
+        assert archive.read("1.xhtml") == false
+
+
 def test_books_that_cannot_be_rewritten_are_named_and_stay(alt, folder):
     page = {"1.xhtml": PAGE.format('<img src="a.jpg"/>').encode(), "a.jpg": (folder / "a.jpg").read_bytes()}
     book(folder / "signed.epub", page | {"META-INF/signatures.xml": b"<s/>"})
@@ -283,9 +309,7 @@ def test_a_check_without_findings_is_cold_within_a_second_and_loads_no_model(fol
         "assert not {'numpy', 'onnxruntime', 'PIL', 'torch'} & set(sys.modules); sys.exit(status)"
     )
     environment = os.environ | {"PYTHONPATH": str(Path(fastcap.__file__).parents[1])}
-    seconds = []
-    for _ in range(3):
-        started = time.monotonic()
-        subprocess.run([sys.executable, "-c", code, str(folder)], check=True, env=environment, timeout=60)
-        seconds.append(time.monotonic() - started)
-    assert min(seconds) <= 1
+    started = os.times()
+    subprocess.run([sys.executable, "-c", code, str(folder)], check=True, env=environment, timeout=60)
+    ended = os.times()  # of the processor: what else the machine does is no fault of ours
+    assert ended.children_user + ended.children_system - started.children_user - started.children_system <= 1

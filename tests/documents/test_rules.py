@@ -43,6 +43,7 @@ CASES: dict[str, tuple[str, str, list[str]]] = {
         "html",
         "---\na: <img src=a.jpg>\n---\n<!-- <img src=a.jpg> --><!--[if IE]><img src=a.jpg><![endif]-->\n"
         "<script>'<img src=a.jpg>'</script><style><img src=a.jpg></style><title><img src=a.jpg></title>"
+        "{# <img src=a.jpg> #}{{!-- <img src=a.jpg> --}}{{/* <img src=a.jpg> */}}{% comment %}<img src=a.jpg>{% endcomment %}"
         "<textarea><img src=a.jpg></textarea>&lt;img src=a.jpg&gt;<img-zoom src=a.jpg></img-zoom>",
         [],
     ),
@@ -254,8 +255,13 @@ CASES: dict[str, tuple[str, str, list[str]]] = {
     # Bytes.
     "md line ends": (
         "md",
-        "\ufeff![⟦|TEXT⟧](a.jpg)\r\n\r\na\u2028b\x0cc\x0b\x85 ![⟦|TEXT⟧](a.jpg)\r\n> ![⟦|TEXT⟧](a.jpg)\r\n",
+        "\ufeff![⟦|TEXT⟧](a.jpg)\r\n\x0c\r\na\u2028b\x0cc\x0b\x85 ![⟦|TEXT⟧](a.jpg)\r\n> ![⟦|TEXT⟧](a.jpg)\r\n",
         ["1 empty a.jpg", "3 empty a.jpg", "4 empty a.jpg"],
+    ),
+    "md spaces that end no line": (
+        "md",
+        "\x0c\n![⟦|TEXT⟧](a.jpg)\n\u2028\n\n> \x1c\n> ![⟦|TEXT⟧](\n> a.jpg)\n\n# \xa0![⟦|TEXT⟧](a.jpg)\x85\n",
+        ["2 empty a.jpg", "6 empty a.jpg", "9 empty a.jpg"],
     ),
     "html line ends": (
         "html",

@@ -20,6 +20,8 @@ _MARKUP = re.compile(
       | <!\[CDATA\[.*?(?:\]\]>|\Z)
       | <\?(?:(?:(?!<\?).)*?\?>|[^>]*(?:>|\Z))
       | <%(?:(?!<%).)*?%>
+      | \{\#(?:(?!\{\#).){0,2000}?\#\} | \{\{!--(?:(?!\{\{!--).)*?--\}\} | \{\{-?/\*(?:(?!\{\{).)*?\*/-?\}\}
+      | \{%-?\s*comment\b[^%]*%\}(?:(?!\{%-?\s*comment\b).)*?\{%-?\s*endcomment\s*-?%\}
       | <[!/](?![a-zA-Z])[^>]*(?:>|\Z) | <![^>]*(?:>|\Z)
       | (?P<open><(?P<close>/?)(?P<name>[a-zA-Z][^\ \t\n\f\r/>]*))""",
     re.DOTALL | re.VERBOSE,
@@ -45,8 +47,8 @@ class _Attribute(NamedTuple):
     quote: str
 
 
-def read_html(text: str, builder: Builder, place: Callable[[int], int] = lambda at: at, xml: bool = False) -> None:
-    """Read a piece of HTML into a tree.
+def read_html(text: str, builder: Builder, place: Callable[[int], int] = lambda at: at, xml: bool = False) -> str:
+    """Read a piece of HTML into a tree. Returns the name of a script or the like that it leaves open, else "".
 
     `place`: the place in the document of an offset into `text`. `xml`: XHTML, where any element may close itself.
     """
@@ -63,7 +65,7 @@ def read_html(text: str, builder: Builder, place: Callable[[int], int] = lambda 
         name = match["name"].lower()
         attributes, end, closes_itself = _attributes(text, at, quotes)
         if end < 0:  # the document ends within the tag, which is then none
-            return
+            return ""
         at = end
         if match["close"]:
             builder.end(name)
@@ -73,10 +75,12 @@ def read_html(text: str, builder: Builder, place: Callable[[int], int] = lambda 
         _add(builder, name, attributes, match, place, empty)
         if name in _RAW and not empty and not foreign:
             inside = re.compile(rf"</{name}(?=[ \t\n\f\r/>])", re.IGNORECASE).search(text, at)
-            stop = inside.start() if inside else len(text)
-            at = stop
+            if inside is None:
+                return name
+            at = inside.start()
     if at < len(text):
         builder.text(html.unescape(text[at:]))
+    return ""
 
 
 class _Quotes:

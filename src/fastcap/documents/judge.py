@@ -209,7 +209,7 @@ def _beside(node: Node) -> Iterator[str]:
     """The texts that are read out next to a picture: its caption, its link, what comes before and after."""
     yield _caption(node)
     if link := _link(node):
-        yield link.text(but=node)
+        yield link.text(but=node, with_pictures=False)
     before, after = _run(node, forward=False), _run(node, forward=True)
     yield before
     yield after

@@ -91,20 +91,19 @@ def _math_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     line = state.src[state.bMarks[start] + state.tShift[start] : state.eMarks[start]]
     if not line.startswith("$$"):
         return False
-    last = start
-    if not line[2:].rstrip().endswith("$$"):
-        last = next(
-            (
-                number
-                for number in range(start + 1, end)
-                if state.src[state.bMarks[number] : state.eMarks[number]].rstrip().endswith("$$")
-            ),
-            -1,
-        )
-    elif "$$" in line[2:].rstrip()[:-2]:  # two formulas and what lies between
-        return False
-    if last < 0:
-        return False
+    last, rest = start, line[2:].rstrip()
+    if rest.endswith("$$"):
+        if "$$" in rest[:-2]:  # two formulas and what lies between
+            return False
+    else:
+        for last in range(start + 1, end):
+            line = state.src[state.bMarks[last] : state.eMarks[last]].strip()
+            if line.endswith("$$"):
+                break
+            if line.startswith(("```", "~~~")):  # a lonely "$$" shall not turn code inside out
+                return False
+        else:
+            return False
     if not silent:
         state.line = last + 1
         state.push("math_block", "math", 0).map = [start, last + 1]
@@ -116,6 +115,7 @@ class _Reader:
 
     def __init__(self, text: str, starts: list[int], lines: list[str], builder: Builder) -> None:
         self._text, self._starts, self._lines, self._builder = text, starts, lines, builder
+        self._script = ""  # the name of a script or the like that is open, in which browsers see no picture
 
     def read(self, tokens: list[Token]) -> None:
         for token in tokens:
@@ -124,13 +124,22 @@ class _Reader:
                 self._read_inline(token.children, self._place(token.content, token.map[0]))
             elif token.type == "html_block":
                 assert token.map
-                read_html(token.content, self._builder, self._place(token.content, token.map[0]))
+                self._read_html(token.content, self._place(token.content, token.map[0]))
             elif token.type in ("fence", "code_block"):
                 self._builder.add("pre", {})
                 self._builder.text(token.content)
                 self._builder.end("pre")
             else:
                 self._nest(token)
+
+    def _read_html(self, content: str, place: Callable[[int], int]) -> None:
+        start = 0
+        if self._script:
+            end = re.search(rf"</{self._script}(?=[ \t\n\f\r/>])", content, re.IGNORECASE)
+            if end is None:
+                return
+            start, self._script = end.start(), ""
+        self._script = read_html(content[start:], self._builder, lambda at: place(start + at))
 
     def _nest(self, token: Token) -> None:
         if token.nesting > 0:
@@ -141,7 +150,11 @@ class _Reader:
     def _place(self, content: str, first: int) -> Callable[[int], int]:
         """The place in the document of an offset into the content of a block, whose lines lost marks and indents."""
         offsets, places, offset = [], [], 0
-        for number, line in enumerate(content.split("\n"), first):
+        lines = content.split("\n")
+        # markdown-it strips what Python calls space, so a line with a form feed alone is gone from the content.
+        while first + 1 < len(self._lines) and lines[0].strip() not in self._lines[first].replace("\0", "\ufffd"):
+            first += 1
+        for number, line in enumerate(lines, first):
             source = self._lines[number].replace("\0", "\ufffd") if number < len(self._lines) else ""
             bare = line.lstrip(" \t")
             at = source.rfind(bare) if bare else len(source)
@@ -158,10 +171,11 @@ class _Reader:
     def _read_inline(self, tokens: list[Token], place: Callable[[int], int]) -> None:
         for number, token in enumerate(tokens):
             if token.type == "image":
-                self._add_image(token, tokens[number + 1 : number + 2], place)
+                if not self._script:
+                    self._add_image(token, tokens[number + 1 : number + 2], place)
             elif token.type == "html_inline":
                 start = token.meta["span"][0]
-                read_html(token.content, self._builder, lambda at, start=start: place(start + at))  # type: ignore[misc]
+                self._read_html(token.content, lambda at, start=start: place(start + at))  # type: ignore[misc]
             elif token.type in ("softbreak", "hardbreak"):
                 self._builder.text("\n")
             elif token.nesting:

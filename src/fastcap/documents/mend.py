@@ -28,11 +28,14 @@ Row: TypeAlias = dict[str, Any]
 """A picture that is reported: `file`, `member` of an EPUB, `line`, `target`, `rule`, `findings` of the linter, `told`,
 and where captions are written `written` and, if there is one, `text` and `confidence`. Or `file` and `error`."""
 
+_Caption: TypeAlias = tuple[Reported, str, Row]
+
 _EPUB = ".epub"
 _BESIDE = frozenset(("node_modules", "__pycache__"))  # folders of other people's documents
 _MAX_BYTES = 2**30  # of one document; of an EPUB most is pictures
 _FLUSH_SECONDS = 10.0  # of captions that a kill may cost
 _WORDINGS = 4  # tried, if the first breaks a rule of the linter
+_TRIED = 200  # captions of one document that are tried one by one, if all together do not fit
 _KNOWN = 10_000  # captions kept, for pictures that several documents show
 
 
@@ -80,39 +83,51 @@ class Mender:
     def check(self, path: Path, top: Path) -> Iterator[Row]:
         """What is to be reported of a document. Raises DataError or OSError for one that cannot be read."""
         for member, document in self._opened(path, _read(path), top):
+            if isinstance(document, DataError):
+                yield _failure(path, member, document)
+                continue
             for item in document.reported:
                 yield _row(path, member, item)
 
-    def fix(self, path: Path, top: Path) -> Iterator[Row]:
+    def fix(self, path: Path, top: Path) -> list[Row]:
         """The same, and captions written into the document, whole or not at all; after long work also meanwhile.
 
-        Raises DataError or OSError, and DataError for a document that would change in more than its texts.
+        A caption that would change more than its text, as may happen in broken markup, is left out. Raises DataError or
+        OSError for a document that cannot be read or written.
         """
         writer = _Writer(path, _read(path), self.show)
+        rows: list[Row] = []
         for member, document in self._opened(path, writer.data, top):
-            captions: list[tuple[Reported, str]] = []
+            if isinstance(document, DataError):
+                rows.append(_failure(path, member, document))
+                continue
+            captions: list[_Caption] = []
             for item in document.reported:
                 row = _row(path, member, item) | {"written": False}
-                if item.verdict.may_write:
-                    caption = self._caption(document, item)
-                    if isinstance(caption, str):
-                        row["told"] = caption
-                    else:
-                        row |= {"text": caption[0], "confidence": round(caption[1], 4), "written": self.show is None}
-                        captions.append((item, caption[0]))
-                        if writer.is_due():
-                            writer.write(member, document.written(captions))
-                yield row
+                rows.append(row)
+                caption = self._caption(document, item) if item.verdict.may_write else row["told"]
+                if isinstance(caption, str):
+                    row["told"] = caption
+                    continue
+                row |= {"text": caption[0], "confidence": round(caption[1], 4), "written": self.show is None}
+                captions.append((item, caption[0], row))
+                if writer.is_due():
+                    writer.write(member, _with_captions(document, captions))
             if captions:
-                writer.write(member, document.written(captions), last=not member)
+                writer.write(member, _with_captions(document, captions))
         writer.close()
+        return rows
 
-    def _opened(self, path: Path, data: bytes, top: Path) -> Iterator[tuple[str, Document]]:
-        """The document, or the pages of a book with their names in it."""
+    def _opened(self, path: Path, data: bytes, top: Path) -> Iterator[tuple[str, Document | DataError]]:
+        """The document, or the pages of a book with their names in it; one that cannot be read stops no other."""
         if path.suffix.lower() == _EPUB:
             book = Book(data, str(path))
             for page, content in book.pages():
-                yield page, Document(content, page, book.reader(page), self.neutral)
+                try:
+                    document: Document | DataError = Document(content, page, book.reader(page), self.neutral)
+                except DataError as error:
+                    document = error
+                yield page, document
             return
         around = [folder for folder in reversed(path.absolute().parents) if folder.is_relative_to(top.absolute())]
         reader = file_reader(path, [*self.roots, *around, Path.cwd()])
@@ -162,7 +177,7 @@ class _Writer:
         """Whether enough was done since the last write that a kill should not cost it."""
         return self._show is None and time.monotonic() - self._written > _FLUSH_SECONDS
 
-    def write(self, member: str, content: bytes, last: bool = True) -> None:
+    def write(self, member: str, content: bytes) -> None:
         """Take the new content of the file or of a member, which is written when that is due or at the end."""
         self._pages[member] = content
         if self._show:
@@ -187,10 +202,32 @@ class _Writer:
         self._on_disk, self._written = whole, time.monotonic()
 
 
+def _with_captions(document: Document, captions: list[_Caption]) -> bytes:
+    """The document with its captions; those that do not fit are left out, and their rows say so."""
+    try:
+        return document.written([caption[:2] for caption in captions])
+    except DataError:
+        if len(captions) > _TRIED:
+            raise
+    fitting: list[_Caption] = []
+    for caption in captions:
+        try:
+            document.written([each[:2] for each in [*fitting, caption]])
+            fitting.append(caption)
+        except DataError as error:
+            caption[2].update(written=False, told=str(error))
+    captions[:] = fitting
+    return document.written([caption[:2] for caption in fitting])
+
+
 def _read(path: Path) -> bytes:
     if path.stat().st_size > _MAX_BYTES:
         raise DataError(f"{path}: larger than {_MAX_BYTES // 2**20} MiB")
     return path.read_bytes()
+
+
+def _failure(path: Path, member: str, error: DataError) -> Row:
+    return {"file": str(path), "member": member, "error": f"{path}: {error}"}
 
 
 def _row(path: Path, member: str, item: Reported) -> Row:

@@ -17,7 +17,7 @@ _DECLARED = re.compile(
 )
 _HEAD = 1024  # bytes in which HTML looks for its charset
 
-FRONT_MATTER = re.compile(r"\ufeff?(---|\+\+\+)[ \t]*\r?\n(?:[^\n]*\n)*?\1[ \t]*(?:\r?\n|\Z)")
+FRONT_MATTER = re.compile(r"\ufeff?(---|\+\+\+)[ \t]*\r?\n(?:[^\n]*\n)*?(?:\1|\.\.\.)[ \t]*(?:\r?\n|\Z)")
 """YAML or TOML at the start of a page, as site generators read it."""
 
 
@@ -34,6 +34,8 @@ class Source:
 
         Bytes that are not valid UTF-8 are kept as they are. Raises DataError for what would not turn back unchanged.
         """
+        if data[:64].count(0) > 8 and not data.startswith(tuple(_BOMS)):
+            raise DataError(f"{name}: UTF-16 without a mark of its byte order, or no text; allowed is UTF-8")
         encoding = next((name for bom, name in _BOMS.items() if data.startswith(bom)), "")
         if not encoding and markup and (declared := _DECLARED.search(data[:_HEAD])):
             encoding = (declared[1] or declared[2]).decode()

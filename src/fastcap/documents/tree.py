@@ -73,8 +73,8 @@ class Node:
             if isinstance(item, Node):
                 stack.extend(reversed(item.children))
 
-    def text(self, but: Node | None = None) -> str:
-        """Words inside that are read out, alternative texts of pictures other than `but` included."""
+    def text(self, but: Node | None = None, with_pictures: bool = True) -> str:
+        """Words inside that are read out, alternative texts of pictures other than `but` included if wanted."""
         words: list[str] = []
         stack: list[Node | str] = list(reversed(self.children))
         while stack:
@@ -82,7 +82,8 @@ class Node:
             if isinstance(item, str):
                 words.append(item)
             elif item is not but and item.attrs.get("aria-hidden", "").lower() != "true":
-                words.append(item.attrs.get("aria-label") or item.attrs.get("alt", ""))
+                if with_pictures:
+                    words.append(item.attrs.get("aria-label") or item.attrs.get("alt", ""))
                 stack.extend(reversed(item.children))
         return " ".join("".join(words).split())
 
