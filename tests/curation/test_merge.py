@@ -273,6 +273,15 @@ def test_a_source_that_is_not_here_comes_from_the_hub(hub, tmp_path):
     assert found["train"][0]["licence"] == "CC-BY-4.0" and set(hub.tokens) == {"Bearer hf_secret"}
 
 
+def test_a_report_can_be_on_a_data_set_of_the_hub(hub, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    hub.tables["lmms-lab/TextCaps"] = {"train": [table({"image": pictures(2), "caption_str": [["a"], ["b c"]]})]}
+    line = ["data", "report", "lmms-lab/TextCaps", "--out", "report", "--model", "none", "--workers", "1"]
+    assert main(line) == 0 and main(line) == 0
+    assert json.loads((tmp_path / "report/quality_summary.json").read_text())["pictures"]["count"] == 2
+    assert len(hub.asked) == 2  # the listing and the table, once
+
+
 def test_documents_get_their_caption_and_others_are_left(hub, tmp_path):
     hub.tables["mozilla/docornot"] = {"train": [table({"image": pictures(3), "is_document": [1, 0, 1]})]}
     assert take("docornot", tmp_path) == 0

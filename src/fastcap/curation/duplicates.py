@@ -36,7 +36,7 @@ _TILE = 16  # pixels: details are compared tile by tile, as one horizon would ou
 _FAINT = 1.5  # grey levels: below, the details of a tile are what an encoder left of them
 _FLAT = 2.0  # grey levels: a picture that varies less has nothing to compare
 _LOOKED_AT = 96  # pixels, the side at which two pictures are correlated
-_BLOCK = 1024  # rows of one product: 1024 x 10,000 numbers are 40 MB
+_CELLS = 10_000_000  # of one product: 40 MB, however many pictures there are
 _STEPS = (0.02, 0.01, 0.005)  # of the edges of a crop, in shares of a side
 _SMALLEST = 0.8  # side of a crop that is still called a copy
 
@@ -140,8 +140,9 @@ def _close_pairs(small: np.ndarray) -> list[tuple[int, int, bool]]:
 
 
 def _above(plain: np.ndarray, changed: np.ndarray, symmetric: bool) -> Iterator[tuple[int, int, float]]:
-    for start in range(0, len(plain), _BLOCK):
-        products = plain[start : start + _BLOCK] @ changed.T
+    rows = max(1, _CELLS // len(changed))
+    for start in range(0, len(plain), rows):
+        products = plain[start : start + rows] @ changed.T
         for row, column in np.argwhere(products > _CLOSE).tolist():
             first = start + row
             if first < column or (first != column and not symmetric):

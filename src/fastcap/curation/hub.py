@@ -20,7 +20,7 @@ from fastcap.curation.unpacking import Columns, unpack, unpacked
 from fastcap.errors import ConfigError, DataError, FastcapError, nearest, needs
 from fastcap.fetching import TIMEOUT, Unavailable, fetch
 
-__all__ = ["NAMED", "Named", "find_source", "push"]
+__all__ = ["NAMED", "Named", "find_source", "named_as", "push"]
 
 _TRIES = 3  # of what the hub says is too much, or does not answer
 _LONGEST_WAIT = 60.0  # seconds, whatever the hub asks for
@@ -73,6 +73,11 @@ NAMED: dict[str, Named] = {
 """The data sets of distilvit. A folder with a data set of that name is taken before the hub."""
 
 
+def named_as(text: str) -> str | None:
+    """The name of a known data set, by that or by its OWNER/NAME on the hub; None for any other text."""
+    return next((name for name, named in NAMED.items() if text in (name, named.hub) and text), None)
+
+
 def find_source(text: str, root: Path, cache: Path, progress: bool = False) -> Source:
     """The source that a word of the command line means: NAME=DIR, DIR, or a name of NAMED.
 
@@ -88,6 +93,7 @@ def find_source(text: str, root: Path, cache: Path, progress: bool = False) -> S
         if not name or not Path(folder).is_dir():
             raise DataError(f"source {text!r}: {folder or 'nothing'} is no folder; needed: NAME=DIR")
         return Source(name, unpacked(Path(folder), cache / name))
+    text = named_as(text) or text
     if text not in NAMED:
         if Path(text).is_dir():
             name = Path(text).resolve().name

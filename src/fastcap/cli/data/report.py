@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the report and print where it is; returns 1 if `--fail-on` names something that was found."""
     from fastcap.curation.advice import failures, parse_faults
-    from fastcap.curation.hub import NAMED, find_source
+    from fastcap.curation.hub import find_source, named_as
     from fastcap.curation.outputs import write_tables
     from fastcap.curation.page import plots_of, render_report
     from fastcap.curation.quality import Thresholds, examine_dataset
@@ -65,10 +65,10 @@ def run(args: argparse.Namespace) -> int:
     allowed = parse_faults(args.fail_on) if args.fail_on is not None else {}
     if args.out.exists() and not args.out.is_dir():
         raise FastcapError(f"{args.out}: not a folder; --out takes a folder")
-    if args.folder.is_dir() or str(args.folder) not in NAMED:
+    if args.folder.is_dir() or not named_as(args.folder.as_posix()):
         folder = unpacked(args.folder, args.out / UNPACKED)
     else:
-        folder = find_source(str(args.folder), Path("data"), args.out / UNPACKED).root
+        folder = find_source(args.folder.as_posix(), Path("data"), args.out / UNPACKED).root
     name = args.dataset or find_reader(folder)
     splits = read_splits(name, folder, [args.split] if args.split else [])
     align, fidelity = _judges(args)
