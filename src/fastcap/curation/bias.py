@@ -22,6 +22,7 @@ from fastcap.curation.cues import (
     FIRST_NAMES,
     HAVING,
     KIN,
+    NEVER_CAPITAL,
     NO_MEN,
     NOT_SAID_OF,
     OF_CONDITIONS,
@@ -53,8 +54,8 @@ from fastcap.curation.quantities import ages, wheelchairs
 from fastcap.curation.terms import NOMINAL, PRONOUNS, TERMS
 from fastcap.curation.tokens import Token
 from fastcap.runtime import english
-from fastcap.runtime.gendered import GENDERED
-from fastcap.runtime.grammar import sentences
+from fastcap.runtime.gendered import GENDERED, TITLES
+from fastcap.runtime.grammar import base_form, sentences
 
 __all__ = ["CATEGORIES", "Mention", "mentions"]
 
@@ -174,6 +175,13 @@ class _Matcher:
             return False
         if before and before.lower in ("called", "named", "nicknamed"):
             return True
+        if token.lower in NEVER_CAPITAL and before and before.lower == "the":
+            return True  # the Blind Beggar, the Old Man of Storr
+        if self._is_pet(place):
+            return True
+        is_first = self.parse.starts_sentence(place) and token.lower in FIRST_NAMES - {"guy", "gay"}
+        if is_first and after and base_form(after.lower) in VERBS:
+            return True
         title = self.tokens[place - 1] if place else None
         if title and title.lower in NAME_TITLES and title.is_capital and token.gap.strip() in ("", "."):
             return token.lower in SURNAMES and not self.parse.names_people(place)
@@ -189,6 +197,14 @@ class _Matcher:
             known = self.parse.is_adjective(place - 1) or self.parse.is_verb(place - 1) or before.lower.endswith("ly")
             return not known and token.lower in SURNAMES and not self.parse.names_people(place)
         return before.lower not in DAYS
+
+    def _is_pet(self, place: int) -> bool:
+        """Whether a title is the name of an animal: "Duke the dog", "Prince, a spaniel"."""
+        token = self.tokens[place]
+        if token.lower not in TITLES or place + 2 >= len(self.tokens):
+            return False
+        article, noun = self.tokens[place + 1], self.tokens[place + 2]
+        return article.lower in ("the", "a", "an") and article.gap.strip() in ("", ",") and is_animal(noun.lower)
 
     # --- nouns
 

@@ -17,6 +17,7 @@ __all__ = [
     "FIRST_NAMES",
     "HAVING",
     "KIN",
+    "NEVER_CAPITAL",
     "NOT_SAID_OF",
     "NO_MEN",
     "OF_CONDITIONS",
@@ -63,6 +64,8 @@ NO_MEN = words("""
     mermen catechumen birdman brahman cyberman cybermen gingerbreadman gingerbreadmen x-men xmen newman truman
 """)
 """Words in -man and -men that name no man."""
+NEVER_CAPITAL = words("young old older elder blind straight mute lame senior")
+"""Adjectives that have a capital only in names."""
 DAYS = words("""
     monday tuesday wednesday thursday friday saturday sunday christmas easter january february march april may
     june july august september october november december
