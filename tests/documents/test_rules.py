@@ -35,6 +35,7 @@ CASES: dict[str, tuple[str, str, list[str]]] = {
     "md no pictures": (
         "md",
         "---\nimage: ![](a.jpg)\n---\n\n<!-- ![](a.jpg) <img src=a.jpg> -->\n\n\\![](a.jpg) !\\[](a.jpg) ![][no] ![no]\n"
+        "\nx <script> ![](a.jpg)\n\n![](a.jpg) </script>\n\n<b>\n<!-- \n\n![](a.jpg) <img src=a.jpg>\n\n<b>\n-->\n"
         "\n$![](a.jpg)$ and\n\n$$\nx\n\n![](a.jpg)\n$$\n\n<script>\n'![](a.jpg) <img src=a.jpg>'\n</script>\n",
         [],
     ),

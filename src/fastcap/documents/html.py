@@ -48,7 +48,8 @@ class _Attribute(NamedTuple):
 
 
 def read_html(text: str, builder: Builder, place: Callable[[int], int] = lambda at: at, xml: bool = False) -> str:
-    """Read a piece of HTML into a tree. Returns the name of a script or the like that it leaves open, else "".
+    """Read a piece of HTML into a tree. Returns what it leaves open: the name of a script or the like, "!--" for a
+    comment, or "".
 
     `place`: the place in the document of an offset into `text`. `xml`: XHTML, where any element may close itself.
     """
@@ -59,6 +60,8 @@ def read_html(text: str, builder: Builder, place: Callable[[int], int] = lambda 
             builder.text(html.unescape(text[at : match.start()]))
         at = match.end()
         if match["open"] is None:
+            if match[0].startswith("<!--") and not match[0].endswith(("-->", "--!>")):
+                return "!--"
             if xml and match[0].startswith("<![CDATA["):
                 builder.text(match[0][9:].removesuffix("]]>"))
             continue

@@ -115,7 +115,7 @@ class _Reader:
 
     def __init__(self, text: str, starts: list[int], lines: list[str], builder: Builder) -> None:
         self._text, self._starts, self._lines, self._builder = text, starts, lines, builder
-        self._script = ""  # the name of a script or the like that is open, in which browsers see no picture
+        self._script = ""  # the name of a script that is open, or "!--"; in there browsers see no picture
 
     def read(self, tokens: list[Token]) -> None:
         for token in tokens:
@@ -135,10 +135,11 @@ class _Reader:
     def _read_html(self, content: str, place: Callable[[int], int]) -> None:
         start = 0
         if self._script:
-            end = re.search(rf"</{self._script}(?=[ \t\n\f\r/>])", content, re.IGNORECASE)
+            last = "-->" if self._script == "!--" else rf"</{self._script}(?=[ \t\n\f\r/>])"
+            end = re.search(last, content, re.IGNORECASE)
             if end is None:
                 return
-            start, self._script = end.start(), ""
+            start, self._script = end.end() if last == "-->" else end.start(), ""
         self._script = read_html(content[start:], self._builder, lambda at: place(start + at))
 
     def _nest(self, token: Token) -> None:
