@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -77,7 +77,7 @@ class Memory:
         for texts in captions:
             if not many(texts, "captions of a picture"):
                 raise ConfigError("a picture has no caption; needed: one or more")
-        counted = [[self._keys(text, self._learnt) for text in texts] for texts in captions]
+        counted = [[self._counted(text) for text in texts] for texts in captions]
         old = self._arrays
         seen = [np.unique(np.concatenate([keys for keys, _ in texts])) for texts in counted]
         keys, index = np.unique(np.concatenate([old["ngrams"], *seen]), return_inverse=True)
@@ -169,7 +169,9 @@ class Memory:
         if np.shape(vector) != (self.width,):
             raise ConfigError(f"the vector has the shape {np.shape(vector)}; those of this memory ({self.width},)")
         said = self._said(*self._nearest(vector, neighbours), sharpness)
-        return np.array([self._likeness(text, said) for text in many(candidates, "candidates")])
+        keys, values, owner = self._parts(many(candidates, "candidates"))
+        place, known = self._find(keys)
+        return SCALE / LONGEST * np.bincount(owner, values * known * said[place], minlength=len(candidates))
 
     def nearest(self, vector: np.ndarray, neighbours: int = NEIGHBOURS) -> np.ndarray:
         """The rows of the pictures nearest to a vector (A,), in no order; all of them if there are no more."""
@@ -179,8 +181,9 @@ class Memory:
         """How much each candidate is like the others: (K,), its mean similarity with them, from 0 to 10; 0 for one
         alone. It is the expected gain where each of them is as likely to be right (minimum Bayes risk, Kumar and Byrne
         2004)."""
-        parts = [self._parts(text) for text in candidates]
-        total = [dict(zip(keys.tolist(), values.tolist(), strict=True)) for keys, values in parts]
+        total: list[dict[int, float]] = [{} for _ in candidates]
+        for key, value, one in zip(*(part.tolist() for part in self._parts(candidates)), strict=True):
+            total[one][key] = value
         scores = np.zeros(len(candidates))
         for one in range(len(candidates)):
             for other in range(one):
@@ -215,32 +218,34 @@ class Memory:
         self._unknown_idf = math.log(max(len(self), 1))
         self._idf = self._unknown_idf - np.log(np.maximum(held["frequencies"], 1))
 
+    def _counted(self, text: str) -> tuple[np.ndarray, np.ndarray]:
+        """The n-grams of a caption as keys, and how often each occurs; new words get numbers."""
+        tally = _tally([self._learnt(word) for word in caption_words(text)])
+        return np.array([*tally], np.uint64), np.array([*tally.values()], np.int64)
+
     def _learnt(self, word: str) -> int:
         """The number of a word; a new one gets the next, as long as there are any."""
         if len(self._words) >= MAX_WORDS:
             return self._words.get(word, MAX_WORDS + 1)
         return self._words.setdefault(word, len(self._words) + 1)
 
-    def _keys(self, text: str, number: Callable[[str], int]) -> tuple[np.ndarray, np.ndarray]:
-        """The n-grams of a text as keys, each once, and how often it occurs."""
-        ids = np.array([number(word) for word in caption_words(text)], np.uint64)
-        grams = [ids]
-        for n in range(1, LONGEST):
-            grams.append(grams[-1][:-1] | (ids[n:] << np.uint64(_BITS * n)))
-        return np.unique(np.concatenate(grams), return_counts=True)
-
-    def _parts(self, text: str) -> tuple[np.ndarray, np.ndarray]:
-        """The n-grams of a candidate as keys, and their tf-idf, of length 1 for each number of words."""
+    def _parts(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The n-grams of all candidates: their keys; their tf-idf, of length 1 for each candidate and number of words;
+        and the place of the candidate."""
         strangers: dict[str, int] = {}
 
         def number(word: str) -> int:
             known = self._words.get(word)
             return known or MAX_WORDS + 1 + strangers.setdefault(word, len(strangers)) % (2**_BITS - MAX_WORDS - 1)
 
-        keys, counts = self._keys(text, number)
+        tallies = [_tally([number(word) for word in caption_words(text)]) for text in texts]
+        keys, counts = (
+            np.array([each for tally in tallies for each in of(tally)], np.uint64) for of in (dict.keys, dict.values)
+        )
+        owner = np.repeat(np.arange(len(tallies)), [len(tally) for tally in tallies])
         place, known = self._find(keys)
         tf_idf = counts * np.where(known, self._idf[place] if len(self._idf) else 0.0, self._unknown_idf)
-        return keys, tf_idf / _norms(keys, tf_idf)
+        return keys, tf_idf / _norms(keys, tf_idf, owner), owner
 
     def _find(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The rows of keys in the table, and whether they are there."""
@@ -260,14 +265,11 @@ class Memory:
         """The weights (G,) that n-grams have in the captions of some pictures, on the weighed average."""
         held = self._arrays
         shares = np.exp(sharpness * (cosines - cosines.max()))
-        where = np.concatenate([np.arange(self._starts[row], self._starts[row + 1]) for row in rows])
-        weights = held["weights"][where] * np.repeat(shares / (_FULL * shares.sum()), held["counts"][rows])
+        counts = held["counts"][rows].astype(np.int64)
+        before = np.cumsum(counts) - counts
+        where = np.arange(counts.sum()) + np.repeat(self._starts[rows] - before, counts)
+        weights = held["weights"][where] * np.repeat(shares / (_FULL * shares.sum()), counts)
         return np.bincount(held["ids"][where], weights, minlength=len(held["ngrams"]))
-
-    def _likeness(self, text: str, said: np.ndarray) -> float:
-        keys, values = self._parts(text)
-        place, known = self._find(keys)
-        return SCALE / LONGEST * float(values[known] @ said[place[known]])
 
 
 def _turned(vectors: np.ndarray, directions: np.ndarray) -> np.ndarray:
@@ -290,11 +292,22 @@ def _coarse(weights: np.ndarray) -> np.ndarray:
     return np.maximum(np.rint(_FULL / 1.25**steps), 1).astype(np.uint8)
 
 
-def _norms(keys: np.ndarray, tf_idf: np.ndarray) -> np.ndarray:
-    """For each n-gram the length of the vector of all that have as many words; 1 where that is 0."""
-    order = sum((keys >> np.uint64(_BITS * n) > 0).astype(np.int64) for n in range(1, LONGEST))
-    norms = np.sqrt(np.bincount(order, tf_idf**2, minlength=LONGEST))
-    return np.where(norms > 0, norms, 1.0)[order]
+def _tally(words: Sequence[int]) -> dict[int, int]:
+    """How often each n-gram of numbered words occurs, by its key: Python is faster than NumPy at a few dozen."""
+    tally: dict[int, int] = {}
+    for first in range(len(words)):
+        key = 0
+        for n, word in enumerate(words[first : first + LONGEST]):
+            key |= word << _BITS * n
+            tally[key] = tally.get(key, 0) + 1
+    return tally
+
+
+def _norms(keys: np.ndarray, tf_idf: np.ndarray, owner: np.ndarray | int = 0) -> np.ndarray:
+    """For each n-gram the length of the vector of all of its owner's that have as many words; 1 where that is 0."""
+    group = owner * LONGEST + sum((keys >> np.uint64(_BITS * n) > 0).astype(np.int64) for n in range(1, LONGEST))
+    norms = np.sqrt(np.bincount(group, tf_idf**2))
+    return np.where(norms > 0, norms, 1.0)[group]
 
 
 def _weighed(

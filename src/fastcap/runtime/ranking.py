@@ -18,7 +18,6 @@ from fastcap.runtime.contract import MEMORY, Ranking, Weights, ranked_as
 from fastcap.runtime.encoding import decode
 from fastcap.runtime.engine import Decoded, Encoded, Engine
 from fastcap.runtime.memory import Memory, caption_words
-from fastcap.runtime.text import sentence
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -61,7 +60,7 @@ class Ranker:
             raise ModelFileError(
                 f"{MEMORY}: its pictures have vectors of {self.memory.width} numbers; the model gives {vector.shape}"
             )
-        texts = [sentence(decode(self._tokenizer, candidate.token_ids)) for candidate in candidates]
+        texts = [decode(self._tokenizer, candidate.token_ids) for candidate in candidates]
         used = {name: weight for name, weight in weights._asdict().items() if weight}  # the others cost time
         scores = features(candidates, texts, vector, self.memory, self.ranking, [*used]) @ np.array([*used.values()])
         return [candidates[place] for place in np.argsort(-scores, kind="stable")]
