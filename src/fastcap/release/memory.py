@@ -53,7 +53,7 @@ class MemorySettings:
     """N-grams of each picture at most."""
     least: int = 5
     """Pictures that an n-gram has to be said of."""
-    width: int = 48
+    width: int = 32
     """Numbers of each picture's vector."""
     neighbours: int = NEIGHBOURS
     """Pictures whose captions a candidate is compared with."""
