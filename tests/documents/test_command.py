@@ -119,6 +119,14 @@ def test_folders_of_other_people_and_hidden_ones_are_passed_over(alt, folder):
     assert rows(alt(".", "--json", "--fix")[1])[0]["written"] is True
 
 
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may list every folder")
+def test_a_folder_that_cannot_be_listed_is_told(alt, folder):
+    (folder / "locked").mkdir(mode=0)
+    status, _, err = alt(".")
+    (folder / "locked").chmod(0o700)
+    assert (status, "locked: cannot be listed" in err) == (1, True)
+
+
 def test_roots_are_where_addresses_with_a_slash_begin(alt, folder):
     (folder / "content").mkdir()
     (folder / "content" / "a.md").write_text("![](/c.jpg)\n")

@@ -122,6 +122,41 @@ def test_a_caption_is_read_back_and_pixels_and_other_metadata_stay(data, kind, t
     assert found.count(b"urn:fastcap:xmp:1.0/") == 1  # nothing piles up
 
 
+def frames(data: bytes) -> list[bytes]:
+    image = Image.open(io.BytesIO(data))
+    shown = []
+    for number in range(getattr(image, "n_frames", 1)):
+        image.seek(number)
+        shown.append(image.tobytes())
+    return shown
+
+
+SEVERAL = {
+    "two pictures in a JPEG": "MPO",
+    "pages of a TIFF": "TIFF",
+    "an animated PNG": "PNG",
+    "an animated WebP": "WEBP",
+}
+
+
+@pytest.mark.parametrize("kind", SEVERAL.values(), ids=SEVERAL)
+@pytest.mark.parametrize("options", [{}, {"exif": exif()}, {"big_tiff": True}], ids=["plain", "exif", "big"])
+def test_every_frame_and_page_stays(kind, options, tmp_path):
+    if "big_tiff" in options and kind != "TIFF":
+        return
+    noise = np.random.default_rng(0).integers(0, 256, (3, 40, 56, 3), np.uint8)
+    first, *rest = map(Image.fromarray, noise)
+    file = io.BytesIO()
+    first.save(file, kind, save_all=True, append_images=rest, **options)
+    data = file.getvalue()
+    assert len(frames(data)) == 3
+    path = file_of(tmp_path, data)
+    for text in (TEXT, "Another, which is longer than the first was. " * 3):
+        write_text(str(path), text, "iptc", MAKER, True)
+        assert packet(path.read_bytes()).alt == text.strip()
+        assert frames(path.read_bytes()) == frames(data)
+
+
 def bare(data: bytes) -> bytes:
     """A file without what we wrote; so all else can be compared byte for byte."""
     kind = format_of(data)

@@ -46,11 +46,14 @@ def find_documents(path: str) -> Iterator[tuple[Path, Path | FastcapError]]:
     """
     top = Path(path)
     if top.is_dir():
-        for folder, folders, names in os.walk(top, onerror=None):
+        unlisted: list[OSError] = []
+        for folder, folders, names in os.walk(top, onerror=unlisted.append):
             folders[:] = sorted(name for name in folders if not is_private(name) and name not in _BESIDE)
             for name in sorted(names):
                 if _is_document(name) and not is_private(name) and os.path.isfile(os.path.join(folder, name)):
                     yield Path(folder, name), top
+        for error in unlisted:
+            yield Path(error.filename), DataError(f"{error.filename}: cannot be listed: {error.strerror}")
     elif not top.exists():
         yield top, DataError(f"{path}: no such file or folder")
     elif not _is_document(top.name):
