@@ -103,7 +103,7 @@ def test_a_copy_in_another_split_is_a_leak(folder):
     assert [found["leaking"][0][key] for key in ("first", "second", "kind")] == ["train/0.jpg", "val/8.jpg", "mirrored"]
     told = [(row["first"], row["second"], row["leak"]) for row in read_table(folder.parent / "out/same_pictures.csv")]
     assert told == [("images/0.jpg", "images/8.jpg", "1"), ("images/1.jpg", "images/2.jpg", "0")]
-    assert summary(folder)["next"][0].startswith("1 pairs of pictures stand in two splits")
+    assert summary(folder)["next"][0].startswith("1 picture of one split can be seen in another")
 
 
 def test_unreadable_pictures_and_rows_are_reported_and_do_not_end_it(folder):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fastcap.errors import ConfigError, nearest
+from fastcap.errors import ConfigError, counted, nearest
 
 __all__ = ["FAULTS", "advice", "alerts", "failures", "parse_faults"]
 
@@ -17,11 +17,11 @@ def alerts(summary: Mapping[str, Any], gini_alert: float, topk_alert: float) -> 
     objects, doubles = summary["objects"], summary["duplicates"]
     found = []
     if doubles["leaks"]:
-        found.append(f"{doubles['leaks']} pairs of pictures leak from one split into another")
+        found.append(f"{counted(doubles['leaks'], 'leak')}: a picture of one split in another")
     if summary["unreadable"]["count"]:
-        found.append(f"{summary['unreadable']['count']} rows or pictures cannot be used")
+        found.append(f"rows or pictures that cannot be used: {summary['unreadable']['count']}")
     if doubles["within_splits"]:
-        found.append(f"{doubles['within_splits']} pairs of pictures stand twice in their split")
+        found.append(f"{counted(doubles['within_splits'], 'pair')} of the same picture in one split")
     if objects["gini"] > gini_alert:
         found.append(f"objects are imbalanced: Gini {objects['gini']:.2f}, alert at {gini_alert:g}")
     if objects["top_share"] > topk_alert:
@@ -36,16 +36,16 @@ def advice(summary: Mapping[str, Any]) -> list[str]:
     lines = []
     if doubles["leaks"]:
         lines.append(
-            f"{doubles['leaks']} pairs of pictures stand in two splits, so scores on them say little: "
-            "'fastcap data merge' puts each pair on one side."
+            f"{counted(doubles['leaks'], 'picture')} of one split can be seen in another, so scores say little: "
+            "'fastcap data merge' puts each on one side."
         )
     if summary["unreadable"]["count"]:
         lines.append(
-            f"{summary['unreadable']['count']} rows or pictures cannot be used: mend or drop what the summary lists."
+            f"Rows or pictures that cannot be used: {summary['unreadable']['count']}. Mend or drop what is listed."
         )
     if fit["far_below_share"] > _NOTICEABLE:
         lines.append(
-            f"{fit['far_below']} captions fit their picture far worse than is usual: look at top_failures/ first, then "
+            f"Captions that fit their picture far worse than is usual: {fit['far_below']}. Look at top_failures/, then "
             "down ranked_by_combined.csv until they are right."
         )
     if bias["share"] > 0.01:
@@ -56,14 +56,14 @@ def advice(summary: Mapping[str, Any]) -> list[str]:
         )
     if objects["rare"]:
         lines.append(
-            f"{objects['rare']} objects are in fewer than {objects['rare_below']} pictures: train with data.weights: "
-            "reweighting_probs.csv, or make more with 'fastcap data prompts'."
+            f"Objects in fewer than {objects['rare_below']} pictures: {objects['rare']}. Train with data.weights: "
+            "reweighting_probs.csv, or have pictures drawn by 'fastcap data prompts'."
         )
     if doubles["within_splits"]:
-        lines.append(f"{doubles['within_splits']} pairs of pictures stand twice in their split: keep one of each.")
+        lines.append(f"{counted(doubles['within_splits'], 'pair')} of the same picture in one split: keep one of each.")
     if summary["language"]["lint"]:
         rule, count = next(iter(summary["language"]["lint"].items()))
-        lines.append(f"{count} captions break the rule '{rule}' of 'fastcap lint'.")
+        lines.append(f"Captions that break the rule '{rule}' of 'fastcap lint': {count}.")
     if not lines:
         lines.append("Nothing stands out: train on it, and look at the worst pairs once more afterwards.")
     return lines[:3]
