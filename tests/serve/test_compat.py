@@ -155,6 +155,17 @@ def test_openai_completes_with_a_caption_at_once_or_in_events(web, pictures, sai
     assert chunks[-2]["choices"][0]["finish_reason"] == "stop"
 
 
+def test_openai_takes_bare_base64_and_data_urls_of_any_type(web, pictures, said):
+    for url in (
+        b64(pictures["red"]),
+        f"data:;base64,{b64(pictures['red'])}",
+        f"data:image/png;base64,{b64(pictures['red'])}",
+    ):
+        messages = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url, "detail": "low"}}]}]
+        answer = web.post("/v1/chat/completions", json={"model": "tiny", "messages": messages}).json()
+        assert answer["choices"][0]["message"]["content"] == said["red"]
+
+
 def test_openai_gives_as_many_wordings_as_are_wanted(web, pictures):
     answer = web.post("/v1/chat/completions", json={"model": "tiny", "messages": parts(pictures["red"]), "n": 2}).json()
     texts = [choice["message"]["content"] for choice in answer["choices"]]
