@@ -93,7 +93,8 @@ def objects_in(caption: str) -> list[str]:
             noun, ends = word[:-2], True  # an owner stands for itself
         else:
             noun, ends = word, False
-        if _is_noun(noun, before if not run else "the", after, bool(run)):
+        is_verb = bool(run) and noun in english.VERBS and singular(run[-1]) != run[-1]  # "people ride"
+        if not is_verb and _is_noun(noun, before if not run else "the", after, bool(run)):
             run.append(noun)
         else:
             ends = True
@@ -108,7 +109,8 @@ def objects_in(caption: str) -> list[str]:
 
 @lru_cache(maxsize=50_000)
 def _kind(word: str) -> str:
-    """ "other" for what is never a noun, "verb" for what is one only where nouns are due, else "noun"."""
+    """ "other" for what is never a noun, "verb" for what is one only after an article or the like, "either" for what is
+    one as an object, too, else "noun"."""
     if not word.isascii() or not word[0].isalpha() or len(word) < 2:
         return "other" if not word[:1].isalpha() or len(word) < 2 else "noun"
     if word in english.FUNCTION_WORDS or word in english.NUMBERS or word in _ADJECTIVES:
@@ -119,16 +121,17 @@ def _kind(word: str) -> str:
         return "other"
     if word in _OFTEN_VERBS or (base := base_form(word)) in _OFTEN_VERBS or word in english.PARTICIPLES:
         return "verb"
-    return "verb" if base in english.VERBS else "noun"
+    return "either" if base in english.VERBS else "noun"
 
 
 def _is_noun(word: str, before: str, after: str, in_run: bool) -> bool:
     kind = _kind(word)
-    if kind != "verb":
+    if kind in ("noun", "other"):
         return kind == "noun"
     if in_run or before in ("to", "can", "who", "that", "which", "and"):
         return False  # "a dog runs"
-    return before in _BEFORE_NOUNS and after not in english.DETERMINERS
+    is_object = kind == "either" and (before in english.VERBS or before.endswith("ing"))  # "ride bikes"
+    return (before in _BEFORE_NOUNS or is_object) and after not in english.DETERMINERS
 
 
 _COMPOUND = 5  # captions that name a compound; below, its last noun is the object
