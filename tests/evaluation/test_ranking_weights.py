@@ -66,5 +66,5 @@ def test_every_picture_gets_weights_that_were_fitted_without_it():
 
 
 def test_pictures_whose_candidates_are_equally_good_teach_nothing():
-    with pytest.raises(DataError, match="no picture has two candidates"):
+    with pytest.raises(DataError, match="no picture has two candidates of different worth"):
         fit_weights([Judged(np.ones((1, 5)), np.ones(1)), Judged(np.zeros((3, 5)), np.ones(3))])

@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import re
+import runpy
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
@@ -15,7 +17,8 @@ from rich.console import Console
 from fastcap import release
 from fastcap.checkpoint import save_checkpoint
 from fastcap.cli import main
-from fastcap.errors import ConfigError, FastcapError, ModelFileError
+from fastcap.errors import ConfigError, DataError, FastcapError, ModelFileError
+from fastcap.evaluation.ranking import Judged
 from fastcap.export.writer import write_bundle
 from fastcap.release import ExportSettings, gate, pipeline
 from fastcap.runtime.bundle import Bundle
@@ -69,6 +72,18 @@ def test_python_exports_what_the_command_exports(checkpoint, capsys):
     assert manifests[0] == manifests[1]
 
 
+@pytest.fixture
+def telling(monkeypatch) -> None:
+    """The random model's candidates are worth nothing against people's captions; let the later ones be worth more."""
+    judge = release.memory.judge
+
+    def judged(*arguments):
+        return [Judged(features, np.arange(len(features)) * 1.0) for features, _ in judge(*arguments)]
+
+    monkeypatch.setattr(release.memory, "judge", judged)
+
+
+@pytest.mark.usefixtures("telling")
 def test_a_model_that_remembers_pictures_says_so_and_is_measured_on_others(checkpoint, capsys):
     folder, out = checkpoint.parent, checkpoint.with_name("remembering")
     for index in range(6):
@@ -90,6 +105,41 @@ def test_a_model_that_remembers_pictures_says_so_and_is_measured_on_others(check
     assert "6 pictures are remembered and measured, among them" in capsys.readouterr().err
     with pytest.raises(ConfigError, match="memory and target size are both given"):
         ExportSettings(memory=[("csv", folder)], target_size="9MB")
+
+
+def test_a_ranking_that_nothing_can_be_fitted_to_is_no_ranking(checkpoint):
+    folder = checkpoint.parent
+    (folder / "seen.csv").write_text("image,caption\nseen.png,two dogs run\n")
+    Image.new("RGB", (64, 64)).save(folder / "images" / "seen.png")
+    settings = ExportSettings(dataset="csv", calibration=4, limit=4, precision="fp32", memory=[("csv:seen", folder)])
+    with pytest.raises(DataError, match="no picture has two candidates of different worth"):
+        release.export(checkpoint, checkpoint.with_name("remembering"), folder, settings)
+    assert not checkpoint.with_name("remembering").exists()
+
+
+@pytest.mark.usefixtures("telling")
+def test_a_model_directory_gets_a_memory_without_a_new_export(checkpoint, monkeypatch, capsys):
+    folder, plain, out = checkpoint.parent, checkpoint.with_name("plain"), checkpoint.with_name("remembering")
+    settings = ExportSettings(dataset="csv", calibration=4, limit=4, precision="fp32")
+    before = release.export(checkpoint, plain, folder, settings)
+    for index in range(3):
+        Image.new("RGB", (64, 64), (80 * index, 9, 9)).save(folder / "images" / f"seen{index}.png")
+    rows = "".join(f"seen{index}.png,two dogs run\n" for index in range(3))
+    (folder / "seen.csv").write_text(f"image,caption\n{rows}")
+    script = Path(__file__).parents[2] / "scripts" / "remember.py"
+    line = [str(script), "--model", str(plain), "--out", str(out), "--memory", "csv:seen", str(folder)]
+    run = runpy.run_path(str(script))["main"]
+    monkeypatch.setattr("sys.argv", [*line, "--fit", "csv", str(folder), "--candidates", "4"])
+    assert run() == 0
+    after = Bundle.open(out)
+    assert {name: file for name, file in after.files.items() if name != "memory.npz"} == before.files
+    assert (after.decoding.default_candidates, after.decoding._replace(default_candidates=2)) == (4, before.decoding)
+    assert after.ranking.weights.keys() == {"parallel", "search"} and "remember.py" in after.quality["command"]
+    assert run() == 1
+    assert "is a model directory already" in capsys.readouterr().err
+    monkeypatch.setattr("sys.argv", [*line, "--overwrite", "--fit", "csv:seen", str(folder)])
+    assert run() == 1
+    assert "3 pictures are remembered and measured" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,11 @@ def test_an_empty_memory_finds_nothing_alike():
     assert Memory().consensus(["A dog.", "A dog."]).tolist() == [0, 0]
 
 
+def test_a_memory_that_keeps_no_n_gram_finds_nothing_alike(memory, vectors, tmp_path):
+    memory.smaller(entries=5, least=1000, width=WIDTH).save(tmp_path / "memory.npz")
+    assert Memory.open(tmp_path / "memory.npz").similarity(vectors[0], CANDIDATES).tolist() == [0] * len(CANDIDATES)
+
+
 def test_pictures_are_added_to_those_that_are_there(memory, vectors):
     own = Memory()
     captions = captions_of(len(vectors))

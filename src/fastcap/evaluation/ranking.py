@@ -39,12 +39,14 @@ def fit_weights(pictures: Sequence[Judged], used: Sequence[str] = USED) -> np.nd
     are not among `used`.
 
     Raises:
-        DataError: no picture has two candidates that differ.
+        DataError: no picture has two candidates of different gain.
     """
     columns = [Weights._fields.index(name) for name in used]
     several = [picture for picture in pictures if len({*picture.gains.tolist()}) > 1]
     if not several:
-        raise DataError("no picture has two candidates; needed: some to fit the weights of their ranking to")
+        raise DataError(
+            "no picture has two candidates of different worth; needed: some to fit the weights of a ranking to"
+        )
     most = max(len(picture.gains) for picture in several)
     x, y = np.zeros((len(several), most, len(columns))), np.zeros((len(several), most))
     there = np.zeros((len(several), most), bool)

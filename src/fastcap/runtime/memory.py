@@ -164,7 +164,7 @@ class Memory:
         Raises:
             ConfigError: the vector is not of this memory's width.
         """
-        if not len(self):
+        if not len(self._idf):  # no picture, or none of whose n-grams is kept
             return np.zeros(len(candidates))
         if np.shape(vector) != (self.width,):
             raise ConfigError(f"the vector has the shape {np.shape(vector)}; those of this memory ({self.width},)")
