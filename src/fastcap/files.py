@@ -9,10 +9,19 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-__all__ = ["folder_written_aside", "is_read_only", "replace", "sync", "text_encoding", "written_aside"]
+__all__ = [
+    "folder_written_aside",
+    "is_read_only",
+    "keep_facts",
+    "machine_lines",
+    "replace",
+    "sync",
+    "text_encoding",
+    "written_aside",
+]
 
 _UNABLE = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 # A folder in which only this file may be written, a file that a container mounts by itself, a joined file system.
@@ -20,9 +29,19 @@ _UNABLE_TO_RENAME = _UNABLE | {errno.EACCES, errno.EPERM, errno.EEXIST, errno.EB
 
 
 def text_encoding(start: bytes) -> str:
-    """The encoding of a text by its first bytes: UTF-16 where its mark says so, as spreadsheets and PowerShell write
-    it, else UTF-8, whose mark is no part of the text."""
-    return "utf-16" if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    """The encoding of a text by its first two bytes or more: UTF-16 where its mark says so, as spreadsheets and
+    PowerShell write it, or where one of them is NUL, as in text that begins with a Latin letter; else UTF-8, whose mark
+    is no part of the text."""
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    nul = start[:2].find(0)
+    return {1: "utf-16-le", 0: "utf-16-be"}.get(nul, "utf-8-sig") if any(start[:2]) else "utf-8-sig"
+
+
+def machine_lines(path: str | os.PathLike[str]) -> list[str]:
+    """The lines of a file that the system writes, such as those in /proc. They hold names, which are any bytes: what is
+    not UTF-8 becomes surrogates, as in paths, and nothing but a line feed ends a line. Raises OSError."""
+    return Path(path).read_bytes().decode("utf-8", "surrogateescape").split("\n")
 
 
 @contextlib.contextmanager
@@ -31,7 +50,9 @@ def written_aside(path: str | os.PathLike[str], *, durable: bool = False, keep_m
 
     A link is followed. The path's name is short and hidden, so any name that the file system takes can be written.
     Where the folder takes no new file, it is `path` itself. `durable`: be safe from a power cut at the end.
-    `keep_mode`: give the new file the permissions of the one that is there.
+    `keep_mode`: give the new file the permissions of the one that is there, where the file system has any.
+
+    An OSError names `path`, never the file that was written in its place.
     """
     target = Path(os.path.realpath(path))
     aside = _beside(target, "part")
@@ -40,17 +61,21 @@ def written_aside(path: str | os.PathLike[str], *, durable: bool = False, keep_m
     except PermissionError:
         yield target
         return
+    except OSError as error:
+        _name_target(error, aside, path)
+        raise
     try:
         yield aside
         if keep_mode:
-            shutil.copymode(target, aside)
+            keep_facts(target, aside, shutil.copymode)
         if durable:
             with aside.open("rb+") as file:
                 sync(file.fileno())
         replace(aside, target)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             aside.unlink()
+        _name_target(error, aside, path)
         raise
 
 
@@ -76,8 +101,9 @@ def folder_written_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
             descriptor = os.open(written, os.O_RDONLY)
             sync(descriptor)
             os.close(descriptor)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(aside, ignore_errors=True)
+        _name_target(error, aside, path)
         raise
     if not target.exists():
         aside.rename(target)
@@ -112,6 +138,13 @@ def _beside(target: Path, state: str) -> Path:
     return target.with_name(f".{digest}.{state}")
 
 
+def _name_target(error: BaseException, aside: Path, path: str | os.PathLike[str]) -> None:
+    """Let an error about a file that is written aside, or in a folder that is, name the one that the user knows."""
+    name = getattr(error, "filename", None)
+    if isinstance(error, OSError) and isinstance(name, str) and name.startswith(str(aside)):
+        error.filename, error.filename2 = os.fspath(path) + name[len(str(aside)) :], None
+
+
 def replace(source: Path, target: Path) -> None:
     """Move a file over another, at once if the file system can, else by copying it."""
     try:
@@ -121,6 +154,17 @@ def replace(source: Path, target: Path) -> None:
             raise
         shutil.copyfile(source, target)
         source.unlink()
+
+
+def keep_facts(source: Path, target: Path, *copies: Callable[[Path, Path], None]) -> None:
+    """Give a file the permissions or times of another one, as far as the file system lets anybody set them: on CIFS,
+    FAT and much of FUSE it does not, and all files have the same."""
+    for copy in copies:
+        try:
+            copy(source, target)
+        except OSError as error:
+            if error.errno not in _UNABLE | {errno.EPERM, errno.EACCES}:
+                raise
 
 
 def is_read_only(path: Path) -> bool:

@@ -177,6 +177,13 @@ def test_a_name_of_nothing_is_wrong_usage_in_every_verb(line, folder, wrong_usag
     assert not (folder / "made").exists()
 
 
+@pytest.mark.parametrize("model", ["./nope", "a/nope", "../nope"])
+@pytest.mark.parametrize("line", UNKNOWN[:6])
+def test_a_path_of_no_model_is_a_failure_in_every_verb(line, model, folder, capsys):
+    assert main(line.replace("nope", model).split()) == 1
+    assert f"{model}: no such folder; " in capsys.readouterr().err
+
+
 def test_an_empty_name_is_no_folder(folder, capsys):
     assert main(["caption", "", "photo.jpg"]) == 1
     shown = capsys.readouterr()

@@ -38,6 +38,8 @@ TABLES = {
     "UTF-16, as spreadsheets save it": ("image\tcaption\n" + QUOTED.format("a.jpg\t", "b.jpg\t"), "utf-16"),
     "UTF-16 of the other order": ("\ufeffimage,caption\n" + QUOTED.format("a.jpg,", "b.jpg,"), "utf-16-be"),
     "UTF-16 with a mark": ("\ufeffimage;caption\n" + QUOTED.format("a.jpg;", "b.jpg;"), "utf-16-le"),
+    "UTF-16 without a mark": ("image,caption\n" + QUOTED.format("a.jpg,", "b.jpg,"), "utf-16-le"),
+    "UTF-16 of the other order without a mark": ("image;caption\n" + QUOTED.format("a.jpg;", "b.jpg;"), "utf-16-be"),
     "a spreadsheet's hint": ("sep=;\nimage;caption\n" + QUOTED.format("a.jpg;", "b.jpg;"), "utf-8"),
     "Hugging Face's columns": ("file_name,text\n" + QUOTED.format("a.jpg,", "b.jpg,"), "utf-8"),
     "columns in capitals and quotes": ('"Image_Name";"Caption"\n' + QUOTED.format("a.jpg;", "b.jpg;"), "utf-8"),
@@ -120,7 +122,7 @@ def test_tables_of_every_origin_read_to_the_same_captions(kind: str, file: str, 
 @pytest.mark.parametrize(
     "keys", [("image", "caption"), ("file_name", "text"), ("image_path", "caption"), ("filename", "captions")]
 )
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
 @pytest.mark.parametrize("file", ["train.jsonl", "train/metadata.jsonl"])
 def test_json_lines_of_every_origin_read_to_the_same_captions(
     keys: tuple[str, str], encoding: str, file: str, tmp_path: Path
@@ -132,6 +134,91 @@ def test_json_lines_of_every_origin_read_to_the_same_captions(
         (json.dumps({image: "a.jpg", caption: value}, ensure_ascii=False) + "\n").encode(encoding)
     )
     assert captions("jsonl", tmp_path, "train") == {"a.jpg": tuple(value) if caption == "captions" else (value,)}
+
+
+@pytest.mark.parametrize("file", ["val.jsonl", "val/metadata.jsonl", "synthetic.jsonl"])
+def test_json_lines_that_say_which_split_they_are_of_are_obeyed(file: str, tmp_path: Path) -> None:
+    for row in ROWS:
+        picture((tmp_path / file).parent / row[0])
+    rows = [dict(zip(("image", "caption", "split"), row, strict=True)) for row in ROWS]
+    (tmp_path / file).write_text("\n".join(map(json.dumps, [*rows, {"image": "a.jpg", "caption": "Of any."}])))
+    split = "val" if "val" in file else "synthetic"
+    kept = {"b.jpg": ("A cat.", "Cats.")} if split == "val" else {}
+    assert captions("jsonl", tmp_path, split) == {**kept, "a.jpg": ("Of any.",)}
+
+
+def test_json_lines_without_one_of_the_split_say_which_there_are(tmp_path: Path) -> None:
+    picture(tmp_path / "a.jpg")
+    (tmp_path / "val.jsonl").write_text('{"image": "a.jpg", "caption": "A dog.", "split": "train"}\n')
+    with pytest.raises(DataError, match="no split 'val' in its key 'split'; it has train"):
+        load_dataset("jsonl", tmp_path, "val")
+
+
+@pytest.mark.parametrize(
+    ("header", "twice"),
+    [
+        ("image,caption,caption", "caption"),
+        ("image,image,caption", "image"),
+        ("image,caption,split,split", "split"),
+        ("image;Caption;caption ", "caption"),
+        ('"image","caption","caption"', "caption"),
+        ("image\tcaption\tcaption", "caption"),
+        ("file_name,text,text", "text"),
+        ("image,caption,original,original", "original"),
+        ("image,comment,comment,image", "image, comment"),
+        ("image_name| comment| comment", "comment"),
+    ],
+)
+def test_a_column_that_is_there_twice_is_refused(header: str, twice: str, tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text(f"{header}\n")
+    with pytest.raises(DataError, match=f"; {twice} may be there once only"):
+        load_dataset("csv", tmp_path, "train")
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ("caf\xe9.jpg,A dog.", r"image .*caf\\udce9\.jpg is missing; the file is not UTF-8"),
+        ("a.jpg,Un caf\xe9.", "the caption is not valid UTF-8; the file is not UTF-8"),
+    ],
+)
+def test_a_table_in_another_encoding_is_called_one(row: str, told: str, tmp_path: Path) -> None:
+    picture(tmp_path / "a.jpg")
+    (tmp_path / "train.csv").write_bytes(f"image,caption\n{row}\n".encode("latin-1"))
+    with pytest.raises(DataError, match=told):
+        load_dataset("csv", tmp_path, "train")
+
+
+WRONG_VALUES = {
+    "image: a number": ("jsonl", {"image": 7, "caption": "x"}, "image is 7, not a text"),
+    "image: null": ("jsonl", {"image": None, "caption": "x"}, "image is null, not a text"),
+    "image: a list": ("jsonl", {"file_name": ["a.jpg"], "text": "x"}, r"file_name is \['a.jpg'\], not a text"),
+    "image: true": ("jsonl", {"filename": True, "text": "x"}, "filename is true, not a text"),
+    "no image": ("jsonl", {"picture": "a.jpg"}, 'not a JSON object with "image"'),
+    "captions: a text": ("jsonl", {"image": "a.jpg", "captions": "x"}, "\"captions\" is 'x', not a list of texts"),
+    "captions: null": ("jsonl", {"image": "a.jpg", "captions": None}, '"captions" is null, not a list of texts'),
+    "id: null": ("coco", {"id": None, "file_name": "a.jpg"}, "image id null is no number or text"),
+    "file_name: a list": ("coco", {"id": 1, "file_name": ["a.jpg"]}, r"file_name is \['a.jpg'\], not a text"),
+    "file_name: a number": ("coco", {"id": 1, "file_name": 7}, "file_name is 7, not a text"),
+    "no file_name": ("coco", {"id": 1}, "no file_name"),
+    "filename: null": ("karpathy", {"split": "val", "filename": None, "sentences": []}, "filename is null, not a text"),
+    "no filename": ("karpathy", {"split": "val", "sentences": []}, "no filename"),
+    "sentences: a text": (
+        "karpathy",
+        {"split": "val", "filename": "a.jpg", "sentences": "x"},
+        "sentences is 'x', not a l",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG_VALUES)
+def test_a_value_of_the_wrong_kind_is_shown_as_the_file_has_it(kind: str, tmp_path: Path) -> None:
+    name, record, told = WRONG_VALUES[kind]
+    picture(tmp_path / "a.jpg")
+    text = json.dumps(record if name == "jsonl" else {"images": [record], "annotations": []})
+    (tmp_path / {"jsonl": "val.jsonl", "coco": "captions_val.json", "karpathy": "dataset.json"}[name]).write_text(text)
+    with pytest.raises(DataError, match=told):
+        load_dataset(name, tmp_path, "val")
 
 
 def test_half_a_letter_of_utf_16_spoils_its_row_alone(tmp_path: Path) -> None:

@@ -33,6 +33,35 @@ CASES = {
     "files without sense": ("0::/", "/", V2, {"cpu.max": "what"}, 64),
     "a quota of nothing": ("0::/", "/", V2, {"cpu.max": "0 100000"}, 64),
 }  # fmt: skip
+OTHER_MOUNTS = {
+    "Latin-1": b"22 1 254:0 / /media/caf\xe9 rw - ext4 /dev/sdb rw",
+    "half a letter": b"22 1 254:0 / /media/caf\xc3 rw - ext4 /dev/sdb rw",
+    "a line separator": "22 1 254:0 / /media/a\u2028b rw - ext4 /dev/sdb rw".encode(),
+    "a next line": "22 1 254:0 / /media/a\x85b rw - ext4 /dev/sdb rw".encode(),
+    "a form feed": b"22 1 254:0 / /media/a\x0cb rw - ext4 /dev/sdb rw",
+    "a carriage return": b"22 1 254:0 / /media/a\rb rw - ext4 /dev/sdb rw",
+    "a no-break space": "22 1 254:0 / /media/a\xa0b rw - ext4 /dev/sdb rw".encode(),
+    "a dash": b"22 1 254:0 / /media/a\\040-\\040b rw - ext4 /dev/sdb rw",
+    "a space and a line feed": b"22 1 254:0 / /media/a\\040b\\012c rw - ext4 /dev/sdb rw",
+    "no dash": b"22 1 254:0 / /media/a rw",
+    "a cut line": b"22 1 254:0 / /media/a rw -",
+    "an empty line": b"",
+}
+
+
+@pytest.mark.parametrize("name", OTHER_MOUNTS)
+def test_a_mount_of_any_name_disturbs_no_count(name, tmp_path, monkeypatch):
+    """A mount is called as its folder is, and a folder by any bytes; each line here is one, or is damaged."""
+    groups = tmp_path / "gr oups\\"
+    groups.mkdir()
+    (groups / "cpu.max").write_text("200000 100000\n")
+    escaped = str(groups).replace("\\", "\\134").replace(" ", "\\040").encode()
+    mounts = [OTHER_MOUNTS[name], b"36 35 98:0 / " + escaped + b" rw,noatime shared:1 - cgroup2 cgroup2 rw"]
+    (tmp_path / "mountinfo").write_bytes(b"\n".join([*mounts, b""]))
+    (tmp_path / "cgroup").write_bytes(b"9:name=caf\xe9:/\nnonsense\n0::/\n")
+    monkeypatch.setattr(cores, "_PROC", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+    assert usable_cores() == 2
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from PIL import Image
 
 from fastcap.cli import main
-from fastcap.files import folder_written_aside, replace, sync, written_aside
+from fastcap.files import folder_written_aside, keep_facts, replace, sync, written_aside
 from fastcap.runtime.bulk.journal import Journal
 from fastcap.runtime.bulk.sidecar import write_sidecar
 
@@ -91,6 +92,62 @@ def test_where_the_folder_takes_no_new_file_the_one_that_is_there_is_written(tmp
     with written_aside(tmp_path / "a") as file:
         file.write_text("new")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a", "new")]
+
+
+def wrapping(monkeypatch, name: str, error: OSError) -> None:
+    """Let a function of `os` refuse, as a file system does that lacks it."""
+
+    def refused(path, *_, **__):
+        raise OSError(error.errno, os.strerror(error.errno), str(path))
+
+    monkeypatch.setattr(os, name, refused)
+
+
+@pytest.mark.parametrize("number", [*LACKING, errno.EPERM, errno.EACCES], ids=errno.errorcode.get)
+@pytest.mark.parametrize("name", ["chmod", "utime"])
+def test_where_nobody_may_set_modes_or_times_a_file_is_written_all_the_same(tmp_path, monkeypatch, name, number):
+    """CIFS, FAT and much of FUSE."""
+    (tmp_path / "a").write_text("old")
+    wrapping(monkeypatch, name, OSError(number, ""))
+    with written_aside(tmp_path / "a", keep_mode=True) as file:
+        file.write_text("new")
+        keep_facts(tmp_path / "a", file, shutil.copystat)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a", "new")]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS], ids=errno.errorcode.get)
+@pytest.mark.parametrize("name", ["chmod", "open", "replace", "link"])
+def test_an_error_names_the_file_that_was_meant(tmp_path, monkeypatch, name, number):
+    (tmp_path / "a").write_text("old")
+    with (
+        pytest.raises(OSError, match=os.strerror(number)) as caught,
+        written_aside(tmp_path / "a", keep_mode=True) as file,
+    ):
+        file.write_text("new")
+        if name in ("open", "link"):
+            raise OSError(number, os.strerror(number), str(file), None, str(file) if name == "link" else None)
+        wrapping(monkeypatch, name, OSError(number, ""))
+    assert (caught.value.filename, caught.value.filename2) == (str(tmp_path / "a"), None)
+    assert (tmp_path / "a").read_text() == "old"
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "deeper/a.txt", ""])
+def test_an_error_in_a_folder_names_the_place_that_was_meant(tmp_path, name):
+    with pytest.raises(OSError, match="full") as caught, folder_written_aside(tmp_path / "model") as folder:
+        raise OSError(errno.ENOSPC, "full", os.path.join(folder, name).rstrip("/"))
+    assert caught.value.filename == os.path.join(tmp_path, "model", name).rstrip("/")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.ENAMETOOLONG], ids=errno.errorcode.get)
+def test_a_file_that_cannot_be_begun_is_named(tmp_path, monkeypatch, number):
+    def touch(path, *_):
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(Path, "touch", touch)
+    with pytest.raises(OSError, match=os.strerror(number)) as caught, written_aside(tmp_path / "a"):
+        pass
+    assert caught.value.filename == str(tmp_path / "a")
 
 
 def test_a_link_is_followed_and_permissions_are_those_of_new_files(tmp_path):

@@ -123,6 +123,10 @@ BROKEN = {
         "read more",
         "icon",
         "image (3)",
+        "Image 1 of 5",
+        "Photo 2 of 10.",
+        "slide 3/12",
+        "Figure 2 of 3",
     ],
     "preamble": [
         "An image of a dog in a park",
@@ -192,6 +196,10 @@ BROKEN = {
         "A man and a man and a boy",
         "कुत्ता कुत्ता दौड़ता है",
         "a dog, a dog runs",
+        "A cat, a cat and a dog",
+        "A cat, a cat on a mat and a rug",
+        "A dog, a dog",
+        "A dog a dog toy and a ball",
     ],
     "markup": [
         "A <b>red</b> ball",
@@ -347,6 +355,11 @@ GOOD = [
     "Two photos of a dog and a cat hang above a bed",
     "Une photographe sur un pont",
     "Bilder hängen an der Wand",
+    "A dog, a dog toy and a ball",
+    "A bus, a bus stop and a tree",
+    "A car, a car park, and a shop",
+    "Dogs, dog toys and a ball",
+    "A red ball, a red ball gown and shoes",
 ]
 
 
@@ -440,6 +453,13 @@ def test_texts_on_stdin_are_read_in_the_encoding_that_they_state(encoding, end, 
     first, second = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert first == {"text": "Ein Hund läuft über die Straße.", "findings": []}
     assert second["text"] == "IMG_1234.JPG"
+
+
+@pytest.mark.parametrize("text", ["-", "--", "...", "?"])
+def test_a_text_of_punctuation_is_flagged_behind_two_dashes(text, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdin", iter(["dog\n"]))
+    assert main(["lint", "--", text]) == 1
+    assert capsys.readouterr().out.startswith(f"{text!r}: empty: ")
 
 
 def test_closed_standard_input_is_one_line(capsys, monkeypatch):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import re
 import struct
 import warnings
 import zlib
+from pathlib import Path
 
 import numpy as np
 import PIL
@@ -14,7 +16,7 @@ import pytest
 from PIL import Image, ImageCms, features
 
 from fastcap.errors import ConfigError, ImageError, needs
-from fastcap.runtime.images import load_image, load_thumbnail
+from fastcap.runtime.images import HEIF_PILLOW, load_image, load_thumbnail
 from fastcap.runtime.metadata import strip
 
 PILLOW = int(PIL.__version__.partition(".")[0])
@@ -480,6 +482,28 @@ def test_what_pillow_cannot_read_is_not_called_damaged():
 def test_a_size_that_is_none_is_no_fault_of_the_picture(size):
     with pytest.raises(ConfigError, match="allowed are two whole numbers"):
         load_image(corners(), size)
+
+
+@needs_heif
+@pytest.mark.parametrize("version", ["10.0.0", "10.4.0", "11.0.0"])
+def test_heic_says_which_pillow_its_decoder_needs_where_there_is_an_older_one(version, monkeypatch):
+    """Its extra forbids that, but pip installs what it is told to, one package at a time."""
+    import pillow_heif
+
+    def fails(*_):
+        raise AttributeError("module 'PIL.Image' has no attribute 'core'")
+
+    heic = encode(corners(), "HEIF")
+    monkeypatch.setattr(pillow_heif, "HeifImageFile", fails)
+    with pytest.raises(ImageError, match="damaged or cut short HEIF"):
+        load_image(heic)
+    monkeypatch.setattr("PIL.__version__", version)
+    with pytest.raises(
+        ImageError, match=rf"HEIC, for which pillow-heif needs Pillow 11\.1 or newer; installed is {version}"
+    ):
+        load_image(heic)
+    extra = re.search(r"^heif = .*$", (Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"), re.MULTILINE)
+    assert f'"pillow>={".".join(map(str, HEIF_PILLOW))}"' in extra[0]
 
 
 def test_a_format_that_needs_a_package_says_so(monkeypatch):

@@ -59,12 +59,13 @@ def test_keywords_replace_single_options():
 
 def test_the_command_line_has_a_flag_for_every_field():
     line = []
-    for name, value in OTHER.items():
+    every = {name: value for name, value in OTHER.items() if name != "beams"}  # not beside another way of decoding
+    for name, value in every.items():
         line += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
-    assert parse(*line) == Options.from_flat(OTHER)
+    assert parse(*line) == Options.from_flat(every)
     assert parse() == Options()
     for name, setting in settings(Options, Sampling).items():
-        given = parse("--decode", "sample", *line_of(name, setting.default))
+        given = parse("--decode", setting.decode or "sample", *line_of(name, setting.default))
         assert getattr(given if name in settings(Options) else given.sampling or Sampling(), name) == (
             "sample" if name == "decode" else setting.default
         )
@@ -72,6 +73,16 @@ def test_the_command_line_has_a_flag_for_every_field():
 
 def line_of(name: str, value: object) -> list[str]:
     return [] if value is None or isinstance(value, bool) else [f"--{name.replace('_', '-')}", str(value)]
+
+
+@pytest.mark.parametrize("decode", [None, "beam", "greedy", "sample", "parallel"])
+def test_an_option_of_one_way_of_decoding_is_refused_beside_the_name_of_another(decode):
+    line = ["--beams", "5", *line_of("decode", decode)]
+    if decode in (None, "beam"):  # without a name, the model's usual way may be this one
+        assert parse(*line) == Options(decode=decode, beams=5)
+        return
+    with pytest.raises(ConfigError, match=f"^--beams: allowed with --decode beam alone; got --decode {decode}$"):
+        parse(*line)
 
 
 def test_the_server_has_a_parameter_for_every_field(every):

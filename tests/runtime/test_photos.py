@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -352,6 +353,36 @@ def test_what_has_no_place_or_may_not_change_is_an_error_row(caption, tmp_path):
     assert changed == {"d.jpg"}
     assert caption(tmp_path / "a.gif", "--write", "sidecar")[0] == 0
     assert texts((tmp_path / "a.gif.xmp").read_bytes()).alt == "A red barn stands."
+
+
+@pytest.mark.parametrize("write", ["xmp", "iptc", "sidecar"])
+@pytest.mark.parametrize("lacking", ["chmod", "utime"])
+def test_a_file_system_without_modes_or_times_takes_captions(caption, tmp_path, monkeypatch, write, lacking):
+    red(tmp_path / "a.jpg")
+
+    def refused(path, *_, **__):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(path))
+
+    monkeypatch.setattr(os, lacking, refused)
+    assert caption(tmp_path, "--write", write)[0] == 0
+    assert caption(tmp_path, "--write", write, "--overwrite")[0] == 0
+    assert len(list(tmp_path.iterdir())) == 1 + (write == "sidecar")
+
+
+@pytest.mark.parametrize("write", ["xmp", "iptc"])
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EIO], ids=errno.errorcode.get)
+def test_a_photo_that_cannot_be_replaced_is_named_and_no_hidden_file(caption, tmp_path, monkeypatch, write, number):
+    red(tmp_path / "a.jpg")
+
+    def refused(source, target):
+        raise OSError(number, os.strerror(number), str(source), None, str(target))
+
+    monkeypatch.setattr(os, "replace", refused)
+    status, err = caption(tmp_path, "--write", write)
+    assert status == 1
+    (line,) = [line for line in err if os.strerror(number) in line]
+    assert line.startswith(f"fastcap: error: {tmp_path / 'a.jpg'}: ")
+    assert os.listdir(tmp_path) == ["a.jpg"]
 
 
 def test_wrong_usage(wrong_usage, tmp_path):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
 import errno
 import gzip
 import io
 import json
+import lzma
 import os
 import shutil
 import subprocess
@@ -23,6 +25,7 @@ from fastcap.cli import main
 from fastcap.errors import ConfigError, FastcapError, ImageError
 from fastcap.runtime.bulk.pool import caption_files
 from fastcap.runtime.images import load_image
+from fastcap.runtime.signatures import PRIVATE, TAR_SUFFIXES
 from fastcap.runtime.sources import PictureReader, find_pictures, inside_shard
 
 COLOURS = {"red": "A red barn stands.", "lime": "A green hummingb.", "blue": "A blue boat floats."}
@@ -208,6 +211,11 @@ SHARDS = {
     "two gzipped archives": (
         gzip.compress(packed({"a.jpg": jpeg("red")})) + gzip.compress(packed({"b.jpg": b"x"})), ["a.jpg", "b.jpg"]
     ),
+    "packed by bzip2": (bz2.compress(packed({"a.jpg": jpeg("red"), "b.JPG": jpeg("blue")})), ["a.jpg", "b.JPG"]),
+    "packed by xz": (lzma.compress(packed({"a.jpg": jpeg("red"), "b.JPG": jpeg("blue")})), ["a.jpg", "b.JPG"]),
+    "two packed archives": (
+        bz2.compress(packed({"a.jpg": jpeg("red")})) + bz2.compress(packed({"b.jpg": b"x"})), ["a.jpg", "b.jpg"]
+    ),
     "hidden folders": (
         packed({"./.thumbnails/a.jpg": b"", "@eaDir/a.jpg": b"", "./a.jpg": jpeg("red"), "__MACOSX/b.jpg": b""}),
         ["./a.jpg"],
@@ -217,7 +225,7 @@ SHARDS = {
 
 
 @pytest.mark.parametrize("kind", SHARDS)
-@pytest.mark.parametrize("ending", [".tar", ".tgz", ".TAR.GZ"])
+@pytest.mark.parametrize("ending", [".tar", ".tgz", ".TAR.GZ", ".tar.bz2", ".txz"])
 def test_no_picture_of_a_tar_is_lost_whoever_wrote_it(tmp_path, kind, ending):
     data, inner = SHARDS[kind]
     path = tmp_path / f"shard{ending}"
@@ -285,6 +293,22 @@ NAMED = {  # what lies in a folder or an archive: what it holds, and what readin
     "a.pcx": (saved("PCX"), "PCX, which is not read"),
     "a.dds": (saved("DDS"), "DDS, which is not read"),
     "a.kra": (b"PK\3\4" + bytes(40), "KRA by its name, which is not read"),
+    "a.dcm": (bytes(128) + b"DICM" + bytes(300), "DICOM, which is not read"),
+    "scan": (b"\1" * 128 + b"DICM\2\0\0\0UL", "DICOM, which is not read"),
+    "b.dcm": (bytes(64), "DCM by its name, which is not read"),
+    "a.djvu": (b"AT&TFORM\0\0\1\0DJVUINFO", "DjVu, which is not read"),
+    "book": (b"AT&TFORM\0\0\1\0DJVMDIRM", "DjVu, which is not read"),
+    "a.jls": (b"\xff\xd8\xff\xf7\0\x0b\x08\0\1\0\1\1\1\x11\0", "JPEG-LS, which is not read"),
+    "b.jpg": (b"\xff\xd8\xff\xf7\0\x0b\x08\0\1\0\1\1\1\x11\0", "JPEG-LS, which is not read"),
+    "lossless": (b"\xff\xd8\xff\xf7\0\x0b\x08\0\1\0\1\1\1\x11\0", "JPEG-LS, which is not read"),
+    **{
+        f"cut.{ending}": (start + b"\0\0\0\x20" * 20, f"{ending.upper()} (a camera's raw format), which is not read")
+        for ending, start in [
+            *[("nef", b"MM\0*"), ("arw", b"II*\0"), ("dng", b"II*\0"), ("pef", b"MM\0*"), ("srw", b"II*\0")],
+            *[("3fr", b"MM\0*"), ("iiq", b"II*\0"), ("nrw", b"II*\0"), ("dcr", b"MM\0*"), ("erf", b"II*\0")],
+        ]
+    },
+    "read.dng": (saved("TIFF"), ""),
     "a.jps": (jpeg("red"), ""),
     "a.pns": (saved("PNG"), ""),
     "a.jpg_large": (jpeg("red"), ""),
@@ -303,7 +327,8 @@ NAMED = {  # what lies in a folder or an archive: what it holds, and what readin
 OTHERS = {
     "notes.txt": b"text", "a.json": b"{}", "model.bin": bytes(64), "README": b"BMW, P6 and GIF are names", "a.py": b"#",
     "video": b"\0\0\0\x18ftypmp42" + bytes(40), "program": b"\x7fELF" + bytes(60), "page": b"<svg/>",
-    "paper.pdf": b"%PDF-",
+    "paper.pdf": b"%PDF-", "paper": b"%PDF-1.7", "drawing.ai": b"%PDF-1.5", "page.ps": b"%!PS-Adobe-3.0",
+    "a.rar": b"Rar!",
 }  # fmt: skip
 
 
@@ -328,6 +353,57 @@ def test_every_picture_is_read_or_called_by_its_name_whatever_its_own_is(tmp_pat
             except ImageError as error:
                 told = str(error).removeprefix(f"{path}{between}{name}: ").partition(";")[0]
             assert told == reason
+
+
+@pytest.mark.parametrize("name", PRIVATE)
+def test_every_folder_that_is_left_out_is_listed_in_the_documentation(name, tmp_path):
+    for spelling in (name, name.lower(), name.upper()):
+        (tmp_path / spelling).mkdir(exist_ok=True)
+        (tmp_path / spelling / "a.jpg").write_bytes(jpeg("red"))
+    (tmp_path / "b.jpg").write_bytes(jpeg("red"))
+    assert names(tmp_path, recursive=True) == [str(tmp_path / "b.jpg")]
+    assert f"`{name}`" in (Path(__file__).parents[2] / "docs" / "bulk.md").read_text("utf-8")
+
+
+PACKED = {  # what a file holds whose name does not say that it is a tar
+    "g.tar.zst": (b"\x28\xb5\x2f\xfd" + bytes(60), "data packed by Zstandard"),
+    "z.zip": (b"PK\3\4" + bytes(60), "a ZIP archive"),
+    "empty.zip": (b"PK\5\6" + bytes(18), "a ZIP archive"),
+    "x.7z": (b"7z\xbc\xaf\x27\x1c" + bytes(60), "a 7z archive"),
+    "x.rar": (b"Rar!\x1a\7\1\0" + bytes(60), "a RAR archive"),
+    "a.gz": (gzip.compress(b"x"), "data packed by gzip"),
+    "a.bz2": (bz2.compress(b"x"), "data packed by bzip2"),
+    "a.xz": (lzma.compress(b"x"), "data packed by xz"),
+    "a.tar.1": (packed({"a.jpg": jpeg("red")}), "a tar archive"),
+    "photo.jpg": (b"PK\3\4" + bytes(60), "a ZIP archive"),
+}
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_an_archive_that_is_not_looked_into_is_named_and_so_are_those_that_are(name, tmp_path):
+    data, told = PACKED[name]
+    (tmp_path / name).write_bytes(data)
+    assert names(tmp_path / name) == [str(tmp_path / name)]
+    with pytest.raises(ImageError) as caught:
+        load_image(tmp_path / name)
+    assert str(caught.value).startswith(f"{tmp_path / name}: holds {told}, not an image; allowed are JPEG")
+    assert all(f" {ending}" in str(caught.value) for ending in (*TAR_SUFFIXES, ".parquet"))
+
+
+@pytest.mark.parametrize("junk", [b"junk" * 1000, b"\xff" * 512])
+@pytest.mark.parametrize("target", ["/etc/hostname", "../outside.jpg", "nowhere.jpg"])
+def test_a_link_out_of_an_archive_is_called_one_before_garbage_too(target, junk, tmp_path):
+    path, file = tmp_path / "x.tar", io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as tar:
+        tar.addfile(link("out.jpg", target))
+    path.write_bytes(file.getvalue() + junk)
+    (name, _), (_, error) = find_pictures(str(path))
+    assert "cannot be read" in str(error)
+    with PictureReader() as reader, pytest.raises(ImageError) as caught:
+        reader.read(name)
+    assert str(caught.value).startswith(
+        f"{path}#out.jpg: a link to {target}, which is not in the archive up to where it"
+    )
 
 
 def test_a_folder_names_every_picture_whatever_its_ending_and_nothing_of_the_systems(tmp_path):

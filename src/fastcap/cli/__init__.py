@@ -67,7 +67,7 @@ VERBS = {
         "train",
     ),
     "data merge": Verb(
-        "several data sets as one, without leaks, for training and the hub",
+        "several data sets as one, without leaks, to train on or share",
         "fastcap data merge coco flickr --root data --out merged --sample 500",
         "bulk",
     ),
@@ -99,11 +99,11 @@ VERBS = {
     ),
     "adapters": Verb(
         "keep what was trained of a prefix model in a few megabytes",
-        "fastcap adapters --model runs/distilvit/best --root data/flickr8k --out adapters/mine",
+        "fastcap adapters --model runs/mine/best --root data/mine --out adapters/mine",
         "build",
     ),
     "build": Verb(
-        "make a captioner of adapters and frozen parts that are downloaded",
+        "make a captioner of adapters and frozen, downloaded parts",
         "fastcap build distilvit --out models/distilvit",
         "build",
     ),

@@ -16,7 +16,7 @@ __all__ = ["add_arguments", "run"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
-    parser.add_argument("--model", required=True, type=Path, metavar="CHECKPOINT", help="checkpoint of a prefix model")
+    parser.add_argument("--model", required=True, metavar="CHECKPOINT", help="checkpoint of a prefix model")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of adapters to write, or renew")
     add_measuring(parser)
 
@@ -27,9 +27,9 @@ def run(args: argparse.Namespace) -> int:
 
     from fastcap.release.pipeline import ship
 
-    check_checkpoint(args.model)
+    checkpoint = check_checkpoint(args.model)
     settings = ExportSettings(**{name: getattr(args, name) for name in vars(ExportSettings()) if name in args})
     command = shlex.join(["fastcap", *sys.argv[1:]])
-    ship(args.model, args.out, args.root, settings, console=Console(stderr=True), command=command)
+    ship(checkpoint, args.out, args.root, settings, console=Console(stderr=True), command=command)
     print(args.out)
     return 0

@@ -18,7 +18,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         required=True,
-        type=Path,
         metavar="CHECKPOINT",
         help="checkpoint directory; an exported model gives no attention weights",
     )
@@ -31,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     if args.out.suffix.lower() != ".png":
         raise ConfigError(f"--out is {args.out}; allowed: a file that ends in .png")
     check_folder("--out", args.out)
-    check_checkpoint(args.model)
+    checkpoint = check_checkpoint(args.model)
     import torch
 
     from fastcap.checkpoint import load_checkpoint
@@ -39,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from fastcap.runtime.encoding import decode
     from fastcap.runtime.images import load_image
 
-    model, tokenizer = load_checkpoint(args.model)
+    model, tokenizer = load_checkpoint(checkpoint)
     size = model.config.image_size
     pixels = load_image(args.image, (size, size))
     with torch.no_grad():

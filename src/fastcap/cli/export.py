@@ -19,7 +19,7 @@ DEFAULTS = ExportSettings()
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb; their defaults are those of `ExportSettings`."""
-    parser.add_argument("--model", required=True, type=Path, metavar="CHECKPOINT", help="checkpoint directory")
+    parser.add_argument("--model", required=True, metavar="CHECKPOINT", help="checkpoint directory")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="model directory to write")
     parser.add_argument("--overwrite", action="store_true", help="replace a model directory at DIR without asking")
     add_measuring(parser)
@@ -71,10 +71,10 @@ def run(args: argparse.Namespace) -> int:
 
     console = Console(stderr=True)
     command = shlex.join(["fastcap", *sys.argv[1:]])
-    check_checkpoint(args.model)
+    checkpoint = check_checkpoint(args.model)
     settings = ExportSettings(**{name: getattr(args, name) for name in vars(DEFAULTS)} | {"memory": args.memory or ()})
     overwrite = args.overwrite or may_replace(args.out)
-    export(args.model, args.out, args.root, settings, overwrite=overwrite, console=console, command=command)
+    export(checkpoint, args.out, args.root, settings, overwrite=overwrite, console=console, command=command)
     print(args.out)
     return 0
 

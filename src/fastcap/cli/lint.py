@@ -16,7 +16,12 @@ __all__ = ["add_arguments", "run"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
-    parser.add_argument("texts", nargs="+", metavar="TEXT", help="alternative text, or - for one a line on stdin")
+    parser.add_argument(
+        "texts",
+        nargs="+",
+        metavar="TEXT",
+        help="alternative text, or - for one a line on stdin; behind --, - is a text",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object a text")
     parser.add_argument("--neutral", action="store_true", help="flag gendered words, too")
 
@@ -26,8 +31,8 @@ def run(args: argparse.Namespace) -> int:
     from fastcap.runtime.lint import lint
 
     flagged = 0
-    for text in args.texts:
-        for line in _lines_of_stdin() if text == "-" else (text,):
+    for left, text in zip(range(len(args.texts), 0, -1), args.texts, strict=True):
+        for line in _lines_of_stdin() if text == "-" and left > args.literal else (text,):
             findings = lint(line, neutral=args.neutral)
             flagged += bool(findings)
             if args.json:

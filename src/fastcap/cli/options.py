@@ -100,7 +100,8 @@ def _open(model: str, threads: int) -> Captioner:
 def options_of(args: argparse.Namespace) -> Options:
     """The options that the flags of `add_captioner` ask for.
 
-    Raises ConfigError for a setting of sampling out of its range, or given without `--decode sample`.
+    Raises ConfigError for a setting of sampling out of its range, or given without `--decode sample`, and for an option
+    of one way of decoding beside the name of another; without a name the model's usual way may be that one.
     """
     given = {name: value for name, value in vars(args).items() if name in settings(Options, Sampling)}
     drawn = [_flag(name) for name in settings(Sampling) if name in given]
@@ -108,6 +109,9 @@ def options_of(args: argparse.Namespace) -> Options:
     if drawn and decode != "sample":
         got = f"--decode {decode}" if decode else "no --decode"
         raise ConfigError(f"{', '.join(drawn)}: allowed with --decode sample alone; got {got}")
+    for name in filter(given.__contains__, settings(Options)):
+        if (only := settings(Options)[name].decode) and decode not in (None, only):
+            raise ConfigError(f"{_flag(name)}: allowed with --decode {only} alone; got --decode {decode}")
     return Options.from_flat(given)
 
 
@@ -155,15 +159,19 @@ def add_root_path(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root-path", type=prefix, default="", metavar="/PREFIX", help=told)
 
 
-def check_checkpoint(path: Path) -> None:
-    """Raise ModelFileError for a bundled model's name or a model directory where a checkpoint is needed, ConfigError
-    for the name of nothing."""
-    if path.name == str(path) not in available_models() and not path.exists():
-        named = f"{str(path)!r}{nearest(str(path), available_models())}"
+def check_checkpoint(name: str) -> Path:
+    """The directory of a checkpoint. As `find_model` does, raises ConfigError for a name of nothing, ModelFileError for
+    a path of nothing ("./runs"), and for a bundled model's name or a model directory."""
+    path = Path(name)
+    if path.name == name not in available_models() and not path.exists():
+        named = f"{name!r}{nearest(name, available_models())}"
         raise ConfigError(f"unknown checkpoint {named}; needed: a checkpoint directory, as training writes it")
-    if str(path) in available_models() or (path / "model.json").is_file():
+    if not path.exists() and name not in available_models():
+        raise ModelFileError(f"{name}: no such folder; needed: a checkpoint directory, as training writes it")
+    if name in available_models() or (path / "model.json").is_file():
         made = shlex.join(["fastcap", "checkpoint", "--model", str(path), "--out", "DIR"])
         raise ModelFileError(f"{path} is an exported model; needed: a checkpoint directory, such as '{made}' writes")
+    return path
 
 
 def check_folder(flag: str, path: str | Path | None) -> None:

@@ -40,7 +40,8 @@ class Parser(argparse.ArgumentParser):
     def parse_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> argparse.Namespace:
-        """As argparse does it, but an unknown option is named before a missing argument, and in our words."""
+        """As argparse does it, but an unknown option is named before a missing argument, and in our words. `literal` in
+        the result: how many words stand behind a "--"."""
         words = list(args or ())
         for word in words[: words.index("--") if "--" in words else None]:
             known = any(name.startswith(word.partition("=")[0]) for name in self._option_string_actions)
@@ -51,6 +52,7 @@ class Parser(argparse.ArgumentParser):
         parsed, rest = parse(words, namespace)
         if rest:
             self._refuse(rest[0])
+        parsed.literal = len(words) - words.index("--") - 1 if "--" in words else 0
         return parsed
 
     def error(self, message: str) -> NoReturn:

@@ -102,7 +102,7 @@ def read_coco(root: Path, split: str) -> Iterator[Row]:
         if key is None:
             yield Row(f"{path}: image {number}", problem=_no_id(image.get("id")))
         elif not isinstance(name, str):
-            yield Row(f"{path}: image {key}", problem="no file_name")
+            yield Row(f"{path}: image {key}", problem=_no_text("file_name", image))
         else:
             images[key] = locate(name)
     for number, annotation in enumerate(_records(path, "annotations")):
@@ -124,7 +124,17 @@ def _coco_id(value: Any) -> str | None:
 
 
 def _no_id(value: Any) -> str:
-    return f"image id {reprlib.repr(value)} is no number or text"
+    return f"image id {_shown(value)} is no number or text"
+
+
+def _no_text(key: str, record: dict[str, Any]) -> str:
+    """What to say of a record whose value has to be a text."""
+    return f"{key} is {_shown(record[key])}, not a text" if key in record else f"no {key}"
+
+
+def _shown(value: Any) -> str:
+    """A value of a JSON file as the file has it, cut to fit a message."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else reprlib.repr(value)
 
 
 def read_karpathy(root: Path, split: str) -> Iterator[Row]:
@@ -145,7 +155,8 @@ def read_karpathy(root: Path, split: str) -> Iterator[Row]:
         where = f"{path}: image {_coco_id(image.get('imgid')) or number}"
         name, sentences, folder = image.get("filename"), image.get("sentences"), image.get("filepath", "")
         if not isinstance(name, str) or not isinstance(sentences, list):
-            yield Row(where, problem="filename or sentences is missing")
+            sentences_told = f"sentences is {_shown(sentences)}, not a list"
+            yield Row(where, problem=sentences_told if isinstance(name, str) else _no_text("filename", image))
             continue
         located = locate(name, f"{folder}", f"images/{folder}")
         image_id = str(image.get("cocoid", image.get("imgid", "")))
@@ -157,24 +168,26 @@ def read_karpathy(root: Path, split: str) -> Iterator[Row]:
 
 def read_coco_machine(root: Path, split: str) -> Iterator[Row]:
     """Captions of COCO images by a strong model, for distillation: `machine_captions_{split}.jsonl`."""
-    return _json_lines(_first_file(root, (f"machine_captions_{split}.jsonl",), "captions"))
+    return _json_lines(_first_file(root, (f"machine_captions_{split}.jsonl",), "captions"), split)
 
 
 def read_jsonl(root: Path, split: str) -> Iterator[Row]:
     """Own data: `{split}.jsonl` with lines `{"image": path, "caption": text}` or `"captions": [text, ...]`.
 
     Keys may be those that `read_csv` knows, and the file `{split}/metadata.jsonl`, as Hugging Face has it. Image paths
-    are absolute or relative to the file's folder or the `images/` in it.
+    are absolute or relative to the file's folder or the `images/` in it. A row with a
+    key `split` belongs to that split.
     """
-    return _json_lines(_first_file(root, (f"{split}.jsonl", f"{split}/metadata.jsonl"), "captions"))
+    return _json_lines(_first_file(root, (f"{split}.jsonl", f"{split}/metadata.jsonl"), "captions"), split)
 
 
 def read_csv(root: Path, split: str) -> Iterator[Row]:
     """Own data: `{split}.csv`, `{split}.tsv` or `{split}/metadata.csv` with the columns image and caption.
 
     They may also be called file_name and text, as Hugging Face has it. The file is in UTF-8, or in UTF-16 with a byte
-    order mark; between the columns stands a comma, a semicolon, a tab or a bar. A column `split` says which rows belong
-    to the split; with one, the file may also be `captions.csv`, `metadata.csv` or, in place of the folder, any file.
+    order mark or a Latin letter in front; between the columns stands a comma, a semicolon, a tab or a bar. A column
+    `split` says which rows belong to the split; with one, the file may also be `captions.csv`, `metadata.csv` or, in
+    place of the folder, any file.
     """
     if root.is_file():
         return _table_rows(root, split)
@@ -222,6 +235,9 @@ def _table_rows(path: Path, split: str) -> Iterator[Row]:
     original_column = next((columns.index(c) for c in ORIGINAL_COLUMNS if c in columns), None)
     if image_column is None or caption_column is None:
         raise DataError(f"{path}: columns are {columns}; needed: image and caption")
+    used = (*IMAGE_COLUMNS, *CAPTION_COLUMNS, *ORIGINAL_COLUMNS, "split")
+    if twice := [column for column in dict.fromkeys(columns) if column in used and columns.count(column) > 1]:
+        raise DataError(f"{path}: columns are {columns}; {', '.join(twice)} may be there once only")
     split_column = columns.index("split") if "split" in columns and split != "all" else None
     wanted, seen = {split, *SPLITS.get(split, ())}, set()
     while lines:
@@ -287,8 +303,10 @@ def _token_rows(path: Path) -> Iterator[Row]:
             yield Row(f"{path}:{n}", caption=line.strip(), problem="not of the form name.jpg#0<tab>caption")
 
 
-def _json_lines(path: Path) -> Iterator[Row]:
-    locate = _Locator(path.parent)
+def _json_lines(path: Path, split: str) -> Iterator[Row]:
+    """The objects of a split: those that do not say which they are of, or say that it is this one."""
+    locate, wanted, others = _Locator(path.parent), {split, *SPLITS.get(split, ())}, set()
+    is_empty = True
     for n, line in _lines(path):
         if not line.strip():
             continue
@@ -298,18 +316,28 @@ def _json_lines(path: Path) -> Iterator[Row]:
         except (ValueError, RecursionError) as error:
             yield Row(where, caption=line.strip(), problem=f"not JSON: {error}")
             continue
-        name = _first_of(record, IMAGE_COLUMNS) if isinstance(record, dict) else None
-        if not isinstance(name, str):
-            yield Row(where, caption=line.strip(), problem='not a JSON object with "image"')
+        if isinstance(record, dict) and "split" in record and split != "all":
+            of = str(record["split"]).strip().lower()
+            if of not in wanted:
+                others.add(of)
+                continue
+        is_empty = False
+        key = next((key for key in IMAGE_COLUMNS if key in record), "") if isinstance(record, dict) else ""
+        if not key or not isinstance(record[key], str):
+            told = _no_text(key, record) if key else 'not a JSON object with "image"'
+            yield Row(where, caption=line.strip(), problem=told)
             continue
+        name = record[key]
         image, image_id = locate(name), str(record.get("image_id", ""))
         captions = record["captions"] if "captions" in record else [_first_of(record, CAPTION_COLUMNS)]
         if not isinstance(captions, list) or not captions:
-            yield Row(where, image, caption=captions, problem='"captions" is not a list of texts')
+            yield Row(where, image, caption=captions, problem=f'"captions" is {_shown(captions)}, not a list of texts')
             continue
         original = _first_of(record, ORIGINAL_COLUMNS) or ""
         for caption in captions:
             yield Row(where, image, caption, image_id, original=original)
+    if is_empty and others:
+        raise DataError(f"{path}: no split {split!r} in its key 'split'; it has {', '.join(sorted(others))}")
 
 
 def _first_of(record: dict[str, Any], names: Sequence[str]) -> Any:
@@ -332,7 +360,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Numbered lines, from 1. What is not valid in their encoding becomes surrogates and so spoils its row only."""
     with path.open("rb") as file:
         encoding = text_encoding(file.read(2))
-    with path.open(encoding=encoding, errors="surrogatepass" if encoding == "utf-16" else "surrogateescape") as file:
+    with path.open(encoding=encoding, errors="surrogatepass" if "16" in encoding else "surrogateescape") as file:
         yield from enumerate(file, start=1)
 
 

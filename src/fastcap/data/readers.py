@@ -151,14 +151,20 @@ def caption_problem(caption: Any) -> str:
     if not isinstance(caption, str):
         return f"the caption is {type(caption).__name__}, not text"
     if any("\ud800" <= character <= "\udfff" for character in caption):
-        return "the caption is not valid UTF-8"
+        return f"the caption is not valid UTF-8{_of_another_encoding(caption)}"
     return "" if caption.strip() else "the caption is empty"
+
+
+def _of_another_encoding(text: str) -> str:
+    """What to add where bytes of a text were no UTF-8; "" for any other text."""
+    is_another = any("\udc80" <= character <= "\udcff" for character in text)
+    return "; the file is not UTF-8, as of Latin-1: convert it to UTF-8" if is_another else ""
 
 
 def _image_problem(path: Path, decode: bool) -> str:
     try:
         if not path.is_file():
-            return f"image {printable(path)} is missing"
+            return f"image {printable(path)} is missing{_of_another_encoding(str(path))}"
         if path.stat().st_size == 0:
             return f"image {path} is empty (0 bytes)"
     except (OSError, ValueError):

@@ -10,6 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from fastcap.files import machine_lines
+
 __all__ = ["git_commit", "machine_facts", "now"]
 
 PACKAGES = ("enhanced-fastcap", "numpy", "pillow", "onnxruntime", "tokenizers", "torch", "transformers")
@@ -62,7 +64,7 @@ def _processor() -> tuple[str, set[str]]:
     listing = Path("/proc/cpuinfo")
     if not listing.exists():
         return platform.processor() or platform.machine(), set()
-    pairs = [line.partition(":") for line in listing.read_text().splitlines() if ":" in line]
+    pairs = [line.partition(":") for line in machine_lines(listing) if ":" in line]
     facts = {key.strip(): value.strip() for key, _, value in reversed(pairs)}
     flags = facts.get("flags", facts.get("Features", ""))
     return facts.get("model name", platform.machine()), set(flags.split())

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from fastcap.errors import FastcapError
+from fastcap.files import machine_lines
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -174,7 +175,7 @@ def peak_memory_mb() -> float | None:
     # ru_maxrss survives exec, so a child started by a large parent would report the parent's memory.
     status = Path("/proc/self/status")
     if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        line = next(line for line in machine_lines(status) if line.startswith("VmHWM"))
         return round(int(line.split()[1]) * 1024 / 1e6, 1)
     if sys.platform == "win32":
         return None

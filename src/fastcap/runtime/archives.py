@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
-import gzip
+import importlib
 import os
 import posixpath
 import re
@@ -17,7 +17,7 @@ from typing import IO, Any, Protocol, cast
 
 from fastcap.errors import ConfigError, FastcapError, ImageError, nearest, needs
 from fastcap.runtime.images import MAX_BYTES
-from fastcap.runtime.signatures import HEAD, is_picture
+from fastcap.runtime.signatures import HEAD, TAR_SUFFIXES, archive_of, is_picture
 
 __all__ = ["IMAGE_COLUMN", "Shard", "Table", "Tar", "is_url", "opened", "reading", "shard_kind"]
 
@@ -26,6 +26,8 @@ IMAGE_COLUMN = "image"
 
 _TABLE_BATCH = 8  # rows of a table that are in memory, as pictures are large
 _MAX_LINKS = 40  # from one to the next, as in Linux
+# Modules of Python, which may be built without the last two.
+_UNPACKERS = {"data packed by gzip": "gzip", "data packed by bzip2": "bz2", "data packed by xz": "lzma"}
 _ZEROS = 2**16  # bytes looked at together behind the end of an archive
 
 
@@ -41,16 +43,16 @@ class Tar:
     """A shard of WebDataset: a picture is a member, whatever lies beside it. Members are looked for in the order in
     which they lie there, so that reading them in that order goes through the file once.
 
-    The file may be gzipped, and hold several archives one after another, as `cat` joins them. Links are followed inside
-    it. Unpacked, the last of several members of one name replaces the others. Here each has a name, so that no picture
-    is lost, and the first can be read before the last was come upon: `a.jpg`, then `a.jpg#2`.
+    The file may be packed by gzip, bzip2 or xz, and hold several archives one after another, as `cat` joins them. Links
+    are followed inside it. Unpacked, the last of several members of one name replaces the others. Here each has a name,
+    so that no picture is lost, and the first can be read before the last was come upon: `a.jpg`, then `a.jpg#2`.
     """
 
     def __init__(self, path: str, file: IO[bytes], image_column: str) -> None:
-        is_packed = file.read(2) == b"\x1f\x8b"
+        unpacker = _UNPACKERS.get(archive_of(file.read(HEAD)))
         file.seek(0)
         self._path = path
-        self._file = cast("IO[bytes]", gzip.GzipFile(fileobj=file)) if is_packed else file
+        self._file = cast("IO[bytes]", importlib.import_module(unpacker).open(file)) if unpacker else file
         self._members = self._read_on()
         self._seen: dict[str, tuple[tarfile.TarFile, tarfile.TarInfo]] = {}
 
@@ -76,10 +78,16 @@ class Tar:
         target = name
         for _ in range(_MAX_LINKS):
             key = posixpath.normpath(target)
-            while key not in self._seen and next(self._members, None) is not None:
-                pass
+            damage = ""
+            try:
+                while key not in self._seen and next(self._members, None) is not None:
+                    pass
+            except Exception as error:  # each way of packing has its own
+                if target == name:
+                    raise
+                damage = f" up to where it is damaged ({error})"
             if key not in self._seen and target != name:
-                raise ImageError(f"{self._path}#{name}: a link to {target}, which is not in the archive")
+                raise ImageError(f"{self._path}#{name}: a link to {target}, which is not in the archive{damage}")
             archive, member = self._seen[key]
             if member.isreg():
                 content = archive.extractfile(member)
@@ -193,7 +201,7 @@ class Table:
 def shard_kind(path: str) -> type[Tar] | type[Table] | None:
     """What reads a file of this name; None if it is no shard."""
     name = path.lower()
-    return Tar if name.endswith((".tar", ".tar.gz", ".tgz")) else Table if name.endswith(".parquet") else None
+    return Tar if name.endswith(TAR_SUFFIXES) else Table if name.endswith(".parquet") else None
 
 
 def is_url(path: str) -> bool:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
+
+from fastcap.files import machine_lines
 
 __all__ = ["usable_cores"]
 
@@ -24,21 +27,28 @@ def usable_cores() -> int:
 def _quotas() -> Iterator[float]:
     """The cores that each control group of this process may use, and each group above it; for versions 1 and 2."""
     try:
-        groups = [line.split(":", 2) for line in (_PROC / "cgroup").read_text().splitlines()]
-        mounts = [line.split() for line in (_PROC / "mountinfo").read_text().splitlines()]
+        groups = [line.split(":", 2) for line in machine_lines(_PROC / "cgroup")]
+        mounts = [line.split(" ") for line in machine_lines(_PROC / "mountinfo")]
     except OSError:  # no Linux
         return
     for mount in mounts:
         # 36 35 98:0 /root /mount/point rw,noatime - cgroup cgroup rw,cpu,cpuacct
-        kind, options = mount[mount.index("-") + 1], mount[-1].split(",")
-        for number, controllers, path in groups:
+        if "-" not in mount[5:-3]:
+            continue
+        kind, options = mount[mount.index("-", 5) + 1], mount[-1].split(",")
+        for number, controllers, path in (group for group in groups if len(group) == 3):
             if (kind == "cgroup2" and number == "0") or (
                 kind == "cgroup" and "cpu" in options and "cpu" in controllers.split(",")
             ):
-                root, place = Path(mount[3]), Path(mount[4])
+                root, place = map(_named, mount[3:5])
                 inner = Path(path).relative_to(root) if Path(path).is_relative_to(root) else Path()
                 for folder in (place / inner, *(place / above for above in inner.parents)):
                     yield from _quota(folder)
+
+
+def _named(name: str) -> Path:
+    """A path as mountinfo has it, where a space, a tab, a line feed and a backslash are octal numbers."""
+    return Path(re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), name))
 
 
 def _quota(folder: Path) -> Iterator[float]:

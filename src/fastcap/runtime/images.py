@@ -16,11 +16,20 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeAlias, Union
 
 import numpy as np
+import PIL
 from PIL import Image
 
 from fastcap.errors import ConfigError, ImageError, needs
 from fastcap.runtime.metadata import strip
-from fastcap.runtime.signatures import FORMATS, IMAGE_SUFFIXES, READ_SUFFIXES, format_of
+from fastcap.runtime.signatures import (
+    FORMATS,
+    IMAGE_SUFFIXES,
+    RAW_TIFF_SUFFIXES,
+    READ_SUFFIXES,
+    TAR_SUFFIXES,
+    archive_of,
+    format_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,6 +64,9 @@ DECODERS = {
     "AVIF": ("PIL.AvifImagePlugin", "AvifImageFile"),
     "HEIF": ("pillow_heif", "HeifImageFile"),
 }
+HEIF_PILLOW = (11, 1)
+"""The oldest Pillow that pillow-heif works with, as the extra `heif` has it."""
+
 _UNSUPPORTED = re.compile("unsupported|not supported|not yet|not installed|cannot handle|unknown (pixel|data)", re.I)
 _ORIENTATION = 0x0112  # a tag of EXIF
 _BITS, _PHOTOMETRIC, _SAMPLES = 258, 262, 339  # tags of TIFF
@@ -207,6 +219,11 @@ def _open(data: bytes, name: str) -> tuple[Image.Image, int, bytes]:
     ending = Path(name).suffix.lower()
     if not kind and ending in IMAGE_SUFFIXES - READ_SUFFIXES:
         kind = f"{ending[1:].upper()} by its name"
+    if not kind and (archive := archive_of(data)):
+        raise ImageError(
+            f"{name}: holds {archive}, not an image; allowed are {_allowed()}, and of archives those whose names end "
+            f"in {', '.join(TAR_SUFFIXES)} or .parquet"
+        )
     if kind in ("", "text"):
         raise ImageError(f"{name}: holds {kind or 'data of another kind'}, not an image; allowed are {_allowed()}")
     if kind not in DECODERS:
@@ -286,9 +303,20 @@ def _decoding_errors(name: str, kind: str | None) -> Iterator[None]:
     except MemoryError:
         raise
     except Exception as error:  # Pillow's decoders raise a dozen types on damaged data, SyntaxError included
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        told = f"{kind} of a kind that is not read" if _UNSUPPORTED.search(reason) else f"damaged or cut short {kind}"
-        raise ImageError(f"{name}: {told} ({reason})") from error
+        raise ImageError(f"{name}: {_fault(name, kind, error)}") from error
+
+
+def _fault(name: str, kind: str, error: Exception) -> str:
+    """What a decoder's error says of a file."""
+    ending = Path(name).suffix.lower()
+    if kind == "TIFF" and ending in RAW_TIFF_SUFFIXES:  # the decoder knows little of what cameras put into a TIFF
+        return f"{ending[1:].upper()} (a camera's raw format), which is not read; allowed are {_allowed()}"
+    if kind == "HEIF" and tuple(map(int, re.findall(r"\d+", PIL.__version__)[:2])) < HEIF_PILLOW:
+        needed = ".".join(map(str, HEIF_PILLOW))
+        return f"HEIC, for which pillow-heif needs Pillow {needed} or newer; installed is {PIL.__version__}"
+    reason = str(error).partition("\n")[0] or type(error).__name__
+    told = f"{kind} of a kind that is not read" if _UNSUPPORTED.search(reason) else f"damaged or cut short {kind}"
+    return f"{told} ({reason})"
 
 
 def _plain(image: Image.Image, box: tuple[int, int, int, int] | None = None) -> Image.Image:

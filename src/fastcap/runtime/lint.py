@@ -31,7 +31,8 @@ _FILE = _any_of(
 )
 _DATE = r"[\d\s_.,:@x-]*(?:(?:at|um|à|alle|om|a las) [\d\s_.,:-]*)?(?:[ap]\.?m\.?)?"
 _DEVICE = _any_of(
-    r"[\s_]*(?:thumb(?:nail)?[_-]|copy of |edited[_-])?(?:img|dsc[nf]?|dcim|pxl|mvimg|vid|gopr?|dji|fb_img|imgp|cimg"
+    r"(?![a-z]+ \d+ of \d)[\s_]*(?:thumb(?:nail)?[_-]|copy of |edited[_-])?"
+    r"(?:img|dsc[nf]?|dcim|pxl|mvimg|vid|gopr?|dji|fb_img|imgp|cimg"
     r"|sam|mg|pict|hpim|burst|pano|received|signal|snapchat|inshot|picsart|collage|scan|p|r|images?|photo|picture|pic|foto"
     r"|bild|unnamed|download)[\s_-]*e?\d[\d\s_-]*(?:[._-]*[a-z]+[\d\s_-]*)?(?:[~(\[]\d+[)\]]?)?[\s.]*",
     r"(?:screen[\s_-]*shots?|clean[\s_-]*shot|screen[\s_-]*capture|bildschirmfoto|schermafbeelding|schermata"
@@ -85,6 +86,7 @@ _LABEL = (
 _PLACEHOLDER = _any_of(
     rf"(?:(?:insert|add|enter|your|my|the|this|an?|some|new|free|stock) )*{_STAND_IN}(?:[\s_:#-]+{_STAND_IN})*"
     r"(?: (?:here|goes here|of|text))*[\s_#:-]*\(?\d*\)?",
+    rf"{_STAND_IN} \d+ ?(?:of|/) ?\d+",  # Image 1 of 5
     r"no (?:alt(?: text)?|description|caption|image|photo|picture)(?: (?:available|provided|found|yet))?",
     r"(?:image|photo|picture) (?:not )?(?:found|available|missing|may contain)|may be an image|lorem ipsum.*",
     rf"(?:{_LABEL}|todo|fixme|tbd|placeholder)(?: ?\d+)?(?:\s*:| [-–—|] )\s*\S.*",  # Alt text: a boat
@@ -108,6 +110,10 @@ _EMOJI = _any_of(
 _INVISIBLE = "\ufeff\u200b\u200e\u200f\u2060\u00ad"
 _NO_SPACES = re.compile(  # Thai, Lao, Burmese, Khmer, Kana, Han
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+)
+_NEVER_IN_A_COMPOUND = frozenset(
+    {"a", "an", "the", "and", "or", "in", "on", "at", "of", "with", "by", "to", "from", "for", "near", "over", "under"}
+    | {"beside", "behind", "is", "are", "was", "has", "that", "who", "which"}
 )
 _SAID_TWICE = frozenset({"had", "that", "bye", "choo", "cha", "chow", "pom", "tuk", "knock", "can", "night", "so"})
 
@@ -135,16 +141,28 @@ def _is_short(text: str) -> bool:
     return without_spaces < 4 if without_spaces else len(_words(text)) == 1
 
 
+def _begins_a_compound(last: str, again: str, rest: list[str]) -> bool:
+    """Whether a list goes on with a compound of what it has just named: "a dog, a dog toy and a ball".
+
+    `last`, `again`: the last word of a run and of its repetition, with the marks around them; `rest`: what follows.
+    """
+    is_listed = last.endswith(",") and again[-1:].isalnum() and not {"and", "or"}.isdisjoint(rest[1:])
+    return is_listed and rest[0] not in _NEVER_IN_A_COMPOUND
+
+
 def _repeats(text: str) -> bool:
     """Whether a run of 1 to 3 words follows itself; names may (Bora Bora), and the digits of a number (1 000 000)."""
     words = _words(text)
     keys = [word.casefold() for word in words]
+    marked = [word for word in text.split() if not all(map(_is_mark, word))]
     for n in (1, 2, 3):
         for i in range(len(keys) - 2 * n + 1):
             run = keys[i : i + n]
             repeated = run == keys[i + n : i + 2 * n]
             names = all(word[0].isupper() for word in words[i : i + 2 * n])
-            if repeated and not names and not all(key.isdigit() or key in _SAID_TWICE for key in run):
+            if not repeated or names or all(key.isdigit() or key in _SAID_TWICE for key in run):
+                continue
+            if not _begins_a_compound(marked[i + n - 1], marked[i + 2 * n - 1], keys[i + 2 * n : i + 2 * n + 9]):
                 return True
     return False
 

@@ -6,7 +6,19 @@ import posixpath
 import re
 from collections.abc import Callable
 
-__all__ = ["FORMATS", "HEAD", "IMAGE_SUFFIXES", "READ_SUFFIXES", "format_of", "is_picture", "is_private"]
+__all__ = [
+    "FORMATS",
+    "HEAD",
+    "IMAGE_SUFFIXES",
+    "PRIVATE",
+    "RAW_TIFF_SUFFIXES",
+    "READ_SUFFIXES",
+    "TAR_SUFFIXES",
+    "archive_of",
+    "format_of",
+    "is_picture",
+    "is_private",
+]
 
 FORMATS = ("JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "AVIF")
 """The formats that are read, and HEIC with the extra `heif`; every other decoder that Pillow has stays out of reach."""
@@ -19,11 +31,12 @@ _OTHERS = """
     .ico .cur .ani .icns .tga .pcx .ppm .pgm .pbm .pnm .pam .pfm .exr .hdr .dds .qoi .xcf .bpg .flif .sgi .im .ras
     .sun .pict .pct .xbm .xpm .wbmp .dpx .cin .mng .jng .fits .fit .blp .ktx .ktx2 .kra .ora .raw .cr2 .cr3 .crw
     .nef .nrw .arw .srf .sr2 .dng .gpr .raf .orf .rw2 .rwl .pef .srw .x3f .3fr .fff .iiq .dcr .kdc .mrw .mef .mos
-    .erf"""
+    .erf .dcm .dicom .djvu .djv"""
 # Files that lie beside pictures in great number, and are not opened to see what they are.
 _BESIDE = """
     .txt .json .jsonl .cls .csv .tsv .xml .xmp .aae .html .htm .md .yaml .yml .ini .log .db .py .js .css .npy .npz .pt
-    .safetensors .parquet .arrow .mp4 .mov .avi .mkv .webm .mp3 .m4a .wav .zip .tar .gz .tgz .7z .pdf .doc .docx .lnk"""
+    .safetensors .parquet .arrow .mp4 .mov .avi .mkv .webm .mp3 .m4a .wav .zip .tar .gz .tgz .bz2 .tbz2 .xz .txz
+    .zst .rar .7z .pdf .ai .ps .doc .docx .lnk"""
 
 HEAD = 512
 """Bytes that tell what a file is."""
@@ -35,15 +48,27 @@ IMAGE_SUFFIXES = READ_SUFFIXES | frozenset(_OTHERS.split())
 """Endings that count as pictures when a folder is listed; the others among them so that no picture is passed over in
 silence."""
 
-_OTHER_SUFFIXES = frozenset(_BESIDE.split())
-_PRIVATE = frozenset(
-    {"@eadir", "@tmp", "#recycle", "#snapshot", "@recycle", "__macosx", "$recycle.bin", "system volume information"}
-    | {"lost+found"}
+RAW_TIFF_SUFFIXES = frozenset(
+    {".dng", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".gpr", ".pef", ".srw", ".cr2", ".rwl", ".3fr", ".fff", ".iiq"}
+    | {".dcr", ".kdc", ".mef", ".mos", ".erf"}
 )
-"""Folders, lower-case, in which systems keep thumbnails, forks and what was deleted."""
+"""Endings of cameras' raw formats that begin as a TIFF does."""
+
+TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+"""Endings of the tars that are looked into."""
+
+_OTHER_SUFFIXES = frozenset(_BESIDE.split())
+PRIVATE = (
+    *("@eaDir", "@tmp", "#recycle", "#snapshot", "@Recycle", "__MACOSX", "$RECYCLE.BIN", "System Volume Information"),
+    "lost+found",
+)
+"""Folders, in any case of letters, in which systems keep thumbnails, forks and what was deleted."""
+
+_PRIVATE = frozenset(map(str.lower, PRIVATE))
 
 _RAW = "a camera's raw format"
 _SIGNATURES = {
+    b"\xff\xd8\xff\xf7": "JPEG-LS",
     b"\xff\xd8\xff": "JPEG",
     b"\x89PNG\r\n\x1a\n\0\0\0\x04CgBI": "Apple's own kind of PNG (CgBI)",
     b"\x89PNG\r\n\x1a\n": "PNG",
@@ -100,6 +125,16 @@ _SIGNATURES = {
     b"version https://git-lfs.github.com/": "a pointer of Git LFS (`git lfs pull` fetches the file)",
     **{b"P%d%c" % (number, space): "PPM" for number in range(1, 8) for space in b" \t\n\r"},
 }
+_ARCHIVES = {
+    b"PK\3\4": "a ZIP archive",
+    b"PK\5\6": "a ZIP archive",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+    b"Rar!\x1a\7": "a RAR archive",
+    b"\x1f\x8b": "data packed by gzip",
+    b"BZh": "data packed by bzip2",
+    b"\xfd7zXZ\0": "data packed by xz",
+    b"\x28\xb5\x2f\xfd": "data packed by Zstandard",
+}
 _TEXTS = frozenset(
     {
         b"Image type",
@@ -127,7 +162,10 @@ _CLEAR = frozenset(
         "AVIF",
         "HEIF",
         "JPEG XL",
+        "JPEG-LS",
         "JPEG 2000",
+        "DICOM",
+        "DjVu",
         "PSD",
         "DDS",
         "OpenEXR",
@@ -171,6 +209,8 @@ def format_of(data: bytes) -> str:
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
     is_text = _looks_like_text(data)
+    if data[128:132] == b"DICM" and not is_text and _SIGNATURES.get(data[:4]) != "TIFF":  # a TIFF may be both
+        return "DICOM"
     if _is_tga(data):
         return "TGA"
     if is_text and data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<" and b"<svg" in data[:4096]:
@@ -184,6 +224,13 @@ def format_of(data: bytes) -> str:
     if int.from_bytes(data[:4], "little") in _DIB_HEADERS and data[12:14] == b"\1\0":
         return "DIB"
     return ""
+
+
+def archive_of(data: bytes) -> str:
+    """What an archive or a packed file is, by its first bytes and in words; "" for any other file."""
+    if data[257:262] == b"ustar":
+        return "a tar archive"
+    return next((name for signature, name in _ARCHIVES.items() if data.startswith(signature)), "")
 
 
 def _is_tga(data: bytes) -> bool:

@@ -33,9 +33,9 @@ def find_pictures(
 ) -> Iterator[Found]:
     """The pictures that one path stands for, in a fixed order, or the reason why there are none.
 
-    `path`: a picture file, a folder, a glob pattern, a `.tar` of WebDataset (or `.tar.gz`, `.tgz`), a `.parquet` table,
-    or an fsspec URL of any of these. Shards are looked into where they are named, by themselves or by a pattern, not
-    where a folder is.
+    `path`: a picture file, a folder, a glob pattern, a `.tar` of WebDataset (also with `.gz`, `.bz2` or `.xz`), a
+    `.parquet` table, or an fsspec URL of any of these. Shards are looked into where they are named, by themselves or by
+    a pattern, not where a folder is.
     `recursive`: look into the folders of a folder, too; into a linked one if it is not below the folder anyway.
 
     In a folder, what is hidden and what belongs to the system is passed over. Pictures in formats that are not read are
@@ -72,7 +72,7 @@ def matching(pattern: str) -> list[str]:
 
 def inside_shard(name: str) -> tuple[str, str] | None:
     """The file and the member or row of a picture that lies in a shard; None for any other picture."""
-    match = re.match(r"(.+?\.(?:tar|tar\.gz|tgz|parquet))#(.+)", name, re.DOTALL | re.IGNORECASE)
+    match = re.match(r"(.+?\.(?:tar|tar\.(?:gz|bz2|xz)|tgz|tbz2|txz|parquet))#(.+)", name, re.DOTALL | re.IGNORECASE)
     return (match[1], match[2]) if match and not os.path.lexists(name) else None
 
 

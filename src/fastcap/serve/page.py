@@ -109,7 +109,9 @@ class WebPage:
 def is_known(tag: str, known: str) -> bool:
     """Whether `If-None-Match`, `*` or a list, names a tag. Weak tags count as well (RFC 9110, 13.1.2), and so do those
     to which a proxy that compresses has added how."""
-    return known.strip() == "*" or tag.strip('"') in re.findall(r'"([^"]*?)(?:-?-(?:gzip|br|zstd|deflate))?"', known)
+    return known.strip() == "*" or tag.strip('"') in re.findall(
+        r'"([^"]*?)(?:(?:--?|;)(?:gzip|br|zstd|deflate))?"', known
+    )
 
 
 def is_unchanged(modified: float, since: str | None) -> bool:

@@ -19,7 +19,7 @@ def draw_curves(log: Path, picture: Path) -> None:
 
     if not log.is_file():
         return
-    rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in log.read_bytes().splitlines()]
     names = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in ("stage", "step", "time")]
     if not names:
         return

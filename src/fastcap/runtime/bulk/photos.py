@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastcap.errors import DataError
-from fastcap.files import is_read_only, written_aside
+from fastcap.files import is_read_only, keep_facts, written_aside
 from fastcap.runtime.embedding import EMBEDS, Data, held, with_metadata
 from fastcap.runtime.metadata import strip
-from fastcap.runtime.signatures import format_of
+from fastcap.runtime.signatures import RAW_TIFF_SUFFIXES, format_of
 from fastcap.runtime.xmp import Texts, texts, with_texts
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ __all__ = ["WRITES", "has_text", "made_by", "write_text"]
 WRITES = ("xmp", "iptc", "sidecar")
 """Where a caption goes: into the photo as XMP; also into the older IPTC block; into an .xmp beside it."""
 
-_RAW = frozenset((".dng", ".nef", ".arw", ".pef", ".srw", ".orf", ".rw2", ".cr2", ".3fr", ".iiq"))
 _MAX_BYTES = 2**30
 _CHECKED = ("JPEG", "PNG")  # formats whose bare pixels `strip` gives
 
@@ -86,7 +85,7 @@ def _replace(path: Path, data: bytes) -> None:
     with written_aside(path, durable=True) as file:
         file.write_bytes(data)
         if path.exists():
-            shutil.copystat(path, file)  # the picture is as old as it was
+            keep_facts(path, file, shutil.copymode, shutil.copystat)  # the picture is as old as it was
 
 
 def _texts(packet: bytes) -> Texts:
@@ -95,7 +94,7 @@ def _texts(packet: bytes) -> Texts:
 
 def _kind_of(data: Data, image: str) -> str:
     kind = format_of(bytes(data[:512]))
-    if kind not in EMBEDS or os.path.splitext(image)[1].lower() in _RAW:
+    if kind not in EMBEDS or os.path.splitext(image)[1].lower() in RAW_TIFF_SUFFIXES:
         raise DataError(f"no place for a text in {kind or 'such a file'}; --write sidecar writes an .xmp beside it")
     return kind
 
