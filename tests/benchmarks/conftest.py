@@ -39,3 +39,9 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.write_tiny_bundle(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def quality() -> ModuleType:
+    pytest.importorskip("psutil")
+    return load_script("quality")
