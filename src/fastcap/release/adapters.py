@@ -15,7 +15,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,17 +24,28 @@ import numpy as np
 from fastcap.errors import ConfigError, ModelFileError, nearest
 from fastcap.parts import PARTS
 from fastcap.release.drawn import drawn
-from fastcap.runtime.captioner import Captioner
+from fastcap.runtime.bundle import Bundle
+from fastcap.runtime.encoding import decode
+from fastcap.runtime.engine import Decoded, search
+from fastcap.runtime.options import Options
+from fastcap.runtime.stepper import OnnxStepper
+from fastcap.runtime.text import sentence
 
 __all__ = [
+    "CARD",
+    "CONFIG",
     "RECORD",
+    "Reader",
     "Record",
+    "Said",
     "available_adapters",
-    "drawn",
     "find_adapters",
     "pack",
+    "part_names",
+    "read_json",
     "read_record",
     "unpack",
+    "write_card",
     "write_record",
 ]
 
@@ -165,6 +176,14 @@ def read_json(path: Path) -> dict[str, Any]:
 # --- what was measured, and what has to come out again --------------------------------------------------------
 
 
+class Said(NamedTuple):
+    """A caption of a drawn picture: its text, its tokens, and the mean log-probability of these and the end mark."""
+
+    text: str
+    token_ids: list[int]
+    log_p: float
+
+
 class Record(NamedTuple):
     """What adapters say of the model that is built from them.
 
@@ -175,20 +194,48 @@ class Record(NamedTuple):
     """
 
     facts: dict[str, Any]
-    captions: dict[int, str]
+    captions: dict[int, Said]
 
 
-def record_captions(directory: Path) -> dict[int, str]:
+class Reader:
+    """A model directory that captions drawn pictures, and says how likely it finds given captions."""
+
+    def __init__(self, directory: Path) -> None:
+        self.bundle = Bundle.open(directory)
+        self.stepper, self.tokenizer = OnnxStepper.open(self.bundle), self.bundle.tokenizer()
+
+    def captions(self, seed: int) -> list[Decoded]:
+        """Of a drawn picture, best first."""
+        return search(self.stepper, self.encoded(seed), Options().plan(self.bundle), self.bundle.vocabulary)
+
+    def text(self, token_ids: Sequence[int]) -> str:
+        """The sentence that tokens make."""
+        return sentence(decode(self.tokenizer, token_ids))
+
+    def log_p(self, seed: int, token_ids: Sequence[int]) -> float:
+        """Mean log-probability of these tokens and an end mark as a caption of a drawn picture."""
+        vocabulary, alone = self.bundle.vocabulary, np.array([0])
+        state, last, total = self.stepper.start(self.encoded(seed), 1), vocabulary.bos_id, 0.0
+        for token in (*token_ids, vocabulary.eos_id):
+            log_p, state = self.stepper.step(np.array([last]), state, alone)
+            total, last = total + float(log_p[0, token]), token
+        return total / (len(token_ids) + 1)
+
+    def encoded(self, seed: int) -> dict[str, np.ndarray]:
+        """A drawn picture's state."""
+        return self.stepper.encode(drawn(seed, self.bundle.preprocessing.width)[None])
+
+
+def record_captions(directory: Path) -> dict[int, Said]:
     """What a model directory says of the drawn pictures on which its best caption is furthest ahead of the second."""
-    captioner = Captioner.open(directory)
-    size = captioner.bundle.preprocessing.width
-    found: dict[int, tuple[float, str]] = {}
+    reader, found = Reader(directory), {}
     for seed in range(DRAWN):
-        (best,) = captioner.caption_pixels(drawn(seed, size)[None], candidates=2)
-        scores = [candidate.confidence for candidate in best.candidates]
-        found[seed] = (scores[0] - max(scores[1:], default=0.0), best.text)
+        best, *others = reader.captions(seed)
+        ahead = best.probability - max((other.probability for other in others), default=0.0)
+        found[seed] = ahead, best.token_ids
     surest = sorted(found, key=lambda seed: -found[seed][0])[:RECORDED]
-    return {seed: found[seed][1] for seed in sorted(surest)}
+    said = {seed: found[seed][1] for seed in sorted(surest)}
+    return {seed: Said(reader.text(ids), ids, round(reader.log_p(seed, ids), 4)) for seed, ids in said.items()}
 
 
 def write_record(folder: Path, directory: Path, description: str = "") -> None:
@@ -196,7 +243,7 @@ def write_record(folder: Path, directory: Path, description: str = "") -> None:
     manifest = read_json(directory / "model.json")
     facts = {key: manifest.get(key) for key in ("name", "description", "calibration", "alignment", "quality", "speed")}
     facts["description"] = description or facts["description"]
-    captions = {str(seed): text for seed, text in record_captions(directory).items()}
+    captions = {str(seed): said._asdict() for seed, said in record_captions(directory).items()}
     text = json.dumps({"facts": facts, "captions": captions}, indent=1, ensure_ascii=False)
     (folder / RECORD).write_text(text + "\n", encoding="utf-8")
 
@@ -212,7 +259,11 @@ def read_record(folder: Path) -> Record:
         facts = dict(values["facts"])
         for name in ("calibration", "alignment"):
             facts[name] = (float(facts[name]["scale"]), float(facts[name]["offset"]))
-        return Record(facts, {int(seed): str(text) for seed, text in values["captions"].items()})
+        captions = {
+            int(seed): Said(str(said["text"]), [*map(int, said["token_ids"])], float(said["log_p"]))
+            for seed, said in values["captions"].items()
+        }
+        return Record(facts, captions)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelFileError(f"{folder / RECORD} cannot be read: {type(error).__name__} {error}") from error
 
