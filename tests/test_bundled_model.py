@@ -17,7 +17,7 @@ from fastcap.evaluation.diversity import diversity
 from fastcap.evaluation.ptb import ptb_tokens
 from fastcap.runtime.contract import DECODES
 from fastcap.runtime.neutral import gendered_words
-from fastcap.runtime.text import ends_early, word_count
+from fastcap.runtime.text import ends_early, is_garbled, lacks_noun, word_count
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +51,29 @@ def test_a_neutral_caption_is_the_ordinary_one_in_other_words(captioner: fastcap
     assert not [caption.text for caption in neutral if gendered_words(caption.text)]
     assert [caption.tokens for caption in neutral] == [caption.tokens for caption in free]
     assert [caption.confidence for caption in neutral] == [caption.confidence for caption in free]
+
+
+@pytest.mark.parametrize("length", [4, 8, 12, "short", "long"])
+def test_neutral_words_change_nothing_of_which_sentence_is_chosen(captioner, data_root, length) -> None:
+    examples = load_dataset("flickr8k", data_root / "flickr8k", "val")[::50]
+    pictures = [captioner.encode(example.image) for example in examples]
+    free, neutral = (captioner.caption(pictures, length=length, neutral=each) for each in (False, True))
+    assert [caption.tokens for caption in neutral] == [caption.tokens for caption in free]
+
+
+def test_all_candidates_are_sentences_and_the_first_is_the_caption(captioner, data_root) -> None:
+    examples = load_dataset("flickr8k", data_root / "flickr8k", "val")[::50]
+    count = 0
+    for picture in (captioner.encode(example.image) for example in examples):
+        for neutral in (False, True):
+            several = captioner.caption(picture, candidates=5, neutral=neutral)
+            alone = captioner.caption(picture, neutral=neutral)
+            assert (several.text, several.confidence, several.tokens) == (alone.text, alone.confidence, alone.tokens)
+            texts = [candidate.text for candidate in several.candidates]
+            assert len(set(texts)) == len(texts)
+            assert [text for text in texts[1:] if ends_early(text) or lacks_noun(text) or is_garbled(text)] == []
+            count += len(texts)
+    assert count > 4 * 2 * len(examples)  # and hardly any is left out
 
 
 @pytest.mark.parametrize("decode", DECODES)

@@ -43,6 +43,14 @@ export const AFTER_OBJECT = new Set(
    via was wasn wasnt we were weren werent what when whenever where wherever whether which while whilst who whom
    whose why will with within without won would wouldn yet you your yours yourself`.split(/\s+/),
 );
+export const ANIMALS = new Set(
+  `alligator animal ape beagle bear bird bull bulldog bunny calf camel canine cat cheetah chicken collie cow crane
+   crocodile cub dachshund deer dog dolphin donkey duck eagle elephant elk fish flamingo fox frog giraffe goat
+   goose gorilla greyhound gull hawk hen heron hippo horse hound husky kangaroo kitten koala labrador lamb leopard
+   lion lizard llama monkey moose mule mutt ostrich owl panda parrot peacock penguin pig pigeon pitbull pony poodle
+   pup puppy rabbit ram retriever rhino rooster seagull seal shark sheep shepherd snake spaniel squirrel stork swan
+   terrier tiger tortoise turkey turtle whale wolf zebra`.split(/\s+/),
+);
 export const AUXILIARIES = new Set(
   `am are aren arent be been being can cannot could couldn did didn didnt do does doesn doesnt don dont had hadn
    hadnt has hasn hasnt have haven havent having is isn isnt may might must mustn shall should shouldn was wasn
@@ -120,6 +128,10 @@ export const IRREGULAR_VERBS = new Map(
   `aches=ache, axes=axe, buses=bus, canoes=canoe, dies=die, focuses=focus, hoes=hoe, lies=lie, quizzes=quiz,
    shoes=shoe, ties=tie, tiptoes=tiptoe, toes=toe, unties=untie, vies=vie`.split(/,\s+/).map((pair) => pair.split('=')),
 );
+export const MASSES = new Set(
+  `cattle children deer firemen fish fishermen folk food fruit geese grass infantry kin livestock men mice military
+   people police policemen poultry sheep snow sportsmen staff water wildlife women wood youth`.split(/\s+/),
+);
 export const NEVER_LAST = new Set(
   `a across against almost although am amid among amongst an and any appears are aren arent as at atop attempting
    attempts be because been being beneath beside between but cannot carries carrying containing could couldn
@@ -149,6 +161,9 @@ export const NOT_VERBS = new Set(
 );
 export const NOUNS_IN_ED = new Set(
   `bed bobsled breed creed hundred moped red reed seed shed sled speed steed tweed weed`.split(/\s+/),
+);
+export const NO_OBJECT = new Set(
+  `lying parked posing seated sits sitting smiles smiling standing stands`.split(/\s+/),
 );
 export const NUMBERS = new Set(
   `dozens eight eighteen eleven few fifteen fifty five forty four fourteen hundred hundreds many nine nineteen

@@ -15,7 +15,7 @@ import {
 import { ImageError, loadImage } from './images.js';
 import { Stepper, beamSearch, everyLength } from './search.js';
 import { Tokenizer } from './text.js';
-import { Wordings } from './wording.js';
+import { withSoundOthers, Wordings } from './wording.js';
 
 export { ImageError };
 
@@ -172,11 +172,17 @@ export class Captioner {
     const { width, height } = this.manifest.preprocessing;
     const images = new this.#ort.Tensor('uint8', pixels, [1, height, width, 3]);
     const decoded = (asked) => (asked.decode === 'parallel' ? this.#refined(images, asked) : this.#searched(images, asked));
-    const wordings = new Wordings(plan, this.#tokenizer);
-    wordings.add(await decoded(plan));
-    const further = wordings.further(this.manifest.decoding);
-    if (further) wordings.add(await decoded(further));
-    const candidates = wordings.best().map(([text, { ids, probability, each }]) => {
+    const worded = async (asked) => {
+      const wordings = new Wordings(asked, this.#tokenizer);
+      wordings.add(await decoded(asked));
+      const further = wordings.further(this.manifest.decoding);
+      if (further) wordings.add(await decoded(further));
+      return wordings.best();
+    };
+    let best = await worded(plan);
+    const { others, returned } = plan;
+    if (others || returned > 1) best = withSoundOthers(best, others ? await worded(others) : [], others ?? plan);
+    const candidates = best.map(([text, { ids, probability, each }]) => {
       const tokens = ids.map((id, at) => ({ text: this.#tokenizer.decode([id]), confidence: each[at] }));
       return { text, confidence: this.#confidence(probability), tokens };
     });
@@ -237,10 +243,12 @@ export class Captioner {
     length = USUAL.length,
     candidates = USUAL.candidates,
     neutral = USUAL.neutral,
-    decode = length !== USUAL.length && this.decodes.includes('beam') ? 'beam' : this.decodes[0],
+    decode: wayAsked,
     beams = USUAL.beams,
     ...unknown
   }) {
+    const usualWay = length !== USUAL.length && this.decodes.includes('beam') ? 'beam' : this.decodes[0];
+    const decode = wayAsked ?? usualWay;
     const limits = this.manifest.decoding;
     const [stranger] = Object.keys(unknown);
     if (stranger) {
@@ -255,9 +263,13 @@ export class Captioner {
     if (decode === 'greedy' && candidates > 1) {
       throw new ConfigError(`candidates is ${candidates}; greedy search finds 1, beam search up to ${MAX_BEAMS}`);
     }
+    if (decode === 'parallel' && !wayAsked && candidates > 1 && this.decodes.includes('beam')) {
+      const options = { length, neutral, beams };
+      return { ...this.#plan({ ...options, candidates: 1 }), others: this.#plan({ ...options, candidates, decode: 'beam' }) };
+    }
     const everyOne = length !== USUAL.length && decode !== 'parallel';
     const kept = Math.max(beams, candidates, everyOne ? LENGTH_BEAMS : 1);
-    const way = { neutral, decode, beams: decode === 'greedy' ? 1 : kept, every_length: everyOne };
+    const way = { neutral, decode, beams: decode === 'greedy' ? 1 : kept, every_length: everyOne, others: null };
     if (typeof length === 'string') {
       if (!Object.hasOwn(limits.lengths, length)) {
         const names = Object.keys(limits.lengths).join(', ');

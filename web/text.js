@@ -1,7 +1,8 @@
 // Token ids to a sentence a reader can be shown, worded as alt text: what fastcap/runtime/text.py does.
 
 import {
-  ADJECTIVES, AUXILIARIES, COLOURS, COMPOUNDS, DETERMINERS, NEVER_LAST, NUMBERS, PREPOSITIONS, THINGS, TRANSITIVES,
+  ADJECTIVES, ANIMALS, AUXILIARIES, COLOURS, COMPOUNDS, CONJUNCTIONS, DETERMINERS, FUNCTION_WORDS, MASSES, NEVER_LAST,
+  NEVER_NOUNS, NO_OBJECT, NUMBERS, PLAIN_PREPOSITIONS, PREPOSITIONS, THINGS, TRANSITIVES,
 } from './english.js';
 
 const LONGEST_REPEAT = 3; // words; longer immediate repeats hardly occur, and lists may repeat a phrase on purpose
@@ -38,6 +39,13 @@ const MAY_END = new Map([
 const BEFORE_ON = /^(?:look[\p{L}\p{N}_]*|with|without|has|have|wear[\p{L}\p{N}_]*|nothing)$/u;
 const PLURAL = /^(?:people|men|women|children|[\p{L}\p{N}_]*(?!s)[\p{L}\p{N}]s)$/u;
 const PARTS = ['group', 'bunch', 'pair', 'couple', 'number', 'row']; // of something
+const BEFORE_OFF = /^(?:tak|show|tee|dr[yi]|com|go|fall|fly|cut|head|light|set)[\p{L}\p{N}_]*$/u;
+const ARTICLES = ['a', 'an'];
+const BEFORE_NOUNS = ['in', 'of', 'at', 'with', 'from', 'for', 'into', 'to'];
+const RELATIVES = ['who', 'that', 'which', 'whose', 'where'];
+const VERBS_OF_STATE = ['is', 'are', 'was', 'were'];
+// What no noun begins with, so that an adjective before it lacks its own
+const AFTER_NOUN = new Set([...PLAIN_PREPOSITIONS, ...VERBS_OF_STATE, 'has', 'have', 'a', 'an', 'the']);
 const DRESSED = ['in', 'with', 'wearing', 'wears']; // after which a colour is whole: "dressed in red"
 const SPACING = [
   [/\s+([,.;:!?%)\]}])/gu, '$1'],
@@ -135,13 +143,69 @@ export function endsEarly(text) {
 
 /**
  * Whether a sentence stops after the first part of a compound ("A man holding a tennis.", "A man is rock.",
- * "Two soccer."). Stricter than `endsEarly`: for captions among which others can be chosen.
+ * "Two soccer.", "A group of football."), or has a participle and nothing else for a verb ("A bus driving."). Stricter
+ * than `endsEarly`: for captions among which others can be chosen.
  */
 export function lacksNoun(text) {
-  const [previous, last] = ['', '', ...(text.toLowerCase().match(WORD) ?? [])].slice(-2);
+  const words = text.toLowerCase().match(WORD) ?? [];
+  const [part, previous, last] = ['', '', '', ...words].slice(-3);
   if (previous === 'is' || previous === 'are') return last === 'rock' || (COMPOUNDS.has(last) && !last.endsWith('ing'));
+  if (previous === 'of' && PARTS.includes(part)) return !(PLURAL.test(last) || MASSES.has(last));
   if (NUMBERS.has(previous)) return !PLURAL.test(last);
-  return (previous === 'a' || previous === 'an') && COMPOUNDS.has(last);
+  if (last === 'off') return !BEFORE_OFF.test(previous);
+  if (last.endsWith('ing') && !THINGS.has(last) && words.length <= 4) {
+    return !words.some((word) => AUXILIARIES.has(word));
+  }
+  return ARTICLES.includes(previous) && COMPOUNDS.has(last);
+}
+
+/**
+ * Whether words stand where no rule of grammar lets them: "A red is parked", "a sitting in", "in is", "is playing is
+ * running", "Two man are", "in a white dog". For captions among which others can be chosen.
+ */
+export function isGarbled(text) {
+  const words = [...(text.toLowerCase().match(WORD) ?? []), '', ''];
+  const clauses = /[,;:]/.test(text) || words.some((word) => RELATIVES.includes(word));
+  let state = false; // whether a verb of this clause was found
+  for (const [place, word] of words.slice(0, -2).entries()) {
+    const [before, after, then] = [place ? words[place - 1] : '', words[place + 1], words[place + 2]];
+    if (CONJUNCTIONS.has(word)) {
+      state = false;
+    } else if (VERBS_OF_STATE.includes(word)) {
+      const compound = after === 'rock' || (COMPOUNDS.has(after) && !after.endsWith('ing'));
+      if (VERBS_OF_STATE.includes(after) || BEFORE_NOUNS.includes(before) || (state && !clauses)) return true;
+      if (compound && then && !/(?:ing|s)$/.test(then)) return true; // "is rock wall"
+      state = true;
+    }
+    if (NO_OBJECT.has(word) && ['a', 'an', 'the'].includes(after)) return true;
+    if (['on', 'in', 'to', 'with'].includes(word) && after === 'of') return true;
+    if (['with', 'to', 'of'].includes(word) && BEFORE_NOUNS.includes(after)) return true;
+    if (NUMBERS.has(word) && (then === 'is' || then === 'are') && !mayBePlural(after)) return true;
+    if (ARTICLES.includes(word) && lacksItsNoun(words, place)) return true;
+  }
+  return false;
+}
+
+function mayBePlural(word) {
+  return PLURAL.test(word) || MASSES.has(word) || ADJECTIVES.has(word) || FUNCTION_WORDS.has(word);
+}
+
+/** Whether a noun is missing after "a", or is one that cannot be: "a the", "a red is", "a sitting in", "in a dog". */
+function lacksItsNoun(words, article) {
+  let at = article + 1;
+  while (ADJECTIVES.has(words[at]) || (words[at] === 'and' && ADJECTIVES.has(words[at + 1]))) at += 1;
+  const [bare, noun, after] = words.slice(at - 1);
+  if (at > article + 1) {
+    const adjective = NEVER_NOUNS.has(bare) || COLOURS.has(bare);
+    const degree = bare === 'little' && at === article + 2 && article > 0;
+    if (adjective && AFTER_NOUN.has(noun) && !degree) return true;
+  } else if (AFTER_NOUN.has(noun) && noun !== 'like' && noun !== 'than') {
+    return true;
+  }
+  if (noun.endsWith('ing') && !THINGS.has(noun)) return !after || PLAIN_PREPOSITIONS.has(after);
+  if (ANIMALS.has(noun) && article && words[article - 1] === 'in') return !after || AFTER_NOUN.has(after);
+  const one = ANIMALS.has(noun) || ['man', 'woman', 'boy', 'girl', 'child', 'person'].includes(noun);
+  return one && after === 'are' && !words.slice(0, article).includes('and');
 }
 
 /** Words as a reader counts them: runs of non-space that hold a letter or digit. */

@@ -1,9 +1,9 @@
 // Which of the captions that a model decoded are shown, in which words, in which order: what fastcap/runtime/wording.py
 // does.
 
-import { MAX_BEAMS } from './contract.js';
+import { LEAST_TOKEN, MAX_BEAMS } from './contract.js';
 import { neutralise, withNouns } from './neutral.js';
-import { endsEarly, lacksNoun, sentence, wordCount } from './text.js';
+import { endsEarly, isGarbled, lacksNoun, sentence, wordCount } from './text.js';
 
 /**
  * The different wordings of one picture, as they are decoded for a plan. What is decoded is
@@ -34,13 +34,13 @@ export class Wordings {
       if (this.#whole.size >= returned && (words === null || !caption.sound)) break; // nobody asks for the others
       let text = this.#text(caption.ids);
       let wordings = this.#whole;
-      if (everyLength && (endsEarly(text) || lacksNoun(text))) {
+      if (everyLength && !isWhole(text)) {
         wordings = this.#broken;
       } else if (endsEarly(text)) {
         [text, caption] = this.#cutBack(text, caption);
         wordings = endsEarly(text) ? this.#broken : this.#cut;
       }
-      if (neutral) {
+      if (neutral && words === null) {
         const original = text;
         text = withNouns(neutralise(text, true));
         this.#merged ||= wordings.has(text) && !this.#originals.has(original);
@@ -52,7 +52,7 @@ export class Wordings {
 
   /** [text, caption] of each, best first, as many as the plan asks for. */
   best() {
-    const { words, returned } = this.#plan;
+    const { words, returned, neutral } = this.#plan;
     if (words === null) {
       const wordings = [this.#whole, this.#cut, this.#broken].find(({ size }) => size);
       return [...wordings].slice(0, returned);
@@ -60,7 +60,9 @@ export class Wordings {
     const cut = [...this.#cut].filter(([text]) => !this.#whole.has(text));
     const wordings = this.#whole.size + cut.length ? [...this.#whole, ...cut] : [...this.#broken];
     const rank = ([text, { sound }]) => (sound ? 0 : 1000) + this.#distance(text);
-    return wordings.sort((one, other) => rank(one) - rank(other)).slice(0, returned);
+    const ordered = wordings.sort((one, other) => rank(one) - rank(other));
+    // Other words, maybe fewer or more of them, change nothing of what is chosen.
+    return (neutral ? inNeutralWords(ordered) : ordered).slice(0, returned);
   }
 
   /**
@@ -100,4 +102,30 @@ export class Wordings {
     }
     return [text, caption];
   }
+}
+
+/**
+ * The first of a picture's wordings, and of the rest and the others those that are sound: sentences, no token of which
+ * is improbable. Few are better than broken ones. `plan`: of the others, or of all if there are none.
+ */
+export function withSoundOthers(wordings, others, { returned }) {
+  const known = new Map(wordings.slice(0, 1));
+  for (const [text, caption] of [...wordings.slice(1), ...others]) {
+    const improbable = Math.min(1, ...caption.each) < LEAST_TOKEN;
+    if (isWhole(text) && !improbable && !known.has(text)) known.set(text, caption);
+  }
+  return [...known].slice(0, returned);
+}
+
+function isWhole(text) {
+  return !(endsEarly(text) || lacksNoun(text) || isGarbled(text));
+}
+
+function inNeutralWords(wordings) {
+  const rewritten = new Map();
+  for (const [text, caption] of wordings) {
+    const neutral = withNouns(neutralise(text, true));
+    if (!rewritten.has(neutral)) rewritten.set(neutral, caption);
+  }
+  return [...rewritten];
 }

@@ -43,8 +43,8 @@ def directory(request: pytest.FixtureRequest, golden: Path) -> Path:
 
 def memory_of(captioner: Captioner, choose: int) -> Memory:
     """The test pictures, of each of which somebody said what the model's candidate number `choose` says."""
-    memory = Memory()
-    said = [captioner.caption(picture, candidates=2).candidates[choose].text for picture in pictures()]
+    memory, way = Memory(), captioner.bundle.decodes[0]
+    said = [captioner.caption(picture, candidates=2, decode=way).candidates[choose].text for picture in pictures()]
     memory.add(captioner.embed_images(pictures()), [[text] for text in said])
     return memory
 
@@ -165,7 +165,8 @@ def test_each_way_of_decoding_has_weights_of_its_own(golden, tmp_path):
     memory = memory_of(plain, 1)
     captioner = Captioner.open(remembering(directory, tmp_path / "model", memory, BY_SIMILARITY, ways=["parallel"]))
     picture = pictures()[0]
-    assert captioner.caption(picture, candidates=2).candidates != plain.caption(picture, candidates=2).candidates
+    said = [each.caption(picture, candidates=2, decode="parallel").candidates for each in (captioner, plain)]
+    assert said[0] != said[1]
     for decode in ("greedy", "beam"):
         assert captioner.caption(picture, decode=decode).candidates == plain.caption(picture, decode=decode).candidates
 

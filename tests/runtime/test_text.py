@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fastcap.data.readers import load_dataset
 from fastcap.runtime.encoding import decode
-from fastcap.runtime.text import ends_early, lacks_noun, sentence, word_count
+from fastcap.runtime.text import ends_early, is_garbled, lacks_noun, sentence, word_count
 
 WORDS = st.sampled_from(["a", "dog", "photo", "of", "an", "image", "picture", "'s", ",", ".", "-", '"', "the"])
 
@@ -151,8 +151,42 @@ WHOLE = """
 COMPOUNDS = """
         a man holding a tennis | playing a soccer | down a dirt | a golf | a teddy | a construction | in a skate | an
         art | into a swimming | a traffic | a police
+    | a group of football | a group of race | A bus driving | A man climbing | a man jumping off
     | two soccer | three basketball | A man is rock | two people are surf | Two hockey
     """
+
+
+GARBLED = """
+    A red is parked | A black is swimming in the water | A man in a white is walking | in a the street | A woman
+    in a black a sidewalk | is standing in a in the snow | A little is sitting | A young is holding a baby | two
+    people are a standing on a field | with a running in the grass | A snowboarder is doing a on a snowboard | A
+    man are standing in a room | two man are standing | two group are playing | is jumping in are playing with a
+    toy | are is standing | is playing is running in the grass | is standing a rock | are parked the side | is
+    playing with in the grass | sitting on of a | in a white dog | A little girl in a dog. | A man in a white
+    shirt is rock wall
+"""
+SOUND = """
+    A man and a woman are sitting on a train | a man in black is walking | a woman in a white and blue shirt | a
+    blonde in a dress | jumps a little in the air | A dog is wet and is running | A man who is walking is smiling
+    | in front of a building | on top of a hill | two people are standing | two police are talking | in a dog park
+    | holding a brown dog | a man is rock climbing | people are police officers | a man walking a dog | a man
+    sitting down | a wedding in a church | a black and white dog is running | There are two dogs, one is black | a
+    dog with a ball in its mouth | a person
+"""
+
+
+def _cases(table):
+    return [" ".join(text.split()) for text in table.split("|")]
+
+
+def test_words_that_cannot_stand_beside_each_other_are_noticed():
+    assert [text for text in _cases(GARBLED) if not is_garbled(text)] == []
+    assert [text for text in _cases(SOUND) if is_garbled(text)] == []
+
+
+def test_of_what_people_wrote_hardly_any_is_taken_for_garbled(data_root):
+    texts = [sentence(text) for e in load_dataset("flickr8k", data_root / "flickr8k", "val") for text in e.captions]
+    assert sum(map(is_garbled, texts)) < 0.005 * len(texts)
 
 
 @pytest.mark.parametrize("kind", STOPS)
@@ -172,6 +206,7 @@ def test_a_sentence_may_not_end_within_a_compound():
     assert all(map(lacks_noun, texts + [sentence(text) for text in texts]))
     whole = "playing tennis | a tennis racquet | in the dirt | a dirt road | A dog | on a surfboard | a red | art | two"
     whole += " | two men | three dogs | a man is fishing | a rock | two people | a man is standing"
+    whole += " | a group of people | a group of sheep | a person riding a bike | a plane taking off | a building"
     assert not any(map(lacks_noun, whole.split(" | ")))
 
 

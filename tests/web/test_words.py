@@ -18,14 +18,15 @@ from fastcap.runtime.english import words
 from fastcap.runtime.gendered import GENDERED
 from fastcap.runtime.neutral import gendered_words, neutral_wording, with_nouns
 from fastcap.runtime.options import Plan
-from fastcap.runtime.text import ends_early, lacks_noun, sentence, word_count
-from fastcap.runtime.wording import Wordings
+from fastcap.runtime.text import ends_early, is_garbled, lacks_noun, sentence, word_count
+from fastcap.runtime.wording import Wordings, with_sound_others
 
 TABLES = json.loads((WEB.parent / "tests" / "runtime" / "neutral_wording.json").read_text(encoding="utf-8"))
 PLAIN = sorted(
     words("""
         a an the and or is was runs . , ' s dog who his her he she not't of in - / Mr King 5 é ! quickly sits looks
-        wearing two young police on red black little standing with one down over front group tennis dogs walks
+        wearing two young police on red
+        are man climbing off rock ball black little standing with one down over front group tennis dogs walks
     """)
 )
 
@@ -54,9 +55,9 @@ def texts() -> list[str]:
 
 def test_where_a_sentence_may_end(run, texts):
     body = """return values.texts.map((t) => [text.sentence(t), text.endsEarly(t), text.wordCount(t),
-        text.lacksNoun(t)])"""
+        text.lacksNoun(t), text.isGarbled(t)])"""
     found = run(body, texts=texts)
-    assert found == [[sentence(t), ends_early(t), word_count(t), lacks_noun(t)] for t in texts]
+    assert found == [[sentence(t), ends_early(t), word_count(t), lacks_noun(t), is_garbled(t)] for t in texts]
 
 
 def test_neutral_wording(run, texts):
@@ -105,9 +106,13 @@ def test_which_captions_are_shown(run, seed):
               const named = (caption) => Object.fromEntries(caption.map((value, at) => [fields[at], value]));
               wordings.add(values.captions.map(named));
               const best = wordings.best().map(([text, of]) => [text, fields.map((name) => of[name])]);
-              return [best, wordings.further(values.limits)];"""
-    told, more = run(body, words=PLAIN, plan=plan._asdict(), captions=captions, limits=limits._asdict())
+              const others = values.captions.map(named).map((of) => [text.sentence(tokenizer.decode(of.ids)), of]);
+              const sound = wording.withSoundOthers(wordings.best(), others, values.plan);
+              return [best, wordings.further(values.limits), sound.map(([text]) => text)];"""
+    told, more, sound = run(body, words=PLAIN, plan=plan._asdict(), captions=captions, limits=limits._asdict())
     assert told == [[text, list(caption)] for text, caption in wordings.best()]
+    others = [(sentence(Words().decode(caption[0])), Decoded(*caption)) for caption in captions]
+    assert sound == [text for text, _ in with_sound_others(wordings.best(), others, plan)]
     assert (more and {name: more[name] for name in plan._asdict()}) == (further and further._asdict())
 
 

@@ -13,12 +13,12 @@ import numpy as np
 
 from fastcap.errors import ConfigError, many
 from fastcap.runtime.bundle import Bundle, find_model
-from fastcap.runtime.engine import ENGINES, Encoded, Engine
+from fastcap.runtime.engine import ENGINES, Decoded, Encoded, Engine
 from fastcap.runtime.images import ImageSource, load_image
 from fastcap.runtime.options import Options, Plan
 from fastcap.runtime.ranking import Ranker, ranked
 from fastcap.runtime.scorer import Scorer
-from fastcap.runtime.wording import Wordings
+from fastcap.runtime.wording import Wordings, with_sound_others
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -244,15 +244,22 @@ class Captioner:
 
     def _candidates(self, picture: Encoded, plan: Plan) -> list[Candidate]:
         """The different wordings of one picture, best first."""
+        best = self._wordings(picture, plan)
+        if plan.others or plan.returned > 1:
+            others = self._wordings(picture, plan.others) if plan.others else ()
+            best = with_sound_others(best, others, plan.others or plan)
+        candidates = []
+        for text, decoded in best:
+            tokens = tuple(map(Token, map(self._piece, decoded.token_ids), decoded.token_probabilities))
+            candidates.append(Candidate(text, self.bundle.calibration.confidence(decoded.probability), tokens))
+        return candidates
+
+    def _wordings(self, picture: Encoded, plan: Plan) -> list[tuple[str, Decoded]]:
         wordings = Wordings(plan, self._tokenizer)
         wordings.add(ranked(self._engine, self._ranker, picture, plan))
         if further := wordings.further(self.bundle.decoding):
             wordings.add(ranked(self._engine, self._ranker, picture, further))
-        candidates = []
-        for text, decoded in wordings.best():
-            tokens = tuple(map(Token, map(self._piece, decoded.token_ids), decoded.token_probabilities))
-            candidates.append(Candidate(text, self.bundle.calibration.confidence(decoded.probability), tokens))
-        return candidates
+        return wordings.best()
 
     @functools.cached_property
     def _pieces(self) -> dict[int, str]:

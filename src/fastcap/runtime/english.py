@@ -10,6 +10,7 @@ __all__ = [
     "ADJECTIVES",
     "ADVERBS",
     "AFTER_OBJECT",
+    "ANIMALS",
     "AUXILIARIES",
     "BARE_OBJECTS",
     "BEFORE_ADJECTIVE",
@@ -26,10 +27,12 @@ __all__ = [
     "FUNCTION_WORDS",
     "GROUPS",
     "IRREGULAR_VERBS",
+    "MASSES",
     "NEVER_LAST",
     "NEVER_NOUNS",
     "NOT_VERBS",
     "NOUNS_IN_ED",
+    "NO_OBJECT",
     "NUMBERS",
     "PARTICIPLES",
     "PERFECT",
@@ -156,6 +159,22 @@ TRANSITIVES = words("""
     featuring overlooking facing dressed covered filled surrounded lined topped appears seems
 """)
 """Words after which something has to follow: in 264,000 captions by people fewer than 1 in 200 of them is the last."""
+ANIMALS = words("""
+    dog puppy pup poodle retriever terrier shepherd greyhound collie spaniel labrador bulldog dachshund husky hound
+    pitbull beagle mutt canine cat kitten horse pony donkey mule zebra cow bull calf sheep lamb ram goat pig elephant
+    giraffe bear cub lion tiger leopard cheetah monkey ape gorilla deer moose elk rabbit bunny squirrel fox wolf bird
+    duck goose swan gull seagull eagle hawk owl parrot pigeon chicken hen rooster turkey penguin flamingo heron crane
+    stork ostrich peacock fish shark whale dolphin seal turtle tortoise lizard snake frog crocodile alligator camel
+    llama kangaroo koala panda rhino hippo animal
+""")
+"""Animals, one of each."""
+MASSES = words("""
+    sheep fish deer geese mice cattle poultry livestock wildlife police military infantry youth staff folk kin water
+    food fruit wood snow grass people men women children firemen policemen fishermen sportsmen
+""")
+"""What may come after "a group of" though it ends in no s."""
+NO_OBJECT = words("standing sitting parked lying posing smiling seated smiles sits stands")
+"""Verbs after which an article misses its preposition: "sitting a bench"."""
 NEVER_LAST = (
     (DETERMINERS - words("one both all another her"))
     | words("""

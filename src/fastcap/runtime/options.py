@@ -153,8 +153,10 @@ class Options:
     where there is no more to say. Parallel decoding and samples know only lengths in tokens: those from the number
     upwards are decoded, what stops early is cut back to where a sentence may end, and comes after what is whole with
     the confidence of what was cut. Parallel captions of a length that the network would not choose often read badly.
-    `candidates`: how many different wordings to return at most; fewer if wordings coincide or the length leaves no
-    more. The model's default number is decoded in any case, and the best wins.
+    `candidates`: up to how many different wordings to return: the caption, and others that are sentences, no token of
+    which is improbable. Fewer if wordings coincide or the length leaves no more. Where neither a way of decoding nor a
+    length is asked for, beam search finds the others, if the model can: parallel decoding writes whole sentences of the
+    length that the network chooses, and broken ones of others. The caption is the one of `candidates=1`.
     `neutral`: name nobody's gender: the same captions in other words, with the tokens and confidences of before; see
     `fastcap.runtime.neutral`. Wordings that become equal are one, and more are decoded in their place.
     `decode`: "parallel", all tokens at once in a few passes; or, from left to right with the same network, "greedy" or
@@ -177,7 +179,9 @@ class Options:
         names=lambda bundle: bundle.decoding.lengths,
     )
     candidates: int = option(
-        1, "different wordings to return at most", between=lambda bundle: (1, bundle.decoding.max_candidates)
+        1,
+        "up to so many different wordings, all of them sentences",
+        between=lambda bundle: (1, bundle.decoding.max_candidates),
     )
     neutral: bool = option(False, "say nothing of anybody's gender")
     decode: str | None = option(
@@ -236,6 +240,9 @@ class Options:
             raise ConfigError(f"candidates is {self.candidates}; greedy search finds 1, beam search up to {MAX_BEAMS}")
         if self.sampling is not None and decode != "sample":
             raise ConfigError(f"decode is {decode!r}; {', '.join(settings(Sampling))} go with 'sample' alone")
+        if decode == "parallel" and self.decode is None and self.candidates > 1 and "beam" in bundle.decodes:
+            others = replace(self, decode="beam").plan(bundle)
+            return replace(self, candidates=1).plan(bundle)._replace(others=others)
         limits = bundle.decoding
         every_length = self.length != "normal" and decode in ("greedy", "beam")
         if isinstance(self.length, str):
@@ -288,7 +295,8 @@ class Plan(NamedTuple):
 
     `low`, `high`: lengths in tokens. `decoded`: how many captions to decode. `returned`: how many wordings to return.
     `words`: the number of words asked for, or None. `every_length`: whether to search captions of every length from
-    left to right, and to choose among them; else a search ends them between `low` and `high`.
+    left to right, and to choose among them; else a search ends them between `low` and `high`. `others`: how further
+    wordings are decoded, if otherwise than the first.
     """
 
     low: int
@@ -302,3 +310,4 @@ class Plan(NamedTuple):
     sampling: Sampling | None
     every_length: bool = False
     no_memory: bool = False
+    others: Plan | None = None

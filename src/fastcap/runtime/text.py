@@ -7,7 +7,7 @@ import re
 from fastcap.errors import one_text
 from fastcap.runtime import english
 
-__all__ = ["ends_early", "lacks_noun", "sentence", "word_count"]
+__all__ = ["ends_early", "is_garbled", "lacks_noun", "sentence", "word_count"]
 
 _LONGEST_REPEAT = 3  # words; longer immediate repeats hardly occur, and lists may repeat a phrase on purpose
 
@@ -34,6 +34,13 @@ _MAY_END = {
 _BEFORE_ON = re.compile(r"look\w*|with|without|has|have|wear\w*|nothing")
 _PLURAL = re.compile(r"people|men|women|children|\w*[^\W_s]s")
 _PARTS = english.words("group bunch pair couple number row")  # of something
+_BEFORE_OFF = re.compile(r"(?:tak|show|tee|dr[yi]|com|go|fall|fly|cut|head|light|set)\w*")
+_ARTICLES = ("a", "an")
+_BEFORE_NOUNS = english.words("in of at with from for into to")
+_RELATIVES = english.words("who that which whose where")
+_VERBS_OF_STATE = ("is", "are", "was", "were")
+# What no noun begins with, so that an adjective before it lacks its own
+_AFTER_NOUN = english.PLAIN_PREPOSITIONS | english.words("is are was were has have a an the")
 _DRESSED = ("in", "with", "wearing", "wears")  # after which a colour is whole: "dressed in red"
 _SPACING = (
     (re.compile(r"\s+([,.;:!?%)\]}])"), r"\1"),
@@ -111,13 +118,78 @@ def ends_early(text: str) -> bool:
 
 def lacks_noun(text: str) -> bool:
     """Whether a sentence stops after the first part of a compound ("A man holding a tennis.", "A man is rock.",
-    "Two soccer."). Stricter than `ends_early`: for captions among which others can be chosen."""
-    *_, previous, last = ["", "", *_WORD.findall(text.casefold())]
+    "Two soccer.", "A group of football."), or has a participle and nothing else for a verb ("A bus driving."). Stricter
+    than `ends_early`: for captions among which others can be chosen."""
+    words = _WORD.findall(text.casefold())
+    *_, part, previous, last = ["", "", "", *words]
     if previous in ("is", "are"):
         return last == "rock" or (last in english.COMPOUNDS and not last.endswith("ing"))
+    if previous == "of" and part in _PARTS:
+        return not (_PLURAL.fullmatch(last) or last in english.MASSES)
     if previous in english.NUMBERS:
         return not _PLURAL.fullmatch(last)
-    return previous in ("a", "an") and last in english.COMPOUNDS
+    if last == "off":
+        return not _BEFORE_OFF.fullmatch(previous)
+    if last.endswith("ing") and last not in english.THINGS and len(words) <= 4:
+        return english.AUXILIARIES.isdisjoint(words)
+    return previous in _ARTICLES and last in english.COMPOUNDS
+
+
+def is_garbled(text: str) -> bool:
+    """Whether words stand where no rule of grammar lets them: "A red is parked", "a sitting in", "in is", "is playing
+    is running", "Two man are", "in a white dog". For captions among which others can be chosen."""
+    words = [*_WORD.findall(text.casefold()), "", ""]
+    clauses = any(mark in text for mark in ",;:") or not _RELATIVES.isdisjoint(words)
+    state = False  # whether a verb of this clause was found
+    for place, word in enumerate(words[:-2]):
+        before, after, then = words[place - 1] if place else "", words[place + 1], words[place + 2]
+        if word in english.CONJUNCTIONS:
+            state = False
+        elif word in _VERBS_OF_STATE:
+            compound = after == "rock" or (after in english.COMPOUNDS and not after.endswith("ing"))
+            if after in _VERBS_OF_STATE or before in _BEFORE_NOUNS or (state and not clauses):
+                return True
+            if compound and then and not then.endswith(("ing", "s")):
+                return True  # "is rock wall"
+            state = True
+        if word in english.NO_OBJECT and after in ("a", "an", "the"):
+            return True
+        if word in ("on", "in", "to", "with") and after == "of":
+            return True
+        if word in ("with", "to", "of") and after in _BEFORE_NOUNS:
+            return True
+        if word in english.NUMBERS and then in ("is", "are") and not _may_be_plural(after):
+            return True
+        if word in _ARTICLES and _lacks_its_noun(words, place):
+            return True
+    return False
+
+
+def _may_be_plural(word: str) -> bool:
+    others = english.MASSES | english.ADJECTIVES | english.FUNCTION_WORDS
+    return bool(_PLURAL.fullmatch(word)) or word in others
+
+
+def _lacks_its_noun(words: list[str], article: int) -> bool:
+    """Whether a noun is missing after "a", or is one that cannot be: "a red is", "a sitting in", "in a dog"."""
+    at = article + 1
+    while words[at] in english.ADJECTIVES or (words[at] == "and" and words[at + 1] in english.ADJECTIVES):
+        at += 1
+    noun, after = words[at], words[at + 1]
+    bare = words[at - 1]
+    if at > article + 1:
+        adjective = bare in english.NEVER_NOUNS or bare in english.COLOURS
+        degree = bare == "little" and at == article + 2 and article > 0
+        if adjective and noun in _AFTER_NOUN and not degree:
+            return True
+    elif noun in _AFTER_NOUN - english.words("like than"):
+        return True
+    if noun.endswith("ing") and noun not in english.THINGS:
+        return not after or after in english.PLAIN_PREPOSITIONS
+    if noun in english.ANIMALS and article and words[article - 1] == "in":
+        return not after or after in _AFTER_NOUN
+    one = noun in english.ANIMALS or noun in ("man", "woman", "boy", "girl", "child", "person")
+    return one and after == "are" and "and" not in words[:article]
 
 
 def _without_repeats(words: list[str]) -> list[str]:

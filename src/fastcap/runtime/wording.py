@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from fastcap.runtime.encoding import decode
 from fastcap.runtime.engine import Decoded
-from fastcap.runtime.options import MAX_BEAMS, Plan
-from fastcap.runtime.text import ends_early, lacks_noun, sentence, word_count
+from fastcap.runtime.options import LEAST_TOKEN, MAX_BEAMS, Plan
+from fastcap.runtime.text import ends_early, is_garbled, lacks_noun, sentence, word_count
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from fastcap.runtime.contract import Decoding
 
-__all__ = ["Wordings"]
+__all__ = ["Wordings", "with_sound_others"]
 
 
 class Wordings:
@@ -37,7 +37,7 @@ class Wordings:
     def add(self, captions: Iterable[Decoded]) -> None:
         """Take what a model decoded, best first."""
         plan = self._plan
-        if plan.neutral:
+        if plan.neutral and plan.words is None:
             from fastcap.runtime.neutral import (
                 neutralise,
                 with_nouns,
@@ -48,12 +48,12 @@ class Wordings:
                 break  # nobody asks for the others
             text = self._text(caption.token_ids)
             wordings = self._whole
-            if plan.every_length and (ends_early(text) or lacks_noun(text)):
+            if plan.every_length and not _is_whole(text):
                 wordings = self._broken
             elif ends_early(text):
                 text, caption = self._cut_back(text, caption)
                 wordings = self._broken if ends_early(text) else self._cut
-            if plan.neutral:
+            if plan.neutral and plan.words is None:
                 neutral = with_nouns(neutralise(text, always=True))
                 self._merged |= neutral in wordings and text not in self._originals
                 self._originals.add(text)
@@ -62,13 +62,17 @@ class Wordings:
 
     def best(self) -> list[tuple[str, Decoded]]:
         """Texts and what they were decoded as, best first, as many as the plan asks for."""
-        if self._plan.words is None:
+        plan = self._plan
+        if plan.words is None:
             wordings = self._whole or self._cut or self._broken
-            return list(wordings.items())[: self._plan.returned]
+            return list(wordings.items())[: plan.returned]
         cut = {text: caption for text, caption in self._cut.items() if text not in self._whole}
         wordings = self._whole | cut or self._broken
         ranks = {text: (not caption.sound, *self._distance(text)) for text, caption in wordings.items()}
-        return sorted(wordings.items(), key=lambda wording: ranks[wording[0]])[: self._plan.returned]
+        ordered = sorted(wordings.items(), key=lambda wording: ranks[wording[0]])
+        if plan.neutral:  # other words, maybe fewer or more of them, change nothing of what is chosen
+            ordered = _neutral(ordered)
+        return ordered[: plan.returned]
 
     def further(self, limits: Decoding) -> Plan | None:
         """What else to decode: other lengths where no sentence is within a word of the number asked for; else more
@@ -105,3 +109,29 @@ class Wordings:
                 if not ends_early(shorter):
                     return shorter, Decoded(token_ids[:end], probability, token_probabilities[:end])
         return text, caption
+
+
+def with_sound_others(
+    wordings: Sequence[tuple[str, Decoded]], others: Sequence[tuple[str, Decoded]], plan: Plan
+) -> list[tuple[str, Decoded]]:
+    """The first of a picture's wordings, and of the rest and the others those that are sound: sentences, no token of
+    which is improbable. Few are better than broken ones. `plan`: of the others, or of all if there are none."""
+    known = dict(wordings[:1])
+    for text, caption in (*wordings[1:], *others):
+        improbable = plan.sampling is None and min(caption.token_probabilities, default=1.0) < LEAST_TOKEN
+        if _is_whole(text) and not improbable:
+            known.setdefault(text, caption)
+    return list(known.items())[: plan.returned]
+
+
+def _is_whole(text: str) -> bool:
+    return not (ends_early(text) or lacks_noun(text) or is_garbled(text))
+
+
+def _neutral(wordings: Sequence[tuple[str, Decoded]]) -> list[tuple[str, Decoded]]:
+    from fastcap.runtime.neutral import neutralise, with_nouns
+
+    rewritten: dict[str, Decoded] = {}
+    for text, caption in wordings:
+        rewritten.setdefault(with_nouns(neutralise(text, always=True)), caption)
+    return list(rewritten.items())
