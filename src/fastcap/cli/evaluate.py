@@ -42,12 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_dataset(parser: argparse.ArgumentParser, required: bool) -> None:
     """Declare which pictures with captions by people are read."""
-    parser.add_argument(
-        "--dataset",
-        required=required,
-        metavar="NAME|FILE",
-        help="a known data set, such as flickr8k or coco, or a captions file: " + FILES,
-    )
+    told = f"a known data set, such as flickr8k or coco, or a captions file: {FILES}"
+    told += "" if required else " (default: the pictures of --images)"
+    parser.add_argument("--dataset", required=required, metavar="NAME|FILE", help=told)
     told = "folder of the data set; required for a NAME, not for a FILE (default: that of the FILE)"
     parser.add_argument("--root", type=Path, metavar="DIR", help=told)
     parser.add_argument(

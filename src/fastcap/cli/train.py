@@ -47,10 +47,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "cache (default: the recipe's data.on_bad_data)",
     )
     add_bad_share(parser, None)
-    parser.add_argument("--dataset", metavar="NAME", help="data set in place of the recipe's: flickr8k, coco, all, ...")
-    parser.add_argument(
-        "--epochs", type=Number(float, 0.01), metavar="N", help="length of the first stage, in place of its steps"
-    )
+    told = "data set, such as flickr8k, coco or all (default: the recipe's)"
+    parser.add_argument("--dataset", metavar="NAME", help=told)
+    told = "length of the first stage (default: its steps in the recipe)"
+    parser.add_argument("--epochs", type=Number(float, 0.01), metavar="N", help=told)
     for name, (kind, _, told) in SHORT.items():
         parser.add_argument(
             f"--{name}",
