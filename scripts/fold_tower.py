@@ -55,9 +55,7 @@ def main() -> None:
     parser.add_argument("--drop", required=True, help="name of the tower to take out")
     parser.add_argument("--root", type=Path, required=True, help="folder of the data set")
     parser.add_argument("--dataset", default="flickr8k", help="its name")
-    parser.add_argument(
-        "--pictures", type=int, default=2400, help="of train, to fit on; 600 explain 85 %%, 2,400 explain 91 %%"
-    )
+    parser.add_argument("--pictures", type=int, default=2400, help="of train, to fit on")
     parser.add_argument("--out", type=Path, required=True, help="checkpoint directory to write")
     args = parser.parse_args()
     model, tokenizer = load_checkpoint(args.model)
