@@ -32,6 +32,9 @@ import {
 } from './grammar.js';
 
 const PEOPLE_PLURAL = new Set([...PEOPLE].map(plural));
+// "They, they and I", "the children's and children's shoes", "a newlywed kisses their newlywed"
+const SAID_TWICE =
+  /(?<![a-z])(?:(they|them)(?:,| and| or) \1|([a-z]+'s?) (?:and|or) \2|([a-z]+) [^\n]*their \3)(?![a-z])/i;
 const TWO = new Map(Object.entries({ a: 'two', an: 'two', one: 'two', this: 'these two', that: 'those two' }));
 const PRONOUNS = ['they', 'them', 'their', 'theirs', 'themselves', 'mx'];
 const count = (word) => Number(english.COUNTS.get(word) ?? 0);
@@ -59,6 +62,7 @@ export class Rewriting {
     this.#fitArticles();
     this.#capitalise();
     const text = this.#joined();
+    if (SAID_TWICE.test(text)) this.#doubt();
     if (!genderedWords(text).length) return text;
     this.#doubt();
     return text.replace(WORD, (word) => inCaseOf(word, neutralOf(word.toLowerCase()) ?? word));

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from fastcap.runtime import english
 from fastcap.runtime.agreement import fit_subject
 from fastcap.runtime.draft import Draft
@@ -34,6 +36,11 @@ from fastcap.runtime.grammar import (
 __all__ = ["Rewriting"]
 
 _PEOPLE_PLURAL = frozenset(map(plural, PEOPLE))
+# "They, they and I", "the children's and children's shoes", "a newlywed kisses their newlywed"
+_SAID_TWICE = re.compile(
+    r"(?<![a-z])(?:(they|them)(?:,| and| or) \1|([a-z]+'s?) (?:and|or) \2|([a-z]+) [^\n]*their \3)(?![a-z])",
+    re.ASCII | re.IGNORECASE,
+)
 _TWO = {"a": "two", "an": "two", "one": "two", "this": "these two", "that": "those two"}
 
 
@@ -50,6 +57,8 @@ class Rewriting(Draft):
         self._fit_articles()
         self._capitalise()
         text = self.joined()
+        if _SAID_TWICE.search(text):
+            self.doubt()
         if gendered_words(text):
             self.doubt()
             text = WORD.sub(lambda word: in_case_of(word[0], neutral_of(word[0].lower()) or word[0]), text)
