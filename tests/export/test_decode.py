@@ -20,7 +20,7 @@ from fastcap.runtime.captioner import Captioner
 from fastcap.runtime.contract import DECODES
 from fastcap.runtime.neutral import neutralise
 from fastcap.runtime.options import Sampling, settings
-from fastcap.runtime.text import ends_early, word_count
+from fastcap.runtime.text import ends_early, sentence, word_count
 
 
 @pytest.fixture
@@ -53,17 +53,23 @@ def signed(folder: Path, name: str, graph: onnx.ModelProto | None) -> Path:
 
 @torch.no_grad()
 def test_a_caption_is_that_of_the_models_causal_reading(model, captioner, pictures, tokenizer):
+    compared = 0
     for picture in pictures[:4]:
         state = model.decoder.prepare(model.encode(torch.from_numpy(picture[None])))
         limits = {"min_length": 2, "max_length": 12, "bos_id": 1, "eos_id": 2, "forbidden": (0, 1, 3, 4)}
         for decode, beams in (("greedy", 1), ("beam", 3), ("beam", 5)):
             (expected,) = beam_search(TorchStepper(model.decoder), state, 1, beams=beams, **limits)
+            best = next((each for each in expected if not ends_early(sentence(tokenizer.decode(each.token_ids)))), None)
+            if best is None:
+                continue  # random words, none of which end as a sentence does: what is cut back is tested elsewhere
+            compared += 1
             found = captioner.caption(picture, decode=decode, beams=beams)
             words = "".join(token.text for token in found.tokens)
-            assert words.strip() == tokenizer.decode(expected[0].token_ids).strip()
-            assert found.confidence == pytest.approx(np.exp(np.mean(expected[0].log_p)), abs=1e-4)
+            assert words.strip() == tokenizer.decode(best.token_ids).strip()
+            assert found.confidence == pytest.approx(np.exp(np.mean(best.log_p)), abs=1e-4)
             probabilities = [token.confidence for token in found.tokens]
-            assert probabilities == pytest.approx(np.exp(expected[0].log_p[:-1]), abs=1e-4)
+            assert probabilities == pytest.approx(np.exp(best.log_p[:-1]), abs=1e-4)
+    assert compared >= 6
 
 
 def test_the_score_of_a_caption_is_the_sum_of_its_tokens(model, pictures):
@@ -95,7 +101,8 @@ def test_a_number_of_words_is_sought_among_as_many_lengths(captioner, pictures, 
         caption = captioner.caption(pictures[0], length=words, decode=decode, candidates=count)
         distances = [abs(word_count(candidate.text) - words) for candidate in caption.candidates]
         assert distances == sorted(distances)
-        assert all(words <= len(candidate.tokens) <= words + 4 for candidate in caption.candidates)
+        fewest = 1 if decode in ("greedy", "beam") else words  # they know words, not tokens alone
+        assert all(fewest <= len(candidate.tokens) <= words + 4 for candidate in caption.candidates)
 
 
 @pytest.mark.parametrize("decode", ["parallel", "beam"])

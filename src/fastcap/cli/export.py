@@ -71,8 +71,8 @@ def run(args: argparse.Namespace) -> int:
 
     console = Console(stderr=True)
     command = shlex.join(["fastcap", *sys.argv[1:]])
-    checkpoint = check_checkpoint(args.model)
     settings = ExportSettings(**{name: getattr(args, name) for name in vars(DEFAULTS)} | {"memory": args.memory or ()})
+    checkpoint = check_checkpoint(args.model)
     overwrite = args.overwrite or may_replace(args.out)
     export(checkpoint, args.out, args.root, settings, overwrite=overwrite, console=console, command=command)
     print(args.out)
