@@ -31,6 +31,10 @@ import {
   stripLeading,
 } from './grammar.js';
 
+// "A dog looks at her" is about somebody else.
+const OF_ANIMALS = new Map(
+  Object.entries({ he: 'it', she: 'it', his: 'its', her: 'its', himself: 'itself', herself: 'itself' }),
+);
 const PEOPLE_PLURAL = new Set([...PEOPLE].map(plural));
 // "They, they and I", "the children's and children's shoes", "a newlywed kisses their newlywed"
 const SAID_TWICE =
@@ -221,11 +225,26 @@ export class Rewriting {
 
   #reword(place) {
     const lower = this.lower[place];
-    if (lower === 'he' || lower === 'she') this.#subject(place);
+    if (OF_ANIMALS.has(lower) && this.#isOfAnimal(place)) this.#put(place, OF_ANIMALS.get(lower));
+    else if (lower === 'he' || lower === 'she') this.#subject(place);
     else if (lower === 'his') this.#put(place, this.#hasNoun(place) ? 'their' : 'theirs');
     else if (lower === 'her') this.#put(place, this.#owns(place) ? 'their' : 'them');
     else if (GENDERED_ADJECTIVES.has(lower)) this.#adjective(place);
     else this.#noun(place);
+  }
+
+  /** Whether a pronoun can only be an animal's: one stands before it and nobody else, "a dog wags his tail". */
+  #isOfAnimal(place) {
+    const lower = this.lower[place];
+    if ((lower === 'his' && !this.#hasNoun(place)) || (lower === 'her' && !this.#owns(place))) return false;
+    const before = this.sentence.words.slice(0, place).map((word) => word.toLowerCase());
+    const isSomebody = (word) =>
+      PEOPLE_PLURAL.has(word) ||
+      word === 'owner' ||
+      word === 'who' ||
+      PEOPLE.has(singularOf(word)) ||
+      (!OF_ANIMALS.has(word) && neutralOf(word) !== null);
+    return !before.some(isSomebody) && before.some((word) => english.ANIMALS.has(word));
   }
 
   /** Whether a possessive stands before a noun: "his dog", not "his is red" or "a friend of his". */

@@ -41,6 +41,8 @@ _SAID_TWICE = re.compile(
     r"(?<![a-z])(?:(they|them)(?:,| and| or) \1|([a-z]+'s?) (?:and|or) \2|([a-z]+) [^\n]*their \3)(?![a-z])",
     re.ASCII | re.IGNORECASE,
 )
+# "A dog looks at her" is about somebody else.
+_OF_ANIMALS = {"he": "it", "she": "it", "his": "its", "her": "its", "himself": "itself", "herself": "itself"}
 _TWO = {"a": "two", "an": "two", "one": "two", "this": "these two", "that": "those two"}
 
 
@@ -165,7 +167,9 @@ class Rewriting(Draft):
 
     def _reword(self, place: int) -> None:
         lower = self.lower[place]
-        if lower in ("he", "she"):
+        if lower in _OF_ANIMALS and self._is_of_animal(place):
+            self.put(place, _OF_ANIMALS[lower])
+        elif lower in ("he", "she"):
             fit_subject(self, place)
         elif lower == "his":
             self.put(place, "their" if self._has_noun(place) else "theirs")
@@ -175,6 +179,22 @@ class Rewriting(Draft):
             self._adjective(place)
         else:
             self._noun(place)
+
+    def _is_of_animal(self, place: int) -> bool:
+        """Whether a pronoun can only be an animal's: one stands before it and nobody else, "a dog wags his tail"."""
+        if (self.lower[place] == "his" and not self._has_noun(place)) or (
+            self.lower[place] == "her" and not self._owns(place)
+        ):
+            return False
+        before = [word.lower() for word in self.sentence.words[:place]]
+        somebody = any(
+            word in _PEOPLE_PLURAL
+            or word in ("owner", "who")
+            or singular_of(word) in PEOPLE
+            or (word not in _OF_ANIMALS and neutral_of(word))
+            for word in before
+        )
+        return not somebody and any(word in english.ANIMALS for word in before)
 
     def _has_noun(self, place: int) -> bool:
         """Whether a possessive stands before a noun: "his dog", not "his is red" or "a friend of his"."""
