@@ -42,6 +42,6 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def quality() -> ModuleType:
+def data_report() -> ModuleType:
     pytest.importorskip("psutil")
-    return load_script("quality")
+    return load_script("data_report")

@@ -1,8 +1,8 @@
 """Does the quality report find what is wrong, how soon, and in how much memory? Faults are planted in a copy of
 Flickr8k: captions that belong to another picture, and pictures that stand in two splits.
 
-    python benchmarks/quality.py --root data/flickr8k                    # writes benchmarks/results/quality.json
-    python benchmarks/quality.py --root data/flickr8k --pictures 600 --json -
+    python benchmarks/data_report.py --root data/flickr8k           # writes benchmarks/results/data_report.json
+    python benchmarks/data_report.py --root data/flickr8k --pictures 600 --json -
 
 The copy has the pictures of train and val, as links. In it 2 of 100 captions are swapped, each with one of another
 picture of its split, and 200 pictures of train are copied into val: encoded again as JPEG, cropped by 5 % of each side
@@ -30,7 +30,7 @@ from PIL import Image, ImageOps
 from fastcap.data.readers import Example, load_dataset
 from fastcap.evaluation.machine import git_commit, machine_facts, now
 
-RESULT = Path(__file__).parent / "results" / "quality.json"
+RESULT = Path(__file__).parent / "results" / "data_report.json"
 SWAPPED = 0.02  # of captions
 COPIES = 200
 CROP = 0.05  # of each side of the picture
@@ -169,7 +169,7 @@ def measure(root: Path, limit: int | None, workers: int, seed: int) -> dict[str,
     }
     return {
         "format": 1,
-        "kind": "quality",
+        "kind": "data report",
         "date": now(),
         "commit": git_commit(),
         "machine": machine_facts(),
