@@ -56,7 +56,6 @@ def test_schemathesis_finds_nothing_in_thousands_of_requests(server, tmp_path):
 
 
 def run_schemathesis(server: Server, folder: Path, *options: str) -> None:
-    # A seed, since once in thousands of requests schemathesis sends `image` where it reports to have renamed the field.
     command = [str(Path(sys.executable).with_name("schemathesis")), "run", f"{server.url}/openapi.json", "--seed=0"]
     command += options
     (folder / "schemathesis.toml").write_text(CONFIGURATION, encoding="utf-8")
