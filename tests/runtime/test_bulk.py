@@ -545,7 +545,7 @@ def test_fifty_kills(tiny_bundle, tmp_path):
 @pytest.mark.skipif(sys.platform == "win32", reason="no process groups")
 @pytest.mark.parametrize("rows_before", [0, 20])
 def test_an_interrupt_is_one_line_and_the_same_command_continues(tiny_bundle, tmp_path, rows_before):
-    make_pictures(tmp_path / "p", 80, (2400, 1800))
+    make_pictures(tmp_path / "p", 200, (2400, 1800))
     out = tmp_path / "captions.jsonl"
     process = start(tmp_path / "p", out, tiny_bundle)
     while len(whole_lines(out).splitlines()) < rows_before or not children(process.pid):
@@ -557,11 +557,11 @@ def test_an_interrupt_is_one_line_and_the_same_command_continues(tiny_bundle, tm
     assert process.stderr.read() == "fastcap: interrupted; the same command continues\n"
     assert gone(workers)
     done = len(whole_lines(out).splitlines())
-    assert rows_before <= done < 80
+    assert rows_before <= done < 200
     process = start(tmp_path / "p", out, tiny_bundle)
     assert process.wait(60) == 0
-    assert f"80 pictures: {80 - done} captioned" in process.stderr.read()
-    assert len({row["image"] for row in rows_of(out)}) == len(rows_of(out)) == 80
+    assert f"200 pictures: {200 - done} captioned" in process.stderr.read()
+    assert len({row["image"] for row in rows_of(out)}) == len(rows_of(out)) == 200
 
 
 @pytest.mark.slow
