@@ -229,6 +229,9 @@ class PrefixConfig:
     """Last layers of the language model that are trained as a whole; each is as large as all adapters together."""
     prompt: str = ""
     """Text between the picture and the caption; it helps little where adapters are trained."""
+    template: str = "question: {question} answer:"
+    """How a question stands before its answer, in training and when the model is asked; short, since it is read with
+    every question."""
     prune: bool = True
     """Whether the vocabulary is cut to the tokens that captions need; exact for all that remains."""
     min_count: int = 1
@@ -246,6 +249,7 @@ class PrefixConfig:
         check_ranges(
             self,
             language_model=(bool(self.language_model), "a name"),
+            template=(self.template.count("{question}") == 1, "a text with {question} in it, once"),
             image_tokens=(math.isqrt(self.image_tokens) ** 2 == self.image_tokens, "square numbers, such as 16 to 64"),
             rank=(self.rank >= 0, "0 (no adapters) or more"),
             unfreeze_layers=(self.unfreeze_layers >= 0, "0 or more"),
