@@ -2,7 +2,7 @@
 PYTHON ?= python3
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help caption web wheel test test-slow test-web test-floors lint bench readme ablation train train-quick
+.PHONY: help caption web wheel test test-slow test-web test-floors lint bench readme claims ablation train train-quick
 .PHONY: train-modern train-large train-all
 .PHONY: quality-report quality-report-quick generate-prompts merge-datasets
 .DEFAULT_GOAL := help
@@ -66,6 +66,9 @@ generate-prompts: .venv-runtime/.stamp  ## write prompts for rare objects: make 
 
 readme: .venv/.stamp  ## rewrite the README's tables from benchmarks/results
 	.venv/bin/python benchmarks/readme_table.py
+
+claims: .venv/.stamp  ## rewrite docs/claims.md from its template and benchmarks/results
+	.venv/bin/python benchmarks/claims.py
 
 ablation: .venv/.stamp  ## measure what each technique is worth (docs/ablation.md; some hours)
 	.venv/bin/python benchmarks/ablation.py

@@ -27,6 +27,11 @@ def readme_table() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def claims() -> ModuleType:
+    return load_script("claims")
+
+
+@pytest.fixture(scope="session")
 def scan_scaling() -> ModuleType:
     return load_script("scan_scaling")
 
