@@ -124,8 +124,8 @@ def render(template: str, results: Path = RESULTS) -> str:
 def bare_figures(template: str) -> list[str]:
     """Measured figures that are typed, a line each: digits in the last cell of a row, or in running text.
 
-    A number may be typed where it is no measurement: within code and the targets of links, in a name (BLEU-4, int8), as a
-    size (640x480), in a heading, and after "wanted:" or "asserted:". The other cells hold claims and commands.
+    A number may be typed where it is no measurement: within code and the targets of links, in a name (BLEU-4, int8), as
+    a size (640x480), in a heading, and after "wanted:" or "asserted:". The other cells hold claims and commands.
     """
     found = []
     for number, line in enumerate(template.splitlines(), start=1):
