@@ -21,7 +21,18 @@ from typing import Any
 from fastcap.errors import DataError, counted
 from fastcap.files import text_encoding
 
-__all__ = ["READERS", "Reader", "Row", "has_splits"]
+__all__ = [
+    "IMAGE_COLUMNS",
+    "READERS",
+    "Locator",
+    "Reader",
+    "Row",
+    "has_splits",
+    "numbered_lines",
+    "shown",
+    "table_cells",
+    "table_header",
+]
 
 
 @dataclass(frozen=True)
@@ -79,7 +90,7 @@ def read_flickr(root: Path, split: str) -> Iterator[Row]:
     patterns = ("Flickr_8k.{}Images.txt", "Flickr_30k.{}Images.txt", "flickr30k_{}.txt", "{}.txt")
     names = [pattern.format(word) for pattern in patterns for word in words]
     split_file = _first_file(root, names, f"image names of split {split!r} (split='all' needs no such list)")
-    listed = {_stem(line.strip()): n for n, line in _lines(split_file) if line.strip()}
+    listed = {_stem(line.strip()): n for n, line in numbered_lines(split_file) if line.strip()}
     described = set()
     for row in rows:
         # Of a row that cannot be read, the picture's name may still stand where it always does, in front.
@@ -96,7 +107,7 @@ def read_coco(root: Path, split: str) -> Iterator[Row]:
     """COCO captions (Chen et al. 2015): `[annotations/]captions_{split}[2014|2017].json`."""
     names = [f"{f}captions_{split}{year}.json" for f in ("", "annotations/") for year in ("", "2014", "2017")]
     path = _first_file(root, names, "COCO annotations")
-    locate, images = _Locator(root), {}
+    locate, images = Locator(root), {}
     for number, image in enumerate(_records(path, "images")):
         key, name = _coco_id(image.get("id")), image.get("file_name")
         if key is None:
@@ -124,15 +135,15 @@ def _coco_id(value: Any) -> str | None:
 
 
 def _no_id(value: Any) -> str:
-    return f"image id {_shown(value)} is no number or text"
+    return f"image id {shown(value)} is no number or text"
 
 
 def _no_text(key: str, record: dict[str, Any]) -> str:
     """What to say of a record whose value has to be a text."""
-    return f"{key} is {_shown(record[key])}, not a text" if key in record else f"no {key}"
+    return f"{key} is {shown(record[key])}, not a text" if key in record else f"no {key}"
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """A value of a JSON file as the file has it, cut to fit a message."""
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else reprlib.repr(value)
 
@@ -147,7 +158,7 @@ def read_karpathy(root: Path, split: str) -> Iterator[Row]:
         raise DataError(f"{root}: expected one dataset*.json (Karpathy's splits), found {len(files)}")
     (path,) = files
     wanted = set(split.split("+"))
-    locate, seen = _Locator(root), set()
+    locate, seen = Locator(root), set()
     for number, image in enumerate(_records(path, "images")):
         seen.add(str(image.get("split")))
         if str(image.get("split")) not in wanted:
@@ -155,7 +166,7 @@ def read_karpathy(root: Path, split: str) -> Iterator[Row]:
         where = f"{path}: image {_coco_id(image.get('imgid')) or number}"
         name, sentences, folder = image.get("filename"), image.get("sentences"), image.get("filepath", "")
         if not isinstance(name, str) or not isinstance(sentences, list):
-            sentences_told = f"sentences is {_shown(sentences)}, not a list"
+            sentences_told = f"sentences is {shown(sentences)}, not a list"
             yield Row(where, problem=sentences_told if isinstance(name, str) else _no_text("filename", image))
             continue
         located = locate(name, f"{folder}", f"images/{folder}")
@@ -199,7 +210,7 @@ def read_csv(root: Path, split: str) -> Iterator[Row]:
 
 def has_splits(path: Path) -> bool:
     """Whether a table of captions has a column `split`."""
-    return "split" in _header(deque(islice(_lines(path), 2)))[1]
+    return "split" in table_header(deque(islice(numbered_lines(path), 2)))[1]
 
 
 READERS: dict[str, Reader] = {
@@ -216,7 +227,7 @@ READERS: dict[str, Reader] = {
 # --- files -> rows -----------------------------------------------------------------------------------------
 
 
-def _header(lines: deque[tuple[int, str]]) -> tuple[str, list[str]]:
+def table_header(lines: deque[tuple[int, str]]) -> tuple[str, list[str]]:
     """The delimiter and the columns of a table; its first lines are taken from `lines`."""
     if lines and lines[0][1].lower().startswith("sep="):  # a spreadsheet's own hint
         lines.popleft()
@@ -228,8 +239,8 @@ def _header(lines: deque[tuple[int, str]]) -> tuple[str, list[str]]:
 def _table_rows(path: Path, split: str) -> Iterator[Row]:
     """Delimited text with a header: the rows of a split, if it says which those are. A quote that is never closed
     spoils its line and no other."""
-    locate, lines = _Locator(path.parent), deque(_lines(path))
-    delimiter, columns = _header(lines)
+    locate, lines = Locator(path.parent), deque(numbered_lines(path))
+    delimiter, columns = table_header(lines)
     image_column = next((columns.index(c) for c in IMAGE_COLUMNS if c in columns), None)
     caption_column = next((columns.index(c) for c in CAPTION_COLUMNS if c in columns), None)
     original_column = next((columns.index(c) for c in ORIGINAL_COLUMNS if c in columns), None)
@@ -244,7 +255,7 @@ def _table_rows(path: Path, split: str) -> Iterator[Row]:
         n, line = lines.popleft()
         if not line.strip():
             continue
-        fields, problem = _cells(line, lines, delimiter, len(columns))
+        fields, problem = table_cells(line, lines, delimiter, len(columns))
         if split_column is not None:
             # Where the cells of a line are not clear, any of them may say which split it is of.
             stated = {field.strip().strip('"').lower() for field in (line.split(delimiter) if problem else fields)}
@@ -265,7 +276,7 @@ def _table_rows(path: Path, split: str) -> Iterator[Row]:
         raise DataError(f"{path}: no split {split!r} in its column 'split'; it has {', '.join(sorted(seen)) or 'none'}")
 
 
-def _cells(line: str, rest: deque[tuple[int, str]], delimiter: str, count: int) -> tuple[list[str], str]:
+def table_cells(line: str, rest: deque[tuple[int, str]], delimiter: str, count: int) -> tuple[list[str], str]:
     """The cells of a line, or what is wrong with it. Lines of the `rest` in which a quoted cell goes on are taken."""
     if delimiter == "|":  # Flickr30k's file quotes nothing and has stray quotes
         cells, problem = line.split("|"), ""
@@ -291,8 +302,8 @@ def _cells(line: str, rest: deque[tuple[int, str]], delimiter: str, count: int) 
 
 
 def _token_rows(path: Path) -> Iterator[Row]:
-    locate = _Locator(path.parent)
-    for n, line in _lines(path):
+    locate = Locator(path.parent)
+    for n, line in numbered_lines(path):
         if not line.strip():
             continue
         name, tab, caption = line.partition("\t")
@@ -305,9 +316,9 @@ def _token_rows(path: Path) -> Iterator[Row]:
 
 def _json_lines(path: Path, split: str) -> Iterator[Row]:
     """The objects of a split: those that do not say which they are of, or say that it is this one."""
-    locate, wanted, others = _Locator(path.parent), {split, *SPLITS.get(split, ())}, set()
+    locate, wanted, others = Locator(path.parent), {split, *SPLITS.get(split, ())}, set()
     is_empty = True
-    for n, line in _lines(path):
+    for n, line in numbered_lines(path):
         if not line.strip():
             continue
         where = f"{path}:{n}"
@@ -331,7 +342,7 @@ def _json_lines(path: Path, split: str) -> Iterator[Row]:
         image, image_id = locate(name), str(record.get("image_id", ""))
         captions = record["captions"] if "captions" in record else [_first_of(record, CAPTION_COLUMNS)]
         if not isinstance(captions, list) or not captions:
-            yield Row(where, image, caption=captions, problem=f'"captions" is {_shown(captions)}, not a list of texts')
+            yield Row(where, image, caption=captions, problem=f'"captions" is {shown(captions)}, not a list of texts')
             continue
         original = _first_of(record, ORIGINAL_COLUMNS) or ""
         for caption in captions:
@@ -356,7 +367,7 @@ def _records(path: Path, key: str) -> Iterator[dict[str, Any]]:
     return (record if isinstance(record, dict) else {} for record in records)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
+def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Numbered lines, from 1. What is not valid in their encoding becomes surrogates and so spoils its row only."""
     with path.open("rb") as file:
         encoding = text_encoding(file.read(2))
@@ -376,7 +387,7 @@ def _stem(name: str) -> str:
     return unicodedata.normalize("NFC", Path(name).stem)
 
 
-class _Locator:
+class Locator:
     """Finds the pictures that rows name, in a folder or where archives unpack them there."""
 
     def __init__(self, root: Path) -> None:

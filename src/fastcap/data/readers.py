@@ -21,6 +21,7 @@ __all__ = [
     "Examples",
     "OnBadData",
     "caption_problem",
+    "image_problem",
     "load_dataset",
     "printable",
 ]
@@ -115,7 +116,7 @@ def load_dataset(
         problem = row.problem or caption_problem(row.caption)
         if not problem and row.image is not None:
             if row.image not in image_problems:
-                image_problems[row.image] = _image_problem(row.image, decode_images)
+                image_problems[row.image] = image_problem(row.image, decode_images)
             problem = image_problems[row.image]
         if not problem and row.image is not None:
             good.setdefault(row.image, []).append(row)
@@ -161,7 +162,8 @@ def _of_another_encoding(text: str) -> str:
     return "; the file is not UTF-8, as of Latin-1: convert it to UTF-8" if is_another else ""
 
 
-def _image_problem(path: Path, decode: bool) -> str:
+def image_problem(path: Path, decode: bool) -> str:
+    """What is wrong with a picture's file, in words; empty if nothing is. `decode`: whether to read it whole."""
     try:
         if not path.is_file():
             return f"image {printable(path)} is missing{_of_another_encoding(str(path))}"
