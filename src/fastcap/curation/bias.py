@@ -219,15 +219,25 @@ class _Matcher:
         if token.owner:
             return not self._only_describes(place)
         is_one = token.lower == singular(token.lower)
-        if after and (is_only_animal(after.lower) or (is_one and is_animal(after.lower) and token.lower in KIN)):
+        if self.parse.describes_animal(place):
             return False
-        if after and is_one and is_thing_for(after.lower) and not self._has_object(place + 1):
+        if after and is_one and is_thing_for(after.lower) and not self.parse.has_object(place + 1):
             return False
         special = _SPECIAL.get(token.lower)
         return special is None or special(self, place, before, after)
 
     def _baby(self, place: int, before: Token | None, after: Token | None) -> bool:
         return after is None or self._can_follow_person(place + 1)
+
+    def _adult(self, place: int, before: Token | None, after: Token | None) -> bool:
+        """Somebody grown up: but for an adult oak, and an adult male lion."""
+        head = self.parse.head(place)
+        if head is None or self.parse.is_person(head) or self.parse.has_object(place + 1):
+            return True
+        return not is_only_animal(self.tokens[head].lower) and self._baby(place, before, after)
+
+    def _young_one(self, place: int, before: Token | None, after: Token | None) -> bool:
+        return not self.parse.is_about_animals(but=place)
 
     def _queen(self, place: int, before: Token | None, after: Token | None) -> bool:
         return not BEES.search(self.text)
@@ -253,11 +263,6 @@ class _Matcher:
 
     def _cardinal(self, place: int, before: Token | None, after: Token | None) -> bool:
         return not _BIRDS.search(self.text)
-
-    def _has_object(self, place: int) -> bool:
-        """Whether a word in -s is a verb, since an object follows it: "a cowgirl ropes a calf"."""
-        then = self.parse.near(place, 1)
-        return self.tokens[place].lower.endswith("s") and then is not None and then.lower in english.DETERMINERS
 
     def _only_describes(self, place: int) -> bool:
         """Whether a plural owner after "a" says what kind of thing it is: "a children's book"."""
@@ -405,6 +410,8 @@ _USES = {
 """What decides whether a term counts, by its use."""
 _SPECIAL = {
     "baby": _Matcher._baby,
+    **dict.fromkeys(("adult", "juvenile"), _Matcher._adult),
+    **dict.fromkeys(("young one", "young ones", "little one", "little ones"), _Matcher._young_one),
     "senior": _Matcher._senior,
     "seniors": _Matcher._senior,
     "minor": _Matcher._minor,

@@ -43,11 +43,11 @@ NATIONALITIES = _phrases("""
     uzbekistani, vanuatuan, ni vanuatu, venezuelan, vietnamese, south vietnamese, north vietnamese, yemeni,
     yemenite, zambian, zimbabwean, puerto rican, bermudian, faroese, greenlandic, guamanian, aruban, curaçaoan,
     cayman islander, rhodesian, soviet, yugoslav, yugoslavian, czechoslovak, czechoslovakian, zairean, zairian,
-    prussian, anglo irish, canuck, scots
+    prussian, anglo irish, canuck
 """)
 """Adjectives of states and home nations."""
 COUNTRY_NOUNS = _phrases("""
-    spaniard, spaniards, swede, swedes, dane, danes, finn, finns, pole, poles, turk, turks, scot, brit, brits,
+    spaniard, spaniards, swede, swedes, dane, danes, finn, finns, pole, poles, turk, turks, scot, scots, brit, brits,
     briton, britons, britisher, britishers, icelander, icelanders, luxembourger, luxembourgers, liechtensteiner,
     liechtensteiners, new zealander, new zealanders, solomon islander, solomon islanders, marshall islander,
     marshall islanders, greenlander, greenlanders, netherlander, netherlanders, hollander, hollanders, yank, yanks,

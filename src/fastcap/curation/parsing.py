@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from fastcap.curation.cues import ONLY_CAPITAL
+from fastcap.curation.cues import KIN, ONLY_CAPITAL
 from fastcap.curation.nouns import (
     ACTIVITIES,
     PLACES,
@@ -147,10 +147,27 @@ class Parse:
         looks_like_name = token.lower.isalpha() and token.lower not in english.FUNCTION_WORDS
         return not self.starts_sentence(place) or (looks_like_name and not token.lower.endswith("s"))
 
-    def is_about_animals(self) -> bool:
-        """Whether animals and no people are named."""
+    def is_about_animals(self, but: int = -1) -> bool:
+        """Whether animals and no people are named, `but` for the word at a place."""
         places = range(len(self.tokens))
-        return any(map(self.is_animal, places)) and not any(map(self.is_person, places))
+        people = (place for place in places if place != but and self.is_person(place))
+        return any(map(self.is_animal, places)) and all(map(self.describes_animal, people))
+
+    def describes_animal(self, place: int) -> bool:
+        """Whether a noun for people says what an animal is: "an adult bear", but not "an adult dog owner"."""
+        token, after = self.tokens[place], self.near(place, 1)
+        if after is None or token.owner or self.has_object(place + 1):
+            return False
+        is_kin = token.lower in KIN and token.lower == singular(token.lower)
+        if not (is_only_animal(after.lower) or (is_kin and is_animal(after.lower))):
+            return False
+        head = self.head(place)
+        return head is None or not self.is_person(head)
+
+    def has_object(self, place: int) -> bool:
+        """Whether a word in -s is a verb, since an object follows it: "a cowgirl ropes a calf"."""
+        then = self.near(place, 1)
+        return self.tokens[place].lower.endswith("s") and then is not None and then.lower in english.DETERMINERS
 
     def is_third_person(self, place: int) -> bool:
         """Whether a noun for people is a verb where it stands: "the dog guards"."""
@@ -230,11 +247,20 @@ class Parse:
         if token.lower in english.AUXILIARIES:
             return True
         before = self.tokens[here - 1]
-        if before.term and before.term.use == "either" and before.lower not in NOMINAL and token.lower in VERBS:
+        is_noun = before.term and before.term.use == "either" and before.lower not in NOMINAL and token.lower in VERBS
+        if is_noun and not self._is_second_of_two(here - 1):
             return False  # of one person, "calls"; "the Muslim call" is a noun
         if base_form(token.lower) in VERBS and token.lower not in english.VERBS_OR_NOUNS:
             return True
-        return after is None or after.lower in english.FUNCTION_WORDS or after.lower.endswith("ly")
+        ends = ("ly", "s") if is_noun else ("ly",)  # of two, "shake hands"
+        return after is None or after.lower in english.FUNCTION_WORDS or after.lower.endswith(ends)
+
+    def _is_second_of_two(self, place: int) -> bool:
+        """Whether a word names the second of two people, whose verb has no -s: "a Jew and a Muslim embrace"."""
+        if place < 3 or self.tokens[place - 1].lower not in english.DETERMINERS:
+            return False
+        first = self.tokens[place - 3]
+        return self.tokens[place - 2].lower == "and" and first.term is not None and first.term.use in ("either", "noun")
 
     def names_people(self, place: int) -> bool:
         """Whether the noun after an adjective is one for people, and the adjective is said of them."""
@@ -258,7 +284,7 @@ class Parse:
         nouns = [
             token.lower
             for at, token in enumerate(self.tokens[place + 1 : head], place + 1)
-            if token in between and not self.is_adjective(at) and token.lower not in ("and", "or", "&")
+            if token in between and not self.is_adjective(at) and not self.is_function(at) and token.lower != "&"
         ]
         if any(token.nobody for token in between):
             return False
