@@ -7,8 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
+from fastcap.config import ResaveConfig
 from fastcap.data.augment import AugmentSettings, augment
 from fastcap.data.cache import ImageCache
+from fastcap.data.resave import resave
 from fastcap.training.features import FrozenFeatures, crop_anew
 
 CAPTIONS = [["a picture"], ["a sign on the left"]] * 10
@@ -29,9 +31,9 @@ def images(tmp_path) -> ImageCache:
     return ImageCache(tmp_path / "images", 64).build(paths, progress=False)
 
 
-def features(tmp_path, backbone, images, views=3, seed=0) -> FrozenFeatures:
+def features(tmp_path, backbone, images, views=3, seed=0, resaving=None) -> FrozenFeatures:
     parts = [backbone.stem, backbone.to_stride_16]
-    return FrozenFeatures(tmp_path / "features", backbone.convolve, parts, images, CAPTIONS, views, seed)
+    return FrozenFeatures(tmp_path / "features", backbone.convolve, parts, images, CAPTIONS, views, seed, resaving)
 
 
 @torch.no_grad()
@@ -44,6 +46,23 @@ def test_view_0_is_the_picture_and_the_others_its_augmentations(tmp_path, backbo
         found = kept[np.full(3, index), np.arange(3)]
         assert found.dtype == torch.float32
         torch.testing.assert_close(found, expected, rtol=2**-10, atol=1e-4)  # fp16 keeps eleven bits
+
+
+@torch.no_grad()
+def test_behind_the_views_are_the_same_ones_re_saved(tmp_path, backbone, images):
+    resaving = ResaveConfig(share=1.0)
+    plain, both = (features(tmp_path, backbone, images, views=2, resaving=each) for each in (None, resaving))
+    assert (plain.kept, both.kept, both.views) == (2, 4, 2)
+    assert np.allclose(both.values[:, :2], plain.values, rtol=2**-9, atol=1e-3)
+    rng = np.random.default_rng([0, 7, 1])
+    views = [images[7], augment(images[7], CAPTIONS[7], np.random.default_rng([0, 7]))]
+    pixels = np.stack([resave(view, rng, resaving) for view in views])
+    expected = backbone.convolve(torch.from_numpy(pixels).permute(0, 3, 1, 2))
+    torch.testing.assert_close(both[np.full(2, 7), np.array([2, 3])], expected, rtol=2**-10, atol=1e-4)
+    other = features(tmp_path, backbone, images, views=2, resaving=ResaveConfig(share=1.0, noise=0.0))
+    assert not np.array_equal(other.values, both.values)  # another way to re-save is another file
+    again = features(tmp_path, backbone, images, views=2, resaving=ResaveConfig(share=0.5))
+    assert np.array_equal(again.values, both.values)  # how often they are seen is not
 
 
 def test_the_model_goes_on_from_them_as_from_pixels(tmp_path, backbone, images):

@@ -15,7 +15,7 @@ from fastcap.data.tokenizer import train_tokenizer
 from fastcap.errors import ConfigError, DataError
 from fastcap.evaluation.cider import CiderD
 from fastcap.runtime.encoding import encode
-from fastcap.training.pools import CaptionPool, SiblingPool, cider_reward, read_texts
+from fastcap.training.pools import CaptionPool, RareWords, SiblingPool, cider_reward, read_texts
 
 TEXTS = ["a red ball", "the red ball lies there", "a dog runs", "a dog runs over the grass", "two cats"]
 
@@ -99,6 +99,23 @@ def test_a_caption_that_stops_short_earns_less_than_one_that_ends_as_people_do(p
     scorer = CiderD({str(i): [text.split() for text in texts] for i, texts in enumerate(pool.texts)})
     lost = [score(*words) - score(*words[:-1]) for score in (earned, lambda *each: scorer.score(list(each), "0"))]
     assert lost[0] > lost[1] > 0
+
+
+def test_rare_words_earn_more_the_fewer_pictures_they_are_said_of():
+    references = {str(i): [["dog", *(["kayak"] if i < 10 else []), *(["zebra"] if not i else [])]] for i in range(1000)}
+    words = RareWords(references)
+    assert words.worth["dog"] == 0
+    assert 0 < words.worth["kayak"] < 1
+    assert words.worth["zebra"] == pytest.approx(1)
+    assert words.score(["a", "dog", "zebra", "kayak", "zebra"], "0") == pytest.approx(1 + words.worth["kayak"])
+    assert words.score(["zebra"], "5") == 0  # nobody says it of that picture
+
+
+def test_the_reward_pays_for_rare_words_beside_cider(pool, tokenizer):
+    caption = torch.tensor([[encode(tokenizer, "two cats")]])
+    plain, paid = (cider_reward(pool, tokenizer, 0, weight)([2], caption).item() for weight in (0.0, 0.5))
+    references = {str(i): [text.split() for text in texts] for i, texts in enumerate(pool.texts)}
+    assert paid == pytest.approx(plain + 0.5 * RareWords(references).score(["two", "cats"], "2"))
 
 
 def test_texts_are_read_plain_or_compressed_and_a_bad_file_is_named(tmp_path):

@@ -1,6 +1,6 @@
 """Settings as frozen dataclasses, read strictly from YAML. `TrainConfig` is a whole recipe."""
 
-from fastcap.config.data import DataConfig, DatasetConfig
+from fastcap.config.data import DataConfig, DatasetConfig, ResaveConfig
 from fastcap.config.model import (
     BackboneConfig,
     DecoderConfig,
@@ -18,6 +18,6 @@ from fastcap.config.stage import LOSSES, SOURCES, ForcingConfig, StageConfig, Te
 
 __all__ = [
     "LOSSES", "SOURCES", "BackboneConfig", "DataConfig", "DatasetConfig", "DecoderConfig", "ForcingConfig",
-    "GenerationConfig", "ModelConfig", "PrefixConfig", "ResNetViTConfig", "RopeDecoderConfig", "StageConfig",
-    "TeacherConfig", "TowersConfig", "TrainConfig", "from_mapping", "keywords", "load_config", "recipes",
+    "GenerationConfig", "ModelConfig", "PrefixConfig", "ResNetViTConfig", "ResaveConfig", "RopeDecoderConfig",
+    "StageConfig", "TeacherConfig", "TowersConfig", "TrainConfig", "from_mapping", "keywords", "load_config", "recipes",
 ]  # fmt: skip

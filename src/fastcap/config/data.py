@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from fastcap.config.reading import check_positive, check_ranges
 from fastcap.errors import MAX_BAD_SHARE, ConfigError
 
-__all__ = ["STREAMS", "DataConfig", "DatasetConfig"]
+__all__ = ["STREAMS", "DataConfig", "DatasetConfig", "ResaveConfig"]
 
 STREAMS = ("webdataset", "parquet")  # data sets that are read as they are needed; all others are files, read at once
 
@@ -27,6 +27,32 @@ class DatasetConfig:
     def __post_init__(self) -> None:
         if self.name in STREAMS and self.split != "train":
             raise ConfigError(f"split is {self.split!r}; allowed: none, since {self.name} names its shards by root")
+
+
+@dataclass(frozen=True)
+class ResaveConfig:
+    """How pictures are re-saved in training: resized, with noise, compressed; see `fastcap.data.resave`."""
+
+    share: float = 0.0
+    """Share of the pictures that are seen re-saved; 0 for none. Frozen features are then kept of both versions."""
+    quality: tuple[int, int] = (50, 95)
+    """Lowest and highest quality of JPEG; below 50 blocks can be seen, above 95 hardly anything changes."""
+    resized: float = 0.5
+    """Share of the re-saved ones that are resized before; the others are compressed at the model's own size."""
+    scale: tuple[float, float] = (0.5, 3.0)
+    """Smallest and largest factor of their sides; at 3 a picture of 224 pixels becomes one of 672."""
+    noise: float = 4.0
+    """Largest standard deviation of noise, of 255; every second picture has none."""
+
+    def __post_init__(self) -> None:
+        check_ranges(
+            self,
+            share=(0 <= self.share <= 1, "0 to 1"),
+            quality=(1 <= self.quality[0] <= self.quality[1] <= 100, "two numbers of 1 to 100, the smaller first"),
+            resized=(0 <= self.resized <= 1, "0 to 1"),
+            scale=(0 < self.scale[0] <= self.scale[1] <= 16, "two numbers above 0, at most 16, the smaller first"),
+            noise=(0 <= self.noise <= 255, "0 to 255"),
+        )
 
 
 @dataclass(frozen=True)
@@ -58,6 +84,8 @@ class DataConfig:
     """Images trained on, spread evenly over the data sets; 0 for all of them, a hundred for a first try."""
     val_limit: int = 300
     """Images validated on while training; on 300 CIDEr is known to about a point, and a validation stays short."""
+    resave: ResaveConfig = field(default_factory=ResaveConfig)
+    """How pictures are re-saved; the bundled model of 0.1.0 was trained without."""
     on_bad_data: Literal["raise", "skip", "quarantine"] = "raise"
     """What happens to a row that cannot be used; raise, since a silent gap would look like a finished run."""
     max_bad_share: float = MAX_BAD_SHARE

@@ -38,6 +38,8 @@ def fit_stage(stage: StageConfig, model: ModelConfig, data: DataConfig) -> Stage
     """
     if data.streams("train") and stage.inputs == "images":
         check_stream(stage)
+    if stage.compares_versions and not data.resave.share:
+        raise ConfigError(f"stage {stage.name} has invariance; allowed: 0, where data.resave.share is 0")
     for name, allowed in REFUSED[model.kind].items():
         if value := getattr(stage, name):
             allowed = allowed.format(decoder=model.decoder.kind)

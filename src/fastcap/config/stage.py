@@ -13,7 +13,10 @@ __all__ = ["LOSSES", "SOURCES", "TEACHERS", "ForcingConfig", "StageConfig", "Tea
 
 SOURCES = ("human", "machine", "distilled")
 TEACHERS = ("features", "logits", "sequences")
-LOSSES = ("causal", "masked", "consistency", "contrastive", "length", "balance", "reward", "causal_reward", "clip_loss")
+LOSSES = (
+    "causal", "masked", "consistency", "contrastive", "length", "balance", "reward", "causal_reward", "clip_loss",
+    "invariance", "token_invariance",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,14 @@ class StageConfig:
     """Weight of self-critical CIDEr of the parallel reading; from a later stage on, when captions make sense."""
     causal_reward: float = 0.0
     """Weight of self-critical CIDEr of the causal reading; likewise."""
+    rare_words: float = 0.0
+    """What the rewards pay beside CIDEr-D (0 to 10) for each word that people use of the picture and of few others; see
+    `fastcap.training.pools.RareWords`."""
+    invariance: float = 0.0
+    """Weight of the distance between what is predicted of a picture and of its re-saved version; see
+    `fastcap.losses.invariance`. Needs data.resave.share above 0."""
+    token_invariance: float = 0.0
+    """Weight of the distance, 1 minus the cosine, between the image tokens of both versions. Likewise."""
     samples: int = 4
     """Captions drawn for the rewards, a row or (causal) an image; each is compared with the mean of the others."""
     crop_scale: float = 1.0
@@ -149,6 +160,7 @@ class StageConfig:
             weight_decay=(self.weight_decay >= 0, "0 or more"),
             clip=(self.clip > 0, "above 0"),
             smoothing=(0 <= self.smoothing < 1, "at least 0, below 1"),
+            rare_words=(self.rare_words >= 0, "0 or more"),
             samples=(self.samples >= 2, "2 or more: each is compared with the others"),
             crop_scale=(0 < self.crop_scale <= 1, "above 0, at most 1"),
             **{name: ((getattr(self, name) or 0) >= 0, "0 or more") for name in LOSSES},
@@ -166,8 +178,17 @@ class StageConfig:
         for name in ("reward", "causal_reward", "contrastive", "clip_loss"):
             if self.inputs == "words" and getattr(self, name):
                 raise ConfigError(f"{name} is {getattr(self, name)}; allowed: 0, where words stand in for images")
+        if self.compares_versions and self.inputs == "words":
+            raise ConfigError("a stage has invariance; allowed: 0, where words stand in for images")
+        if self.rare_words and not (self.reward or self.causal_reward):
+            raise ConfigError(f"rare_words is {self.rare_words}; allowed: 0, where nothing is rewarded")
         if self.freeze == "captioner":
             idle = [name for name in LOSSES if name != "contrastive" and getattr(self, name)]
             if idle or not self.contrastive:
                 weights = ", ".join(f"{name} {getattr(self, name)}" for name in [*idle, "contrastive"])
                 raise ConfigError(f"weights are {weights}; allowed: contrastive alone, where the captioner is frozen")
+
+    @property
+    def compares_versions(self) -> bool:
+        """Whether a step needs pictures and their re-saved versions."""
+        return bool(self.invariance or self.token_invariance)

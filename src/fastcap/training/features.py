@@ -13,10 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fastcap.config import ResaveConfig
 from fastcap.data.augment import AugmentSettings, augment, draw_window
 from fastcap.data.cache import ImageCache, build_array
+from fastcap.data.resave import resave
 
 __all__ = ["FrozenFeatures", "crop_anew"]
+
+RESAVED = 1  # tells the generators of re-saved views from those of augmented ones
 
 
 def crop_anew(
@@ -45,14 +49,16 @@ def crop_anew(
 class FrozenFeatures:
     """`features[images, views]` -> (B, ...) float32: the outputs of frozen modules for views of images, cached on disk.
 
-    View 0 is the image as it is, the others are augmented. Cached as fp16: 38 kB a view instead of 76, an error far
-    below that of quantisation. The file is named by a digest of weights, images, captions and seed, so that a stale one
-    cannot be used; an interrupted build continues where it stopped.
+    View 0 is the image as it is, the others are augmented; view `views + v` is view v re-saved. Cached as fp16: 38 kB a
+    view instead of 76, an error far below that of quantisation. The file is named by a digest of weights, images,
+    captions, seed and how views are re-saved, so that a stale one cannot be used; an interrupted build continues where
+    it stopped.
 
     Args:
         compute: from (B, 3, H, W) uint8 pixels to outputs (B, ...).
         parts: the frozen modules that `compute` uses.
         captions: of each image, so that no view contradicts them.
+        resaving: how views are re-saved; None for views as they are alone.
     """
 
     BATCH = 16
@@ -66,10 +72,14 @@ class FrozenFeatures:
         captions: Sequence[Sequence[str]],
         views: int,
         seed: int,
+        resaving: ResaveConfig | None = None,
     ) -> None:
         self.compute, self.images, self.captions = compute, images, captions
-        self.views, self.seed = views, seed
-        digest = hashlib.sha256(json.dumps([images.size, images.keys, views, seed, captions]).encode())
+        self.views, self.seed, self.resaving = views, seed, resaving
+        facts = [images.size, images.keys, views, seed, captions]
+        if resaving is not None:
+            facts.append([resaving.quality, resaving.resized, resaving.scale, resaving.noise])
+        digest = hashlib.sha256(json.dumps(facts).encode())
         for module in parts:
             for tensor in module.state_dict().values():
                 digest.update(tensor.cpu().numpy().tobytes())
@@ -78,11 +88,16 @@ class FrozenFeatures:
             self.build(path)
         self.values = np.load(path, mmap_mode="r")
 
+    @property
+    def kept(self) -> int:
+        """Views of an image that are kept, re-saved ones included."""
+        return self.views if self.resaving is None else 2 * self.views
+
     @torch.no_grad()
     def build(self, path: Path) -> None:
         """Compute all views, `BATCH` images at a time."""
         blank = self.compute(torch.zeros(1, 3, self.images.size, self.images.size, dtype=torch.uint8))
-        shape = (len(self.images), self.views, *blank.shape[1:])
+        shape = (len(self.images), self.kept, *blank.shape[1:])
         build_array(path, shape, np.float16, self.outputs, chunk=self.BATCH, title="frozen features")
 
     def outputs(self, batch: range) -> NDArray[np.float32]:
@@ -90,9 +105,13 @@ class FrozenFeatures:
         pixels = []
         for index in batch:
             image, rng = self.images[index], np.random.default_rng([self.seed, index])
-            pixels += [image] + [augment(image, self.captions[index], rng) for _ in range(self.views - 1)]
+            views = [image] + [augment(image, self.captions[index], rng) for _ in range(self.views - 1)]
+            if self.resaving is not None:
+                rng = np.random.default_rng([self.seed, index, RESAVED])
+                views += [resave(view, rng, self.resaving) for view in views]
+            pixels += views
         outputs = self.compute(torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)).cpu().numpy()
-        return outputs.reshape(len(batch), self.views, *outputs.shape[1:])
+        return outputs.reshape(len(batch), self.kept, *outputs.shape[1:])
 
     def __getitem__(self, key: tuple[np.ndarray, np.ndarray]) -> Tensor:
         return torch.from_numpy(np.asarray(self.values[key]).astype(np.float32))

@@ -19,6 +19,7 @@ from fastcap.config import DataConfig, ModelConfig, StageConfig
 from fastcap.data.augment import augment
 from fastcap.data.batching import pad_tokens
 from fastcap.data.cache import ImageCache
+from fastcap.data.resave import resave
 from fastcap.data.shards import Cursor, Shard, first_captions
 from fastcap.data.tokenizer import train_tokenizer
 from fastcap.errors import counted
@@ -79,11 +80,13 @@ class Corpus:
             self.images.build(self.pool.paths)
 
     def features(self, cut: Cut, views: int, seed: int, device: torch.device) -> FrozenFeatures:
-        """The outputs of a backbone at a cut for augmented views of every image, cached."""
-        cache, texts = Path(self.data.cache), self.pool.texts
+        """The outputs of a backbone at a cut for augmented views of every image, cached; re-saved as well, if the data
+        say so."""
+        cache, texts, resaving = Path(self.data.cache), self.pool.texts, self.data.resave
         return FrozenFeatures(
-            cache, lambda pixels: cut.compute(pixels.to(device)), cut.frozen, self.images, texts, views, seed
-        )
+            cache, lambda pixels: cut.compute(pixels.to(device)), cut.frozen, self.images, texts, views, seed,
+            resaving if resaving.share else None,
+        )  # fmt: skip
 
     def judged(self, judge: ClipJudge, device: torch.device) -> FrozenFeatures:
         """Every image, as it is, as the judge of the CLIP loss sees it, cached."""
@@ -139,9 +142,12 @@ class Inputs:
         self.judged = judged
         self.stage, self.start, self.distillation, self.features = stage, start, distillation, features
         self.pool, self.images, self.stream = corpus.pool, corpus.images, corpus.stream
+        self.resaving = corpus.data.resave
         self.max_length, self.pad_id, self.n_cells = corpus.max_length, distillation.student.vocabulary.pad_id, n_cells
         self.process, self.n_processes = share
         self.marks_machines = getattr(distillation.student.decoder, "marks_machines", False)
+        in_parallel = distillation.student.kind == "parallel"
+        self.masks = bool(stage.masked or stage.consistency or (stage.invariance and in_parallel))
         self.siblings: SiblingPool | None = None
         self.weights = corpus.weights if stage.inputs == "images" else None
         if stage.inputs == "words":
@@ -174,7 +180,7 @@ class Inputs:
         forcing = position.forcing(stage.forcing, stage.steps)
         if forcing < 1 and self.distillation.reads_causally:
             tensors["given"] = torch.rand(token_ids.shape, generator=generator) < forcing
-        if stage.masked or stage.consistency:
+        if self.masks:
             tensors["masked"] = mask_tokens(token_ids, lengths, generator)
         batch = Batch.whole(tensors, indices).share(self.process, self.n_processes)
         if self.siblings is None:
@@ -224,23 +230,44 @@ class Inputs:
         return torch.tensor(marks)
 
     def load(self, indices: NDArray[np.int64], rng: np.random.Generator, position: Position) -> dict[str, Tensor]:
-        """What the model sees of this process's images: `features` (B, ...) of a view, or augmented `pixels`."""
-        images = indices[self.process :: self.n_processes]
+        """What the model sees of this process's images: `features` (B, ...) of a view, or augmented `pixels`; and where
+        the stage compares versions, the other version of the same view, `other_features` or `other_pixels`."""
+        images, own = indices[self.process :: self.n_processes], self.owned(len(indices))
         if self.features is not None:
             views = rng.integers(self.features.views, size=len(indices))
-            features = self.features[images, views[self.process :: self.n_processes]]
-            if self.stage.crop_scale < 1:
-                texts = [self.pool.texts[i] for i in images]
-                rngs = [np.random.default_rng([position.step_seed, int(i)]) for i in images]
-                features = crop_anew(features, texts, rngs, self.stage.crop_scale)
-            return {"features": features}
-        source, pixels = self.stream.pixels if self.stream else self.images, []
-        for index, own in zip(indices, self.owned(len(indices)), strict=True):
+            again = views + self.features.kept - self.features.views  # the re-saved ones
+            if self.resaving.share:
+                swap = rng.random(len(indices)) < self.resaving.share
+                views, again = np.where(swap, again, views), np.where(swap, views, again)
+            found = {"features": self.cropped(images, views[own], position)}
+            if self.stage.compares_versions:
+                found["other_features"] = self.cropped(images, again[own], position)
+            return found
+        source, pixels, others = self.stream.pixels if self.stream else self.images, [], []
+        for index, here in zip(indices, own, strict=True):
             # another process's image is not read: augmenting a single pixel draws the same numbers
-            image = source[int(index)] if own else np.zeros((1, 1, 3), np.uint8)
-            augmented = augment(image, self.pool.texts[index], rng)
-            pixels += [augmented] if own else []
-        return {"pixels": torch.from_numpy(np.stack(pixels))}
+            image = source[int(index)] if here else np.zeros((1, 1, 3), np.uint8)
+            augmented = other = augment(image, self.pool.texts[index], rng)
+            if self.resaving.share:
+                other = resave(augmented, rng, self.resaving)
+                if rng.random() < self.resaving.share:
+                    augmented, other = other, augmented
+            pixels += [augmented] if here else []
+            others += [other] if here else []
+        found = {"pixels": torch.from_numpy(np.stack(pixels))}
+        if self.stage.compares_versions:
+            found["other_pixels"] = torch.from_numpy(np.stack(others))
+        return found
+
+    def cropped(self, images: NDArray[np.int64], views: NDArray[np.int64], position: Position) -> Tensor:
+        """The features of a view of each image, cropped as the stage says: both versions of a view alike."""
+        assert self.features is not None
+        features = self.features[images, views]
+        if self.stage.crop_scale == 1:
+            return features
+        texts = [self.pool.texts[i] for i in images]
+        rngs = [np.random.default_rng([position.step_seed, int(i)]) for i in images]
+        return crop_anew(features, texts, rngs, self.stage.crop_scale)
 
     def owned(self, n: int, rows: int = 1) -> NDArray[np.bool_]:
         """Which of n images, or of n caption rows of which an image has several, are this process's: (n,)."""

@@ -15,6 +15,7 @@ from fastcap.data.batching import pad_tokens
 from fastcap.layers import ImageTokens
 from fastcap.losses.clip import clip_loss, held_still, said
 from fastcap.losses.forcing import forced_tokens
+from fastcap.losses.invariance import choice_divergence, routing_divergence, token_distance
 from fastcap.losses.language import balance_loss, causal_loss, length_loss, masked_loss, read_causally, read_masked
 from fastcap.losses.reward import causal_reward_loss, reward_loss
 from fastcap.losses.scr import agreement, consistency_loss
@@ -60,14 +61,15 @@ class TrainingStep(nn.Module):
         """As `losses`."""
         return self.losses(*arguments)
 
-    def encode(self, batch: dict[str, Tensor]) -> ImageTokens:
-        """The image tokens of a batch: of words in place of images, of cached features, or of pixels."""
+    def encode(self, batch: dict[str, Tensor], version: str = "") -> ImageTokens:
+        """The image tokens of a batch: of words in place of images, of cached features, or of pixels; of the other
+        version of the images where `version` is "other_"."""
         if "words" in batch:
             return self.model.encode_words(batch["words"])
-        if "features" in batch:
+        if f"{version}features" in batch:
             assert self.cut is not None
-            return self.cut.resume(batch["features"])
-        return self.model.encode(batch["pixels"])
+            return self.cut.resume(batch[f"{version}features"])
+        return self.model.encode(batch[f"{version}pixels"])
 
     def losses(self, batch: dict[str, Tensor], reward: Reward, generator: torch.Generator) -> dict[str, Tensor]:
         """The losses of a batch by name, unweighted, and figures to watch; what no loss needs is not computed."""
@@ -99,12 +101,39 @@ class TrainingStep(nn.Module):
             both = [model.decoder.project(hidden[:, : masked.shape[1]][masked]) for hidden in (causal, parallel)]
             losses["consistency"] = consistency_loss(*both)
             losses["agreement"] = agreement(*both)  # a figure to watch, not a loss: it has no weight
+        if stage.compares_versions:
+            losses |= self.invariance(batch, image, state)
         if stage.reward:
             losses["reward"], losses["cider_sampled"] = self.reward(state, lengths, reward, generator)
         if stage.causal_reward:
             losses["causal_reward"], losses["cider_drawn"] = self.causal_reward(image, state, reward, generator)
         if getattr(state, "routings", ()):  # before the readings for routed images, after them for routed tokens
             losses["balance"] = balance_loss(state)
+        return losses
+
+    def invariance(self, batch: dict[str, Tensor], image: ImageTokens, state: Any) -> dict[str, Tensor]:
+        """How far apart both versions of the images are: their tokens; and what is read of them, the mean over the
+        causal and the parallel reading of the batch's captions, lengths and the choice of experts, where there are
+        such. Without dropout, whose noise is not the picture's."""
+        model, training = self.model, self.model.training
+        other = self.encode(batch, "other_")
+        losses = {"token_invariance": token_distance(image.tokens, other.tokens)}
+        if self.stage.invariance:
+            token_ids, lengths = batch["token_ids"], batch["lengths"]
+            model.eval()
+            states = state, model.decoder.prepare(other)
+            places = torch.arange(token_ids.shape[1] + 1, device=token_ids.device) <= lengths[:, None]
+            causal = [model.decoder.project(read_causally(model.decoder, s, token_ids, lengths)) for s in states]
+            parts = [choice_divergence(causal[0], causal[1], places)]
+            if model.config.kind == "parallel":
+                masked = batch["masked"]
+                hidden = (read_masked(model.decoder, s, token_ids, lengths, masked) for s in states)
+                parallel = [model.decoder.project(reading) for reading in hidden]
+                parts.append(choice_divergence(parallel[0], parallel[1], masked))
+                parts.append(choice_divergence(*map(model.length_predictor, (image.pooled, other.pooled))))
+                parts.append(routing_divergence(*(s.routings for s in states)))
+            model.train(training)
+            losses["invariance"] = torch.stack(parts).mean()
         return losses
 
     def clip_loss(self, batch: dict[str, Tensor], image: ImageTokens, causal: Tensor) -> Tensor:

@@ -6,7 +6,8 @@ import gzip
 import math
 import re
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,16 @@ from fastcap.errors import ConfigError, DataError, counted
 from fastcap.evaluation.cider import CiderD
 from fastcap.runtime.encoding import clean_caption, decode, encode
 
-__all__ = ["CaptionPool", "SiblingPool", "cider_reward", "limited", "read_examples", "read_texts", "steps_of"]
+__all__ = [
+    "CaptionPool",
+    "RareWords",
+    "SiblingPool",
+    "cider_reward",
+    "limited",
+    "read_examples",
+    "read_texts",
+    "steps_of",
+]
 
 END = "<eos>"  # no word of a caption
 SIBLINGS = 5  # captions of one image in `data.siblings`
@@ -204,15 +214,52 @@ def words_to_the_end(text: str) -> list[str]:
     return [*re.findall(r"[\w'-]+", text), END]
 
 
-def cider_reward(pool: CaptionPool, tokenizer: Tokenizer, pad_id: int) -> Callable[[Sequence[int], Tensor], Tensor]:
-    """A reward: image index of each row (R,), captions (S, R, T) of token ids -> CIDEr-D (S, R), 0..10."""
+class RareWords:
+    """What the words of a caption are worth that people use of the same picture, and of few others.
+
+    CIDEr's mean over all n-grams pays best for what most people say of a picture, and captions narrow to that: after
+    its rewards, the bundled model of 0.1.0 used 181 different words on Flickr8k's val, and 300 before them. A word
+    earns nothing if it is said of `COMMON` of the pictures or more, 1 if of `RARE` or fewer, and in between by the
+    logarithm of its share. Repeated, it earns once; what nobody says of the picture earns nothing, and costs by CIDEr.
+
+    Args:
+        references: of each picture, each a list of words.
+    """
+
+    COMMON, RARE = 0.02, 0.001  # of 8,265 pictures of Flickr8k and COCO: "skateboard" or "bench", "tricycle"
+
+    def __init__(self, references: Mapping[str, Sequence[Sequence[str]]]) -> None:
+        said = {key: {word for words in captions for word in words} for key, captions in references.items()}
+        pictures = Counter(word for words in said.values() for word in words)
+        span = math.log(self.COMMON / self.RARE)
+        self.worth = {
+            word: min(1.0, max(0.0, math.log(self.COMMON * len(said) / count) / span))
+            for word, count in pictures.items()
+        }
+        self.said = said
+
+    def score(self, words: Sequence[str], key: str) -> float:
+        """The sum over the different words of a caption of a picture."""
+        return sum(self.worth[word] for word in set(words) & self.said[key])
+
+
+def cider_reward(
+    pool: CaptionPool, tokenizer: Tokenizer, pad_id: int, rare_words: float = 0.0
+) -> Callable[[Sequence[int], Tensor], Tensor]:
+    """A reward: image index of each row (R,), captions (S, R, T) of token ids -> CIDEr-D (S, R), 0..10; with
+    `rare_words` times what `RareWords` gives."""
     references = {str(index): [words_to_the_end(text) for text in texts] for index, texts in enumerate(pool.texts)}
     scorer = CiderD(references)
+    rare = RareWords(references) if rare_words else None
+
+    def worth(text: str, key: str) -> float:
+        words = words_to_the_end(text)
+        return scorer.score(words, key) + (rare_words * rare.score(words, key) if rare else 0.0)
 
     def reward(images: Sequence[int], captions: Tensor) -> Tensor:
         samples, rows, _ = captions.shape
         decoded = [decode(tokenizer, [i for i in row if i != pad_id]) for row in captions.flatten(0, 1).tolist()]
-        scores = [scorer.score(words_to_the_end(text), str(images[i % rows])) for i, text in enumerate(decoded)]
+        scores = [worth(text, str(images[i % rows])) for i, text in enumerate(decoded)]
         return torch.tensor(scores).view(samples, rows)
 
     return reward

@@ -206,7 +206,8 @@ class Trainer:
         known = (self.corpus, self.distillation, cells, features, share, stream, judged)
         self.inputs = Inputs(stage, self.position, *known)
         rewarded = stage.reward or stage.causal_reward
-        self.reward = cider_reward(self.corpus.pool, self.tokenizer, self.model.vocabulary.pad_id) if rewarded else None
+        told = (self.corpus.pool, self.tokenizer, self.model.vocabulary.pad_id, stage.rare_words)
+        self.reward = cider_reward(*told) if rewarded else None
         self.objective = TrainingStep(self.model, self.distillation, stage, cut, judge).train()
         self.module: nn.Module = self.objective
 
