@@ -92,8 +92,8 @@ CORE = (
 )
 """The core in reading order, as README and docs/index.md print it."""
 
-BESIDE = ("model/prefix.py", "model/frozen.py", "losses/clip.py")
-"""Files of its folders that are another evening's: networks that others have trained."""
+BESIDE = ("model/prefix.py", "model/frozen.py", "losses/clip.py", "losses/invariance.py")
+"""Files of its folders that are another evening's: networks that others have trained, and versions of a picture."""
 
 MAX_FILE, MAX_FUNCTION, MAX_CORE = 450, 80, 2320  # lines
 

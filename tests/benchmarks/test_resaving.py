@@ -25,7 +25,8 @@ def pictures(tmp_path: Path) -> Path:
     for index, colour in enumerate([*COLOURS, NEARLY_EQUAL]):
         names.append(f"{index}.png")
         Image.fromarray(np.full((224, 224, 3), colour, np.uint8)).save(tmp_path / "images" / names[-1])
-    rows = "".join(f"{name},A red barn stands under trees .\n" for name in names)
+    texts = ["A red barn stands there .", "A green hummingbird hovers .", "A blue boat floats .", *["A red barn ."] * 2]
+    rows = "".join(f"{name},{text}\n" for name, text in zip(names, texts, strict=True))
     (tmp_path / "captions.txt").write_text("image,caption\n" + rows)
     for split in ("train", "val"):
         (tmp_path / f"Flickr_8k.{split}Images.txt").write_text("\n".join(names) + "\n")
