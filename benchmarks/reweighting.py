@@ -15,11 +15,12 @@ import argparse
 import csv
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from fastcap.config import load_config
+from fastcap.config import TrainConfig, load_config
 from fastcap.curation.objects import objects_in
 from fastcap.data.readers import Example, load_dataset
 from fastcap.eager import checkpoint_captioner
@@ -29,7 +30,7 @@ from fastcap.evaluation.ptb import ptb_tokens
 from fastcap.training.trainer import train
 
 HERE = Path(__file__).resolve().parent
-RECIPE = HERE.parent / "configs/training/ablation.yaml"
+RECIPE = HERE.parent / "configs/training/ablation.yaml"  # a stage of words, then one of pictures
 RESULT = HERE / "results/reweighting.json"
 WORST = 0.01  # of captions, that are left out
 WAYS = {"neither": (False, False), "weights": (True, False), "mended": (False, True), "both": (True, True)}
@@ -42,6 +43,7 @@ def main() -> None:
     parser.add_argument("--report", type=Path, required=True, help="folder of a report on Flickr8k's train")
     parser.add_argument("--output", type=Path, default=Path("runs/reweighting"), help="folder for runs (%(default)s)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="%(default)s")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="%(default)s")
     parser.add_argument("--result", type=Path, default=RESULT, help="%(default)s")
     parser.add_argument("--pictures", type=int, help="of val that are captioned (default: all)")
     parser.add_argument(
@@ -54,12 +56,17 @@ def main() -> None:
     prepare(args.root / "flickr8k", args.report, args.output)
     rare = rare_objects(args.report)
     for seed in args.seeds:
-        for way in WAYS:
+        for way in args.ways:
             if (way, seed) not in done:
                 folder = trained(way, seed, args.root, args.output, args.overrides)
                 result["runs"].append({"way": way, "seed": seed, **measured(folder, val, rare)})
                 result |= {"format": 1, "kind": "reweighting", "date": now(), "commit": git_commit()}
-                result |= {"machine": machine_facts(), "pictures": len(val), "summary": summary(result["runs"])}
+                result |= {
+                    "machine": machine_facts(),
+                    "pictures": len(val),
+                    "settings": args.overrides,
+                    "summary": summary(result["runs"]),
+                }
                 args.result.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
                 print(json.dumps(result["runs"][-1]), flush=True)
     print(json.dumps(result["summary"], indent=1))
@@ -98,14 +105,28 @@ def prepare(flickr: Path, report: Path, output: Path) -> None:
 
 
 def trained(way: str, seed: int, root: Path, output: Path, overrides: list[str]) -> Path:
-    """Train one captioner; returns its last checkpoint."""
+    """Train one captioner; returns its last checkpoint. All ways of a seed begin with the same stage of words, which
+    sees no picture, and so with one tokenizer."""
+    words = replace(recipe("neither", seed, root, output, overrides), output=str(output / f"words-{seed}"))
+    train(replace(words, stages=words.stages[:1]))
+    pictures = recipe(way, seed, root, output, overrides)
+    train(replace(pictures, stages=pictures.stages[1:], init=str(last(Path(words.output)))))
+    return last(Path(pictures.output))
+
+
+def recipe(way: str, seed: int, root: Path, output: Path, overrides: list[str]) -> TrainConfig:
+    """The small captioner's recipe with a way's captions and weights."""
     weighted, mended = WAYS[way]
-    folder, data = output / f"{way}-{seed}", (output / ("mended" if mended else "whole")).resolve()
-    settings = [f"data.root={root}", f"output={folder}", f"seed={seed}"]
+    data = (output / ("mended" if mended else "whole")).resolve()
+    settings = [f"data.root={root}", f"output={output / f'{way}-{seed}'}", f"seed={seed}"]
     settings += [f"data.train=[{{name: jsonl, root: '{data}'}}]", *overrides]
     settings += [f"data.weights={(output / 'weights.csv').resolve()}"] if weighted else []
-    train(load_config(RECIPE, settings))
-    return max((folder / "checkpoints").glob("step-*"))
+    return load_config(RECIPE, settings)
+
+
+def last(run: Path) -> Path:
+    """A run's last checkpoint."""
+    return max((run / "checkpoints").glob("step-*"))
 
 
 def measured(checkpoint: Path, val: list[Example], rare: set[str]) -> dict[str, float]:

@@ -9,6 +9,7 @@ import pytest
 
 from fastcap.cli import main
 from fastcap.curation.bias import mentions
+from fastcap.curation.bias import mentions
 from fastcap.curation.genders import gender_of, of_caption, of_picture, without_gender
 from fastcap.curation.leakage import leakage
 from fastcap.curation.measures import associations, change, content_words, mentioned, pictures_by_gender, said_of
@@ -52,7 +53,7 @@ def test_masking_leaves_everything_else():
 
 
 def test_shares_count_captions_and_phrases():
-    shares = mentioned(["A German boy.", "Two Germans and a boy.", "A dog."])
+    shares = mentioned([mentions(text) for text in ("A German boy.", "Two Germans and a boy.", "A dog.")])
     assert shares["nationality"].captions == 2
     assert shares["nationality"].share == pytest.approx(2 / 3)
     assert dict(shares["age"].phrases) == {"boy": 2}

@@ -7,6 +7,7 @@ cannot tell these apart, so an adjective counts by the noun that it stands befor
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import NamedTuple
 
@@ -104,8 +105,11 @@ class _Matcher:
         self.text = text
         self.parse = Parse(text)
         self.tokens = self.parse.tokens
-        self.gendered = _gendered_places(text)
         self.is_chess = bool(CHESS.search(text))
+
+    @functools.cached_property
+    def gendered(self) -> set[int]:  # in captions of things nobody asks
+        return _gendered_places(self.text)
 
     def mentions(self) -> list[Mention]:
         found = [self._mention(start, end, "age") for start, end in ages(self.parse)]

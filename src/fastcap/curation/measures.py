@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fastcap.curation.bias import CATEGORIES, mentions
+from fastcap.curation.bias import CATEGORIES, Mention, mentions
 from fastcap.curation.genders import Gender, of_caption, of_picture, without_gender
 from fastcap.curation.nouns import is_person_noun
 from fastcap.evaluation.stem import stem
@@ -42,12 +42,11 @@ class Mentioned:
     phrases: tuple[tuple[str, int], ...]
 
 
-def mentioned(captions: Sequence[str], top: int = 10) -> dict[str, Mentioned]:
-    """Each of CATEGORIES with what captions say of it."""
+def mentioned(captions: Sequence[Sequence[Mention]], top: int = 10) -> dict[str, Mentioned]:
+    """Each of CATEGORIES with what captions say of it, by the mentions of each."""
     counts: Counter[str] = Counter()
     phrases: dict[str, Counter[str]] = {category: Counter() for category in CATEGORIES}
-    for caption in captions:
-        found = mentions(caption)
+    for found in captions:
         counts.update({mention.category for mention in found})
         for mention in found:
             phrases[mention.category][mention.text.lower()] += 1

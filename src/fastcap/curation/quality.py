@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fastcap.curation.advice import advice, alerts
-from fastcap.curation.bias import CATEGORIES, mentions
+from fastcap.curation.bias import CATEGORIES, Mention, mentions
 from fastcap.curation.duplicates import Match, find_matches, grouped, pairs_across
 from fastcap.curation.examine import Examined, examine
 from fastcap.curation.language import Agreement, Fidelity, language_figures, word_fidelity
@@ -73,7 +73,7 @@ class Pair:
         combined: the mean of alignment, agreement and fidelity after each was standardised over the data set, so 0 is
             usual and what is far below does not fit. Likelihood is no part of it: on swapped captions it found less
             than these do, and adding it made the order worse (docs/dataset_quality.md).
-        categories: the protected attributes that it mentions.
+        mentions: of protected attributes, in the caption.
     """
 
     picture: int
@@ -85,7 +85,12 @@ class Pair:
     agreement: float | None
     fidelity: float | None
     combined: float
-    categories: tuple[str, ...]
+    mentions: tuple[Mention, ...]
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The protected attributes that the caption mentions."""
+        return tuple(sorted({mention.category for mention in self.mentions}, key=CATEGORIES.index))
 
 
 @dataclass(frozen=True)
@@ -219,7 +224,7 @@ def _pairs(
         Pair(
             *(at, index, text, original, aligned, None, agreed, same),
             round(float(score), 4),
-            tuple(sorted({mention.category for mention in mentions(text)}, key=CATEGORIES.index)),
+            tuple(mentions(text)),
         )
         for (at, index), text, original, aligned, agreed, same, score in zip(
             places, texts, originals, *columns, combined, strict=True
@@ -367,12 +372,12 @@ def _far_below(scores: np.ndarray) -> int:
 
 def _bias(report: Report) -> dict[str, Any]:
     """Per category how many captions mention it, and the words; of transformed captions also of their originals."""
-    originals = [pair.original for pair in report.pairs if pair.original]
-    any_ = sum(bool(pair.categories) for pair in report.pairs)
+    originals = [mentions(pair.original) for pair in report.pairs if pair.original]
+    any_ = sum(bool(pair.mentions) for pair in report.pairs)
     found: dict[str, Any] = {
         "captions": any_,
         "share": round(any_ / max(1, len(report.pairs)), 4),
-        "categories": as_json(mentioned([pair.caption for pair in report.pairs], LISTED)),
+        "categories": as_json(mentioned([pair.mentions for pair in report.pairs], LISTED)),
     }
     return found | ({"originals": as_json(mentioned(originals, LISTED))} if originals else {})
 

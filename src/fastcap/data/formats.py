@@ -393,6 +393,7 @@ class Locator:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._folders = [folder for folder in IMAGE_FOLDERS if os.path.isdir(root / folder)]
+        self._last: tuple[tuple[str, ...], Path] | None = None
 
     def __call__(self, name: str, *folders: str) -> Path:
         """The picture's path: the first candidate that exists, else the first of all, to be reported as missing.
@@ -400,6 +401,8 @@ class Locator:
         `folders`: where to look first. A file system may spell an accented letter as two characters (NFD, on macOS)
         where the captions have one, or the reverse; and captions made on Windows have backslashes.
         """
+        if self._last and self._last[0] == (name, *folders):  # captions of one picture stand together
+            return self._last[1]
         spellings = [name]
         if not name.isascii():
             spellings += [unicodedata.normalize(form, name) for form in ("NFC", "NFD")]
@@ -408,4 +411,6 @@ class Locator:
         places = [*filter(None, folders), *self._folders]
         candidates = (os.path.join(self._root, folder, spelling) for spelling in spellings for folder in places)
         path = next(filter(os.path.isfile, candidates), None)
-        return Path(path) if path else self._root / IMAGE_FOLDERS[0] / name
+        located = Path(path) if path else self._root / IMAGE_FOLDERS[0] / name
+        self._last = (name, *folders), located
+        return located

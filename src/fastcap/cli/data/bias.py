@@ -68,6 +68,7 @@ def _changes(args: argparse.Namespace) -> int:
 
 
 def _data_set(args: argparse.Namespace) -> int:
+    from fastcap.curation.bias import mentions
     from fastcap.curation.leakage import leakage
     from fastcap.curation.measures import as_json, associations, mentioned, pictures_by_gender, said_of
     from fastcap.curation.sources import find_reader, read_splits
@@ -76,11 +77,11 @@ def _data_set(args: argparse.Namespace) -> int:
     examples = read_splits(name, args.source, [args.split])[args.split]
     captions = [example.captions for example in examples]
     genders = pictures_by_gender(captions)
-    shares = mentioned([caption for texts in captions for caption in texts])
+    shares = mentioned([mentions(caption) for texts in captions for caption in texts])
     words = associations(captions, genders, args.minimum)
     generated = _generated(args, examples)
     leaked = leakage(captions, generated, genders, seeds=args.seeds) if generated else None
-    model_shares = mentioned(generated) if generated else None
+    model_shares = mentioned([mentions(text) for text in generated]) if generated else None
     figures: dict[str, Any] = {
         "dataset": name,
         "split": args.split,
