@@ -9,7 +9,6 @@ import pytest
 
 from fastcap.cli import main
 from fastcap.curation.bias import mentions
-from fastcap.curation.bias import mentions
 from fastcap.curation.genders import gender_of, of_caption, of_picture, without_gender
 from fastcap.curation.leakage import leakage
 from fastcap.curation.measures import associations, change, content_words, mentioned, pictures_by_gender, said_of
