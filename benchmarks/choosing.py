@@ -33,7 +33,7 @@ from fastcap.runtime.bundle import Bundle, find_model
 from fastcap.runtime.contract import Ranking, Weights
 from fastcap.runtime.encoding import decode
 from fastcap.runtime.engine import ENGINES, Decoded, Encoded
-from fastcap.runtime.images import load_image
+from fastcap.runtime.images import ImageSource, load_image
 from fastcap.runtime.memory import Memory
 from fastcap.runtime.options import Options, Plan
 from fastcap.runtime.ranking import Ranker, features
@@ -105,7 +105,7 @@ class Network:
         self.cache = cache / hashlib.sha256(repr(graphs).encode()).hexdigest()[:12]
         self.cache.mkdir(exist_ok=True)
 
-    def encoded(self, image: Path) -> Encoded:
+    def encoded(self, image: ImageSource) -> Encoded:
         size = self.bundle.preprocessing
         return Encoded(load_image(image, (size.width, size.height))[None], self.engine)
 

@@ -34,6 +34,10 @@ VERBS = {
         "caption image files, folders, globs or stdin",
         "fastcap caption photos/ --recursive --length short",
     ),
+    "learn": Verb(
+        "keep your own pictures and captions as a memory, without training",
+        "fastcap learn album/ --out mine.memory",
+    ),
     "lint": Verb("flag poor alternative text", 'fastcap lint "An image of a dog" "IMG_1234"'),
     "alt": Verb("check and mend the alternative texts of documents", "fastcap alt docs/ --fix"),
     "score": Verb("say how well texts fit a picture", 'fastcap score photo.jpg "a dog" "two cats"'),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import hashlib
 import os
 import sys
 import time
@@ -118,6 +119,8 @@ def run(
             raise ConfigError(f"{flag}: {image} does not lie in a folder; allowed is --out alone")
     # The identity of the job: an output that was begun with another model or other options is not continued.
     made_with = " ".join([bundle.name, *(f"{name}={value}" for name, value in options.changed(bundle).items())])
+    if args.memory:
+        made_with += f" memory={hashlib.sha256(Path(args.memory).read_bytes()).hexdigest()[:8]}"
     with contextlib.ExitStack() as stack:
         journal = stack.enter_context(Journal(check_output(args.out), made_with)) if args.out else None
         job = _Job(args, journal, made_by(bundle))
@@ -145,7 +148,12 @@ def _captioned(images: list[str], args: argparse.Namespace, options: Options) ->
     from fastcap.runtime.bulk.cluster import caption_on_cluster
     from fastcap.runtime.bulk.pool import caption_files
 
-    settings: dict[str, Any] = {"model": args.model, "workers": args.workers, "image_column": args.image_column}
+    settings: dict[str, Any] = {
+        "model": args.model,
+        "workers": args.workers,
+        "image_column": args.image_column,
+        "memory": args.memory,
+    }
     if args.engine == "ray":
         return caption_on_cluster(images, options, address=args.ray_address, **settings)
     return caption_files(images, options, **settings)

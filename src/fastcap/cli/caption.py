@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from fastcap.cli import bulk
-from fastcap.cli.options import add_captioner, open_captioner
+from fastcap.cli.options import add_captioner, add_memory, open_captioner
 from fastcap.cli.parser import print_error
 from fastcap.cli.progress import progress_bar
 from fastcap.errors import FastcapError, ImageError
@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     parser.add_argument("--recursive", action="store_true", help="look into the folders of a folder, too")
     add_captioner(parser)
+    add_memory(parser)
     bulk.add_arguments(parser)
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "add_bad_data",
     "add_bad_share",
     "add_captioner",
+    "add_memory",
     "add_model",
     "add_number",
     "add_root_path",
@@ -50,6 +51,12 @@ def add_captioner(parser: argparse.ArgumentParser) -> None:
     for target, kind in ((parser, Options), (sampling, Sampling)):
         for name, setting in settings(kind).items():
             target.add_argument(_flag(name), default=argparse.SUPPRESS, **_argument(setting))
+
+
+def add_memory(parser: argparse.ArgumentParser) -> None:
+    """Declare `--memory`, a user's own."""
+    told = "rank by what people said of your pictures, and show it: a file of 'fastcap learn' (default: none)"
+    parser.add_argument("--memory", metavar="FILE", help=told)
 
 
 def add_bad_data(parser: argparse.ArgumentParser) -> None:
@@ -80,16 +87,18 @@ def open_captioner(args: argparse.Namespace) -> tuple[Captioner, Options]:
     Raises ConfigError or ModelFileError; ConfigError also for options that the model does not take.
     """
     options = options_of(args)
-    captioner = _open(args.model, args.threads)
+    captioner = _open(args.model, args.threads, getattr(args, "memory", None))
     captioner.check_options(options)
     return captioner, options
 
 
-def _open(model: str, threads: int) -> Captioner:
+def _open(model: str, threads: int, memory: str | None) -> Captioner:
     if not (Path(model) / "model.safetensors").is_file():
         from fastcap.runtime.captioner import Captioner
 
-        return Captioner.open(model, threads=threads)
+        return Captioner.open(model, threads=threads, memory=memory)
+    if memory is not None:
+        raise ConfigError(f"--memory needs a model directory; {model} is a checkpoint")
     if importlib.util.find_spec("torch") is None:
         raise ModelFileError(f"{model} is a checkpoint directory, which {needs('torch', 'train')}")
     from fastcap.eager import checkpoint_captioner

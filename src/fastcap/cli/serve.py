@@ -8,7 +8,7 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
-from fastcap.cli.options import add_model, add_number, add_root_path
+from fastcap.cli.options import add_memory, add_model, add_number, add_root_path
 from fastcap.errors import ConfigError
 from fastcap.runtime.cores import usable_cores
 from fastcap.serve.limits import Limits
@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ORIGIN",
         help="allow web pages of this origin, e.g. https://a.org; may be repeated (default: none)",
     )
+    add_memory(parser)
     parser.add_argument("--compat", action="store_true", help="answer Ollama's and OpenAI's chat with captions, too")
     add_root_path(parser)
 
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     from fastcap.serve.server import serve
 
     limits = Limits(args.max_bytes, args.max_pixels, args.max_images, args.queue, args.timeout)
-    captioner, page, lack = Captioner.open(args.model), None, ""
+    captioner, page, lack = Captioner.open(args.model, memory=args.memory), None, ""
     try:
         page = WebPage(captioner.bundle)
     except PageError as error:

@@ -18,6 +18,7 @@ from fastcap.runtime.images import ImageSource, load_image
 from fastcap.runtime.options import Options, Plan
 from fastcap.runtime.ranking import Ranker, ranked
 from fastcap.runtime.scorer import Scorer
+from fastcap.runtime.taught import Neighbour, Taught, TaughtRanker
 from fastcap.runtime.wording import Wordings, with_sound_others
 
 if TYPE_CHECKING:
@@ -55,10 +56,12 @@ class Caption(Candidate):
     `candidates`: the wordings asked for, all different, best first; the first is this caption.
     `milliseconds`: wall time from the source, or from what `Captioner.encode` gave, to the text; pictures of one batch
     share its time equally.
+    `neighbours`: what was said of the most similar pictures of the user's memory, the nearest first; none without one.
     """
 
     candidates: tuple[Candidate, ...]
     milliseconds: float
+    neighbours: tuple[Neighbour, ...] = ()
 
     def __str__(self) -> str:
         return self.text
@@ -95,9 +98,21 @@ class Captioner:
         self._ranker = ranker or Ranker.open(bundle, self._tokenizer)
 
     @classmethod
-    def open(cls, name_or_dir: str | os.PathLike[str], threads: int = 1) -> Captioner:
-        """Load a bundled model by name, or a model directory. Raises ConfigError or ModelFileError."""
-        return cls(Bundle.open(find_model(name_or_dir)), threads)
+    def open(
+        cls, name_or_dir: str | os.PathLike[str], threads: int = 1, memory: str | os.PathLike[str] | None = None
+    ) -> Captioner:
+        """Load a bundled model by name, or a model directory.
+
+        `memory`: a file of `fastcap learn`, by which candidates are ranked in place of the directory's own memory.
+        Where nothing else is asked for, candidates are then those of a beam of eight.
+
+        Raises ConfigError or ModelFileError, also for a memory that is damaged or of another model.
+        """
+        bundle = Bundle.open(find_model(name_or_dir))
+        if memory is None:
+            return cls(bundle, threads)
+        ranker = TaughtRanker(Taught.open(memory, bundle), bundle.tokenizer())
+        return cls(bundle, threads, opener=_OpenerWith(cls.open, os.path.abspath(memory)), ranker=ranker)
 
     def __reduce__(self) -> tuple[Callable[..., Captioner], tuple[Opener, str, int]]:
         if self._opener is None:
@@ -156,7 +171,7 @@ class Captioner:
         Raises ImageError for a bad picture, ConfigError for an option out of range, a way of decoding that the model
         directory has no graphs for, or a picture that another captioner encoded.
         """
-        plan = Options.of(options, keywords).plan(self.bundle)
+        plan = self._plan(options, keywords)
         if isinstance(images, (set, frozenset, Mapping, Iterator)) and not hasattr(images, "read"):
             raise ConfigError(f"got a {type(images).__name__}; needed: a picture, or a list or tuple of pictures")
         if not isinstance(images, (list, tuple)):
@@ -173,7 +188,7 @@ class Captioner:
 
         Options are those of `caption`. Raises ConfigError for one out of range, or an array that does not fit.
         """
-        plan = Options.of(options, keywords).plan(self.bundle)
+        plan = self._plan(options, keywords)
         size = self.bundle.preprocessing
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != (size.height, size.width, 3):
             raise ConfigError(
@@ -212,7 +227,13 @@ class Captioner:
 
     def check_options(self, options: Options | None = None, **keywords: Unpack[Keywords]) -> None:
         """Raise the ConfigError that `caption` would raise for these options, without a picture."""
-        Options.of(options, keywords).plan(self.bundle)
+        self._plan(options, keywords)
+
+    def _plan(self, options: Options | None, keywords: Keywords) -> Plan:
+        asked = Options.of(options, keywords)
+        if isinstance(self._ranker, TaughtRanker):
+            asked = self._ranker.asked(asked, self.bundle)
+        return asked.plan(self.bundle)
 
     def _load(self, image: ImageSource) -> np.ndarray:
         """A picture as pixels (1, H, W, 3)."""
@@ -237,10 +258,17 @@ class Captioner:
         """One picture at a time: an int8 graph takes the scale of its activations from all that it sees at once, so
         in a batch a caption would depend on its neighbours; and on a CPU a batch is hardly faster."""
         wordings = [self._candidates(picture, plan) for picture in pictures]
+        near = [self._neighbours(picture, plan) for picture in pictures]
         milliseconds = 1000 * (time.perf_counter() - started) / max(len(wordings), 1)
         return [
-            Caption(best[0].text, best[0].confidence, best[0].tokens, tuple(best), milliseconds) for best in wordings
+            Caption(best[0].text, best[0].confidence, best[0].tokens, tuple(best), milliseconds, neighbours)
+            for best, neighbours in zip(wordings, near, strict=True)
         ]
+
+    def _neighbours(self, picture: Encoded, plan: Plan) -> tuple[Neighbour, ...]:
+        if plan.no_memory or not isinstance(self._ranker, TaughtRanker):
+            return ()
+        return self._ranker.taught.neighbours(self._engine.vector(picture)[0])
 
     def _candidates(self, picture: Encoded, plan: Plan) -> list[Candidate]:
         """The different wordings of one picture, best first."""
@@ -274,6 +302,17 @@ class Captioner:
     @functools.cached_property
     def _scorer(self) -> Scorer:
         return Scorer(self.bundle, self._tokenizer, self._threads)
+
+
+@dataclass(frozen=True)
+class _OpenerWith:
+    """Opens a model with a user's memory in another process."""
+
+    open: Callable[..., Captioner]
+    memory: str
+
+    def __call__(self, address: str, threads: int) -> Captioner:
+        return self.open(address, threads, self.memory)
 
 
 def _opened(opener: Opener, address: str, threads: int) -> Captioner:

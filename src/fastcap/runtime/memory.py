@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -192,9 +192,22 @@ class Memory:
                 scores[[one, other]] += likeness
         return scores / max(len(candidates) - 1, 1)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the memory as an npz archive without pickles, the same bytes for the same content."""
-        write_arrays(path, self._arrays, self._words)
+    def closest(self, vector: np.ndarray, neighbours: int = NEIGHBOURS) -> list[tuple[int, float]]:
+        """The rows of the pictures nearest to a vector (A,) and their cosines, the nearest first."""
+        if not len(self):
+            return []
+        rows, cosines = self._nearest(vector, neighbours)
+        order = np.argsort(-cosines, kind="stable")
+        return list(zip(rows[order].tolist(), cosines[order].tolist(), strict=True))
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """The pictures' unit vectors as they are kept, (P, D) float32."""
+        return self._matrix
+
+    def save(self, path: str | os.PathLike[str], texts: Mapping[str, str] | None = None) -> None:
+        """Write the memory as an npz archive without pickles, the same bytes for the same content; with it `texts`."""
+        write_arrays(path, self._arrays, self._words, texts)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Memory:
@@ -203,10 +216,15 @@ class Memory:
         Raises:
             ModelFileError: the file is none, damaged, or larger than `MAX_MEMORY_BYTES` when unpacked.
         """
+        return cls.open_with(path)[0]
+
+    @classmethod
+    def open_with(cls, path: str | os.PathLike[str], texts: Sequence[str] = ()) -> tuple[Memory, list[str]]:
+        """As `open`, and the texts that were saved under these names."""
         memory = cls()
-        memory._arrays, memory._words = read_arrays(path)
+        memory._arrays, memory._words, read = read_arrays(path, texts)
         memory._prepare()
-        return memory
+        return memory, read
 
     # --- n-grams ---------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -53,8 +53,13 @@ def empty_arrays() -> dict[str, np.ndarray]:
     return {**arrays, "ngrams": np.zeros(0, np.uint64), "ids": np.zeros(0, np.uint32)}
 
 
-def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], words: Mapping[str, int]) -> None:
-    """Write what `read_arrays` reads, the same bytes for the same content."""
+def write_arrays(
+    path: str | os.PathLike[str],
+    arrays: Mapping[str, np.ndarray],
+    words: Mapping[str, int],
+    texts: Mapping[str, str] | None = None,
+) -> None:
+    """Write what `read_arrays` reads, the same bytes for the same content; `texts` by their names in the archive."""
     import zipfile
 
     ids, counts = arrays["ids"], arrays["counts"]
@@ -67,16 +72,28 @@ def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray],
         "ngrams": _bytes(np.diff(arrays["ngrams"], prepend=np.zeros(1, np.uint64))),
         "words": np.frombuffer("\n".join(words).encode(), np.uint8),
     }
-    with written_aside(path) as aside, zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED) as archive:
+    with written_aside(path, durable=True) as aside, zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in ARRAYS:
-            member = zipfile.ZipInfo(f"{name}.npy")  # its date is always the same
-            member.compress_type = zipfile.ZIP_DEFLATED
-            with archive.open(member, "w") as file:
+            with archive.open(_member(f"{name}.npy"), "w") as file:
                 np.lib.format.write_array(file, packed[name], allow_pickle=False)
+        for name, text in (texts or {}).items():
+            archive.writestr(_member(name), text.encode())
 
 
-def read_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, int]]:
-    """The arrays by name, `ngrams` as numbers (G,) and `ids` as rows of them (E,); and the number of each word.
+def _member(name: str) -> ZipInfo:
+    """A compressed member, whose date is always the same."""
+    import zipfile
+
+    member = zipfile.ZipInfo(name)
+    member.compress_type = zipfile.ZIP_DEFLATED
+    return member
+
+
+def read_arrays(
+    path: str | os.PathLike[str], texts: Sequence[str] = ()
+) -> tuple[dict[str, np.ndarray], dict[str, int], list[str]]:
+    """The arrays by name, `ngrams` as numbers (G,) and `ids` as rows of them (E,); the number of each word; and the
+    texts of these names.
 
     Raises:
         ModelFileError: the file is none, damaged, or larger than `MAX_MEMORY_BYTES` when unpacked.
@@ -85,7 +102,7 @@ def read_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], di
     import zlib
 
     try:
-        arrays = _read(Path(path))
+        arrays, read = _read(Path(path), texts)
         names = arrays.pop("words").tobytes().decode().split("\n")
         words = {word: number for number, word in enumerate(filter(None, names), start=1)}
         ids, counts = _numbers(arrays["ids"], np.uint32).astype(np.int64), arrays["counts"]
@@ -94,7 +111,7 @@ def read_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], di
         starts = np.cumsum(counts, dtype=np.int64) - counts
         arrays["ids"] = before[1:] - np.repeat(before[np.minimum(starts, len(ids))], counts)[: len(ids)]
         _check(arrays, words, len(names))
-        return {**arrays, "ids": arrays["ids"].astype(np.uint32)}, words
+        return {**arrays, "ids": arrays["ids"].astype(np.uint32)}, words, read
     except (  # what zipfile, zlib and NumPy raise for files that are damaged
         *(OSError, ValueError, KeyError, EOFError, RuntimeError, OverflowError, MemoryError, NotImplementedError),
         *(zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error),
@@ -117,19 +134,20 @@ def _numbers(rows: np.ndarray, kind: type[np.unsignedinteger[Any]]) -> np.ndarra
     return np.ascontiguousarray(rows.T).view(dtype).reshape(-1).astype(kind)
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a file, whose sizes were compared before memory is taken for them."""
+def _read(path: Path, texts: Sequence[str]) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The arrays and texts of a file, whose sizes were compared before memory is taken for them."""
     from zipfile import ZipFile
 
     with ZipFile(path) as archive:
         members = {member.filename: member for member in archive.infolist()}
-        expected = {f"{name}.npy" for name in ARRAYS}
+        expected = {f"{name}.npy" for name in ARRAYS} | {*texts}
         if members.keys() != expected or len(archive.infolist()) != len(expected):
             raise ValueError(f"it holds {sorted(members)[:12]}; expected {sorted(expected)}")
         size = sum(member.file_size for member in members.values())
         if size > MAX_MEMORY_BYTES:
             raise ValueError(f"{size} bytes unpacked; allowed: {MAX_MEMORY_BYTES}")
-        return {name: _read_array(archive, members[f"{name}.npy"], *ARRAYS[name]) for name in ARRAYS}
+        arrays = {name: _read_array(archive, members[f"{name}.npy"], *ARRAYS[name]) for name in ARRAYS}
+        return arrays, [archive.read(members[name]).decode() for name in texts]
 
 
 def _read_array(archive: ZipFile, member: ZipInfo, kind: Any, axes: int) -> np.ndarray:

@@ -43,6 +43,10 @@ class Ranker:
             return None
         return cls(Memory.open(bundle.folder / MEMORY), bundle.ranking, tokenizer)
 
+    def weights(self, kind: str, vector: np.ndarray) -> Weights | None:
+        """Those of candidates of a kind of `RANKED_AS`, for a picture; None if they stay as they are."""
+        return self.ranking.weights.get(kind)
+
     def order(self, candidates: Sequence[Decoded], vector: np.ndarray, way: str) -> list[Decoded]:
         """The candidates, best first; equal ones in the order given.
 
@@ -53,7 +57,7 @@ class Ranker:
         Raises:
             ModelFileError: the memory was made with vectors of another model.
         """
-        weights = self.ranking.weights.get(ranked_as(way))
+        weights = self.weights(ranked_as(way), vector)
         if weights is None or not any(weights):
             return list(candidates)
         if len(self.memory) and vector.shape != (self.memory.width,):

@@ -13,7 +13,8 @@ __all__ = ["Row", "caption_row"]
 
 Row: TypeAlias = dict[str, Any]
 """`image`, the path as it was given, and either `error`, a text, or `caption`, `confidence` (0 to 1), `milliseconds`
-(decoding included) and, if several were asked for, `candidates`."""
+(decoding included) and, if several were asked for, `candidates`; with a user's memory, the `neighbours` that are near
+enough, if any."""
 
 
 def caption_row(image: str, result: Caption | ImageError, candidates: int = 1) -> Row:
@@ -30,4 +31,6 @@ def caption_row(image: str, result: Caption | ImageError, candidates: int = 1) -
         row["candidates"] = [
             {"caption": candidate.text, "confidence": round(candidate.confidence, 4)} for candidate in result.candidates
         ]
+    if result.neighbours:
+        row["neighbours"] = [near._asdict() | {"similarity": round(near.similarity, 4)} for near in result.neighbours]
     return row

@@ -16,6 +16,7 @@ __all__ = [
     "Failed",
     "Model",
     "Models",
+    "Neighbour",
     "Problem",
     "Score",
     "Scores",
@@ -33,6 +34,14 @@ class Wording(BaseModel):
     confidence: float = Field(ge=0, le=1)
 
 
+class Neighbour(BaseModel):
+    """What was said of a similar picture of the server's memory."""
+
+    caption: str
+    similarity: float = Field(ge=-1, le=1, description="cosine of both pictures")
+    source: str = Field(description="the picture's name in the memory")
+
+
 class Captioned(BaseModel):
     """A picture and what it shows."""
 
@@ -43,6 +52,7 @@ class Captioned(BaseModel):
     )
     milliseconds: float = Field(description="from the bytes to the text, without waiting", examples=[15.8])
     candidates: list[Wording] | None = Field(None, description="if more than one was asked for")
+    neighbours: list[Neighbour] | None = Field(None, description="with a memory, where it holds similar pictures")
 
 
 class Failed(BaseModel):

@@ -42,12 +42,14 @@ def caption_on_cluster(
     address: str | None = None,
     workers: int | None = None,
     image_column: str = "image",
+    memory: str | os.PathLike[str] | None = None,
     **keywords: Unpack[Keywords],
 ) -> Generator[Row, None, None]:
     """Caption pictures by actors of Ray; one row for each, in the order in which blocks of 16 are finished.
 
-    `images`, `image_column`, `options`: as in `caption_files`, which gives the same rows. Every node of the cluster
-    needs the extra `ray` and finds pictures and model under the same names; pictures may be URLs for fsspec.
+    `images`, `image_column`, `options`, `memory`: as in `caption_files`, which gives the same rows. Every node of the
+    cluster needs the extra `ray` and finds pictures, model and memory under the same names; pictures may be URLs for
+    fsspec.
     `address`: `HOST:PORT` of a cluster, or "auto" for the one that runs here; by default that of RAY_ADDRESS, and if
     there is none a cluster that is started on this machine, reachable from it alone, and stopped at the end. A
     connection that the caller has made already is used, and kept.
@@ -67,7 +69,8 @@ def caption_on_cluster(
     place = name if name in available_models() else str(Path(name).absolute())
     asked = Options.of(options, keywords)
     paths = listed(images, "paths", (str, os.PathLike))
-    return _rows([os.fspath(path) for path in paths], address, workers, place, image_column, asked)
+    settings = place, image_column, asked, None if memory is None else os.path.abspath(memory)
+    return _rows([os.fspath(path) for path in paths], address, workers, settings)
 
 
 def check_address(address: str | None) -> None:
@@ -77,11 +80,11 @@ def check_address(address: str | None) -> None:
 
 
 def _rows(
-    images: list[str], address: str | None, workers: int | None, model: str, image_column: str, options: Options
+    images: list[str], address: str | None, workers: int | None, settings: tuple[str, str, Options, str | None]
 ) -> Generator[Row, None, None]:
     if not images:
         return
-    CaptionWorker(model, image_column, options)  # refuses a bad model or option here, in one line
+    CaptionWorker(*settings)  # refuses a bad model or option here, in one line
     with _connected(address, workers) as ray:
         cpus = int(ray.cluster_resources().get("CPU", 0))
         if cpus < 1:
@@ -95,7 +98,7 @@ def _rows(
         pictures.context.print_on_execution_start = False
         answers = pictures.map_batches(
             _Actor,
-            fn_constructor_args=(os.getcwd(), model, image_column, options),
+            fn_constructor_args=(os.getcwd(), *settings),
             batch_size=None,  # a block
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(workers or cpus, len(blocks))),
             num_cpus=1,

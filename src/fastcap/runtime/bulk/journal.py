@@ -80,7 +80,7 @@ class Journal:
     def write_table(self, path: Path) -> None:
         """All rows as one of `TABLES`, by the ending of `path`: whole or not at all."""
         with written_aside(path, durable=True) as file:
-            TABLES[path.suffix.lower()](self._rows(), file)
+            TABLES[path.suffix.lower()](self.rows(), file)
 
     def _read(self) -> int:
         """Fill `done`; returns the number of bytes up to the end of the last whole row."""
@@ -116,7 +116,8 @@ class Journal:
     def _foreign(self, number: int) -> DataError:
         return DataError(f"{self.path}: line {number} is no row of a caption job; write to another file")
 
-    def _rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[Row]:
+        """All rows, in the order in which they were added."""
         with self.path.open("rb") as file:
             for line in file:
                 yield json.loads(line)
@@ -163,9 +164,9 @@ def _lock(descriptor: int, path: Path) -> None:
 
 
 def _write_csv(rows: Iterator[Row], path: Path) -> None:
-    """Candidates, if any, as JSON in their column."""
+    """Candidates, if any, as JSON in their column. What else a row has, such as neighbours, the journal holds."""
     with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
         writer.writeheader()
         for row in rows:
             if "candidates" in row:

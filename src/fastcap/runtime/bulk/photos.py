@@ -21,7 +21,7 @@ from fastcap.runtime.xmp import Texts, texts, with_texts
 if TYPE_CHECKING:
     from fastcap.runtime.bundle import Bundle
 
-__all__ = ["WRITES", "has_text", "made_by", "write_text"]
+__all__ = ["WRITES", "has_text", "made_by", "read_texts", "write_text"]
 
 WRITES = ("xmp", "iptc", "sidecar")
 """Where a caption goes: into the photo as XMP; also into the older IPTC block; into an .xmp beside it."""
@@ -45,6 +45,25 @@ def has_text(image: str, kind: str) -> bool:
             return bool(_texts(held(data, _kind_of(data, image)).xmp).alt)
     except (DataError, OSError):
         return False  # writing tells
+
+
+def read_texts(image: str) -> Texts:
+    """What the .xmp beside a photo states, or else the photo: as XMP or, as its description, in the older IPTC block.
+
+    Raises DataError for metadata that are damaged; OSError.
+    """
+    beside = _read_sidecar(_sidecar(image))
+    if beside.alt or beside.description:
+        return beside
+    with _mapped(image) as data:
+        kind = format_of(bytes(data[:512]))
+        if kind not in EMBEDS or os.path.splitext(image)[1].lower() in RAW_TIFF_SUFFIXES:
+            return Texts()
+        inside = held(data, kind)
+    stated = _texts(inside.xmp)
+    if stated.alt or stated.description:
+        return stated
+    return stated._replace(description=inside.iim_caption.decode("utf-8", "replace").strip())
 
 
 def write_text(image: str, caption: str, kind: str, maker: str, overwrite: bool) -> None:

@@ -59,6 +59,7 @@ def caption_files(
     model: str | os.PathLike[str] = "fastcap-base",
     workers: int | None = None,
     image_column: str = "image",
+    memory: str | os.PathLike[str] | None = None,
     **keywords: Unpack[Keywords],
 ) -> Generator[Row, None, None]:
     """Caption image files in `workers` processes; one row for each, in the order in which they are finished.
@@ -67,6 +68,7 @@ def caption_files(
     are needed, so there may be any number of them.
     `workers`: 1 to 64; as many as this process has cores by default, since a worker keeps one busy.
     `image_column`: the column of parquet tables that holds the pictures.
+    `memory`: as in `Captioner.open`.
     `options`, or its fields as keywords: those of `Captioner.caption`, which gives the same captions.
 
     A picture that cannot be read is a row with an `error`. So is one on which a worker process died, and, tried alone,
@@ -78,7 +80,7 @@ def caption_files(
     """
     paths = each(images, "paths", (str, os.PathLike))
     count, folder = check_workers(workers), find_model(model)
-    pool = WorkerPool(count, CaptionWorker, folder, image_column, Options.of(options, keywords))
+    pool = WorkerPool(count, CaptionWorker, folder, image_column, Options.of(options, keywords), memory)
     return _rows(pool, (os.fspath(path) for path in paths))
 
 
@@ -270,15 +272,24 @@ def _work(tasks: Connection, rows: Connection, maker: Maker, *settings: Any) -> 
 class CaptionWorker:
     """What one worker does, in whatever process: one thread runs the network, another decodes the next picture.
 
-    `model`: name or directory. `image_column` and `options`: see `caption_files`. `urls`: whether pictures may be URLs.
+    `model`: name or directory. `image_column`, `options` and `memory`: see `caption_files`. `urls`: whether
+    pictures may be URLs.
     Raises ConfigError or ModelFileError.
     """
 
-    def __init__(self, model: str | os.PathLike[str], image_column: str, options: Options, urls: bool = False) -> None:
+    def __init__(
+        self,
+        model: str | os.PathLike[str],
+        image_column: str,
+        options: Options,
+        memory: str | os.PathLike[str] | None = None,
+        urls: bool = False,
+    ) -> None:
         from fastcap.runtime.captioner import Captioner
         from fastcap.runtime.sources import PictureReader
 
-        self._captioner, self._reader, self._options = Captioner.open(model), PictureReader(image_column, urls), options
+        self._captioner = Captioner.open(model, memory=memory)
+        self._reader, self._options = PictureReader(image_column, urls), options
         preprocessing = self._captioner.bundle.preprocessing
         self._size = (preprocessing.width, preprocessing.height)
         self._captioner.check_options(options)  # now, not with the first picture
