@@ -57,7 +57,10 @@ class Settings(NamedTuple):
     near: tuple[float, float]
 
 
-SHIPPED = Settings(RANKING.neighbours, RANKING.weights["search"].similarity, NEAR)
+def shipped(way: str) -> Settings:
+    """How much it counts for candidates that were found in this way."""
+    weights = RANKING.weights.get(WAYS[way])
+    return Settings(RANKING.neighbours, weights.similarity if weights else 0.0, NEAR)
 
 
 class Asked(NamedTuple):
@@ -111,7 +114,7 @@ def main() -> None:
         "folds": FOLDS,
         "command": "python benchmarks/taught.py --flickr8k DIR --coco DIR --cache DIR --save",
         "pictures": {name: len(pictures) for name, pictures in study.pictures.items()},
-        "shipped": SHIPPED._asdict(),
+        "shipped": {way: shipped(way)._asdict() for way in WAYS},
         **table(asked),
         "album": album(network, study, captions["flickr8k"], vectors["flickr8k"]),
         "learning": learning(args.model, list(captions["flickr8k"].items())[:LEARNT]),
@@ -184,7 +187,7 @@ def table(asked: Mapping[tuple[str, str, str], Sequence[Asked]]) -> dict[str, An
                     "memory": memory,
                     "fits": memory in FITTED[name],
                     "cider_without": round(float(own.mean()), 2),
-                    "cider": round(float(np.mean([p.gain(SHIPPED) for p in asked[way, name, memory]])), 2),
+                    "cider": round(float(np.mean([p.gain(shipped(way)) for p in asked[way, name, memory]])), 2),
                     "cider_crosswise": round(float(np.mean(crosswise)), 2),
                 }
             )

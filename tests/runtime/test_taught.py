@@ -28,7 +28,7 @@ from fastcap.runtime.bundle import Bundle
 from fastcap.runtime.contract import Weights
 from fastcap.runtime.engine import Decoded
 from fastcap.runtime.options import Options
-from fastcap.runtime.taught import NEAR, RANKING, Neighbour, Taught, TaughtRanker, nearness
+from fastcap.runtime.taught import NEAR, RANKING, Neighbour, Taught, TaughtRanker, nearness, plan_of
 
 
 @pytest.fixture(scope="module")
@@ -161,10 +161,11 @@ def test_the_nearest_captions_are_shown_beside_the_caption(memory: Path, model: 
 def test_candidates_come_from_a_beam_of_eight_unless_asked_otherwise(memory: Path, model: Path) -> None:
     bundle = Bundle.open(model)
     ranker = TaughtRanker(Taught.open(memory, bundle), bundle.tokenizer())
-    asked = ranker.asked(Options(), bundle)
-    assert (asked.decode, asked.beams) == ("beam", 8)
+    usual = plan_of(Options(), ranker, bundle)
+    assert (usual.decode, usual.beams) == ("beam", 8)
+    assert plan_of(Options(), None, bundle).decode == "parallel"
     for options in (Options(decode="parallel"), Options(length="short"), Options(no_memory=True)):
-        assert ranker.asked(options, bundle) == options
+        assert plan_of(options, ranker, bundle) == options.plan(bundle)
 
 
 def ranked(model: Path, cosine: float) -> list[float]:

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
@@ -17,8 +17,9 @@ from fastcap.runtime.engine import ENGINES, Decoded, Encoded, Engine
 from fastcap.runtime.images import ImageSource, load_image
 from fastcap.runtime.options import Options, Plan
 from fastcap.runtime.ranking import Ranker, ranked
+from fastcap.runtime.reopening import Opener, opened, opener_with
 from fastcap.runtime.scorer import Scorer
-from fastcap.runtime.taught import Neighbour, Taught, TaughtRanker
+from fastcap.runtime.taught import Neighbour, Taught, TaughtRanker, neighbours, plan_of
 from fastcap.runtime.wording import Wordings, with_sound_others
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from fastcap.runtime.options import Keywords
 
 __all__ = ["Candidate", "Caption", "Captioner", "Token"]
-
-Opener: TypeAlias = "Callable[[str, int], Captioner]"
 
 _BATCH = 8  # pictures loaded before they are captioned; more only cost memory
 
@@ -101,25 +100,20 @@ class Captioner:
     def open(
         cls, name_or_dir: str | os.PathLike[str], threads: int = 1, memory: str | os.PathLike[str] | None = None
     ) -> Captioner:
-        """Load a bundled model by name, or a model directory.
-
-        `memory`: a file of `fastcap learn`, by which candidates are ranked in place of the directory's own memory.
-        Where nothing else is asked for, candidates are then those of a beam of eight.
+        """Load a bundled model by name, or a model directory; `memory`, a file of `fastcap learn`, in place of its own.
 
         Raises ConfigError or ModelFileError, also for a memory that is damaged or of another model.
         """
         bundle = Bundle.open(find_model(name_or_dir))
-        if memory is None:
-            return cls(bundle, threads)
-        ranker = TaughtRanker(Taught.open(memory, bundle), bundle.tokenizer())
-        return cls(bundle, threads, opener=_OpenerWith(cls.open, os.path.abspath(memory)), ranker=ranker)
+        ranker = None if memory is None else TaughtRanker(Taught.open(memory, bundle), bundle.tokenizer())
+        return cls(bundle, threads, None, opener_with(cls.open, memory), ranker)
 
     def __reduce__(self) -> tuple[Callable[..., Captioner], tuple[Opener, str, int]]:
         if self._opener is None:
             raise ConfigError(
                 "this captioner was given an engine or a ranker without an opener; load the model in each process"
             )
-        return _opened, (self._opener, self.bundle.address, self._threads)
+        return opened, (self._opener, self.bundle.address, self._threads)
 
     def __copy__(self) -> Captioner:
         return self  # it holds no state between pictures
@@ -171,7 +165,7 @@ class Captioner:
         Raises ImageError for a bad picture, ConfigError for an option out of range, a way of decoding that the model
         directory has no graphs for, or a picture that another captioner encoded.
         """
-        plan = self._plan(options, keywords)
+        plan = plan_of(Options.of(options, keywords), self._ranker, self.bundle)
         if isinstance(images, (set, frozenset, Mapping, Iterator)) and not hasattr(images, "read"):
             raise ConfigError(f"got a {type(images).__name__}; needed: a picture, or a list or tuple of pictures")
         if not isinstance(images, (list, tuple)):
@@ -188,7 +182,7 @@ class Captioner:
 
         Options are those of `caption`. Raises ConfigError for one out of range, or an array that does not fit.
         """
-        plan = self._plan(options, keywords)
+        plan = plan_of(Options.of(options, keywords), self._ranker, self.bundle)
         size = self.bundle.preprocessing
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != (size.height, size.width, 3):
             raise ConfigError(
@@ -227,13 +221,7 @@ class Captioner:
 
     def check_options(self, options: Options | None = None, **keywords: Unpack[Keywords]) -> None:
         """Raise the ConfigError that `caption` would raise for these options, without a picture."""
-        self._plan(options, keywords)
-
-    def _plan(self, options: Options | None, keywords: Keywords) -> Plan:
-        asked = Options.of(options, keywords)
-        if isinstance(self._ranker, TaughtRanker):
-            asked = self._ranker.asked(asked, self.bundle)
-        return asked.plan(self.bundle)
+        plan_of(Options.of(options, keywords), self._ranker, self.bundle)
 
     def _load(self, image: ImageSource) -> np.ndarray:
         """A picture as pixels (1, H, W, 3)."""
@@ -258,17 +246,12 @@ class Captioner:
         """One picture at a time: an int8 graph takes the scale of its activations from all that it sees at once, so
         in a batch a caption would depend on its neighbours; and on a CPU a batch is hardly faster."""
         wordings = [self._candidates(picture, plan) for picture in pictures]
-        near = [self._neighbours(picture, plan) for picture in pictures]
+        near = [neighbours(self._engine, self._ranker, picture, plan) for picture in pictures]
         milliseconds = 1000 * (time.perf_counter() - started) / max(len(wordings), 1)
         return [
-            Caption(best[0].text, best[0].confidence, best[0].tokens, tuple(best), milliseconds, neighbours)
-            for best, neighbours in zip(wordings, near, strict=True)
+            Caption(best[0].text, best[0].confidence, best[0].tokens, tuple(best), milliseconds, around)
+            for best, around in zip(wordings, near, strict=True)
         ]
-
-    def _neighbours(self, picture: Encoded, plan: Plan) -> tuple[Neighbour, ...]:
-        if plan.no_memory or not isinstance(self._ranker, TaughtRanker):
-            return ()
-        return self._ranker.taught.neighbours(self._engine.vector(picture)[0])
 
     def _candidates(self, picture: Encoded, plan: Plan) -> list[Candidate]:
         """The different wordings of one picture, best first."""
@@ -302,25 +285,3 @@ class Captioner:
     @functools.cached_property
     def _scorer(self) -> Scorer:
         return Scorer(self.bundle, self._tokenizer, self._threads)
-
-
-@dataclass(frozen=True)
-class _OpenerWith:
-    """Opens a model with a user's memory in another process."""
-
-    open: Callable[..., Captioner]
-    memory: str
-
-    def __call__(self, address: str, threads: int) -> Captioner:
-        return self.open(address, threads, self.memory)
-
-
-def _opened(opener: Opener, address: str, threads: int) -> Captioner:
-    """What a pickle becomes. `Pool.imap` pickles a captioner for every picture, so each process keeps the last few."""
-    facts = os.stat(find_model(address))  # a directory that was replaced meanwhile is opened anew
-    return _opened_once(opener, address, threads, (facts.st_ino, facts.st_ctime_ns))
-
-
-@functools.lru_cache(maxsize=4)
-def _opened_once(opener: Opener, address: str, threads: int, _: tuple[int, int]) -> Captioner:
-    return opener(address, threads)
