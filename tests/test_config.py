@@ -53,7 +53,7 @@ def test_every_recipe_of_the_repository_builds(path):
 
 def test_the_recipe_of_the_page_on_shards_is_read(write):
     page = (CONFIGS.parent / "docs" / "training.md").read_text("utf-8")
-    _, block = page.split("```yaml\n")
+    *_, block = page.split("```yaml\n")
     assert load_config(write(block.partition("```")[0])).data.streams("train")
 
 

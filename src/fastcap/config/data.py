@@ -23,6 +23,8 @@ class DatasetConfig:
     """Its folder below `data.root`; for shards a pattern of their paths, also as an fsspec URL."""
     split: str = "train"
     """Which of its splits; the one that most recipes name. Shards are named by `root` alone."""
+    source: Literal["", "human", "machine"] = ""
+    """Who wrote its captions; empty for what its format says, which is people but for coco_machine."""
 
     def __post_init__(self) -> None:
         if self.name in STREAMS and self.split != "train":

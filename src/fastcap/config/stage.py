@@ -28,7 +28,8 @@ class TeacherConfig:
     names: tuple[str, ...]
     """features: one MobileNetV2 .npz below `data.root`. logits: checkpoint directories, whose probabilities are
     averaged. sequences: one of the sources machine or distilled, or checkpoint directories (beam search of their
-    average), or one Hugging Face captioner, a directory or `NAME` or `NAME@REVISION` on the hub."""
+    average), or a .jsonl file of captions (`scripts/committee.py`), or one Hugging Face captioner, a directory or
+    `NAME` or `NAME@REVISION` on the hub."""
     weight: float = 1.0
     """Weight of its loss, times its part in the curriculum; of sequences the share of caption rows, at most 1."""
     temperature: float = 2.0

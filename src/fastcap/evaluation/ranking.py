@@ -34,14 +34,18 @@ class Judged(NamedTuple):
     gains: np.ndarray
 
 
-def fit_weights(pictures: Sequence[Judged], used: Sequence[str] = USED) -> np.ndarray:
-    """Weights (F,), in the order of `Weights`, of the linear score whose first candidates are best; 0 for features that
-    are not among `used`.
+def fit_weights(
+    pictures: Sequence[Judged], used: Sequence[str] = USED, names: Sequence[str] = Weights._fields
+) -> np.ndarray:
+    """Weights (F,) of the linear score whose first candidates are best; 0 for features that are not among `used`.
+
+    Args:
+        names: of the F features.
 
     Raises:
         DataError: no picture has two candidates of different gain.
     """
-    columns = [Weights._fields.index(name) for name in used]
+    columns = [list(names).index(name) for name in used]
     several = [picture for picture in pictures if len({*picture.gains.tolist()}) > 1]
     if not several:
         raise DataError(
@@ -54,7 +58,7 @@ def fit_weights(pictures: Sequence[Judged], used: Sequence[str] = USED) -> np.nd
         x[row, : len(gains)] = (features - features.mean(axis=0))[:, columns]
         y[row, : len(gains)], there[row, : len(gains)] = gains, True
     scales = np.maximum(x[there].std(axis=0), 1e-9)
-    weights = np.zeros(len(Weights._fields))
+    weights = np.zeros(len(names))
     weights[columns] = _ascend(x / scales, y, there) / scales
     return weights
 
@@ -90,9 +94,12 @@ def _ascend(x: np.ndarray, y: np.ndarray, there: np.ndarray) -> np.ndarray:
 
 
 def cross_fitted(
-    pictures: Sequence[Judged], used: Sequence[str] = USED, folds: int = FOLDS
+    pictures: Sequence[Judged],
+    used: Sequence[str] = USED,
+    folds: int = FOLDS,
+    names: Sequence[str] = Weights._fields,
 ) -> Iterator[tuple[int, np.ndarray]]:
     """The place of each picture, and weights (F,) fitted to the pictures of the other folds."""
     for fold in range(folds):
-        weights = fit_weights([picture for place, picture in enumerate(pictures) if place % folds != fold], used)
+        weights = fit_weights([picture for place, picture in enumerate(pictures) if place % folds != fold], used, names)
         yield from ((place, weights) for place in range(fold, len(pictures), folds))

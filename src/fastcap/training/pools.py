@@ -37,7 +37,7 @@ __all__ = [
 END = "<eos>"  # no word of a caption
 SIBLINGS = 5  # captions of one image in `data.siblings`
 
-MACHINE_DATASETS = ("coco_machine",)  # captions by a stronger captioner; all others are by people
+MACHINE_DATASETS = ("coco_machine",)  # captions by a stronger captioner; all others are by people, unless a recipe says
 
 
 def read_examples(data: DataConfig, part: str) -> list[tuple[str, Examples]]:
@@ -55,7 +55,7 @@ def read_examples(data: DataConfig, part: str) -> list[tuple[str, Examples]]:
             )
         except DataError as error:
             raise DataError(f"{error} (setting data.{part}.{index}, below data.root={data.root})") from error
-        parts.append(("machine" if dataset.name in MACHINE_DATASETS else "human", examples))
+        parts.append((dataset.source or ("machine" if dataset.name in MACHINE_DATASETS else "human"), examples))
     return parts
 
 

@@ -12,10 +12,11 @@ from fastcap.errors import FastcapError
 from fastcap.training.teachers.ensemble import Ensemble
 from fastcap.training.teachers.features import ImageNetFeatures
 from fastcap.training.teachers.hugging_face import HuggingFaceCaptioner
+from fastcap.training.teachers.written import WrittenCaptions
 
 __all__ = ["Speaker", "load_teacher"]
 
-Speaker = Ensemble | HuggingFaceCaptioner  # gives captions of its own
+Speaker = Ensemble | HuggingFaceCaptioner | WrittenCaptions  # gives captions of its own
 
 
 def load_teacher(
@@ -35,6 +36,8 @@ def load_teacher(
     if teacher.kind == "sequences" and len(teacher.names) == 1 and teacher.names[0] in SOURCES:
         return None
     try:
+        if teacher.kind == "sequences" and len(teacher.names) == 1 and teacher.names[0].endswith(".jsonl"):
+            return WrittenCaptions(Path(teacher.names[0]), tokenizer)
         if teacher.kind == "sequences" and len(teacher.names) == 1 and not is_checkpoint(Path(teacher.names[0])):
             return HuggingFaceCaptioner(teacher.names[0], tokenizer, student.max_length)
         return Ensemble(teacher.names, student, tokenizer, Path(data.cache))

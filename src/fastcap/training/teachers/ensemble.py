@@ -21,7 +21,7 @@ from fastcap.config import ModelConfig
 from fastcap.data.batching import pad_tokens
 from fastcap.data.cache import ImageCache
 from fastcap.errors import ModelFileError
-from fastcap.generation.autoregressive import beam_search
+from fastcap.generation.autoregressive import Stepper, beam_search
 from fastcap.layers import ImageTokens
 from fastcap.losses.language import read_causally
 from fastcap.model import CaptionModel
@@ -29,11 +29,20 @@ from fastcap.model import CaptionModel
 if TYPE_CHECKING:
     from fastcap.decoder.moe_decoder import ImageState
 
-__all__ = ["BEAMS", "Caption", "Ensemble"]
+__all__ = ["BEAMS", "Caption", "Ensemble", "mean_step"]
 
 BEAMS = 3  # captions of an image that a teacher gives
 
 Caption = tuple[int, tuple[int, ...]]  # index of an image, token ids
+
+
+def mean_step(
+    steppers: Sequence[Stepper], token_ids: np.ndarray, state: Sequence[Any], parents: np.ndarray
+) -> tuple[np.ndarray, list[Any]]:
+    """A step of several steppers as one: the logarithms (R, V) of the mean of their probabilities, and their states."""
+    steps = [stepper.step(token_ids, part, parents) for stepper, part in zip(steppers, state, strict=True)]
+    log_p = np.logaddexp.reduce([log_p for log_p, _ in steps]) - np.log(len(steps))
+    return log_p, [part for _, part in steps]
 
 
 class Ensemble(nn.Module):
@@ -96,9 +105,7 @@ class Ensemble(nn.Module):
 
     def step(self, token_ids: np.ndarray, state: Any, parents: np.ndarray) -> tuple[np.ndarray, Any]:
         """Log-probabilities (R, V) after one more token a row."""
-        steps = [s.step(token_ids, part, parents) for s, part in zip(self.steppers, state, strict=True)]
-        log_p = np.logaddexp.reduce([log_p for log_p, _ in steps]) - np.log(len(steps))
-        return log_p, [part for _, part in steps]
+        return mean_step(self.steppers, token_ids, state, parents)
 
     @torch.no_grad()
     def captions(self, paths: Sequence[Path], images: range) -> list[list[list[int]]]:
