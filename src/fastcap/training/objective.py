@@ -93,7 +93,7 @@ class TrainingStep(nn.Module):
             losses |= self.distillation.logits_losses(batch, model.decoder, causal)
             if stage.clip_loss:
                 losses["clip_loss"] = self.clip_loss(batch, image, causal)
-        if "masked" in batch:
+        if stage.masked or stage.consistency:
             masked = batch["masked"]
             parallel = read_masked(model.decoder, state, token_ids, lengths, masked)
             losses["masked"] = masked_loss(model.decoder, parallel, token_ids, masked, stage.smoothing)
