@@ -14,6 +14,7 @@ from pathlib import Path
 
 __all__ = [
     "folder_written_aside",
+    "full_disk_named",
     "is_read_only",
     "keep_facts",
     "machine_lines",
@@ -23,6 +24,7 @@ __all__ = [
     "written_aside",
 ]
 
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 _UNABLE = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 # A folder in which only this file may be written, a file that a container mounts by itself, a joined file system.
 _UNABLE_TO_RENAME = _UNABLE | {errno.EACCES, errno.EPERM, errno.EEXIST, errno.EBUSY, errno.EXDEV}
@@ -143,6 +145,22 @@ def _name_target(error: BaseException, aside: Path, path: str | os.PathLike[str]
     name = getattr(error, "filename", None)
     if isinstance(error, OSError) and isinstance(name, str) and name.startswith(str(aside)):
         error.filename, error.filename2 = os.fspath(path) + name[len(str(aside)) :], None
+    _name_full_disk(error, path)
+
+
+@contextlib.contextmanager
+def full_disk_named(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Let an error of a full disk in the block, which names no file, name this one."""
+    try:
+        yield
+    except OSError as error:
+        _name_full_disk(error, path)
+        raise
+
+
+def _name_full_disk(error: BaseException, path: str | os.PathLike[str]) -> None:
+    if isinstance(error, OSError) and error.filename is None and error.errno in _FULL:
+        error.filename = os.fspath(path)
 
 
 def replace(source: Path, target: Path) -> None:

@@ -203,3 +203,12 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_file(folder, capsys, monkeyp
     assert report(folder) == 1
     assert capsys.readouterr().err == "fastcap: error: report: No space left on device\n"
     assert [path.name for path in (folder.parent / "out").iterdir()] == [".examined.jsonl"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a file that is always full is Linux's")
+def test_a_disk_that_is_full_while_pictures_are_examined_names_the_file(folder, capsys):
+    out = folder.parent / "out"
+    out.mkdir()
+    (out / ".examined.jsonl").symlink_to("/dev/full")
+    assert report(folder) == 1
+    assert capsys.readouterr().err == f"fastcap: error: {out}/.examined.jsonl: No space left on device\n"

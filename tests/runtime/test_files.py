@@ -131,6 +131,12 @@ def test_an_error_names_the_file_that_was_meant(tmp_path, monkeypatch, name, num
     assert (tmp_path / "a").read_text() == "old"
 
 
+def test_a_full_disk_whose_error_names_no_file_names_the_one_that_was_written(tmp_path):
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)) as caught, written_aside(tmp_path / "a"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert caught.value.filename == str(tmp_path / "a")
+
+
 @pytest.mark.parametrize("name", ["model.onnx", "deeper/a.txt", ""])
 def test_an_error_in_a_folder_names_the_place_that_was_meant(tmp_path, name):
     with pytest.raises(OSError, match="full") as caught, folder_written_aside(tmp_path / "model") as folder:

@@ -19,6 +19,7 @@ from PIL import Image
 
 from fastcap.curation.scoring import PairScorer
 from fastcap.errors import ImageError
+from fastcap.files import full_disk_named
 from fastcap.runtime.bulk.pool import WorkerPool, check_workers
 from fastcap.runtime.bundle import Bundle, find_model
 from fastcap.runtime.images import load_image
@@ -137,7 +138,7 @@ def examine(
         texts = {path: list(captions[Path(path)]) for path in todo}
         pool = WorkerPool(min(count, len(todo)), ExamineWorker, model, likelihoods, texts)
         try:
-            with notes.open("a", encoding="utf-8") as file:
+            with full_disk_named(notes), notes.open("a", encoding="utf-8") as file:
                 file.write("\n" if file.tell() else "")  # a line that was cut short ends here
                 for row in pool.rows(iter(todo)):
                     row["key"] = keys[row["image"]]
