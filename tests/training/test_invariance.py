@@ -14,6 +14,7 @@ from fastcap.errors import ConfigError
 from fastcap.layers import Routing
 from fastcap.losses.invariance import choice_divergence, routing_divergence, token_distance
 from fastcap.training.trainer import Trainer
+from fastcap.training.validation import resaved
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -143,6 +144,18 @@ def test_equal_versions_have_no_distance(trainer):
     losses = made.objective.losses(tensors, lambda captions: None, torch.Generator())
     assert losses["invariance"].item() == pytest.approx(0, abs=1e-6)
     assert losses["token_invariance"].item() == pytest.approx(0, abs=1e-6)
+
+
+def test_validation_counts_the_captions_that_a_jpeg_changes(trainer):
+    made = trainer()
+    figures, _, _ = made.validation.figures(made.model.eval(), causal=False, align=False)
+    again = [
+        made.model.best_captions(made.model.encode(torch.from_numpy(pixels)))
+        for pixels in (made.validation.images[:], resaved(made.validation.images[:]))
+    ]
+    assert figures["val_changed"] == np.mean([one != other for one, other in zip(*again, strict=True)])
+    made.validation.resaves = False
+    assert "val_changed" not in made.validation.figures(made.model, causal=False, align=False)[0]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from tokenizers import Tokenizer
 from torch import Tensor
 
@@ -14,17 +15,20 @@ from fastcap.alignment.cmfa import recall
 from fastcap.config import DataConfig, ModelConfig
 from fastcap.data.batching import pad_tokens
 from fastcap.data.cache import ImageCache
+from fastcap.data.resave import as_jpeg
 from fastcap.evaluation.cider import CiderD
 from fastcap.evaluation.ptb import ptb_tokens
 from fastcap.evaluation.sample import small_sample
 from fastcap.model import CaptionModel
 from fastcap.runtime.encoding import clean_caption, decode, encode
+from fastcap.runtime.images import load_image
 from fastcap.training.pools import read_examples
 from fastcap.training.streaming import read_first
 
 __all__ = ["Validation"]
 
 BATCH = 50
+QUALITY = 75  # of the JPEG that captions should survive
 
 
 class Validation:
@@ -39,6 +43,7 @@ class Validation:
 
     def __init__(self, data: DataConfig, model: ModelConfig, tokenizer: Tokenizer) -> None:
         self.tokenizer, self.pad_id = tokenizer, model.vocabulary.pad_id
+        self.resaves = data.resave.share > 0
         self.images: ImageCache | NDArray[np.uint8]
         if data.streams("val"):
             samples, self.images = read_first(data, model.image_size)
@@ -63,21 +68,28 @@ class Validation:
             align: whether to measure as well how images and captions retrieve one another.
 
         Returns:
-            `val_cider` (CIDEr-D, times 100), `distinct` (number of different captions), and recalls, 0..1.
+            `val_cider` (CIDEr-D, times 100), `distinct` (number of different captions), and shares, 0..1: recalls; and
+            where pictures are re-saved in training, `val_changed`, of the captions that a JPEG changes.
         """
         captions: dict[str, list[str]] = {}
-        vectors = []
+        vectors, changed = [], 0
         for start in range(0, len(self.images), BATCH):
             batch = range(start, min(start + BATCH, len(self.images)))
-            pixels = torch.from_numpy(self.images[list(batch)]).to(model.decoder.device)
-            image = model.encode(pixels)
+            pixels = self.images[list(batch)]
+            image = model.encode(torch.from_numpy(pixels).to(model.decoder.device))
             if align:
                 vectors.append(model.alignment.embed_image(image))
-            for index, ids in zip(batch, model.best_captions(image, causal), strict=True):
+            found = model.best_captions(image, causal)
+            for index, ids in zip(batch, found, strict=True):
                 captions[str(index)] = ptb_tokens(decode(self.tokenizer, ids))
+            if self.resaves:
+                again = model.encode(torch.from_numpy(resaved(pixels)).to(model.decoder.device))
+                changed += sum(a != b for a, b in zip(found, model.best_captions(again, causal), strict=True))
         distinct = len({tuple(caption) for caption in captions.values()})
         cider, by_image = self.scorer.corpus(captions)
         figures = {"val_cider": 100 * cider, "distinct": distinct}
+        if self.resaves:
+            figures["val_changed"] = changed / len(captions)
         if align:
             figures |= self.recall(model, torch.cat(vectors))
         return figures, " ".join(captions["0"]), small_sample([100 * score for score in by_image.values()])
@@ -89,3 +101,9 @@ class Validation:
         token_ids, padding_mask = (torch.from_numpy(part).to(images.device) for part in pad_tokens(rows, self.pad_id))
         texts = model.embed_text(token_ids, (~padding_mask).sum(dim=1))
         return recall(images @ texts.t(), owners)
+
+
+def resaved(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Pictures (B, H, W, 3) as they come back from a JPEG."""
+    size = pixels.shape[2], pixels.shape[1]
+    return np.stack([load_image(as_jpeg(Image.fromarray(each), QUALITY), size) for each in pixels])
