@@ -35,7 +35,7 @@ def fenced(language: str) -> Iterator[tuple[str, str]]:
 
 def commands() -> list[tuple[str, str]]:
     """(page, command) for every command of a shell block; a pipe joins two."""
-    lines = [(page, line) for page, block in fenced("(?:bash|sh)") for line in block.splitlines()]
+    lines = [(page, line) for page, block in fenced("(?:bash|sh)") for line in block.replace("\\\n", "").splitlines()]
     return sorted({(page, command) for page, line in lines for command in split_line(line)})
 
 
