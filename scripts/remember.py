@@ -1,4 +1,5 @@
-"""A copy of a model directory with a memory of captioned pictures, by which it ranks candidates.
+"""A copy of a model directory that has learnt from captioned pictures to choose among its candidates: by the words that
+people use of a picture like it and, with --pictures, by a memory of those pictures.
 
 python scripts/remember.py --model fastcap-base --out DIR --memory flickr8k DIR --memory coco DIR \\
     --memory coco:more DIR --fit flickr8k DIR --fit coco DIR
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 
 from rich.progress import Progress
@@ -21,7 +23,7 @@ from fastcap.data.readers import load_dataset
 from fastcap.errors import FastcapError
 from fastcap.evaluation.calibration import fit_calibration
 from fastcap.export.writer import check_destination, rewrite_bundle
-from fastcap.release.memory import remember, remembered_captions
+from fastcap.release.memory import MemorySettings, remember, remembered_captions
 from fastcap.release.pipeline import fitted_error
 from fastcap.runtime.bundle import Bundle, find_model
 from fastcap.runtime.contract import Calibration
@@ -33,7 +35,8 @@ def main() -> int:
     parser.add_argument("--model", required=True, help="bundled model or model directory")
     parser.add_argument("--out", required=True, type=Path, help="model directory to write")
     pair = {"nargs": 2, "action": "append", "required": True, "metavar": ("NAME[:SPLIT]", "DIR")}
-    parser.add_argument("--memory", help="a data set to remember (split: train); may be repeated", **pair)
+    parser.add_argument("--memory", help="a data set to learn from (split: train); may be repeated", **pair)
+    parser.add_argument("--pictures", action="store_true", help="remember its pictures as well as its words")
     parser.add_argument("--fit", help="a data set to fit the ranking to (split: val); may be repeated", **pair)
     parser.add_argument("--candidates", type=int, metavar="K", help="captions that are decoded (default: as before)")
     parser.add_argument("--overwrite", action="store_true", help="replace a model directory at DIR")
@@ -62,7 +65,9 @@ def write(args: argparse.Namespace) -> None:
     ways = 2 if "beam" in bundle.decodes[1:] else 1
     with Progress() as progress:
         task = progress.add_task("pictures", total=len(captions) + ways * sum(map(len, sets)) + len(sets[0]))
-        made = remember(bundle, captions, sets[0], others=sets[1:], on_picture=lambda: progress.advance(task))
+        settings = MemorySettings(pictures=args.pictures)
+        advance = partial(progress.advance, task)
+        made = remember(bundle, captions, sets[0], settings, others=sets[1:], on_picture=advance)
     facts = made.evaluation.as_json()
     confidences, supports = made.evaluation.calibration()
     measured = {
@@ -79,6 +84,7 @@ def write(args: argparse.Namespace) -> None:
         bundle,
         args.out,
         made.memory,
+        made.words,
         overwrite=args.overwrite,
         ranking=made.ranking,
         calibration=Calibration(*fit_calibration(confidences, supports)),

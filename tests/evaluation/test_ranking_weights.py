@@ -9,7 +9,7 @@ from fastcap.errors import DataError
 from fastcap.evaluation.ranking import FOLDS, Judged, cross_fitted, fit_weights
 from fastcap.runtime.contract import Weights
 
-TELLING = np.array([1.0, 0.0, 3.0, 0.0, 0.0])  # of the fields of `Weights`
+TELLING = np.array([1.0, 0.0, 3.0, 0.0, 0.0, 0.0, 0.0])  # of the fields of `Weights`
 ALL = Weights._fields
 
 
@@ -18,7 +18,7 @@ def pictures(count: int, noise: float = 0.0, seed: int = 0) -> list[Judged]:
     drawn = np.random.default_rng(seed)
     judged = []
     for _ in range(count):
-        features = drawn.normal(size=(drawn.integers(2, 7), len(ALL))) * [1, 1, 0.1, 5, 1] + 9
+        features = drawn.normal(size=(drawn.integers(2, 7), len(ALL))) * [1, 1, 0.1, 5, 1, 2, 1] + 9
         judged.append(Judged(features, features @ TELLING + noise * drawn.normal(size=len(features))))
     return judged
 
@@ -49,10 +49,9 @@ def test_where_nothing_tells_candidates_apart_no_weight_is_large():
 
 def test_bad_candidates_do_not_decide():
     """The best of three is told by the first feature; the worst, which is never chosen, speaks against it."""
-    judged = [
-        Judged(np.array([[1.0, 0, 0, 0, 0], [0.0, 0, 0, 0, 0], [5.0, 0, -9, 0, 0]]), np.array([60.0, 50.0, 0.0]))
-        for _ in range(50)
-    ]
+    table = np.zeros((3, len(ALL)))
+    table[:, ALL.index("log_p")], table[2, ALL.index("expected")] = [1, 0, 5], -9
+    judged = [Judged(table, np.array([60.0, 50.0, 0.0])) for _ in range(50)]
     assert gain(judged, fit_weights(judged)) == 60
 
 

@@ -24,6 +24,7 @@ from fastcap.release import ExportSettings, gate, pipeline
 from fastcap.runtime.bundle import Bundle
 from fastcap.runtime.captioner import Captioner
 from fastcap.runtime.memory import Memory
+from fastcap.runtime.words import PictureWords
 
 
 @pytest.fixture
@@ -94,10 +95,11 @@ def test_a_model_that_remembers_pictures_says_so_and_is_measured_on_others(check
     line = ["export", "--model", str(checkpoint), "--out", str(out), "--root", str(folder), "--dataset", "csv"]
     line += ["--calibration", "4", "--limit", "6", "--precision", "fp32"]
     assert main([*line, "--memory", "csv:seen", str(folder)]) == 0
-    assert re.search(r"memory of 6 pictures: CIDEr [+-]\d", capsys.readouterr().err)
+    assert re.search(r"words of 6 pictures: CIDEr [+-]\d", capsys.readouterr().err)
     bundle = Bundle.open(out)
     assert bundle.ranking.weights.keys() == {"parallel", "search"}
-    assert len(Memory.open(out / "memory.npz")) == 6
+    assert PictureWords.open(out / "words.npz").words == []  # each of six pictures is too few
+    assert not (out / "memory.npz").exists()
     assert Captioner.open(out).caption(folder / "images" / "0.png").text
 
     with pytest.raises(SystemExit, match="2"):
@@ -129,11 +131,12 @@ def test_a_model_directory_gets_a_memory_without_a_new_export(checkpoint, monkey
     script = Path(__file__).parents[2] / "scripts" / "remember.py"
     line = [str(script), "--model", str(plain), "--out", str(out), "--memory", "csv:seen", str(folder)]
     run = runpy.run_path(str(script))["main"]
-    monkeypatch.setattr("sys.argv", [*line, "--fit", "csv", str(folder), "--candidates", "4"])
+    monkeypatch.setattr("sys.argv", [*line, "--pictures", "--fit", "csv", str(folder), "--candidates", "4"])
     assert run() == 0
     after = Bundle.open(out)
-    assert {name: file for name, file in after.files.items() if name != "memory.npz"} == before.files
+    assert {name: file for name, file in after.files.items() if name not in ("memory.npz", "words.npz")} == before.files
     assert (after.decoding.default_candidates, after.decoding._replace(default_candidates=2)) == (4, before.decoding)
+    assert len(Memory.open(out / "memory.npz")) == 3
     assert after.ranking.weights.keys() == {"parallel", "search"} and "remember.py" in after.quality["command"]
     assert run() == 1
     assert "is a model directory already" in capsys.readouterr().err

@@ -14,12 +14,13 @@ from golden_models import KINDS, pictures
 from fastcap import Captioner, ModelFileError, Sampling
 from fastcap.cli import main
 from fastcap.runtime.bundle import Bundle
-from fastcap.runtime.contract import MEMORY, RANKED_AS, Ranking, Weights
+from fastcap.runtime.contract import MEMORY, RANKED_AS, WORDS, Ranking, Weights
 from fastcap.runtime.encoding import clean_caption, encode
 from fastcap.runtime.engine import Decoded, Encoded
 from fastcap.runtime.memory import Memory
 from fastcap.runtime.options import Options, Plan
-from fastcap.runtime.ranking import features
+from fastcap.runtime.ranking import Ranker, features
+from fastcap.runtime.words import PictureWords
 
 BY_PROBABILITY = Weights(log_p=1.0, token_log_p=0.0, similarity=0.0, consensus=0.0, words=0.0)
 BY_SIMILARITY = BY_PROBABILITY._replace(log_p=0.0, similarity=1.0)
@@ -54,6 +55,9 @@ def texts(caption) -> list[str]:
 
 
 SAID = ["A red ball near the lake.", "A dog runs on grass.", "Two men sit.", "A dog runs."]
+
+
+DOGS = np.array([0.0, 1.0, 0.0])
 
 
 class Saying:
@@ -95,6 +99,27 @@ def test_the_candidate_that_is_most_like_what_people_said_of_similar_pictures_is
         unranked = captioner.caption(of_colour(*colour), candidates=4, no_memory=True)
         assert texts(unranked) == SAID
         assert sorted(caption.candidates, key=str) == sorted(unranked.candidates, key=str)  # confidences stay
+
+
+def test_the_candidate_whose_words_people_would_use_of_the_picture_is_chosen_without_a_memory(directory, tmp_path):
+    rewrite_bundle = pytest.importorskip("fastcap.export.writer", reason="needs onnx").rewrite_bundle
+    weights = dict.fromkeys(RANKED_AS, Weights(0.0, 0.0, 0.0, 0.0, 0.0, expected=1.0))
+    words = PictureWords(["red", "dog", "men"], 20 * np.eye(3), [-10.0] * 3, [1.0] * 3)
+    out = tmp_path / "model"
+    rewrite_bundle(Bundle.open(directory), out, words=words, ranking=Ranking(1, 0.0, weights))
+    bundle = Bundle.open(out)
+    assert WORDS in bundle.files and MEMORY not in bundle.files
+    captioner = Captioner(bundle, engine=Saying(bundle))
+    for colour, best in (((9, 200, 9), SAID[1]), ((9, 9, 200), SAID[2]), ((200, 9, 9), SAID[0])):
+        assert captioner.caption(of_colour(*colour), candidates=4).text == best
+        assert texts(captioner.caption(of_colour(*colour), candidates=4, no_memory=True)) == SAID
+    ranker, engine = Ranker.open(bundle, bundle.tokenizer()), Saying(bundle)
+    candidates = engine.decode(engine.encode(of_colour(9, 200, 9)), Options().plan(bundle))
+    np.testing.assert_allclose(ranker.scores(candidates, DOGS, "parallel"), [0, 1, 0, 1], atol=1e-3)
+    with pytest.raises(ModelFileError, match=r"words\.npz: its pictures have vectors of 3 numbers"):
+        ranker.scores(candidates, np.ones(4), "parallel")
+    rewrite_bundle(bundle, out, words=words, ranking=bundle.ranking, overwrite=True)  # a copy of one that has words
+    assert Bundle.open(out).files == bundle.files
 
 
 def test_every_feature_can_decide_and_equal_candidates_keep_their_order(directory, tmp_path):
@@ -185,6 +210,10 @@ def test_features_are_what_the_weights_are_named_after(directory, tmp_path):
     np.testing.assert_array_equal(table["similarity"], memory.similarity(vector, said, 2, 20.0))
     np.testing.assert_array_equal(table["consensus"], memory.consensus(said))
     assert table["words"].tolist() == [3] * len(candidates)
+    assert not table["expected"].any() and not table["information"].any()
+    words = PictureWords(["dog", "cat"], np.zeros((2, len(vector))), np.zeros(2), [3.0, 9.0])
+    told = features(candidates, said, vector, memory, Ranking(2, 20.0, {}), ("information", "expected"), words)
+    np.testing.assert_allclose(told, [[3.0, 1.5]] * len(candidates))
 
 
 def test_it_travels_to_other_processes(directory, tmp_path):
@@ -218,8 +247,9 @@ def test_a_manifest_states_a_ranking_if_and_only_if_there_is_a_memory(golden, tm
     manifest = json.loads(path.read_text())
     assert manifest["ranking"]["parallel"] == BY_SIMILARITY._asdict() and manifest["ranking"]["neighbours"] == 2
     for change, told in (
-        (lambda values: values.pop("ranking"), "both it and the file memory.npz, or neither"),
-        (lambda values: values["files"].pop(MEMORY), "both it and the file memory.npz, or neither"),
+        (lambda values: values.pop("ranking"), "both it and words.npz or memory.npz, or none of them"),
+        (lambda values: values["files"].pop(MEMORY), "both it and words.npz or memory.npz, or none of them"),
+        (lambda values: values["ranking"]["search"].update(expected=1), "as there is no words.npz"),
         (lambda values: (values.pop("alignment"), values["files"].pop("text.onnx")), "as there is a ranking"),
         (lambda values: values["ranking"].update(neighbours=0), "ranking.neighbours is 0; expected a whole number"),
         (lambda values: values["ranking"].update(sharpness=-1), "ranking.sharpness is -1; expected a number from 0"),

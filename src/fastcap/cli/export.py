@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs=2,
         action="append",
         metavar=("NAME[:SPLIT]", "DIR"),
-        help="remember what is said of a data set's pictures (split: train), to rank captions of similar ones by; "
+        help="learn from a data set (split: train) which words people use of a picture, to rank captions by; "
         "may be given several times, not with --target-size (default: none)",
     )
     parser.set_defaults(**vars(DEFAULTS) | {"memory": None})

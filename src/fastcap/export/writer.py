@@ -22,6 +22,7 @@ from fastcap.runtime.contract import (
     MEMORY,
     TEXT,
     TOKENIZER,
+    WORDS,
     Alignment,
     Calibration,
     File,
@@ -29,6 +30,7 @@ from fastcap.runtime.contract import (
     Ranking,
 )
 from fastcap.runtime.memory import Memory
+from fastcap.runtime.words import PictureWords
 
 __all__ = ["check_destination", "rewrite_bundle", "write_bundle"]
 
@@ -63,6 +65,7 @@ def write_bundle(
     speed: Mapping[str, Any] | None = None,
     unheld: Mapping[str, Sequence[float]] | None = None,
     memory: Memory | None = None,
+    words: PictureWords | None = None,
     ranking: Ranking | None = None,
     overwrite: bool = False,
 ) -> None:
@@ -76,7 +79,7 @@ def write_bundle(
         quality, speed: measured figures, each with what is needed to measure them again.
         unheld: parameters that the graphs do not hold (`fastcap.export.weights.unheld`); without them, the directory
             cannot be turned back into a checkpoint.
-        memory, ranking: what candidates are ranked by, both or neither.
+        memory, words, ranking: what candidates are ranked by; a ranking with one or both of the others, or nothing.
         overwrite: whether a model directory that is there already may be replaced.
 
     Raises:
@@ -87,8 +90,7 @@ def write_bundle(
         for file in (*graphs.glob("*.onnx"), *graphs.glob("*.data")):
             shutil.copyfile(file, folder / file.name)
         tokenizer.save(str(folder / TOKENIZER), pretty=False)
-        if memory is not None:
-            memory.save(folder / MEMORY)
+        _save(folder, memory, words)
         files = _facts_of_files(folder)
         manifest = Manifest.of(
             config,
@@ -107,19 +109,35 @@ def write_bundle(
         _write_manifest(folder, manifest)
 
 
-def rewrite_bundle(bundle: Bundle, directory: Path, memory: Memory, *, overwrite: bool = False, **changes: Any) -> None:
-    """Write a copy of a model directory with this memory, whole or not at all. `changes`: fields of its manifest.
+def rewrite_bundle(
+    bundle: Bundle,
+    directory: Path,
+    memory: Memory | None = None,
+    words: PictureWords | None = None,
+    *,
+    overwrite: bool = False,
+    **changes: Any,
+) -> None:
+    """Write a copy of a model directory that ranks by these and no others, whole or not at all.
+
+    `changes`: fields of its manifest.
 
     Raises:
         ModelFileError: something is there that may not be replaced.
     """
     check_destination(directory, overwrite)
     with folder_written_aside(directory) as folder:
-        for name in bundle.files:
+        for name in bundle.files.keys() - {MEMORY, WORDS}:
             shutil.copyfile(bundle.folder / name, folder / name)
-        memory.save(folder / MEMORY)
+        _save(folder, memory, words)
         manifest = {field.name: getattr(bundle, field.name) for field in dataclasses.fields(Manifest)}
         _write_manifest(folder, Manifest(**{**manifest, **changes, "files": _facts_of_files(folder)}))
+
+
+def _save(folder: Path, memory: Memory | None, words: PictureWords | None) -> None:
+    for name, each in ((MEMORY, memory), (WORDS, words)):
+        if each is not None:
+            each.save(folder / name)
 
 
 def _facts_of_files(folder: Path) -> dict[str, File]:

@@ -1,4 +1,5 @@
-"""A memory for a model: made of captioned pictures, its ranking fitted to others that people described.
+"""What a model learns about choosing among its candidates: the words of captioned pictures, and a memory of these
+pictures if asked for. The ranking by them is fitted to other pictures that people described.
 
 Weights are measured on pictures that they were not fitted to: these are captioned in `FOLDS` parts, each with the
 weights of the others. What ships is fitted to all.
@@ -6,7 +7,7 @@ weights of the others. What ships is fitted to all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,8 @@ from fastcap.errors import ConfigError
 from fastcap.evaluation.cider import CiderD
 from fastcap.evaluation.evaluate import Evaluation, evaluate_model
 from fastcap.evaluation.ptb import ptb_tokens
-from fastcap.evaluation.ranking import FOLDS, Judged, cross_fitted, fit_weights
+from fastcap.evaluation.ranking import FOLDS, USED, Judged, cross_fitted, fit_weights
+from fastcap.release.words import fit_words
 from fastcap.runtime.captioner import Caption, Captioner
 from fastcap.runtime.contract import Calibration, Ranking, Weights, ranked_as
 from fastcap.runtime.encoding import decode
@@ -28,6 +30,7 @@ from fastcap.runtime.memory import NEIGHBOURS, SHARPNESS, Memory
 from fastcap.runtime.options import MAX_BEAMS, Options
 from fastcap.runtime.ranking import Ranker, features
 from fastcap.runtime.text import ends_early, sentence
+from fastcap.runtime.words import PictureWords
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -41,14 +44,18 @@ __all__ = [
     "judge",
     "remember",
     "remembered_captions",
-    "remembered_pictures",
+    "remembered_vectors",
 ]
 
 
 @dataclass(frozen=True)
 class MemorySettings:
-    """What a memory keeps of its pictures; the defaults are those of the bundled model, by measurement."""
+    """What is kept of the pictures; the defaults are those of the bundled model, by measurement."""
 
+    common: int = 8
+    """Pictures that use a word, for it to be one of the words; see `fastcap.release.words`."""
+    pictures: bool = False
+    """Whether a memory of the pictures is kept as well: 0.9 MB for 8,265 of them, and beside the words no gain."""
     entries: int = 36
     """N-grams of each picture at most."""
     least: int = 5
@@ -63,9 +70,11 @@ class MemorySettings:
 
 @dataclass(frozen=True)
 class Remembered:
-    """A memory, the ranking by it, and what captions are worth with it: `evaluation`, crosswise."""
+    """The words, the memory if one was asked for, the ranking by them, and what captions are worth with it:
+    `evaluation`, crosswise."""
 
-    memory: Memory
+    words: PictureWords
+    memory: Memory | None
     ranking: Ranking
     evaluation: Evaluation
 
@@ -97,7 +106,7 @@ def remember(
     facts: Mapping[str, Any] | None = None,
     on_picture: Callable[[], object] = lambda: None,
 ) -> Remembered:
-    """Make a memory and its ranking.
+    """Learn the words of pictures, remember these if asked to, and fit the ranking.
 
     Args:
         bundle: the model, which has an alignment; its confidences are measured as they are before calibration.
@@ -112,13 +121,16 @@ def remember(
         DataError: the model has one candidate for every picture.
     """
     if bundle.alignment is None:
-        raise ConfigError(f"model {bundle.name!r} gives no vectors of pictures; needed for a memory: an alignment")
+        raise ConfigError(f"model {bundle.name!r} gives no vectors of pictures; needed for a ranking: an alignment")
     settings = settings or MemorySettings()
     bundle = replace(bundle, calibration=Calibration(), ranking=None)
     engine, tokenizer = ENGINES[bundle.kind](bundle, threads), bundle.tokenizer()
-    memory = remembered_pictures(bundle, engine, captions, on_picture).smaller(
-        settings.entries, settings.least, settings.width
-    )
+    vectors = remembered_vectors(bundle, engine, captions, on_picture)
+    words, memory = fit_words(vectors, list(captions.values()), settings.common), Memory()
+    used = (*USED, "similarity") if settings.pictures else USED
+    if settings.pictures:
+        memory.add(vectors, list(captions.values()))
+        memory = memory.smaller(settings.entries, settings.least, settings.width)
     ranking = Ranking(settings.neighbours, settings.sharpness, {})
     weights: dict[str, Weights] = {}
     rotated: list[dict[str, Weights]] = [{} for _ in range(FOLDS)]
@@ -127,20 +139,20 @@ def remember(
         judged = [
             picture
             for part in (examples, *others)
-            for picture in judge(bundle, engine, tokenizer, memory, ranking, part, options, on_picture)
+            for picture in judge(bundle, engine, tokenizer, (memory, words), ranking, part, options, on_picture)
         ]
-        weights[ranked_as(way)] = Weights(*fit_weights(judged).tolist())
-        for place, values in cross_fitted(judged):
+        weights[ranked_as(way)] = Weights(*fit_weights(judged, used).tolist())
+        for place, values in cross_fitted(judged, used):
             rotated[place % FOLDS][ranked_as(way)] = Weights(*values.tolist())
 
     def captioner(fitted: Mapping[str, Weights]) -> Captioner:
-        ranker = Ranker(memory, ranking._replace(weights=fitted), tokenizer)
+        ranker = Ranker(memory, ranking._replace(weights=fitted), tokenizer, words)
         return Captioner(bundle, threads, engine, ranker=ranker)
 
     chosen = {example.image: place % FOLDS for place, example in enumerate(examples)}
     crosswise = CrossFitted([captioner(fitted) for fitted in rotated], chosen)
     evaluation = evaluate_model(crosswise, examples, facts=facts, on_caption=on_picture)
-    return Remembered(memory, ranking._replace(weights=weights), evaluation)
+    return Remembered(words, memory if settings.pictures else None, ranking._replace(weights=weights), evaluation)
 
 
 def remembered_captions(
@@ -168,27 +180,22 @@ def remembered_captions(
     return captions
 
 
-def remembered_pictures(
-    bundle: Bundle,
-    engine: Engine,
-    captions: Mapping[Path, Sequence[str]],
-    on_picture: Callable[[], object] = lambda: None,
-) -> Memory:
-    """A memory of pictures with these captions."""
+def remembered_vectors(
+    bundle: Bundle, engine: Engine, images: Iterable[Path], on_picture: Callable[[], object] = lambda: None
+) -> np.ndarray:
+    """The vectors (P, A) of pictures."""
     vectors = []
-    for image in captions:
+    for image in images:
         vectors.append(engine.vector(_encoded(bundle, engine, image))[0])
         on_picture()
-    memory = Memory()
-    memory.add(np.stack(vectors), list(captions.values()))
-    return memory
+    return np.stack(vectors)
 
 
 def judge(
     bundle: Bundle,
     engine: Engine,
     tokenizer: Tokenizer,
-    memory: Memory,
+    held: tuple[Memory, PictureWords | None],
     ranking: Ranking,
     examples: Sequence[Example],
     options: Options,
@@ -203,7 +210,7 @@ def judge(
         candidates = engine.decode(encoded, plan)
         texts = [sentence(decode(tokenizer, candidate.token_ids)) for candidate in candidates]
         gains = np.array([100 * metric.score(ptb_tokens(text), str(place)) for text in texts])
-        table = features(candidates, texts, engine.vector(encoded)[0], memory, ranking)
+        table = features(candidates, texts, engine.vector(encoded)[0], held[0], ranking, words=held[1])
         whole = np.array([not ends_early(text) for text in texts])  # others come after these, whatever the weights
         judged.append(Judged(table[whole], gains[whole]) if whole.any() else Judged(table, gains))
         on_picture()

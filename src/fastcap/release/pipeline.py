@@ -111,13 +111,11 @@ def export(
 def with_memory(
     chosen: Measured, captions: Mapping[Path, Sequence[str]], examples: Sequence[Example], console: Console
 ) -> tuple[Measured, dict[str, Any]]:
-    """The graphs measured again with a memory of pictures that have these captions; the memory and its ranking."""
-    with console.status("making the memory and fitting its ranking"):
+    """The graphs measured again with the words of pictures that have these captions; the words and the ranking."""
+    with console.status("learning words of pictures and fitting the ranking"):
         made = remember(Bundle.open(chosen.directory), captions, examples)
-    console.print(
-        f"memory of {counted(len(made.memory), 'picture')}: CIDEr {made.cider - chosen.cider:+.2f}, crosswise"
-    )
-    return replace(chosen, evaluation=made.evaluation), {"memory": made.memory, "ranking": made.ranking}
+    console.print(f"words of {counted(len(captions), 'picture')}: CIDEr {made.cider - chosen.cider:+.2f}, crosswise")
+    return replace(chosen, evaluation=made.evaluation), {"words": made.words, "ranking": made.ranking}
 
 
 def ship(

@@ -55,7 +55,7 @@ class ExportSettings:
     bits: Path | str | None = None
     """A file with the bits of layers, in place of a target size; layers that it leaves out have 8."""
     memory: Sequence[tuple[str, Path | str]] = ()
-    """Data sets whose pictures the model remembers, to rank candidates by what people said of similar ones
+    """Data sets of whose captions the model learns which words people use of a picture, to rank candidates by them
     (`fastcap.release.memory`): `NAME` or `NAME:SPLIT`, train by default, and its folder. None of the pictures that are
     measured may be among them. The ranking is fitted to these, and measured crosswise."""
 

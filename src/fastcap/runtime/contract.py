@@ -9,7 +9,8 @@
 | the four of `PREFIX_GRAPHS` | captions from left to right by a language model | - | - | required |
 | language_model.data | weights of theirs | - | - | as they ask for it |
 | text.onnx | `TEXT`: texts to vectors, for scores | with `alignment` | with `alignment` | with `alignment` |
-| memory.npz | what people said of pictures, to rank by | with `ranking` | with `ranking` | with `ranking` |
+| words.npz | which words people use of a picture, to rank by | with `ranking` | with `ranking` | with `ranking` |
+| memory.npz | what people said of pictures, to rank by, too | with `ranking` | with `ranking` | with `ranking` |
 
 `fastcap.export` writes directories by this module, `fastcap.runtime` reads them by it, and
 `scripts/web_constants.py` writes the constants of the web page from it.
@@ -49,6 +50,7 @@ __all__ = [
     "TEXT",
     "TOKENIZER",
     "VISION_ENCODER",
+    "WORDS",
     "Alignment",
     "Calibration",
     "Decoding",
@@ -68,7 +70,8 @@ __all__ = [
 _Manifest = TypeVar("_Manifest", bound="Manifest")
 
 FORMAT = 2
-MANIFEST, TOKENIZER, MEMORY = "model.json", "tokenizer.json", "memory.npz"
+MANIFEST, TOKENIZER = "model.json", "tokenizer.json"
+MEMORY, WORDS = "memory.npz", "words.npz"
 UINT8, INT64, FLOAT = "tensor(uint8)", "tensor(int64)", "tensor(float)"
 
 
@@ -268,6 +271,8 @@ class Weights(NamedTuple):
         similarity: `Memory.similarity` with the captions of the nearest pictures.
         consensus: `Memory.consensus` with the other candidates.
         words: how many words it has.
+        expected, information: the two of `PictureWords.score`: how far its words are those that people would use of
+            the picture, and how much they say of whatever picture.
     """
 
     log_p: float
@@ -275,11 +280,13 @@ class Weights(NamedTuple):
     similarity: float
     consensus: float
     words: float
+    expected: float = 0.0
+    information: float = 0.0
 
 
 class Ranking(NamedTuple):
-    """How candidates are ranked by a directory's `MEMORY`: `neighbours` and `sharpness` of `Memory.similarity`, and the
-    weights of each of `RANKED_AS`; where they are missing, no memory is asked."""
+    """How candidates are ranked by a directory's `WORDS` and `MEMORY`: `neighbours` and `sharpness` of
+    `Memory.similarity`, and the weights of each of `RANKED_AS`; where they are missing, candidates stay as they are."""
 
     neighbours: int
     sharpness: float
@@ -333,7 +340,7 @@ class Manifest:
         kind: a key of `KINDS`.
         name, description, licence: free texts; the name is not empty.
         alignment: None if the directory has no `TEXT`.
-        ranking: None if the directory has no `MEMORY`; one that has needs an alignment, too.
+        ranking: None if the directory has neither `WORDS` nor `MEMORY`; one that has needs an alignment, too.
         architecture, unheld: the model's settings, and by name the weights that no graph holds, flat: what
             `fastcap checkpoint` needs to turn the directory back into a checkpoint.
         files: every file but the manifest, by name. A graph may keep weights in another file that is listed here.

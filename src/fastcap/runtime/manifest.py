@@ -25,6 +25,7 @@ from fastcap.runtime.contract import (
     RANKED_AS,
     TEXT,
     TOKENIZER,
+    WORDS,
     Alignment,
     Calibration,
     Decoding,
@@ -41,6 +42,7 @@ __all__ = ["MAX_FILE_BYTES", "first_line", "not_a_folder", "read_manifest"]
 MAX_MANIFEST_BYTES = 2**20
 MAX_FILE_BYTES = 16 * 2**30  # of any file; how large one may be, the manifest states
 
+_RANKED_BY = {MEMORY: ("similarity", "consensus"), WORDS: ("expected", "information")}
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.(onnx|data|json|npz)")
 _LONGEST_NAME = 255  # bytes of a file's name, on every common file system
 _BLOCK = 2**20  # bytes read at a time
@@ -81,8 +83,12 @@ def read_manifest(folder: Path) -> Manifest:
     fields.done()
     if (manifest.alignment is None) != (TEXT.file not in manifest.files):
         fields.fail("alignment", fields.values.get("alignment"), f"both it and the file {TEXT.file}, or neither")
-    if (manifest.ranking is None) != (MEMORY not in manifest.files):
-        fields.fail("ranking", fields.values.get("ranking"), f"both it and the file {MEMORY}, or neither")
+    if (manifest.ranking is None) == bool(manifest.files.keys() & {MEMORY, WORDS}):
+        fields.fail("ranking", fields.values.get("ranking"), f"both it and {WORDS} or {MEMORY}, or none of them")
+    for way, weights in manifest.ranking.weights.items() if manifest.ranking else ():
+        for file, names in _RANKED_BY.items():
+            if file not in manifest.files and any(getattr(weights, name) for name in names):
+                fields.fail(f"ranking.{way}", weights._asdict(), f"0 for {' and '.join(names)}, as there is no {file}")
     if manifest.ranking and manifest.alignment is None:
         fields.fail("alignment", None, "one, as there is a ranking, which compares pictures' vectors")
     return manifest

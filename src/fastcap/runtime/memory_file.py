@@ -6,20 +6,14 @@ of all pictures.
 
 from __future__ import annotations
 
-import math
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from fastcap.errors import ModelFileError
-from fastcap.files import written_aside
-
-if TYPE_CHECKING:
-    from zipfile import ZipFile, ZipInfo
+from fastcap.runtime.npz import as_text, read_npz, refused, text_of, write_npz
 
 __all__ = ["MAX_MEMORY_BYTES", "MAX_WORDS", "empty_arrays", "read_arrays", "write_arrays"]
 
@@ -60,8 +54,6 @@ def write_arrays(
     texts: Mapping[str, str] | None = None,
 ) -> None:
     """Write what `read_arrays` reads, the same bytes for the same content; `texts` by their names in the archive."""
-    import zipfile
-
     ids, counts = arrays["ids"], arrays["counts"]
     starts = (np.cumsum(counts, dtype=np.int64) - counts)[counts > 0]
     differences = np.diff(ids, prepend=ids[:1] * 0)
@@ -70,23 +62,9 @@ def write_arrays(
         **arrays,
         "ids": _bytes(differences),
         "ngrams": _bytes(np.diff(arrays["ngrams"], prepend=np.zeros(1, np.uint64))),
-        "words": np.frombuffer("\n".join(words).encode(), np.uint8),
+        "words": as_text(words),
     }
-    with written_aside(path, durable=True) as aside, zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in ARRAYS:
-            with archive.open(_member(f"{name}.npy"), "w") as file:
-                np.lib.format.write_array(file, packed[name], allow_pickle=False)
-        for name, text in (texts or {}).items():
-            archive.writestr(_member(name), text.encode())
-
-
-def _member(name: str) -> ZipInfo:
-    """A compressed member, whose date is always the same."""
-    import zipfile
-
-    member = zipfile.ZipInfo(name)
-    member.compress_type = zipfile.ZIP_DEFLATED
-    return member
+    write_npz(path, {name: packed[name] for name in ARRAYS}, texts)
 
 
 def read_arrays(
@@ -98,13 +76,10 @@ def read_arrays(
     Raises:
         ModelFileError: the file is none, damaged, or larger than `MAX_MEMORY_BYTES` when unpacked.
     """
-    import zipfile
-    import zlib
-
-    try:
-        arrays, read = _read(Path(path), texts)
-        names = arrays.pop("words").tobytes().decode().split("\n")
-        words = {word: number for number, word in enumerate(filter(None, names), start=1)}
+    with refused(path, "a memory of captioned pictures"):
+        arrays, read = read_npz(Path(path), ARRAYS, MAX_MEMORY_BYTES, texts)
+        names = text_of(arrays.pop("words"))
+        words = {word: number for number, word in enumerate(names, start=1)}
         ids, counts = _numbers(arrays["ids"], np.uint32).astype(np.int64), arrays["counts"]
         arrays["ngrams"] = np.cumsum(_numbers(arrays["ngrams"], np.uint64), dtype=np.uint64)
         before = np.concatenate([[0], np.cumsum(ids)])
@@ -112,12 +87,6 @@ def read_arrays(
         arrays["ids"] = before[1:] - np.repeat(before[np.minimum(starts, len(ids))], counts)[: len(ids)]
         _check(arrays, words, len(names))
         return {**arrays, "ids": arrays["ids"].astype(np.uint32)}, words, read
-    except (  # what zipfile, zlib and NumPy raise for files that are damaged
-        *(OSError, ValueError, KeyError, EOFError, RuntimeError, OverflowError, MemoryError, NotImplementedError),
-        *(zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error),
-    ) as error:
-        told = str(error).strip().partition("\n")[0][:200] or type(error).__name__
-        raise ModelFileError(f"{path}: not a memory of captioned pictures ({told})") from None
 
 
 def _bytes(numbers: np.ndarray) -> np.ndarray:
@@ -134,45 +103,6 @@ def _numbers(rows: np.ndarray, kind: type[np.unsignedinteger[Any]]) -> np.ndarra
     return np.ascontiguousarray(rows.T).view(dtype).reshape(-1).astype(kind)
 
 
-def _read(path: Path, texts: Sequence[str]) -> tuple[dict[str, np.ndarray], list[str]]:
-    """The arrays and texts of a file, whose sizes were compared before memory is taken for them."""
-    from zipfile import ZipFile
-
-    with ZipFile(path) as archive:
-        members = {member.filename: member for member in archive.infolist()}
-        expected = {f"{name}.npy" for name in ARRAYS} | {*texts}
-        if members.keys() != expected or len(archive.infolist()) != len(expected):
-            raise ValueError(f"it holds {sorted(members)[:12]}; expected {sorted(expected)}")
-        size = sum(member.file_size for member in members.values())
-        if size > MAX_MEMORY_BYTES:
-            raise ValueError(f"{size} bytes unpacked; allowed: {MAX_MEMORY_BYTES}")
-        arrays = {name: _read_array(archive, members[f"{name}.npy"], *ARRAYS[name]) for name in ARRAYS}
-        return arrays, [archive.read(members[name]).decode() for name in texts]
-
-
-def _read_array(archive: ZipFile, member: ZipInfo, kind: Any, axes: int) -> np.ndarray:
-    name, dtype = member.filename, np.dtype(kind)
-    with archive.open(member) as file:
-        shape = _read_header(file, dtype)
-        if len(shape) != axes:
-            raise ValueError(f"{name} has the shape {shape}; expected {axes} axes")
-        count = math.prod(shape)
-        if file.tell() + count * dtype.itemsize != member.file_size:
-            raise ValueError(f"{name} states {shape}, which does not fit its {member.file_size} bytes")
-        content = file.read()  # to the end, where the checksum is compared
-    return np.frombuffer(content, dtype, count).reshape(shape)
-
-
-def _read_header(file: IO[bytes], dtype: np.dtype[Any]) -> tuple[int, ...]:
-    """The shape that an array of this type states. NumPy's own reader evaluates the header as Python."""
-    start = file.read(10)
-    header = file.read(int.from_bytes(start[8:], "little"))
-    match = re.fullmatch(rb"\{'descr': '(.{3})', 'fortran_order': False, 'shape': \(([0-9, ]{0,40})\), \}\s*", header)
-    if start[:8] != b"\x93NUMPY\x01\x00" or not match or match[1].decode("latin-1") != dtype.str:
-        raise ValueError(f"an array begins with {(start + header)[:80]!r}; expected one of {dtype}")
-    return tuple(int(size) for size in match[2].decode().split(",") if size.strip())
-
-
 def _check(arrays: dict[str, np.ndarray], words: dict[str, int], lines: int) -> None:
     """Raise ValueError where arrays do not fit one another."""
     pictures, ngrams, ids = len(arrays["vectors"]), arrays["ngrams"], arrays["ids"]
@@ -181,7 +111,7 @@ def _check(arrays: dict[str, np.ndarray], words: dict[str, int], lines: int) -> 
     for fits, told in (
         (directions.shape[1] == width if directions.size else len(directions) == width, "directions of other vectors"),
         (np.isfinite(directions).all(), "directions that are no numbers"),
-        (len(words) in (lines, lines - 1) and len(words) <= MAX_WORDS, "words occur twice, or are too many"),
+        (len(words) == lines and len(words) <= MAX_WORDS, "words occur twice, or are too many"),
         (len(arrays["scales"]) == len(arrays["counts"]) == pictures, "scales or counts are not one a picture"),
         (np.isfinite(arrays["scales"]).all() and (arrays["scales"] >= 0).all(), "scales are no sizes"),
         (len(arrays["frequencies"]) == len(ngrams), "frequencies are not one an n-gram"),

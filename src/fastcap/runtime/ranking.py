@@ -1,23 +1,25 @@
 """Which of several candidates for a picture is the best: a linear score, whose weights a model directory states.
 
-A network finds better sentences than those that it prefers. What people said of similar pictures tells them apart
-(`fastcap.runtime.memory`), and so does what most candidates say.
+A network finds better sentences than those that it prefers. Which words people would use of the picture tells them
+apart (`fastcap.runtime.words`), and what they said of similar ones (`fastcap.runtime.memory`).
 
 Letters: K candidates, A width of a picture's vector.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastcap.errors import ModelFileError
-from fastcap.runtime.contract import MEMORY, Ranking, Weights, ranked_as
+from fastcap.runtime.contract import MEMORY, WORDS, Ranking, Weights, ranked_as
 from fastcap.runtime.encoding import decode
 from fastcap.runtime.engine import Decoded, Encoded, Engine
 from fastcap.runtime.memory import Memory, caption_words
+from fastcap.runtime.words import PictureWords
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -31,17 +33,21 @@ _SMALLEST = 1e-9  # probability, so that every logarithm is finite
 
 
 class Ranker:
-    """Orders candidates by the weights of a model directory and its memory."""
+    """Orders candidates by the weights of a model directory, its memory and its words."""
 
-    def __init__(self, memory: Memory, ranking: Ranking, tokenizer: Tokenizer) -> None:
-        self.memory, self.ranking, self._tokenizer = memory, ranking, tokenizer
+    def __init__(
+        self, memory: Memory, ranking: Ranking, tokenizer: Tokenizer, words: PictureWords | None = None
+    ) -> None:
+        self.memory, self.ranking, self.words, self._tokenizer = memory, ranking, words, tokenizer
 
     @classmethod
     def open(cls, bundle: Bundle, tokenizer: Tokenizer) -> Ranker | None:
-        """That of a model directory; None if it has no memory. Raises ModelFileError for a file that is none."""
+        """That of a model directory; None if it has none. Raises ModelFileError for files that are damaged."""
         if bundle.ranking is None:
             return None
-        return cls(Memory.open(bundle.folder / MEMORY), bundle.ranking, tokenizer)
+        memory = Memory.open(bundle.folder / MEMORY) if MEMORY in bundle.files else Memory()
+        words = PictureWords.open(bundle.folder / WORDS) if WORDS in bundle.files else None
+        return cls(memory, bundle.ranking, tokenizer, words)
 
     def weights(self, kind: str, vector: np.ndarray) -> Weights | None:
         """Those of candidates of a kind of `RANKED_AS`, for a picture; None if they stay as they are."""
@@ -55,19 +61,25 @@ class Ranker:
             way: how they were decoded, one of `fastcap.runtime.contract.DECODES`.
 
         Raises:
-            ModelFileError: the memory was made with vectors of another model.
+            ModelFileError: the memory or the words were made with vectors of another model.
         """
+        scores = self.scores(candidates, vector, way)
+        return [candidates[place] for place in np.argsort(-scores, kind="stable")]
+
+    def scores(self, candidates: Sequence[Decoded], vector: np.ndarray, way: str) -> np.ndarray:
+        """What `order` orders by, (K,); 0 for all where candidates of this way stay as they are."""
         weights = self.weights(ranked_as(way), vector)
         if weights is None or not any(weights):
-            return list(candidates)
-        if len(self.memory) and vector.shape != (self.memory.width,):
-            raise ModelFileError(
-                f"{MEMORY}: its pictures have vectors of {self.memory.width} numbers; the model gives {vector.shape}"
-            )
+            return np.zeros(len(candidates))
+        for file, held in ((MEMORY, self.memory), (WORDS, self.words)):
+            if held and vector.shape != (held.width,):
+                raise ModelFileError(
+                    f"{file}: its pictures have vectors of {held.width} numbers; the model gives {vector.shape}"
+                )
         texts = [decode(self._tokenizer, candidate.token_ids) for candidate in candidates]
         used = {name: weight for name, weight in weights._asdict().items() if weight}  # the others cost time
-        scores = features(candidates, texts, vector, self.memory, self.ranking, [*used]) @ np.array([*used.values()])
-        return [candidates[place] for place in np.argsort(-scores, kind="stable")]
+        table = features(candidates, texts, vector, self.memory, self.ranking, [*used], self.words)
+        return table @ np.array([*used.values()])
 
 
 def ranked(engine: Engine, ranker: Ranker | None, picture: Encoded, plan: Plan) -> list[Decoded]:
@@ -86,14 +98,21 @@ def features(
     memory: Memory,
     ranking: Ranking,
     names: Sequence[str] = Weights._fields,
+    words: PictureWords | None = None,
 ) -> np.ndarray:
-    """What candidates are ranked by, (K, number of names): fields of `Weights`, where each is explained."""
+    """What candidates are ranked by, (K, number of names): fields of `Weights`, where each is explained.
+
+    Without `words` nothing is expected, and there is no information.
+    """
+    told = functools.cache(lambda: words.score(vector, texts) if words else np.zeros((len(texts), 2)))
     compute: dict[str, Callable[[], Any]] = {
         "log_p": lambda: np.log([max(candidate.probability, _SMALLEST) for candidate in candidates]),
         "token_log_p": lambda: [_mean_log(candidate.token_probabilities) for candidate in candidates],
         "similarity": lambda: memory.similarity(vector, texts, ranking.neighbours, ranking.sharpness),
         "consensus": lambda: memory.consensus(texts),
         "words": lambda: [len(caption_words(text)) for text in texts],
+        "expected": lambda: told()[:, 0],
+        "information": lambda: told()[:, 1],
     }
     return np.stack([np.asarray(compute[name](), np.float64) for name in names], axis=1)
 

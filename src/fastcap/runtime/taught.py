@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from fastcap.errors import ConfigError, ModelFileError
-from fastcap.runtime.contract import MEMORY, TOKENIZER, Ranking, Weights
+from fastcap.runtime.contract import MEMORY, TOKENIZER, WORDS, Ranking, Weights
 from fastcap.runtime.memory import Memory
 from fastcap.runtime.options import MAX_BEAMS, Options
 from fastcap.runtime.ranking import Ranker
@@ -65,7 +65,7 @@ def vectors_of(bundle: Bundle) -> str:
     """
     if bundle.alignment is None:
         raise ConfigError(f"model {bundle.name!r} gives no vectors of pictures; needed for a memory: an alignment")
-    files = {name: file.sha256 for name, file in bundle.files.items() if name not in (MEMORY, TOKENIZER)}
+    files = {name: file.sha256 for name, file in bundle.files.items() if name not in (MEMORY, WORDS, TOKENIZER)}
     return f"{bundle.name} {hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()[:8]}"
 
 
