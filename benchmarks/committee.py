@@ -22,6 +22,7 @@ from fastcap.evaluation.cider import CiderD
 from fastcap.evaluation.diversity import diversity
 from fastcap.evaluation.machine import git_commit, machine_facts, now
 from fastcap.evaluation.ptb import ptb_tokens
+from fastcap.runtime.words import PictureWords
 from fastcap.training.committee import ALWAYS, Committee, read_lines
 from fastcap.training.neighbours import described, memory_of, vectors_of
 
@@ -34,6 +35,7 @@ def main() -> None:
     parser.add_argument("--spoken", required=True, nargs="+", type=Path, help="what the voices say")
     parser.add_argument("--scores", nargs="*", default=[], type=Path, help="what judges think; named by their files")
     parser.add_argument("--memory", default=[], help="captioned pictures to compare with; may be repeated", **pair)
+    parser.add_argument("--words", type=Path, help="words.npz of the model of --vectors: likely words (default: none)")
     parser.add_argument("--vectors", default="fastcap-base", help="model whose vectors tell similar pictures")
     parser.add_argument("--cache", type=Path, default=Path("cache/committee"), help="folder of vectors (%(default)s)")
     parser.add_argument("--out", type=Path, help="file of weights to write")
@@ -44,7 +46,8 @@ def main() -> None:
     if shared := known.keys() & set(images):
         parser.error(f"--memory has {len(shared)} of the pictures that are measured; allowed: others")
     vectors = vectors_of(args.vectors, [*known, *images], args.cache)
-    committee = Committee(voices, judges, memory_of(known, vectors), vectors)
+    likely = PictureWords.open(args.words) if args.words else None
+    committee = Committee(voices, judges, memory_of(known, vectors), vectors, likely)
     references = {str(image): [ptb_tokens(text) for text in people[image]] for image in images}
     metric = CiderD(references)
 
@@ -64,7 +67,12 @@ def main() -> None:
     result["candidates_a_picture"] = round(float(np.mean([len(each.gains) for each in pictures])), 2)
     result["best_there_is"] = round(float(np.mean([each.gains.max() for each in pictures])), 2)
     everything = [*judges, *ALWAYS]
-    ways = {"consensus": ["consensus"], "similarity": ["similarity"], "everything": everything}
+    ways = {
+        "consensus": ["consensus"],
+        "similarity": ["similarity"],
+        "words": ["expected", "information"],
+        "everything": everything,
+    }
     ways |= {name: [name] for name in judges}
     if judges:
         ways |= {"judges": [*judges], "judges, similarity": [*judges, "similarity"]}

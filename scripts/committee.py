@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from fastcap.errors import FastcapError
+from fastcap.runtime.words import PictureWords
 from fastcap.training.committee import Committee, append_lines, gather, read_lines
 from fastcap.training.neighbours import described, memory_of, pictures_in, vectors_of
 from fastcap.training.teachers.voices import Checkpoints, open_voice
@@ -77,6 +78,7 @@ def add_judges(parser: argparse.ArgumentParser) -> None:
     pair = {"nargs": 2, "action": "append", "default": [], "metavar": ("NAME[:SPLIT]", "DIR")}
     parser.add_argument("--scores", nargs="*", default=[], type=Path, help="what judges think; named by their files")
     parser.add_argument("--memory", help="captioned pictures to compare with; may be repeated", **pair)
+    parser.add_argument("--words", type=Path, help="words.npz of the model of --vectors: likely words (default: none)")
     parser.add_argument("--vectors", default="fastcap-base", help="model whose vectors tell similar ones (%(default)s)")
     parser.add_argument("--cache", type=Path, default=Path("cache/committee"), help="folder of vectors (%(default)s)")
 
@@ -110,7 +112,8 @@ def choose_of(args: argparse.Namespace) -> None:
     images = list(next(iter(voices.values())))
     known = described(args.memory)
     vectors = vectors_of(args.vectors, [*dict.fromkeys([*known, *images])], args.cache)
-    committee = Committee(voices, judges, memory_of(known, vectors), vectors)
+    likely = PictureWords.open(args.words) if args.words else None
+    committee = Committee(voices, judges, memory_of(known, vectors), vectors, likely)
     weights = json.loads(args.weights.read_text("utf-8"))["weights"]
 
     def best(part: Sequence[Path]) -> list[list[str]]:

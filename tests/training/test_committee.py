@@ -19,6 +19,7 @@ from fastcap.errors import DataError, ModelFileError
 from fastcap.evaluation.ranking import Judged
 from fastcap.runtime.encoding import decode, encode
 from fastcap.runtime.memory import Memory
+from fastcap.runtime.words import PictureWords
 from fastcap.training.committee import Committee, append_lines, gather, read_lines
 from fastcap.training.teachers.ensemble import Ensemble
 from fastcap.training.teachers.voices import CaptionerVoice, Checkpoints, open_voice, spoken
@@ -95,19 +96,23 @@ def test_a_candidate_is_known_by_judges_similar_pictures_and_the_others():
     assert table["words"] == [3, 3, 4, 6]
     assert np.argmax(table["similarity"]) == 3  # the nearest picture is one of which people said just that
     assert np.argmin(table["consensus"]) == 1  # nobody else speaks of a cat
+    assert not any(table["expected"] + table["information"])  # nobody has said which words are likely
+    made.likely = PictureWords(["cat"], np.eye(1, 3), np.zeros(1), np.ones(1))
+    table = dict(zip(made.names, made.features(A, candidates).T.tolist(), strict=True))
+    assert [value > 0 for value in table["expected"]] == [False, True, False, False]
     with pytest.raises(DataError, match="judge judge has no score of 'a cat sits'"):
         committee({"a dog runs": -1}).features(A, candidates)
 
 
 def test_the_best_are_chosen_and_unfinished_ones_come_last():
     made = committee()
-    weights = {"judge": 0.0, "similarity": 0.0, "consensus": 0.0, "votes": 0.0, "words": 0.0}
+    weights = dict.fromkeys(made.names, 0.0)
     assert made.choose(A, weights | {"votes": 1.0}, 1) == ["a dog runs"]
     assert made.choose(A, weights | {"similarity": 1.0}, 2)[0] == "a dog runs on the grass"
     assert made.choose(A, weights | {"words": 1.0}, 9) == [
         "a dog runs on the grass", "a dog runs", "a cat sits", "a dog on a",
     ]  # fmt: skip
-    with pytest.raises(DataError, match="weights are of votes; needed: of judge, similarity, consensus, votes, words"):
+    with pytest.raises(DataError, match="weights are of votes; needed: of judge, similarity, consensus, votes, words,"):
         made.choose(A, {"votes": 1.0}, 1)
 
 

@@ -26,12 +26,13 @@ from fastcap.errors import DataError
 from fastcap.evaluation.ranking import Judged, cross_fitted, fit_weights
 from fastcap.runtime.memory import NEIGHBOURS, SHARPNESS, Memory, caption_words
 from fastcap.runtime.text import ends_early, sentence
+from fastcap.runtime.words import PictureWords
 
 __all__ = ["Candidates", "Committee", "append_lines", "gather", "read_lines"]
 
-ALWAYS = ("similarity", "consensus", "votes", "words")
+ALWAYS = ("similarity", "consensus", "votes", "words", "expected", "information")
 """Features beside the judges' scores: of the captions of similar pictures, of the other candidates; how many voices say
-it; how many words it has."""
+it; how many words it has; and the two of `PictureWords.score`."""
 
 
 def read_lines(path: Path, key: str) -> dict[Path, Any]:
@@ -107,6 +108,7 @@ class Committee:
         judges: by name, their scores of the candidates of each picture: likelihoods, or any other figure.
         memory: of captioned pictures; empty for none.
         vectors: the pictures' vectors, as the memory has them.
+        likely: which words people use of a picture with such a vector; None for none.
     """
 
     def __init__(
@@ -115,8 +117,9 @@ class Committee:
         judges: Mapping[str, Mapping[Path, Mapping[str, float]]],
         memory: Memory,
         vectors: Mapping[Path, np.ndarray],
+        likely: PictureWords | None = None,
     ) -> None:
-        self.voices, self.judges, self.memory, self.vectors = voices, judges, memory, vectors
+        self.voices, self.judges, self.memory, self.vectors, self.likely = voices, judges, memory, vectors, likely
         self.names = (*judges, *ALWAYS)
 
     def candidates(self, image: Path) -> Candidates:
@@ -139,6 +142,10 @@ class Committee:
         columns += [near if len(self.memory) else np.zeros(len(candidates.texts))]
         columns += [self.memory.consensus(candidates.texts), candidates.votes]
         columns.append([len(caption_words(text)) for text in candidates.texts])
+        if self.likely is None:
+            columns += [np.zeros(len(candidates.texts))] * 2
+        else:
+            columns += [*self.likely.score(self.vectors[image], candidates.texts).T]
         return np.stack([np.asarray(column, np.float64) for column in columns], axis=1)
 
     def judged(self, image: Path, gain: Callable[[str], float]) -> Judged:
