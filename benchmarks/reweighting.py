@@ -6,7 +6,8 @@ worst, and both, against neither; over seeds.
 
 Trains the small captioner of configs/training/ablation.yaml on Flickr8k alone, everything else being equal, and
 captions Flickr8k val. A run that is already in the JSON file is not repeated, so an interrupted one goes on. Recall: of
-the objects that two or more people name in a picture, the share that the caption names.
+the objects that two or more people name in a picture, the share that the caption names; by how many pictures of train
+show the object.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +35,7 @@ HERE = Path(__file__).resolve().parent
 RECIPE = HERE.parent / "configs/training/ablation.yaml"  # a stage of words, then one of pictures
 RESULT = HERE / "results/reweighting.json"
 WORST = 0.01  # of captions, that are left out
+RECALLS = {"recall_below_50": 50, "recall_below_500": 500, "recall_others": math.inf}  # pictures of train
 WAYS = {"neither": (False, False), "weights": (True, False), "mended": (False, True), "both": (True, True)}
 
 
@@ -54,12 +57,12 @@ def main() -> None:
     done = {(run["way"], run["seed"]) for run in result["runs"]}
     val = load_dataset("flickr8k", args.root / "flickr8k", "val")[: args.pictures]
     prepare(args.root / "flickr8k", args.report, args.output)
-    rare = rare_objects(args.report)
+    counts = object_counts(args.report)
     for seed in args.seeds:
         for way in args.ways:
             if (way, seed) not in done:
                 folder = trained(way, seed, args.root, args.output, args.overrides)
-                result["runs"].append({"way": way, "seed": seed, **measured(folder, val, rare)})
+                result["runs"].append({"way": way, "seed": seed, **measured(folder, val, counts)})
                 result |= {"format": 1, "kind": "reweighting", "date": now(), "commit": git_commit()}
                 result |= {
                     "machine": machine_facts(),
@@ -77,9 +80,9 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def rare_objects(report: Path) -> set[str]:
-    """The objects that the report calls rare."""
-    return {row["object"] for path in report.glob("objects_below_*.csv") for row in table(path)}
+def object_counts(report: Path) -> dict[str, int]:
+    """In how many pictures of train each object is named."""
+    return {row["object"]: int(row["pictures"]) for row in table(report / "object_counts.csv")}
 
 
 def prepare(flickr: Path, report: Path, output: Path) -> None:
@@ -129,24 +132,24 @@ def last(run: Path) -> Path:
     return max((run / "checkpoints").glob("step-*"))
 
 
-def measured(checkpoint: Path, val: list[Example], rare: set[str]) -> dict[str, float]:
-    """CIDEr of the captions, and the recall of rare and of other objects."""
+def measured(checkpoint: Path, val: list[Example], counts: dict[str, int]) -> dict[str, float]:
+    """CIDEr of the captions, and the recall of objects by how frequent they are."""
     captioner = checkpoint_captioner(checkpoint)
     captions = [captioner.caption(example.image).text for example in val]
     scorer = CiderD({str(i): [ptb_tokens(text) for text in example.captions] for i, example in enumerate(val)})
     cider = scorer.corpus({str(i): ptb_tokens(text) for i, text in enumerate(captions)})[0]
-    hits: Counter[bool] = Counter()
-    total: Counter[bool] = Counter()
+    hits: Counter[str] = Counter()
+    total: Counter[str] = Counter()
     for example, caption in zip(val, captions, strict=True):
         named = Counter(name for text in example.captions for name in objects_in(text))
         said = set(objects_in(caption))
         for name in (name for name, people in named.items() if people >= 2):
-            total[name in rare] += 1
-            hits[name in rare] += name in said
+            band = next(band for band, above in RECALLS.items() if counts.get(name, 0) < above)
+            total[band] += 1
+            hits[band] += name in said
     return {
         "cider": round(100 * cider, 2),
-        "recall_rare": round(hits[True] / max(1, total[True]), 4),
-        "recall_others": round(hits[False] / max(1, total[False]), 4),
+        **{band: round(hits[band] / max(1, total[band]), 4) for band in RECALLS},
         "distinct_captions": len(set(captions)),
     }
 
@@ -162,7 +165,7 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, dict[str, list[float]]]:
                     round(mean(run[figure] for run in own), 4),
                     round(stdev(run[figure] for run in own), 4) if len(own) > 1 else 0.0,
                 ]
-                for figure in ("cider", "recall_rare", "recall_others", "distinct_captions")
+                for figure in ("cider", *RECALLS, "distinct_captions")
             }
     return found
 
