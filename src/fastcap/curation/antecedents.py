@@ -6,6 +6,7 @@ import re
 
 from fastcap.curation.nouns import OF_ANIMALS, YOUNG_ANIMALS, is_only_animal
 from fastcap.curation.parsing import Parse
+from fastcap.curation.terms import gender_of
 from fastcap.runtime import english
 
 __all__ = ["means_animal"]
@@ -20,15 +21,6 @@ _TOYS = english.words("""
 """)
 _NOBODY = re.compile(r"snow|gingerbread|lego|toy|doll|barbie|playmobil|scarecrow|nutcracker")
 _SHE = english.words("she her hers herself")
-_WOMEN = english.words("""
-    woman women girl girls lady ladies mother mom mum wife sister daughter aunt queen princess bride actress
-    grandmother grandma waitress nun policewoman businesswoman niece girlfriend schoolgirl ballerina
-    granddaughter
-""")
-_MEN = english.words("""
-    man men boy boys gentleman father dad husband brother son uncle king prince groom guy guys grandfather grandpa monk
-    policeman businessman nephew boyfriend schoolboy fisherman fireman cowboy grandson lad
-""")
 
 
 def means_animal(parse: Parse, place: int) -> bool:
@@ -86,7 +78,8 @@ def _candidates(parse: Parse, start: int, stop: int, pronoun: str) -> tuple[list
                 animals.append(at)
             continue
         somebody = parse.is_person(at) or (token.term is not None and token.term.use == "pronoun")
-        disagrees = token.lower in (_MEN if pronoun in _SHE else _WOMEN)
+        is_gendered = token.term is not None and "gender" in token.term.categories
+        disagrees = is_gendered and gender_of(token.lower) == ("man" if pronoun in _SHE else "woman")
         if somebody and not disagrees and not parse.is_third_person(at) and not _is_of_an_animal(parse, at):
             people.append(at)
     return people, animals

@@ -11,34 +11,8 @@ import functools
 import re
 from typing import NamedTuple
 
+from fastcap.curation import cues
 from fastcap.curation.antecedents import means_animal
-from fastcap.curation.cues import (
-    BEES,
-    BRIDGES,
-    CHESS,
-    COLOUR_OF_SKIN,
-    DAYS,
-    DESCRIBED_LATER,
-    EVENTS,
-    FIRST_NAMES,
-    HAVING,
-    KIN,
-    NEVER_CAPITAL,
-    NO_MEN,
-    NOT_SAID_OF,
-    OF_CONDITIONS,
-    OLD_PEOPLE,
-    ONLY_CAPITAL,
-    PETS,
-    PIECES,
-    RANKS_BEFORE,
-    SINGULAR_ADJECTIVES,
-    SPEAKING,
-    SURNAMES,
-    TAUGHT,
-    TOYS,
-    USUAL_NOUNS,
-)
 from fastcap.curation.demonyms import LANGUAGES
 from fastcap.curation.nouns import (
     NAME_TITLES,
@@ -105,7 +79,7 @@ class _Matcher:
         self.text = text
         self.parse = Parse(text)
         self.tokens = self.parse.tokens
-        self.is_chess = bool(CHESS.search(text))
+        self.is_chess = bool(cues.CHESS.search(text))
 
     @functools.cached_property
     def gendered(self) -> set[int]:  # in captions of things nobody asks
@@ -145,7 +119,7 @@ class _Matcher:
         found = []
         for part in parts:
             term = TERMS.get(part.group().lower())
-            if term is None or term.use == "pronoun" or part.group().lower() in COLOUR_OF_SKIN:
+            if term is None or term.use == "pronoun" or part.group().lower() in cues.COLOUR_OF_SKIN:
                 return []
             if term.use != "noun" and not self.parse.names_people(place):
                 return []
@@ -159,16 +133,21 @@ class _Matcher:
         if token.lower.endswith(("woman", "women")):
             return token.start in self.gendered
         is_common = not token.is_capital or self.parse.starts_sentence(place) or token.text.isupper()
-        return token.lower.endswith(("man", "men")) and len(token.lower) > 5 and token.lower not in NO_MEN and is_common
+        return (
+            token.lower.endswith(("man", "men"))
+            and len(token.lower) > 5
+            and token.lower not in cues.NO_MEN
+            and is_common
+        )
 
     def _counts(self, place: int) -> bool:
         token, before = self.tokens[place], self.parse.near(place, -1)
         assert token.term
-        if token.lower in ONLY_CAPITAL and not token.is_capital:
+        if token.lower in cues.ONLY_CAPITAL and not token.is_capital:
             return False
-        if self._is_name(place) or (self.is_chess and token.lower in PIECES):
+        if self._is_name(place) or (self.is_chess and token.lower in cues.PIECES):
             return False
-        if before and before.lower in TOYS and token.term.use != "pronoun":
+        if before and before.lower in cues.TOYS and token.term.use != "pronoun":
             return False
         return _USES[token.term.use](self, place)
 
@@ -179,17 +158,17 @@ class _Matcher:
             return False
         if before and before.lower in ("called", "named", "nicknamed"):
             return True
-        if token.lower in NEVER_CAPITAL and before and before.lower == "the":
+        if token.lower in cues.NEVER_CAPITAL and before and before.lower == "the":
             return True  # the Blind Beggar, the Old Man of Storr
         if self._is_pet(place):
             return True
-        is_first = self.parse.starts_sentence(place) and token.lower in FIRST_NAMES - {"guy", "gay"}
+        is_first = self.parse.starts_sentence(place) and token.lower in cues.FIRST_NAMES - {"guy", "gay"}
         if is_first and after and base_form(after.lower) in VERBS:
             return True
         title = self.tokens[place - 1] if place else None
         if title and title.lower in NAME_TITLES and title.is_capital and token.gap.strip() in ("", "."):
-            return token.lower in SURNAMES and not self.parse.names_people(place)
-        if token.lower in FIRST_NAMES and after and after.is_capital and not after.term:
+            return token.lower in cues.SURNAMES and not self.parse.names_people(place)
+        if token.lower in cues.FIRST_NAMES and after and after.is_capital and not after.term:
             return not is_person_noun(after.lower)
         if before is None or not before.is_capital or before.owner or " " in token.lower:
             return False
@@ -199,8 +178,8 @@ class _Matcher:
             return False
         if self.parse.starts_sentence(place - 1):
             known = self.parse.is_adjective(place - 1) or self.parse.is_verb(place - 1) or before.lower.endswith("ly")
-            return not known and token.lower in SURNAMES and not self.parse.names_people(place)
-        return before.lower not in DAYS
+            return not known and token.lower in cues.SURNAMES and not self.parse.names_people(place)
+        return before.lower not in cues.DAYS
 
     def _is_pet(self, place: int) -> bool:
         """Whether a title is the name of an animal: "Duke the dog", "Prince, a spaniel"."""
@@ -218,7 +197,7 @@ class _Matcher:
         after, before = self.parse.near(place, 1), self.parse.near(place, -1)
         if token.lower in GENDERED and token.start not in self.gendered:
             return False
-        if token.lower in KIN and self._is_of_animals(place):
+        if token.lower in cues.KIN and self._is_of_animals(place):
             return False
         if token.owner:
             return not self._only_describes(place)
@@ -244,7 +223,7 @@ class _Matcher:
         return not self.parse.is_about_animals(but=place)
 
     def _queen(self, place: int, before: Token | None, after: Token | None) -> bool:
-        return not BEES.search(self.text)
+        return not cues.BEES.search(self.text)
 
     def _poles(self, place: int, before: Token | None, after: Token | None) -> bool:
         return not self.parse.starts_sentence(place)
@@ -255,9 +234,9 @@ class _Matcher:
 
     def _senior(self, place: int, before: Token | None, after: Token | None) -> bool:
         """A pensioner, or old: but for ranks and pupils of the last year."""
-        if before and before.lower in RANKS_BEFORE:
+        if before and before.lower in cues.RANKS_BEFORE:
             return False
-        return after is None or not is_person_noun(after.lower) or bool(after.term) or after.lower in OLD_PEOPLE
+        return after is None or not is_person_noun(after.lower) or bool(after.term) or after.lower in cues.OLD_PEOPLE
 
     def _minor(self, place: int, before: Token | None, after: Token | None) -> bool:
         return bool(before and before.lower in ("a", "the")) and (after is None or self._can_follow_person(place + 1))
@@ -273,7 +252,7 @@ class _Matcher:
         token, before, head = self.tokens[place], self.parse.near(place, -1), self.parse.head(place)
         if before is None or before.lower not in ("a", "an") or singular(token.lower) == token.lower:
             return False
-        return head is None or not (self.parse.is_person(head) or self.tokens[head].lower in EVENTS)
+        return head is None or not (self.parse.is_person(head) or self.tokens[head].lower in cues.EVENTS)
 
     def _can_follow_person(self, place: int) -> bool:
         """Whether a word may stand after a noun for a person, of which it is no further part."""
@@ -289,7 +268,7 @@ class _Matcher:
             return True
         if before and before.lower in ("his", "her") and means_animal(self.parse, place - 1):
             return True
-        others = (at for at in range(len(self.tokens)) if self.tokens[at].lower not in KIN and at != place)
+        others = (at for at in range(len(self.tokens)) if self.tokens[at].lower not in cues.KIN and at != place)
         if any(map(self.parse.is_person, others)):
             return False
         animals = [at for at in range(len(self.tokens)) if self.parse.is_animal(at)]
@@ -297,7 +276,7 @@ class _Matcher:
         if after and after.lower in ("and", "of", "with") and any(0 < at - place < 6 for at in young):
             return True
         owners = [at for at in range(place) if self.tokens[at].lower in ("her", "his", "its", "their")]
-        theirs = any(at + 1 < len(self.tokens) and self.tokens[at + 1].lower in KIN | OF_ANIMALS for at in owners)
+        theirs = any(at + 1 < len(self.tokens) and self.tokens[at + 1].lower in cues.KIN | OF_ANIMALS for at in owners)
         return bool(animals) and animals[0] < place and (theirs or place - 1 in owners)
 
     # --- adjectives
@@ -317,10 +296,10 @@ class _Matcher:
             return False
         subject = self.parse.subject(place)
         if subject is not None:
-            return self.parse.is_somebody(subject) and token.lower not in NOT_SAID_OF
+            return self.parse.is_somebody(subject) and token.lower not in cues.NOT_SAID_OF
         if token.lower in NOMINAL and before and before.lower == "the":
             return not (token.lower in ("old", "young", "aged") and self.parse.is_about_animals())
-        if token.lower in SINGULAR_ADJECTIVES:
+        if token.lower in cues.SINGULAR_ADJECTIVES:
             return bool(before and (before.lower in english.DETERMINERS or self.parse.is_adjective(place - 1)))
         if token.lower in ("young", "old") and _YOUNG_AND_OLD.search(self.text):
             return True
@@ -333,7 +312,7 @@ class _Matcher:
         after = self.parse.near(place, 1)
         if after is None:
             return True
-        if is_person_noun(after.lower) or after.lower in USUAL_NOUNS or after.lower not in VERBS:
+        if is_person_noun(after.lower) or after.lower in cues.USUAL_NOUNS or after.lower not in VERBS:
             return False
         then = self.tokens[place + 2] if place + 2 < len(self.tokens) else None
         if then is None or then.gap.strip() or then.lower in english.FUNCTION_WORDS:
@@ -345,10 +324,10 @@ class _Matcher:
         token = self.tokens[place]
         assert token.term
         set_off = token.gap.strip().startswith(",")
-        if (token.lower in DESCRIBED_LATER or token.term.categories == ("race_ethnicity",)) and not set_off:
+        if (token.lower in cues.DESCRIBED_LATER or token.term.categories == ("race_ethnicity",)) and not set_off:
             return False
         before = place - 1
-        while before >= 0 and (self.tokens[before].lower in BRIDGES or self.tokens[before].lower.endswith("ly")):
+        while before >= 0 and (self.tokens[before].lower in cues.BRIDGES or self.tokens[before].lower.endswith("ly")):
             before -= 1
         if before < 0:  # "Blind since birth, the singer plays"
             return token.term.categories == ("disability",) and not self.parse.is_about_animals()
@@ -359,25 +338,25 @@ class _Matcher:
         """An adjective that is a noun as well, as most that say a nation, a people or a faith."""
         token, before, after = self.tokens[place], self.parse.near(place, -1), self.parse.near(place, 1)
         assert token.term
-        if token.lower in LANGUAGES and after and after.lower in TAUGHT:
+        if token.lower in LANGUAGES and after and after.lower in cues.TAUGHT:
             return False
         if token.lower == "mohawk":  # a haircut
             return token.is_capital and self.parse.names_people(place)
         if token.lower == "polish" and not token.is_capital and (after is None or after.lower in english.DETERMINERS):
             return False
         head = self.parse.head(place)
-        if token.lower in LANGUAGES and before and before.lower in SPEAKING and head is None:
+        if token.lower in LANGUAGES and before and before.lower in cues.SPEAKING and head is None:
             return False
         if self._adjective(place):
             return True
         if token.owner:
-            return bool(before and before.lower in english.DETERMINERS) and token.lower not in PETS
-        if head is not None or token.lower in PETS:
+            return bool(before and before.lower in english.DETERMINERS) and token.lower not in cues.PETS
+        if head is not None or token.lower in cues.PETS:
             return False
         if before is None and (token.lower in NOMINAL or token.lower.endswith(("ese", "ish", "ch"))):
             return False  # a language
         if before is None:  # as headlines have it
-            verb = after is not None and self.parse.is_verb(place + 1) and after.lower not in USUAL_NOUNS
+            verb = after is not None and self.parse.is_verb(place + 1) and after.lower not in cues.USUAL_NOUNS
             return verb and token.is_capital and not self.parse.is_about_animals()
         if token.lower.endswith(("ish", "ch")):
             return False
@@ -394,10 +373,10 @@ class _Matcher:
         token, after, before = self.tokens[place], self.parse.near(place, 1), self.parse.near(place, -1)
         if self.parse.is_about_animals():
             return False
-        if after and after.lower in OF_CONDITIONS and not (before and before.lower == "with"):
+        if after and after.lower in cues.OF_CONDITIONS and not (before and before.lower == "with"):
             return False
         if token.lower.startswith(("prosthetic", "artificial", "running")):
-            return bool(HAVING & {other.lower for other in self.tokens[max(0, place - 4) : place]})
+            return bool(cues.HAVING & {other.lower for other in self.tokens[max(0, place - 4) : place]})
         return True
 
     def _pronoun(self, place: int) -> bool:

@@ -7,32 +7,11 @@ import re
 from fastcap.runtime.english import words
 
 __all__ = [
-    "BEES",
-    "BRIDGES",
-    "CHESS",
-    "COLOUR_OF_SKIN",
-    "DAYS",
-    "DESCRIBED_LATER",
-    "EVENTS",
-    "FIRST_NAMES",
-    "HAVING",
-    "KIN",
-    "NEVER_CAPITAL",
-    "NOT_SAID_OF",
-    "NO_MEN",
-    "OF_CONDITIONS",
-    "OLD_PEOPLE",
-    "ONLY_CAPITAL",
-    "PETS",
-    "PIECES",
-    "RANKS_BEFORE",
-    "SINGULAR_ADJECTIVES",
-    "SPEAKING",
-    "SURNAMES",
-    "TAUGHT",
-    "TOYS",
+    "BEES", "BRIDGES", "CHESS", "COLOUR_OF_SKIN", "DAYS", "DESCRIBED_LATER", "EVENTS", "FIRST_NAMES", "HAVING",
+    "KIN", "NEVER_CAPITAL", "NOT_SAID_OF", "NO_MEN", "OF_CONDITIONS", "OLD_PEOPLE", "ONLY_CAPITAL", "ORIGINS",
+    "PETS", "PIECES", "RANKS_BEFORE", "SINGULAR_ADJECTIVES", "SPEAKING", "SURNAMES", "TAUGHT", "TOYS",
     "USUAL_NOUNS",
-]
+]  # fmt: skip
 
 KIN = words("""
     mother father mom mum dad mama papa baby babies parent parents brother sister twins kid kids daddy mommy
@@ -114,3 +93,5 @@ OLD_PEOPLE = words("""
 HAVING = words("with has have on his her wearing wears using their")
 OF_CONDITIONS = words("awareness clinic charity centre center research test parking ward leaflet poster")
 """After a condition, what is about it only."""
+ORIGINS = words("descent origin ancestry heritage ethnicity background")
+"""What somebody is of: "of Asian descent"."""

@@ -6,14 +6,15 @@ each kind; what is only a noun in the second.
 
 from __future__ import annotations
 
-__all__ = ["COUNTRY_NOUNS", "LANGUAGES", "NATIONALITIES", "PEOPLES", "PEOPLES_NOUNS"]
+__all__ = ["COUNTRY_NOUNS", "LANGUAGES", "NATIONALITIES", "PEOPLES", "PEOPLES_NOUNS", "phrases"]
 
 
-def _phrases(text: str) -> frozenset[str]:
-    return frozenset(" ".join(part.split()) for part in text.split(",") if part.strip())
+def phrases(text: str) -> frozenset[str]:
+    """The set of phrases that a text lists, with a comma between two of them."""
+    return frozenset(phrase for phrase in (" ".join(part.split()) for part in text.split(",")) if phrase)
 
 
-NATIONALITIES = _phrases("""
+NATIONALITIES = phrases("""
     myanmarese, trinbagonian, emirian, niuean, tokelauan, new caledonian, french polynesian, gibraltarian, cook
     islander, falkland islander, channel islander, afghan, albanian, algerian, american, andorran, angolan,
     antiguan, barbudan, argentinian, argentine, argentinean, armenian, australian, aussie, austrian,
@@ -46,7 +47,7 @@ NATIONALITIES = _phrases("""
     prussian, anglo irish, canuck
 """)
 """Adjectives of states and home nations."""
-COUNTRY_NOUNS = _phrases("""
+COUNTRY_NOUNS = phrases("""
     spaniard, spaniards, swede, swedes, dane, danes, finn, finns, pole, poles, turk, turks, scot, scots, brit, brits,
     briton, britons, britisher, britishers, icelander, icelanders, luxembourger, luxembourgers, liechtensteiner,
     liechtensteiners, new zealander, new zealanders, solomon islander, solomon islanders, marshall islander,
@@ -55,7 +56,7 @@ COUNTRY_NOUNS = _phrases("""
     emiratis, omanis, saudis, iraqis, israelis, yemenis, azerbaijanis, pakistanis, bangladeshis, kuwaitis, qataris,
     bahrainis, nepalis, somalis, thais
 """)
-PEOPLES = _phrases("""
+PEOPLES = phrases("""
     asian, south asian, east asian, southeast asian, south east asian, central asian, west asian, north asian,
     african, west african, east african, north african, southern african, sub saharan african, black african,
     european, western european, eastern european, central european, northern european, southern european, east
@@ -88,68 +89,16 @@ PEOPLES = _phrases("""
     hispanic looking
 """)
 """Adjectives of continents, regions and peoples."""
-PEOPLES_NOUNS = _phrases("""
+PEOPLES_NOUNS = phrases("""
     scandinavians, arabs, kurds, gypsies, eskimos, afrikaners, slavs, celts, celt, jat, jats, bedu, aztecs, incas,
     catalonian, catalonians, fleming, flemings, bretons, basques, lapps, laplander, laplanders, black africans,
     quebecers, quebecer, europeans, afro caribbeans, pacific islanders
 """)
-LANGUAGES = frozenset(
-    [
-        "english",
-        "french",
-        "german",
-        "spanish",
-        "italian",
-        "portuguese",
-        "chinese",
-        "japanese",
-        "korean",
-        "arabic",
-        "russian",
-        "latin",
-        "greek",
-        "dutch",
-        "polish",
-        "turkish",
-        "swedish",
-        "danish",
-        "norwegian",
-        "finnish",
-        "welsh",
-        "irish",
-        "hungarian",
-        "czech",
-        "thai",
-        "vietnamese",
-        "hindi",
-        "bengali",
-        "punjabi",
-        "tamil",
-        "persian",
-        "hawaiian",
-        "catalan",
-        "basque",
-        "gaelic",
-        "ukrainian",
-        "romanian",
-        "bulgarian",
-        "croatian",
-        "serbian",
-        "icelandic",
-        "estonian",
-        "latvian",
-        "lithuanian",
-        "indonesian",
-        "malay",
-        "swahili",
-        "khmer",
-        "lao",
-        "burmese",
-        "nepali",
-        "tibetan",
-        "telugu",
-        "gujarati",
-        "marathi",
-    ]
-)
+LANGUAGES = phrases("""
+    english, french, german, spanish, italian, portuguese, chinese, japanese, korean, arabic, russian, latin, greek,
+    dutch, polish, turkish, swedish, danish, norwegian, finnish, welsh, irish, hungarian, czech, thai, vietnamese,
+    hindi, bengali, punjabi, tamil, persian, hawaiian, catalan, basque, gaelic, ukrainian, romanian, bulgarian,
+    croatian, serbian, icelandic, estonian, latvian, lithuanian, indonesian, malay, swahili, khmer, lao, burmese,
+    nepali, tibetan, telugu, gujarati, marathi
+""")
 """Those that name a language, and so a subject that is taught."""

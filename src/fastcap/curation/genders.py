@@ -3,48 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal, TypeAlias
 
 from fastcap.curation.bias import Mention, mentions
-from fastcap.runtime.english import words
+from fastcap.curation.terms import Gender, gender_of
 
 __all__ = ["Gender", "gender_of", "of_caption", "of_picture", "without_gender"]
-
-Gender: TypeAlias = Literal["woman", "man", ""]
-"""What captions say; "" where they say nothing, both, or something else."""
-
-_WOMEN = words("""
-    she her hers herself mother mom mommy mum mummy mama momma mamma grandma granny gran nana nonna abuela
-    babushka gramma grandmom grandmum grandmama grannie aunt auntie aunty wife wifey missus sister sis
-    girlfriend bride bridesmaid widow spinster maiden damsel dame madam madame mademoiselle mrs ms miss maid nun
-    ballerina diva heroine female feminine womanly girly girlish lass lassie gal lady ladylike matron geisha
-    matriarch housewife latina chicana filipina muslimah tsarina czarina maharani rani ranee contessa señora
-    señorita senora senorita signora signorina frau ma'am lumberjill schoolmarm handmaiden maidservant crone
-    dowager marchesa marquise margravine hajja bhikkhuni sheikha superior starlet debutante suffragette
-    ladyfriend parisienne charlady fiancee fiancée tomboy wench unladylike womenfolk
-""")
-_WOMEN_END = words("""
-    woman women girl girls lady ladies maid maids mother mothers daughter daughters sister sisters aunt aunts
-    niece nieces wife wives queen queens ess esses ette ettes enne ennes euse euses trix trixes mom moms mum
-    mums girlfriend girlfriends
-""")
-_NEITHER = words("""
-    transgender transgendered trans transsexual transsexuals nonbinary genderqueer genderfluid agender bigender
-    intersex cisgender cis transmasculine transfeminine cissexual androgynous mx enby enbies
-""")
-
-
-def gender_of(term: str) -> Gender:
-    """The gender that a mention of one states; "" for trans and non-binary terms that state neither."""
-    lower = term.lower().replace("-", " ")
-    last = lower.rpartition(" ")[2]
-    if last in _NEITHER or lower.endswith(("binary", "fluid", "nonconforming", "conforming", "diverse", "spirit")):
-        return ""
-    if last in ("law", "waiting") or lower.endswith(("of color", "of colour")):
-        last = lower.partition(" ")[0]
-    if last == "ma" or {last, last.removesuffix("s"), last.removesuffix("es"), last.removesuffix("ies") + "y"} & _WOMEN:
-        return "woman"
-    return "woman" if last.endswith(tuple(_WOMEN_END)) else "man"
 
 
 def of_caption(found: Iterable[Mention]) -> Gender:

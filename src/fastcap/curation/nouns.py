@@ -24,153 +24,122 @@ GROUPS = words("""
 """Nouns for several people, and those in "of Asian descent"."""
 
 _PEOPLE = PEOPLE | words("""
-    someone somebody anyone anybody everyone everybody individual individuals human adult elder peer mate pal buddy
-    bestie roommate housemate flatmate classmate schoolmate colleague coworker associate comrade ally stranger
-    acquaintance lover partner spouse parent guardian ancestor descendant twin triplet sibling orphan heir newlywed
-    fiance guest visitor host foreigner immigrant migrant emigrant refugee exile expat native villager townsfolk
-    resident citizen civilian dweller inhabitant settler nomad pilgrim colonist islander peasant serf slave noble
-    aristocrat royal monarch ruler president premier chancellor senator governor mayor councillor politician
-    diplomat ambassador minister secretary delegate candidate voter activist campaigner protester protestor
+    someone somebody anyone anybody everyone everybody individual individuals elder peer mate pal buddy bestie
+    roommate housemate flatmate classmate schoolmate colleague coworker associate comrade ally stranger acquaintance
+    lover spouse parent guardian ancestor descendant twin triplet sibling orphan heir newlywed fiance visitor
+    foreigner immigrant migrant emigrant refugee exile expat native townsfolk civilian dweller inhabitant settler
+    nomad pilgrim colonist islander peasant serf slave noble aristocrat royal monarch ruler premier chancellor
+    senator governor mayor councillor diplomat ambassador secretary delegate candidate voter activist campaigner
     demonstrator marcher striker rebel revolutionary insurgent terrorist hostage prisoner inmate convict criminal
     thief burglar robber murderer killer suspect victim survivor witness bystander onlooker passerby passer-by
-    passersby spectator viewer watcher observer fan supporter enthusiast hobbyist collector amateur professional
-    expert specialist novice beginner veteran recruit cadet captain sergeant lieutenant colonel admiral commander
-    officer cop constable detective sheriff deputy marshal trooper ranger guard bodyguard bouncer warden sentry
-    soldier marine paratrooper commando sniper gunner fighter warrior knight gladiator samurai ninja pirate sailor
-    skipper pilot aviator astronaut cosmonaut navigator steward attendant porter bellhop concierge receptionist
-    clerk cashier teller accountant banker broker trader dealer merchant vendor seller shopkeeper grocer butcher
-    baker confectioner florist jeweller jeweler tailor dressmaker cobbler milliner weaver knitter potter sculptor
-    carver engraver blacksmith goldsmith silversmith glassblower carpenter joiner mason bricklayer plasterer roofer
-    plumber electrician welder fitter mechanic machinist technician engineer architect surveyor designer developer
-    programmer coder hacker scientist researcher physicist chemist biologist botanist zoologist geologist astronomer
-    mathematician historian philosopher scholar academic professor lecturer teacher tutor instructor trainer coach
-    principal dean headteacher student pupil undergraduate graduate alumnus learner apprentice trainee intern doctor
-    physician surgeon medic paramedic nurse midwife dentist orthodontist optician pharmacist psychologist
-    psychiatrist therapist counsellor counselor vet veterinarian patient carer caregiver caretaker nanny babysitter
-    childminder au-pair housekeeper janitor custodian cleaner sweeper dustman launderer servant butler maid cook
-    chef waiter waitress server bartender barista barkeep sommelier caterer dishwasher brewer winemaker farmer
-    farmhand rancher grower gardener landscaper shepherd herder herdsman goatherd cowherd milker beekeeper logger
-    lumberjack forester hunter trapper fisher angler whaler miner driller labourer laborer worker builder docker
-    longshoreman driver chauffeur cabbie trucker courier postie messenger commuter passenger traveller traveler
-    tourist backpacker hitchhiker holidaymaker vacationer sightseer explorer adventurer mountaineer climber hiker
-    trekker rambler walker jogger runner sprinter marathoner hurdler athlete olympian paralympian gymnast acrobat
-    trapezist contortionist tumbler weightlifter bodybuilder powerlifter wrestler boxer kickboxer judoka karateka
-    fencer archer marksman shooter swimmer diver snorkeler surfer windsurfer kitesurfer wakeboarder rower kayaker
-    canoeist canoer paddler yachtsman rafter cyclist bicyclist biker motorcyclist motorist racer rider jockey
-    equestrian skier snowboarder skateboarder skater rollerblader rollerskater sledder luger bobsledder curler
-    golfer caddie bowler batsman batter pitcher catcher fielder outfielder infielder shortstop goalkeeper goalie
-    defender midfielder winger quarterback linebacker receiver footballer cricketer baseballer basketballer
-    volleyballer hockeyist player teammate opponent rival champion winner loser medallist medalist finalist
-    contestant competitor participant contender referee umpire linesman judge lawyer attorney solicitor barrister
-    prosecutor magistrate notary librarian archivist curator author writer novelist poet playwright journalist
-    reporter editor columnist blogger vlogger influencer youtuber presenter broadcaster newscaster commentator
-    announcer narrator storyteller translator interpreter speaker orator preacher musician composer conductor singer
-    songwriter vocalist soprano tenor baritone soloist rapper deejay dj guitarist bassist drummer percussionist
-    pianist keyboardist organist violinist fiddler cellist harpist flautist flutist clarinetist saxophonist
-    trumpeter trombonist bugler piper bagpiper accordionist harmonica-player busker performer entertainer artist
-    painter illustrator cartoonist photographer videographer filmmaker director producer actor comedian clown mime
-    magician illusionist juggler puppeteer dancer breakdancer choreographer ballerina stripper model cosplayer
-    reenactor stuntman hairdresser barber stylist beautician manicurist masseur tattooist tattooer undertaker
-    gravedigger firefighter lifeguard rescuer volunteer helper assistant aide leader boss chief chieftain manager
-    executive entrepreneur businessperson owner landlord tenant lodger neighbour neighbor customer client shopper
-    buyer consumer patron diner eater drinker smoker addict beggar panhandler tramp hobo vagrant punk hippie hipster
-    goth skinhead emo nerd geek gamer dreamer hero villain genius celebrity idol member representative spokesperson
-    chairperson person soul toddler tot baby child kid teen youth geisha mariachi matador bullfighter torero gaucho
-    vaquero rickshaw-puller falconer fortune-teller clairvoyant healer herbalist hermit monk sherpa mahout coolie
-    muralist ceramicist upholsterer locksmith watchmaker clockmaker boatbuilder shipbuilder stonemason thatcher
-    picker harvester ploughman roper wrangler stablehand groomer dogwalker sunbather beachgoer partygoer
-    concertgoer moviegoer theatregoer reveler reveller merrymaker trick-or-treater picnicker camper caravanner
-    bather bungee-jumper skydiver parachutist paraglider aeronaut balloonist envoy spy agent operative inspector
-    examiner auditor analyst consultant adviser advisor recruiter planner organizer organiser fundraiser donor
-    sponsor investor trustee valedictorian debater debutante pensioner brass-player bellringer chorister cantor
-    chanter drumline cheerleader twirler mascot gambler bettor chessmaster grandmaster cardsharp solver puzzler
-    crocheter quilter embroiderer spinner dyer tanner miller reaper thresher tinker peddler pedlar hawker monger
-    fishmonger ironmonger greengrocer newsagent bookseller streamer sumo archaeologist anthropologist sociologist
-    economist linguist meteorologist virologist oncologist cardiologist radiologist paediatrician pediatrician
-    gynaecologist nutritionist dietician dietitian physiotherapist chiropractor acupuncturist hygienist orderly
-    sculler oarsman coxswain helmsman
+    passersby viewer watcher observer supporter enthusiast hobbyist collector amateur professional expert specialist
+    novice beginner veteran recruit cadet sergeant lieutenant colonel admiral commander constable detective sheriff
+    deputy marshal trooper ranger bodyguard bouncer warden sentry marine paratrooper commando sniper gunner knight
+    gladiator samurai ninja pirate skipper aviator cosmonaut navigator steward porter bellhop concierge receptionist
+    teller accountant banker broker trader dealer merchant shopkeeper grocer butcher confectioner florist jeweller
+    jeweler tailor dressmaker cobbler milliner weaver knitter potter sculptor carver engraver blacksmith goldsmith
+    silversmith glassblower joiner mason bricklayer plasterer roofer plumber electrician fitter machinist architect
+    surveyor designer developer programmer coder hacker researcher physicist chemist biologist botanist zoologist
+    geologist astronomer mathematician historian philosopher scholar academic tutor principal dean headteacher
+    undergraduate graduate alumnus learner trainee intern physician medic midwife orthodontist optician pharmacist
+    psychologist psychiatrist therapist counsellor counselor vet veterinarian patient carer caregiver caretaker
+    nanny babysitter childminder au-pair housekeeper custodian sweeper dustman launderer butler maid waitress
+    barkeep sommelier caterer dishwasher brewer winemaker farmhand rancher grower landscaper shepherd herder
+    herdsman goatherd cowherd milker beekeeper logger lumberjack forester trapper angler whaler miner driller docker
+    longshoreman chauffeur cabbie trucker courier postie messenger hitchhiker holidaymaker vacationer sightseer
+    explorer adventurer mountaineer trekker rambler sprinter marathoner hurdler olympian paralympian trapezist
+    tumbler weightlifter bodybuilder powerlifter kickboxer judoka karateka fencer archer marksman shooter snorkeler
+    windsurfer kitesurfer canoeist canoer paddler yachtsman rafter motorist racer rollerskater sledder luger
+    bobsledder curler caddie batsman fielder outfielder infielder shortstop defender midfielder winger quarterback
+    linebacker receiver footballer cricketer baseballer basketballer volleyballer hockeyist rival champion winner
+    loser medallist medalist finalist participant contender linesman attorney solicitor barrister prosecutor
+    magistrate notary archivist curator novelist playwright editor columnist blogger vlogger influencer youtuber
+    broadcaster newscaster commentator announcer narrator storyteller translator interpreter orator preacher
+    composer songwriter soprano tenor baritone soloist rapper deejay dj bassist percussionist keyboardist organist
+    fiddler cellist harpist flautist flutist clarinetist saxophonist trumpeter trombonist bugler piper bagpiper
+    accordionist harmonica-player busker illustrator cartoonist videographer filmmaker director producer mime
+    illusionist puppeteer breakdancer choreographer ballerina stripper cosplayer reenactor stuntman stylist
+    beautician manicurist masseur tattooist tattooer undertaker gravedigger rescuer helper aide chief chieftain
+    manager executive entrepreneur businessperson owner landlord tenant lodger client buyer consumer patron diner
+    eater drinker smoker addict panhandler tramp hobo vagrant punk hippie hipster goth skinhead emo nerd geek
+    dreamer hero villain genius celebrity idol representative spokesperson chairperson soul tot geisha mariachi
+    matador bullfighter torero gaucho vaquero rickshaw-puller falconer fortune-teller clairvoyant healer herbalist
+    hermit monk sherpa mahout coolie muralist ceramicist upholsterer locksmith watchmaker clockmaker boatbuilder
+    shipbuilder stonemason thatcher picker harvester ploughman roper wrangler stablehand groomer dogwalker sunbather
+    beachgoer partygoer concertgoer moviegoer theatregoer reveler reveller merrymaker trick-or-treater picnicker
+    caravanner bather bungee-jumper skydiver parachutist paraglider aeronaut balloonist envoy spy agent operative
+    inspector examiner auditor analyst consultant adviser advisor recruiter planner organizer organiser fundraiser
+    donor sponsor investor trustee valedictorian debater debutante pensioner brass-player bellringer chorister
+    cantor chanter drumline twirler mascot gambler bettor chessmaster grandmaster cardsharp solver puzzler crocheter
+    quilter embroiderer spinner dyer tanner miller reaper thresher tinker peddler pedlar hawker monger fishmonger
+    ironmonger greengrocer newsagent bookseller streamer sumo archaeologist anthropologist sociologist economist
+    linguist meteorologist virologist oncologist cardiologist radiologist paediatrician pediatrician gynaecologist
+    nutritionist dietician dietitian physiotherapist chiropractor acupuncturist hygienist orderly sculler oarsman
+    coxswain helmsman southerner northerner westerner easterner highlander churchgoer superstar rockstar popstar
+    griot master mountie employee attendee evacuee internee escapee divorcee devotee nominee honoree honouree
+    appointee parolee absentee retiree amputee redhead blonde blond brunette rookie newbie foodie groupie roadie
+    yuppie junkie bookie sage seer bard minstrel troubadour maestro virtuoso prodigy scribe despot brigadier
+    grenadier musketeer gondolier chevalier crofter drover applicant defendant informant occupant claimant combatant
+    dissident recipient respondent adherent regent critic comic fanatic mystic heretic sceptic skeptic alcoholic
+    eccentric official intellectual captive fugitive mercenary dignitary visionary bully bobby democrat republican
+    bureaucrat socialist communist nationalist separatist loyalist unionist conservative liberal suffragist feminist
+    pacifist anarchist naturist nudist colony mourner wellwisher well-wisher congregant tribesperson weirdo commoner
+    townspeople townsperson countryfolk womenfolk menfolk kinsfolk fisherfolk gentry smith wright gunsmith
+    shipwright wheelwright millwright cellmate shipmate playmate workmate bedmate advocate valet groom squire
+    footman jailer tyrant oligarch autocrat nun bachelor widow daredevil cutthroat sidekick newsreader greeter usher
+    toastmaster ringmaster quizmaster concertmaster choirmaster bandmaster harbourmaster stationmaster paymaster
+    schoolteacher nursemaid gypsy shaman witch wizard elf elves angel saint deity god goddess prophet martyr
 """)
 """More nouns for people, in the singular."""
-_PEOPLE |= words("""
-    southerner northerner westerner easterner islander highlander bartender churchgoer superstar rockstar
-    popstar griot master celebrity mountie employee attendee evacuee internee escapee referee trainee divorcee
-    devotee nominee honoree honouree appointee parolee absentee retiree refugee amputee redhead blonde blond
-    brunette rookie newbie foodie groupie roadie hippie yuppie junkie bookie cabbie sage seer bard minstrel
-    troubadour maestro virtuoso prodigy scribe despot brigadier grenadier musketeer gondolier chevalier crofter
-    drover applicant accountant defendant informant occupant claimant combatant dissident recipient respondent
-    adherent regent critic comic fanatic mystic heretic sceptic skeptic alcoholic eccentric official
-    intellectual rival relative captive fugitive mercenary dignitary visionary bully bobby democrat republican
-    bureaucrat socialist communist nationalist separatist loyalist unionist conservative liberal suffragist
-    feminist pacifist anarchist naturist nudist colony mourner wellwisher well-wisher congregant churchgoer
-    tribesperson weirdo commoner townspeople townsperson countryfolk womenfolk menfolk kinsfolk fisherfolk
-    gentry smith wright goldsmith gunsmith shipwright wheelwright playwright millwright astronaut cosmonaut
-    teammate cellmate shipmate playmate workmate bedmate flatmate inmate advocate pirate maid valet groom squire
-    footman jailer tyrant oligarch autocrat monk nun bachelor widow toddler daredevil cutthroat sidekick
-    newsreader greeter usher spokesperson toastmaster ringmaster quizmaster concertmaster choirmaster bandmaster
-    harbourmaster stationmaster paymaster schoolteacher headteacher nursemaid traveller gypsy shaman witch
-    wizard elf elves angel saint deity god goddess prophet martyr
-""")
 
 _THINGS_IN_ER = words("""
-    soccer beer veer sneer poor trouser twister sparkler cylinder cancer juicer deliver answer garter dragster
-    alter consider gender vader leftover preserver loafer hummer sifter whatever foyer lightsaber twitter udder
-    rainwater conveyer caster seater propellor drainer reminder drier deter somber sombre sleepover steamroller
-    slicker breather swiffer laser roadster booster minicomputer cruller behavior behaviour compressor chamber
-    prior arbor arbour ledger millimeter kilometer heather miter mitre saltwater floodwater riverwater backwater
-    breakwater planer stupor soaker romper inhaler flyover crossover makeover hangover gossamer auger caliper
-    ticker jigger knicker polymer freshener barometer odometer flamethrower sleeper sander ereader mulcher
-    topper popper bustier sliver inter sever cher wiener weiner sunvisor noisemaker carabiner conditioner
-    sanitizer indicator compactor incinerator resistor inflator ventilator alternator accelerator capacitor
-    calculator percolator perambulator simulator vibrator elevator escalator refrigerator demeanor demeanour
-    interior posterior exterior ulterior anterior thriller bomber stopper starter crusher brazier hydrometer
-    timber umber lumber limber encounter counter barter charter garter martyr-complex romper dimmer strimmer
-    scooper ladler juicer corer grater masher whisker skewer server-room canister bannister pincer tweezer plier
-    wiper bloomer jodhpur dungaree trainer-shoe slicker anorak-liner jumper-dress clogger patter spatter clobber
-    slobber blubber rubber scrubber grabber jabber dabber lobber cobber glitter flicker shimmer hover wander
+    soccer beer veer sneer poor trouser twister sparkler cylinder cancer juicer deliver answer garter dragster alter
+    consider gender vader leftover preserver loafer hummer sifter whatever foyer lightsaber twitter udder rainwater
+    conveyer caster seater propellor drainer reminder drier deter somber sleepover steamroller slicker breather
+    swiffer laser roadster booster minicomputer cruller behavior compressor chamber prior arbor ledger millimeter
+    kilometer heather miter saltwater floodwater riverwater backwater breakwater planer stupor soaker romper inhaler
+    flyover crossover makeover hangover gossamer auger caliper ticker jigger knicker polymer freshener barometer
+    odometer flamethrower sleeper sander ereader mulcher topper popper bustier sliver inter sever cher wiener weiner
+    sunvisor noisemaker carabiner conditioner sanitizer indicator compactor incinerator resistor inflator ventilator
+    alternator accelerator capacitor calculator percolator perambulator simulator vibrator elevator escalator
+    refrigerator demeanor interior posterior exterior ulterior anterior thriller bomber stopper starter crusher
+    brazier hydrometer timber umber lumber limber encounter counter barter charter dimmer strimmer scooper ladler
+    corer grater masher whisker skewer canister bannister pincer tweezer plier wiper bloomer clogger patter spatter
+    clobber slobber blubber rubber scrubber grabber jabber dabber lobber cobber glitter flicker shimmer hover wander
     linger whisper flutter chatter stagger scatter mutter stutter stammer shatter clatter glimmer slither quiver
-    shiver waver loiter swagger saunter canter simmer smoulder smolder conquer differ suffer prefer refer
-    transfer infer confer recover uncover fever clover thunder plunder squander meander founder flounder cluster
-    muster fluster bluster prosper hamper pamper tamper temper whimper gather lather slather weather feather
-    wither dither bother smother pucker hunker bicker water other another computer under floor flower outdoor
-    mirror paper river counter tower corner sweater number after refrigerator shoulder controller monitor shower
-    silver newspaper winter gather color scooter meter scissor leather container ladder indoor dinner decker
-    stroller finger cover motor jetliner roller poster tractor banner hammer either trailer blender escalator
-    sneaker summer underwater weather order barrier power rubber pepper comforter feather harbor dryer sprinkler
-    bleacher freezer dresser cheer sticker feeder theater marker hamburger tiger burger helicopter holder
+    shiver waver loiter swagger saunter canter simmer smoulder smolder conquer differ suffer prefer refer transfer
+    infer confer recover uncover fever clover thunder plunder squander meander founder flounder cluster muster
+    fluster bluster prosper hamper pamper tamper temper whimper gather lather slather weather feather wither dither
+    bother smother pucker hunker bicker water other another computer under floor flower outdoor mirror paper river
+    tower corner sweater number after shoulder controller monitor shower silver newspaper winter color scooter meter
+    scissor leather container ladder indoor dinner decker stroller finger cover motor jetliner roller poster tractor
+    banner hammer either trailer blender sneaker summer underwater order barrier power pepper comforter harbor dryer
+    sprinkler bleacher freezer dresser cheer sticker feeder theater marker hamburger burger helicopter holder
     dispenser coaster suspender projector wheeler platter cooler butter washer blazer enter mower wicker jumper
-    bulldozer dumpster interior steer maneuver mixer boulder conveyor propeller carrier checker razor skyscraper
-    visor chandelier layer diaper decor toaster maker pacifier shelter planter airliner liquor monster elevator
-    offer cracker prayer rooster wrapper cauliflower border folder drawer blower clutter powder corridor
-    sunflower printer register lavender halter saucer binder armor armour streamer exterior glider windbreaker
-    beaker cluster cucumber cutter locker wonder alligator poker lobster solder jackhammer labor labour quarter
-    liner bumper recliner rocker protector flyer warmer cinder typewriter burner handler lighter glacier gutter
-    wildflower ginger sewer calculator hanger recorder litter sledgehammer copper fryer beater reindeer
-    amplifier grinder wallpaper divider rafter hamster teeter girder reflector screwdriver plunger eyeliner
-    charger spider stretcher flavor flavour detector canister tether totter anchor pullover excavator parlor
-    parlour peeler receiver slipper manner camcorder skewer tanker cooker danger clipper strainer geyser
-    whitewater sucker flipper appetizer saver slicer cheeseburger clover ruler amber fender disaster transformer
-    filter clocktower shaker shutter radiator murder cruiser viewfinder amphitheater amphitheatre chipper
-    banister header respirator chopper extinguisher hairdryer heater antler lever hamper blinder scraper
-    processor whisker plaster sprayer pointer riser creamer synthesizer hopper hardcover splatter thermometer
-    scrubber shaver liter colander shredder conifer loudspeaker cleaver generator loader paver simulator vapor
-    freightliner cooper scanner beaver laughter jeter cider saber perimeter blockbuster headquarter buffer
-    slumber stepladder bunker zipper anger firecracker supper dagger grater tender timber lumber letter sector
-    reactor tutor door error horror terror humor humour honor honour odor odour rumor tumor vigor favor favour
-    harbour colour rigour glamour flour hour tour four your odometer speedometer center centre metre theatre
-    fibre fiber lantern badger otter panther adder viper oyster grouper warbler kingfisher woodpecker plover
-    condor raptor rottweiler retriever terrier setter pinscher spaniel bladder fritter batter matter ember
-    member-card december november october september master easter sister-ship character chapter charter cleanser
-    canter clatter shatter flutter never ever over rather whether however together altogether further farther
-    former latter lower upper outer inner utter proper super clever eager bitter sober slender sheer queer elder
-    older younger bigger smaller larger taller shorter longer wider higher deeper darker brighter faster slower
-    better later sooner earlier greater happier busier heavier easier thinner thicker newer nearer closer hotter
-    colder stronger weaker richer poorer louder quieter softer harder cleaner dirtier prettier uglier
-    gingerbread pewter frontier pier tier atelier brasserie courier-bag cashier-desk soldier-ant premier-league
-    snorkel tumbler skimmer trimmer pruner edger spreader tiller harvester-machine crawler dozer grader trawler
-    steamer schooner freighter ferry hovercraft dishwasher cleaner-bottle humidifier ventilator defibrillator
-    incubator adapter adaptor router server-rack copier plotter speaker-box transmitter sensor timer pager
-    beeper buzzer blinker flasher hook stapler highlighter sharpener eraser duster wiper waterpolo snowblower
-    leafblower lawnmower silencer trigger tracker
+    bulldozer dumpster maneuver mixer boulder conveyor propeller carrier checker razor skyscraper visor chandelier
+    layer diaper decor toaster maker pacifier shelter planter airliner liquor monster offer cracker prayer wrapper
+    cauliflower border folder drawer blower clutter powder corridor sunflower printer register lavender halter
+    saucer binder armor glider windbreaker beaker cucumber cutter locker wonder poker solder jackhammer labor
+    quarter liner bumper recliner rocker protector flyer warmer cinder typewriter burner handler lighter glacier
+    gutter wildflower ginger sewer hanger recorder sledgehammer copper fryer beater amplifier grinder wallpaper
+    divider teeter girder reflector screwdriver plunger eyeliner charger stretcher flavor detector tether totter
+    anchor pullover excavator parlor peeler slipper manner camcorder tanker cooker danger clipper strainer geyser
+    whitewater sucker flipper appetizer saver slicer cheeseburger amber fender disaster transformer filter
+    clocktower shaker shutter radiator murder cruiser viewfinder amphitheater chipper banister header respirator
+    chopper extinguisher hairdryer heater antler lever blinder scraper processor plaster sprayer pointer riser
+    creamer synthesizer hopper hardcover splatter thermometer shaver liter colander shredder conifer loudspeaker
+    cleaver generator loader paver vapor freightliner cooper scanner laughter jeter cider saber perimeter
+    blockbuster headquarter buffer slumber stepladder bunker zipper anger firecracker supper dagger tender letter
+    sector reactor door error horror terror humor honor odor rumor tumor vigor favor speedometer center fiber
+    grouper plover condor raptor bladder fritter matter ember december november october september easter character
+    chapter cleanser never ever over rather whether however together altogether further farther former latter lower
+    upper outer inner utter proper super clever eager bitter sober slender sheer queer older younger bigger smaller
+    larger taller shorter longer wider higher deeper darker brighter faster slower better later sooner earlier
+    greater happier busier heavier easier thinner thicker newer nearer closer hotter colder stronger weaker richer
+    poorer louder quieter softer harder dirtier prettier uglier pewter frontier pier tier atelier skimmer trimmer
+    pruner edger spreader tiller crawler dozer grader trawler steamer schooner freighter humidifier defibrillator
+    incubator adapter adaptor router copier plotter transmitter sensor timer pager beeper buzzer blinker flasher
+    stapler highlighter sharpener eraser duster snowblower leafblower lawnmower silencer trigger tracker
 """)
 """Words in -er and -or that name no person, which nearly all others do."""
 _THINGS_IN_IST = words(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from fastcap.curation.cues import KIN, ONLY_CAPITAL
+from fastcap.curation.cues import KIN, ONLY_CAPITAL, ORIGINS
 from fastcap.curation.nouns import (
     ACTIVITIES,
     PLACES,
@@ -34,7 +34,6 @@ _ADJECTIVE_ENDINGS = ("ful", "less", "ous", "ish", "ive", "ied", "cal", "nal")
 _COLOURS = english.words("black white brown")
 _STARS = english.words("star stars legend legends idol idols ace pro pros")
 _BARE_SKIN = english.words("faces hands arms fingers legs")
-_ORIGINS = english.words("descent origin ancestry heritage ethnicity")
 _COLOURED = english.words("""
     haired headed eyed clad bearded faced coated suited shirted jacketed uniformed robed nosed legged booted
     gloved hatted shirtless and-white dressed clothed capped helmeted jerseyed
@@ -275,7 +274,7 @@ class Parse:
             return head == place + 1 or self.tokens[head - 1].lower in _COLOURS
         if not self.is_person(head):
             return False
-        if self.tokens[head].lower in _ORIGINS and not any(one.lower == "of" for one in self.tokens[:place]):
+        if self.tokens[head].lower in ORIGINS and not any(one.lower == "of" for one in self.tokens[:place]):
             return False
         after = self.near(head, 1)
         if after and not self.tokens[head].owner and is_only_animal(after.lower):

@@ -11,6 +11,7 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from fastcap.curation.bias import CATEGORIES, mentions
+from fastcap.curation.cues import ORIGINS
 from fastcap.curation.nouns import singular
 from fastcap.curation.parsing import Parse
 from fastcap.errors import ConfigError, nearest
@@ -29,7 +30,6 @@ _ROLES = english.words("""
     missionary missionaries mullah mullahs pilgrim pilgrims worshipper worshippers worshiper worshipers
 """)
 """Jobs, as clothes show them."""
-_ORIGINS = english.words("descent origin ancestry heritage ethnicity background")
 
 
 class _Edit(NamedTuple):
@@ -110,7 +110,7 @@ def _leave_out(parse: Parse, first: int, last: int) -> list[_Edit]:
     tokens = parse.tokens
     follower = tokens[last + 1]
     before = tokens[first - 1] if first else None
-    if follower.lower in _ORIGINS and before and before.lower == "of" and first >= 2:
+    if follower.lower in ORIGINS and before and before.lower == "of" and first >= 2:
         end = follower.end
         return [_Edit(tokens[first - 2].end, end, "")] if not tokens[first - 2].owner else []
     edits = [_Edit(tokens[first].start, follower.start, "")]

@@ -6,13 +6,13 @@ hyphen.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
-from fastcap.curation.demonyms import COUNTRY_NOUNS, NATIONALITIES, PEOPLES, PEOPLES_NOUNS
+from fastcap.curation.demonyms import COUNTRY_NOUNS, NATIONALITIES, PEOPLES, PEOPLES_NOUNS, phrases
 from fastcap.runtime.english import words
 from fastcap.runtime.gendered import GENDERED
 
-__all__ = ["NOMINAL", "PRONOUNS", "TERMS", "Term", "phrases"]
+__all__ = ["NOMINAL", "PRONOUNS", "TERMS", "Gender", "Term", "gender_of"]
 
 
 class Term(NamedTuple):
@@ -27,9 +27,18 @@ class Term(NamedTuple):
     use: str
 
 
-def phrases(text: str) -> frozenset[str]:
-    """The set of phrases that a text lists, with a comma between two of them."""
-    return frozenset(phrase for phrase in (" ".join(part.split()) for part in text.split(",")) if phrase)
+def _with_plurals(text: str) -> frozenset[str]:
+    """The set of phrases that a text lists, and their regular plurals."""
+    singulars = phrases(text)
+    return singulars | frozenset(map(_plural, singulars))
+
+
+def _plural(word: str) -> str:
+    if word.endswith("y") and word[-2] not in "aeiou":
+        return word[:-1] + "ies"
+    if word.endswith(("ss", "sh", "ch", "x")):
+        return word + "es"
+    return word + "s"
 
 
 PRONOUNS = words("he she him his her hers himself herself")
@@ -40,21 +49,19 @@ _NOT_HERE = words("""
 """)
 """Words that neutral wording changes and the rules of mentions do not count, or count in another way."""
 
-_GENDER_NOUNS = phrases("""
-    pa, ma, pops,
-    transvestite, transvestites, crossdresser, crossdressers, cross dresser, cross dressers, mother in law,
-    father in law, sister in law, brother in law, son in law, daughter in law, mothers in law, fathers in law,
-    sisters in law, brothers in law, sons in law, daughters in law, mister, missus, mx, trans man, trans men,
-    trans woman, trans women, transgender woman, transgender women, transgender man, transgender men, transman,
-    transmen, transwoman, transwomen, transsexual, transsexuals, enby, enbies, drag queen, drag queens, drag
-    king, drag kings, lady in waiting, ladies in waiting, crown prince, crown princess, mums, great aunt, great
-    aunts, great uncle, great uncles, great niece, great nephew, grand niece, grand nephew, ex husband, ex wife,
-    ex husbands, ex wives, ex boyfriend, ex girlfriend, step father, step mother, step brother, step sister,
-    step son, step daughter, step dad, step mum, step mom, half brother, half sister, half brothers, half
-    sisters, god mother, god father, gentlewoman, daddies, mommies, mamas, signora, signorina, signor, frau,
-    herr, sheikh, sheikhs, housemaid, hubbies, widows, seaman, seamen, headwoman, headman, headmen, lumberjill,
-    fratboys, menfolk, womenfolk, cabin boy, cabin boys, bell boy, bell boys, paper boys, bus boy, bus boys,
-    shield maiden, sugar daddy
+_GENDER_NOUNS = _with_plurals("""
+    transvestite, crossdresser, cross dresser, transsexual, enby, drag queen, drag king, crown prince, crown
+    princess, great aunt, great uncle, great niece, great nephew, grand niece, grand nephew, ex husband, ex
+    boyfriend, ex girlfriend, step father, step mother, step brother, step sister, step son, step daughter, step
+    dad, step mum, step mom, half brother, half sister, god mother, god father, signora, signorina, sheikh,
+    housemaid, lumberjill, cabin boy, bell boy, bus boy, shield maiden, sugar daddy
+""") | phrases("""
+    pa, ma, pops, mother in law, father in law, sister in law, brother in law, son in law, daughter in law, mothers
+    in law, fathers in law, sisters in law, brothers in law, sons in law, daughters in law, mister, missus, mx,
+    trans man, trans men, trans woman, trans women, transgender woman, transgender women, transgender man,
+    transgender men, transman, transmen, transwoman, transwomen, lady in waiting, ladies in waiting, mums, ex wife,
+    ex wives, gentlewoman, daddies, mommies, mamas, signor, frau, herr, hubbies, widows, seaman, seamen, headwoman,
+    headman, headmen, fratboys, menfolk, womenfolk, paper boys
 """)
 _GENDER_ADJECTIVES = phrases("""
     male, female, masculine, feminine, manly, womanly, girly, girlish, boyish, effeminate, trans, transgender,
@@ -62,37 +69,28 @@ _GENDER_ADJECTIVES = phrases("""
     conforming, agender, bigender, intersex, cisgender, cis, transmasculine, transfeminine, two spirit, cissexual,
     androgynous, gender diverse
 """)
-_GENDER_AND_AGE = phrases("""
-    nan, nans,
-    boy, boys, girl, girls, schoolboy, schoolboys, schoolgirl, schoolgirls, lad, lads, lass, lasses, laddie,
-    laddies, lassie, lassies, grandmother, grandmothers, grandfather, grandfathers, grandma, grandmas, grandpa,
-    grandpas, grandpapa, grandmama, grandad, grandads, granddad, granddads, granddaddy, grandmom, grandmoms,
-    grandmum, gran, grans, granny, grannies, grannie, gramps, grampa, grampas, gramma, nana, nanas, nonna, nonno,
-    abuela, abuelas, abuelo, babushka, babushkas, great grandmother, great grandfather, great grandmothers, great
-    grandfathers, great grandma, great grandpa, greatgrandfather, greatgrandmother, choirboy, choirboys, choirgirl,
-    choirgirls, ballboy, ballboys, ballgirl, ballgirls, batboy, batboys, batgirl, newsboy, newsboys, paperboy,
-    paperboys, papergirl, papergirls, altarboy, altarboys, farmboy, farmboys, grand mother, grand father, grand
-    mothers, grand fathers, grand pa, grand ma, tomboy, tomboys
+_GENDER_AND_AGE = _with_plurals("""
+    nan, boy, girl, schoolboy, schoolgirl, lad, lass, laddie, lassie, grandmother, grandfather, grandma, grandpa,
+    grandpapa, grandmama, grandad, granddad, granddaddy, grandmom, grandmum, gran, granny, grannie, grampa, gramma,
+    nana, abuela, babushka, great grandmother, great grandfather, great grandma, great grandpa, greatgrandfather,
+    greatgrandmother, choirboy, choirgirl, ballboy, ballgirl, batboy, batgirl, newsboy, paperboy, papergirl,
+    altarboy, farmboy, grand mother, grand father, grand pa, grand ma, tomboy
+""") | phrases("""
+    gramps, nonna, nonno, abuelo
 """)
 
-_AGE_NOUNS = phrases("""
-    elder,
-    adult, adults, kid, kids, kiddo, kiddos, kiddie, kiddies, child, children, baby, babies, infant, infants,
-    toddler, toddlers, newborn, newborns, teen, teens, teenager, teenagers, tween, tweens, preteen, preteens, pre
-    teen, pre teens, adolescent, adolescents, youth, youths, youngster, youngsters, pensioner, pensioners, retiree,
-    retirees, oap, oaps, schoolchild, schoolchildren, schoolkid, schoolkids,
-    preschooler, preschoolers, pre schooler, pre schoolers, kindergartner, kindergartners, kindergartener,
-    kindergarteners, senior citizen, senior citizens, senior, seniors, elders, oldster, oldsters, old timer, old
-    timers, grown up, grown ups, grownup, grownups, tot, tots, bairn, bairns, juvenile, juveniles, minors, minor,
-    centenarian, centenarians, supercentenarian, nonagenarian, nonagenarians, octogenarian, octogenarians,
-    septuagenarian, septuagenarians, sexagenarian, sexagenarians, quinquagenarian, quadragenarian, millennial,
-    millennials, baby boomer, baby boomers, boomers, gen z, gen zer, gen zers, gen x, generation z, generation x,
-    zoomers, golden ager, golden agers, grandparent, grandparents, great grandparent, great grandparents,
-    grandchild, grandchildren, great grandchild, great grandchildren, grandkid, grandkids, grand children,
-    stepchild, stepchildren, godchild, godchildren, step child, step children, preemie, preemies, rugrat, rugrats,
-    twentysomething, twentysomethings, thirtysomething, thirtysomethings, twenty something, twenty somethings,
-    thirty something, thirty somethings, forty something, forty somethings, youngling, geriatrics, neonate,
-    neonates, tiny tots, wee one, wee ones, little one, little ones, young one, young ones, young uns
+_AGE_NOUNS = _with_plurals("""
+    elder, adult, kid, kiddo, kiddie, baby, infant, toddler, newborn, teen, teenager, tween, preteen, pre teen,
+    adolescent, youth, youngster, pensioner, retiree, oap, schoolkid, preschooler, pre schooler, kindergartner,
+    kindergartener, senior citizen, senior, oldster, old timer, grown up, grownup, tot, bairn, juvenile, minor,
+    centenarian, supercentenarian, nonagenarian, octogenarian, septuagenarian, sexagenarian, quinquagenarian,
+    quadragenarian, millennial, baby boomer, gen zer, golden ager, grandparent, great grandparent, grandkid,
+    preemie, rugrat, twentysomething, thirtysomething, twenty something, thirty something, forty something,
+    youngling, neonate, wee one, little one, young one
+""") | phrases("""
+    child, children, schoolchild, schoolchildren, boomers, gen z, gen x, generation z, generation x, zoomers,
+    grandchild, grandchildren, great grandchild, great grandchildren, grand children, stepchild, stepchildren,
+    godchild, godchildren, step child, step children, geriatrics, tiny tots, young uns
 """)
 _AGE_ADJECTIVES = phrases("""
     young, younger, youngest, old, older, oldest, elderly, eldest, middle aged, middleaged, teenage,
@@ -111,13 +109,14 @@ _RACE_ADJECTIVES = phrases("""
     native, indigenous, aboriginal, bame, bipoc, poc, red skinned, tan skinned, deep skinned, medium skinned, bronze
     skinned, half black, half white, half asian, half caste, part black, racially mixed
 """)
-_RACE_NOUNS = phrases("""
+_RACE_NOUNS = _with_plurals("""
+    aborigine, mestizo, mestiza, mulatto, pygmy, ethnic minority
+""") | phrases("""
     people of color, people of colour, person of color, person of colour, woman of color, women of color, woman of
-    colour, women of colour, man of color, men of color, man of colour, men of colour, aborigine, aborigines,
-    indigenes, mestizo, mestizos, mestiza, mestizas, mulatto, mulattos, half castes, dark skin, light skin, black
-    skin, brown skin, pale skin, fair skin, olive skin, white skin, dark complexion, fair complexion, pale
-    complexion, light complexion, olive complexion, brown complexion, darker skin, lighter skin, pygmy, pygmies,
-    bushman, bushmen, ethnic minority, ethnic minorities
+    colour, women of colour, man of color, men of color, man of colour, men of colour, indigenes, half castes, dark
+    skin, light skin, black skin, brown skin, pale skin, fair skin, olive skin, white skin, dark complexion, fair
+    complexion, pale complexion, light complexion, olive complexion, brown complexion, darker skin, lighter skin,
+    bushman, bushmen
 """)
 
 _BELIEVERS = phrases("""
@@ -147,26 +146,22 @@ _FAITH_ADJECTIVES = phrases("""
     practicing, godless, irreligious, church going, churchgoing, born again, ultra religious, confucian, hijabi,
     niqabi
 """)
-_CLERGY = phrases("""
-    monsignor, nuncio, rebbe, hazzan, hazzans, caliph, caliphs, postulant, postulants, beadle, beadles, geshe,
-    priest, priests, high priest, high priests, pastor, pastors, preacher, preachers, reverend, reverends, vicar,
-    vicars, parson, parsons, curate, curates, rector, rectors, bishop, bishops, archbishop, archbishops, cardinal,
-    cardinals, pope, popes, deacon, deacons, archdeacon, chaplain, chaplains, padre, padres, rabbi, rabbis, cantor,
-    cantors, imam, imams, mullah, mullahs, ayatollah, ayatollahs, mufti, muftis, muezzin, muezzins, cleric, clerics,
-    clergy, clergyperson, clergypersons, clergymember, minister, ministers, missionary, missionaries, televangelist,
-    televangelists, evangelist, evangelists, lama, lamas, dalai lama, swami, swamis, sadhu, sadhus, fakir, fakirs,
-    brahmin, brahmins, pandit, pandits, dervish, dervishes, whirling dervish, whirling dervishes, shaman, shamans,
-    seminarian, seminarians, seminarist, acolyte, acolytes, altar server, altar servers, churchwarden,
-    churchwardens, verger, vergers, sexton, sextons, worshipper, worshippers, worshiper, worshipers, churchgoer,
-    churchgoers, parishioner, parishioners, congregant, congregants, believer, believers, devotee, devotees,
-    pilgrim, pilgrims, hajji, hajjis, prelate, prelates, pontiff, pontiffs, hijabi, hijabis, niqabi, niqabis, lay
-    preacher, lay preachers, catechist, catechists, celebrant, ministrant, ministrants, granthi, bhikkhu, bhikkhus,
-    mahant
+_CLERGY = _with_plurals("""
+    monsignor, nuncio, rebbe, hazzan, caliph, postulant, beadle, priest, high priest, pastor, preacher, reverend,
+    vicar, parson, curate, rector, bishop, archbishop, cardinal, pope, deacon, archdeacon, chaplain, padre, rabbi,
+    cantor, imam, mullah, ayatollah, mufti, muezzin, cleric, clergyperson, minister, missionary, televangelist,
+    evangelist, lama, swami, sadhu, fakir, brahmin, pandit, dervish, whirling dervish, shaman, seminarian,
+    seminarist, acolyte, altar server, churchwarden, verger, sexton, worshipper, worshiper, churchgoer, parishioner,
+    congregant, believer, devotee, pilgrim, hajji, prelate, pontiff, hijabi, niqabi, lay preacher, catechist,
+    celebrant, ministrant, granthi, bhikkhu, mahant
+""") | phrases("""
+    geshe, clergy, clergymember, dalai lama
 """)
-_FAITH_AND_GENDER = phrases("""
-    nun, nuns, monk, monks, friar, friars, abbot, abbots, abbess, abbesses, priestess, priestesses, high priestess,
-    clergyman, clergymen, clergywoman, clergywomen, churchman, churchmen, churchwoman, churchwomen, prioress,
-    deaconess, deaconesses, jewess, jewesses, mother superior, mothers superior, muslimah, bhikkhuni, hajja
+_FAITH_AND_GENDER = _with_plurals("""
+    nun, monk, friar, abbot, abbess, priestess, prioress, deaconess, jewess, bhikkhuni
+""") | phrases("""
+    high priestess, clergyman, clergymen, clergywoman, clergywomen, churchman, churchmen, churchwoman, churchwomen,
+    mother superior, mothers superior, muslimah, hajja
 """)
 
 _DISABILITY_ADJECTIVES = phrases("""
@@ -186,13 +181,13 @@ _DISABILITY_ADJECTIVES = phrases("""
     sightless, non autistic, palsied, disfigured, visually disabled, short statured, hearing and speech
     impaired, limb different, physically limited, neuro divergent
 """)
-_DISABILITY_NOUNS = phrases("""
-    wheelchair user, wheelchair users, wheelchair racer, wheelchair racers, amputee, amputees, double amputee,
-    double amputees, triple amputee, leg amputee, arm amputee, below knee amputee, above knee amputee, paraplegics,
-    quadriplegics, tetraplegics, epileptics, dyslexics, schizophrenics, diabetics, asthmatics, cripple, cripples,
-    invalid, invalids, paralympian, paralympians, deaf mutes, albinos, hunchback, hunchbacks, leper, lepers, person
-    of short stature, people of short stature, little people, autistics, polio survivor, polio survivors, stroke
-    survivor, stroke survivors, cochlear implant user, cochlear implant users
+_DISABILITY_NOUNS = _with_plurals("""
+    wheelchair user, wheelchair racer, amputee, double amputee, triple amputee, leg amputee, arm amputee, cripple,
+    invalid, paralympian, hunchback, leper, polio survivor, stroke survivor, cochlear implant user
+""") | phrases("""
+    below knee amputee, above knee amputee, paraplegics, quadriplegics, tetraplegics, epileptics, dyslexics,
+    schizophrenics, diabetics, asthmatics, deaf mutes, albinos, person of short stature, people of short stature,
+    little people, autistics
 """)
 _CONDITIONS = phrases("""
     autism, autism spectrum disorder, asperger's, asperger syndrome, asperger's syndrome, down syndrome, down's
@@ -233,14 +228,6 @@ NOMINAL = words("""
     faithful religious
 """) | {"visually impaired", "hearing impaired", "able bodied", "physically disabled", "middle aged"}
 """Adjectives that stand for people after "the": "the blind"."""
-
-
-def _plural(word: str) -> str:
-    if word.endswith("y") and word[-2] not in "aeiou":
-        return word[:-1] + "ies"
-    if word.endswith(("ss", "sh", "ch", "x")):
-        return word + "es"
-    return word + "s"
 
 
 _ANCESTRY_NOUNS = {"black americans", "white americans", "black britons"}
@@ -315,3 +302,39 @@ def _terms() -> dict[str, Term]:
 
 TERMS = _terms()
 """What is mentioned by each word or phrase, in lower case, spaces for hyphens."""
+
+Gender: TypeAlias = Literal["woman", "man", ""]
+"""What captions say; "" where they say nothing, both, or something else."""
+
+_WOMEN = words("""
+    she her hers herself mother mom mommy mum mummy mama momma mamma grandma granny gran nana nonna abuela
+    babushka gramma grandmom grandmum grandmama grannie aunt auntie aunty wife wifey missus sister sis
+    girlfriend bride bridesmaid widow spinster maiden damsel dame madam madame mademoiselle mrs ms miss maid nun
+    ballerina diva heroine female feminine womanly girly girlish lass lassie gal lady ladylike matron geisha
+    matriarch housewife latina chicana filipina muslimah tsarina czarina maharani rani ranee contessa señora
+    señorita senora senorita signora signorina frau ma'am lumberjill schoolmarm handmaiden maidservant crone
+    dowager marchesa marquise margravine hajja bhikkhuni sheikha superior starlet debutante suffragette
+    ladyfriend parisienne charlady fiancee fiancée tomboy wench unladylike womenfolk
+""")
+_WOMEN_END = words("""
+    woman women girl girls lady ladies maid maids mother mothers daughter daughters sister sisters aunt aunts
+    niece nieces wife wives queen queens ess esses ette ettes enne ennes euse euses trix trixes mom moms mum
+    mums girlfriend girlfriends
+""")
+_NEITHER = words("""
+    transgender transgendered trans transsexual transsexuals nonbinary genderqueer genderfluid agender bigender
+    intersex cisgender cis transmasculine transfeminine cissexual androgynous mx enby enbies
+""")
+
+
+def gender_of(term: str) -> Gender:
+    """The gender that a mention of one states; "" for trans and non-binary terms that state neither."""
+    lower = term.lower().replace("-", " ")
+    last = lower.rpartition(" ")[2]
+    if last in _NEITHER or lower.endswith(("binary", "fluid", "nonconforming", "conforming", "diverse", "spirit")):
+        return ""
+    if last in ("law", "waiting") or lower.endswith(("of color", "of colour")):
+        last = lower.partition(" ")[0]
+    if last == "ma" or {last, last.removesuffix("s"), last.removesuffix("es"), last.removesuffix("ies") + "y"} & _WOMEN:
+        return "woman"
+    return "woman" if last.endswith(tuple(_WOMEN_END)) else "man"
