@@ -103,7 +103,7 @@ def test_a_key_is_kept_once_for_all_queries_of_its_group_and_a_prefix_once_for_a
     stepper = open_stepper(folder / "fp32", "prefix")
     state = stepper.start(stepper.encode(pictures[:1]), 3)
     rows = np.arange(3)
-    _, (tensors, cache) = stepper.step(rows, state, rows)
+    _, (tensors, cache, _) = stepper.step(rows, state, rows)
     assert cache.shape == (2 * 3, 2, 3, 1, 8)  # keys and values of three layers; two of four heads
     assert tensors["state0"].shape[:2] == (2 * 3, 2) and tensors["state0"].ndim == 4
 

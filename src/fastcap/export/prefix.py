@@ -1,9 +1,9 @@
 """The prefix family as ONNX: `vision_encoder`, `projection`, `prefix_init` and `language_model`; and `text` for scores.
 
 The first three run once a picture and end in the keys and values of the prefix, which all captions of the picture
-share: they are one `state` tensor, never copied for a row of a beam. `language_model` reads one more token of each row;
-its cache holds the caption's own keys and values, one head for each group of queries. It has the inputs and outputs of
-`step.onnx`, so that one search serves all families. The weights of the language model are a file of their own, which
+share: they are one `state` tensor, never copied for a row of a beam. `language_model` reads more tokens of each row: one
+while a search writes, all at once of a question. Its cache holds the row's own keys and values, one head for each group of
+queries; rows of different lengths are padded at their start. The weights of the language model are a file of their own, which
 `language_model`, `prefix_init` and `text` share.
 
 Any decoder-only model of transformers is traced as it is; its attention alone is replaced, through the interface that
@@ -94,29 +94,37 @@ class ReadText:
         return read.reshape(1, heads, -1, width).transpose(1, 2)
 
 
-class ReadToken:
-    """Attention of one new token of each row to the prefix, which all rows share, and to the row's own tokens."""
+class ReadTokens:
+    """Attention of T new tokens of each row to the prefix, which all rows share, to the row's own L tokens before them,
+    and among themselves from left to right."""
 
-    def __init__(self, prefix: Tensor, cache: Tensor, parents: Tensor) -> None:
-        """prefix (S, G, P, W), cache (S, G, R, T, W), parents (R,)."""
+    def __init__(self, prefix: Tensor, cache: Tensor, parents: Tensor, hidden: Tensor) -> None:
+        """prefix (S, G, P, W), cache (S, G, R, L, W), parents (R,), hidden (R, T, L + T): which keys no query reads."""
         self.prefix, self.past = iter(prefix), iter(cache.index_select(2, parents))
         self.n_prefix = int(prefix.shape[2])
-        self.grown: list[Tensor] = []  # (G, R, T + 1, W) each
+        self.bias = torch.zeros_like(hidden, dtype=prefix.dtype).masked_fill(hidden, -torch.inf)[:, None]
+        self.grown: list[Tensor] = []  # (G, R, L + T, W) each
 
     def __call__(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         heads, width = int(queries.shape[1]), int(queries.shape[3])
         groups = int(keys.shape[1])
+        shared = heads // groups
         of_prefix = next(self.prefix), next(self.prefix)
         grown = [torch.cat([next(self.past), new.transpose(0, 1)], dim=2) for new in (keys, values)]
         self.grown += grown
-        queries = queries.reshape(-1, groups, heads // groups, width).transpose(0, 1)  # (G, R, H/G, W)
-        flat = queries.reshape(groups, -1, width)  # (G, R * H/G, W)
-        shared = (flat @ of_prefix[0].transpose(-1, -2)).reshape(groups, -1, heads // groups, self.n_prefix)
-        weights = torch.cat([shared, queries @ grown[0].transpose(-1, -2)], dim=-1).softmax(dim=-1)
+        n_new: Any = queries.shape[2]  # a tensor, so that the graph keeps it variable
+        rows = queries.reshape(-1, groups, shared * n_new, width).transpose(0, 1)  # (G, R, H/G * T, W)
+        to_prefix = (rows.reshape(groups, -1, width) @ of_prefix[0].transpose(-1, -2)).reshape(
+            groups, -1, shared * n_new, self.n_prefix
+        )
+        own = rows @ grown[0].transpose(-1, -2)  # (G, R, H/G * T, L + T)
+        n_own: Any = own.shape[3]
+        own = (own.reshape(groups, -1, shared, n_new, n_own) + self.bias).reshape(groups, -1, shared * n_new, n_own)
+        weights = torch.cat([to_prefix, own], dim=-1).softmax(dim=-1)
         read = (weights[..., : self.n_prefix].reshape(groups, -1, self.n_prefix) @ of_prefix[1]).reshape(
-            groups, -1, heads // groups, width
+            groups, -1, shared * n_new, width
         ) + weights[..., self.n_prefix :] @ grown[1]
-        return read.transpose(0, 1).reshape(-1, 1, heads, width)
+        return read.transpose(0, 1).reshape(-1, heads, n_new, width).transpose(1, 2)
 
 
 class VisionEncoder(nn.Module):
@@ -153,8 +161,9 @@ class Language(nn.Module):
         super().__init__()
         self.model = model
 
-    def read(self, attention: ReadText | ReadToken, words: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """What the language model makes of words (R, T, D) at positions (1, T), and the keys and values on the way."""
+    def read(self, attention: ReadText | ReadTokens, words: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """What the language model makes of words (R, T, D) at positions (R, T), or (1, T) for all rows, and the keys and
+        values on the way."""
         decoder = self.model.decoder
         with attending(decoder.language_model, attention):
             hidden = decoder.body(inputs_embeds=words, position_ids=positions, use_cache=False)[0]
@@ -170,15 +179,21 @@ class PrefixInit(Language):
 
 
 class Step(Language):
-    """One more token of each row; inputs and outputs as `fastcap.runtime.contract.STEP` has them."""
+    """More tokens of each row; inputs and outputs as `fastcap.runtime.contract.LANGUAGE_MODEL` has them."""
 
-    def forward(self, token_ids: Tensor, parents: Tensor, cache: Tensor, prefix: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, token_ids: Tensor, parents: Tensor, cache: Tensor, padding: Tensor, prefix: Tensor
+    ) -> tuple[Tensor, Tensor]:
         decoder = self.model.decoder
-        length: Any = cache.shape[3]  # a tensor, so that the graph keeps it variable
-        positions = torch.as_tensor(length + int(prefix.shape[2])).reshape(1, 1)
-        attention = ReadToken(prefix, cache, parents)
-        hidden, grown = self.read(attention, decoder.embed(token_ids)[:, None], positions)
-        return decoder.project(hidden[:, 0]).log_softmax(dim=-1), grown
+        before: Any = cache.shape[3]  # tensors, so that the graph keeps them variable
+        new: Any = token_ids.shape[1]
+        columns = torch.arange(before + new)
+        queries, first = columns[before:], padding[:, None]  # of each row's own first token
+        hidden = (columns > queries[:, None]) | (columns < first)[:, None]
+        positions = (queries - first).clamp(min=0) + int(prefix.shape[2])
+        attention = ReadTokens(prefix, cache, parents, hidden)
+        hidden, grown = self.read(attention, decoder.embed(token_ids), positions)
+        return decoder.project(hidden[:, -1]).log_softmax(dim=-1), grown
 
 
 class EmbedText(Language):
@@ -223,9 +238,9 @@ def export_prefix(model: CaptionModel, folder: Path) -> None:
         trace(module, (given,), folder / graph.file, graph.inputs, names, changing_axes(graph))
     rows, step = torch.arange(2), LANGUAGE_MODEL
     layers, heads, _, width = state.shape
-    cache = torch.zeros(layers, heads, len(rows), 3, width)
+    given = torch.zeros(2, 4, dtype=torch.long), rows, torch.zeros(layers, heads, len(rows), 3, width), rows
     inputs = (*step.inputs, f"{STATE}0")
-    trace(Step(merged), (rows, rows, cache, state), folder / step.file, inputs, step.outputs, changing_axes(step))
+    trace(Step(merged), (*given, state), folder / step.file, inputs, step.outputs, changing_axes(step))
 
 
 def assemble_prefix(parts: Path, folder: Path, config: ModelConfig) -> None:

@@ -20,7 +20,7 @@ from fastcap.runtime.contract import STEP, Graph
 
 __all__ = ["changing_axes", "trace", "trace_step"]
 
-CHANGING = ("K", "R", "T")  # letters of `fastcap.runtime.contract.Tensor` whose sizes change from run to run
+CHANGING = ("K", "R", "T", "U")  # letters of `fastcap.runtime.contract.Tensor` whose sizes change from run to run
 
 
 def trace(

@@ -80,9 +80,9 @@ class Tensor(NamedTuple):
 
     Letters of shapes: H, W height and width of the model's pictures; V size of the vocabulary; A width of the space in
     which pictures and texts are compared; S twice the number of layers (keys, then values of each), N heads, D width of
-    a head; I image tokens of C numbers; P tokens of a prefix of E numbers; K candidate captions, T tokens, R rows
-    (captions that are decoded side by side). The manifest states H, W and V, the graph A, S, N, D, I, C, P and E; K, T
-    and R change from run to run.
+    a head; I image tokens of C numbers; P tokens of a prefix of E numbers; K candidate captions, T tokens,
+    U further tokens, R rows (captions that are decoded side by side). The manifest states H, W and V, the graph A, S, N,
+    D, I, C, P and E; K, T, U and R change from run to run.
     """
 
     type: str
@@ -164,8 +164,14 @@ PROJECTION = Graph("projection.onnx", inputs=_TOKENS, outputs=_PREFIX)
 PREFIX_INIT = Graph("prefix_init.onnx", inputs=_PREFIX, outputs={}, gives_state=True)
 """These words to the language model's keys and values, which are the picture's state."""
 
-LANGUAGE_MODEL = STEP._replace(file="language_model.onnx")
-"""Reads one more token of each row, as `STEP` does."""
+LANGUAGE_MODEL = Graph(
+    "language_model.onnx",
+    inputs={**STEP.inputs, "token_ids": Tensor(INT64, ("R", "U")), "padding": Tensor(INT64, ("R",))},
+    outputs={**STEP.outputs, "new_cache": Tensor(FLOAT, ("S", "N", "R", "T+U", "D"))},
+    reads_state=True,
+)
+"""Reads U more tokens of each row, as `STEP` reads one. `padding`: how many of the row's first tokens, in cache and
+`token_ids` together, stand there only to make rows equally long; none of the others reads them."""
 
 LANGUAGE_WEIGHTS = "language_model.data"
 """The weights that `LANGUAGE_MODEL`, `PREFIX_INIT` and `TEXT` share."""

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["OnnxStepper"]
 
-_State: TypeAlias = "tuple[dict[str, np.ndarray], np.ndarray]"  # the picture's tensors by name, and the cache
+# the picture's tensors by name, the cache, and how many columns of it are padding in each row
+_State: TypeAlias = "tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]"
 
 
 class OnnxStepper:
@@ -40,8 +41,9 @@ class OnnxStepper:
         for path, session in self._encoders:
             self._check(path, session, given, encoders)
             given = {node.name: node.type for node in session.get_outputs() if node.name not in IMAGE_VECTORS}
-        read = {name: tensor.type for name, tensor in STEP.inputs.items()} | given
+        read = {name: tensor.type for name, tensor in GRAPHS[step].inputs.items()} | given
         self._check(self._path, self._decoder, read, encoders)
+        self._reads_many = "padding" in read
         self._state = list(given)
         self._cache = next(node.shape for node in self._decoder.get_inputs() if node.name == "cache")
         if len(self._cache) != 5 or not all(type(self._cache[axis]) is int for axis in (0, 1, 4)):
@@ -74,26 +76,51 @@ class OnnxStepper:
     def start(self, image_state: dict[str, np.ndarray], rows_per_image: int, prompt_ids: Sequence[int] = ()) -> _State:
         """The state of rows that have read the prompt.
 
-        Its cache has one row, which every row of the first `step` continues. A graph reads one token per run, so a
-        prompt of T tokens takes T runs.
+        Its cache has one row, which every row of the first `step` continues. A decoder of ours reads one token per run,
+        so a prompt of T tokens takes T runs; a language model reads it in one go.
         """
-        layers, heads, _, _, width = self._cache
-        cache = np.zeros((layers, heads, 1, 0, width), np.float32)
-        state = {name: image_state[name] for name in self._state}, cache
+        state = self._nothing_read(image_state, 1)
+        if len(prompt_ids) and self._reads_many:
+            return self.read(image_state, [prompt_ids])[1]
         for token in prompt_ids:
             _, state = self.step(np.array([token]), state, np.array([0]))
         return state
 
+    def read(self, image_state: dict[str, np.ndarray], prompts: Sequence[Sequence[int]]) -> tuple[np.ndarray, _State]:
+        """Let a language model read one prompt a row, each of one token or more, in one go.
+
+        Returns:
+            Log-probabilities (R, V) of the token after each prompt, and the state of these rows.
+        """
+        longest = max(map(len, prompts))
+        padding = np.array([longest - len(prompt) for prompt in prompts])
+        ids = np.array([[0] * short + list(prompt) for short, prompt in zip(padding, prompts, strict=True)])
+        tensors, cache, _ = self._nothing_read(image_state, len(prompts))
+        return self._run(ids, np.arange(len(prompts)), (tensors, cache, padding))
+
     def step(self, token_ids: np.ndarray, state: _State, parents: np.ndarray) -> tuple[np.ndarray, _State]:
         """Log-probabilities (R, V) after one more token of each row, and the new state."""
-        tensors, cache = state
+        tensors, cache, padding = state
         if cache.shape[2] == 1:  # the past of every row
             parents = np.zeros_like(parents)
+        ids = token_ids[:, None] if self._reads_many else token_ids
+        return self._run(ids, parents, (tensors, cache, padding[parents]))
+
+    def _nothing_read(self, image_state: dict[str, np.ndarray], n_rows: int) -> _State:
+        layers, heads, _, _, width = self._cache
+        cache = np.zeros((layers, heads, n_rows, 0, width), np.float32)
+        return {name: image_state[name] for name in self._state}, cache, np.zeros(n_rows, np.int64)
+
+    def _run(self, token_ids: np.ndarray, parents: np.ndarray, state: _State) -> tuple[np.ndarray, _State]:
+        """Run the decoder; `state` has the padding of the rows that are made, not of their parents."""
+        tensors, cache, padding = state
         feed: dict[str, Any] = {"token_ids": token_ids, "parents": parents, "cache": cache, **tensors}
+        if self._reads_many:
+            feed["padding"] = padding
         with running(self._path):
             log_p, cache = self._decoder.run(list(STEP.outputs), feed)
         if len(log_p) != len(token_ids) or np.isnan(log_p).any():
             raise ModelFileError(
                 f"{self._path}: log_p is {log_p.shape} or not a number; expected R={len(token_ids)} rows"
             )
-        return log_p, (tensors, cache)
+        return log_p, (tensors, cache, padding)
