@@ -95,7 +95,7 @@ CORE = (
 BESIDE = ("model/prefix.py", "model/frozen.py", "losses/clip.py", "losses/invariance.py")
 """Files of its folders that are another evening's: networks that others have trained, and versions of a picture."""
 
-MAX_FILE, MAX_FUNCTION, MAX_CORE = 450, 80, 2320  # lines
+MAX_FILE, MAX_FUNCTION, MAX_CORE = 450, 80, 2370  # lines
 
 
 def circle(graph: dict[str, set[str]]) -> list[str]:

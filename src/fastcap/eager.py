@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from fastcap.checkpoint import load_checkpoint
 from fastcap.model import CaptionModel
+from fastcap.runtime.answering import search_answers
 from fastcap.runtime.bundle import Bundle, check_threads
 from fastcap.runtime.captioner import Captioner
 from fastcap.runtime.contract import KINDS, File
-from fastcap.runtime.engine import Decoded, Encoded, search
+from fastcap.runtime.engine import Decoded, Encoded, answered, search
 from fastcap.runtime.options import Plan
 
 if TYPE_CHECKING:
@@ -71,17 +73,26 @@ class TorchEngine:
 
     @torch.no_grad()
     def decode(self, encoded: Encoded, plan: Plan) -> list[Decoded]:
-        image, decoder = self._image(encoded), self.model.decoder
         if plan.decode != "parallel":
-            state = encoded.once("state", lambda: decoder.prepare(image))
-            return search(self.model.stepper(), state, plan, self.model.config.vocabulary)
+            return search(self.model.stepper(), self._state(encoded), plan, self.model.config.vocabulary)
         asked = torch.tensor([plan.low, plan.high]), torch.tensor([plan.decoded])
-        rows = zip(*(part[0].tolist() for part in self.model.caption(image, *asked)), strict=True)
+        rows = zip(*(part[0].tolist() for part in self.model.caption(self._image(encoded), *asked)), strict=True)
         return [Decoded(ids[:length], p, token_p[:length]) for ids, length, p, token_p in rows]
+
+    @torch.no_grad()
+    def answer(self, encoded: Encoded, prompts: Sequence[Sequence[int]], beams: int) -> list[Decoded]:
+        reader: Any = self.model.stepper()  # of the prefix family: no other is asked
+        config = self.model.config
+        return answered(
+            search_answers(reader, self._state(encoded), prompts, config.vocabulary, config.max_length, beams)
+        )
 
     @torch.no_grad()
     def vector(self, encoded: Encoded) -> np.ndarray:
         return self.model.alignment.embed_image(self._image(encoded)).numpy()
+
+    def _state(self, encoded: Encoded) -> Any:
+        return encoded.once("state", lambda: self.model.decoder.prepare(self._image(encoded)))
 
     @torch.no_grad()
     def _image(self, encoded: Encoded) -> ImageTokens:

@@ -41,6 +41,9 @@ VERBS = {
     "lint": Verb("flag poor alternative text", 'fastcap lint "An image of a dog" "IMG_1234"'),
     "alt": Verb("check and mend the alternative texts of documents", "fastcap alt docs/ --fix"),
     "score": Verb("say how well texts fit a picture", 'fastcap score photo.jpg "a dog" "two cats"'),
+    "ask": Verb(
+        "answer questions about a picture", 'fastcap ask photo.jpg "Is there a dog?" --model models/fastvlm-base'
+    ),
     "models": Verb("list the bundled models with their measured quality and speed", "fastcap models"),
     "serve": Verb("answer over HTTP: pictures in, captions out", "fastcap serve --port 8000", "serve"),
     "demo": Verb("caption on a web page that runs on this machine alone", "fastcap demo --open"),

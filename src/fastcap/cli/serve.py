@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     number("--max-pixels", 1024, 128_000_000, limits.pixels, "pixels of a picture")
     number("--max-images", 1, 1000, limits.images, "pictures of a request")
     number("--timeout", 1, 600, int(limits.seconds), "seconds a request may take")
+    number("--keep", 0, 1024, limits.keep, "pictures of which what was computed is kept for the next question")
     parser.add_argument(
         "--token-file",
         type=Path,
@@ -66,8 +67,8 @@ def run(args: argparse.Namespace) -> int:
     from fastcap.serve.page import PageError, WebPage
     from fastcap.serve.server import serve
 
-    limits = Limits(args.max_bytes, args.max_pixels, args.max_images, args.queue, args.timeout)
-    captioner, page, lack = Captioner.open(args.model, memory=args.memory), None, ""
+    limits = Limits(args.max_bytes, args.max_pixels, args.max_images, args.queue, args.timeout, args.keep)
+    captioner, page, lack = Captioner.open(args.model, memory=args.memory, keep=limits.keep), None, ""
     try:
         page = WebPage(captioner.bundle)
     except PageError as error:

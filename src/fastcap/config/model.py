@@ -232,6 +232,8 @@ class PrefixConfig:
     template: str = "question: {question} answer:"
     """How a question stands before its answer, in training and when the model is asked; short, since it is read with
     every question."""
+    question_tokens: int = 0
+    """Most tokens of a question with the turns before it; 0: the model is not trained to answer, and refuses."""
     prune: bool = True
     """Whether the vocabulary is cut to the tokens that captions need; exact for all that remains."""
     min_count: int = 1
@@ -253,6 +255,8 @@ class PrefixConfig:
             image_tokens=(math.isqrt(self.image_tokens) ** 2 == self.image_tokens, "square numbers, such as 16 to 64"),
             rank=(self.rank >= 0, "0 (no adapters) or more"),
             unfreeze_layers=(self.unfreeze_layers >= 0, "0 or more"),
+            question_tokens=(self.question_tokens >= 0, "0 (no questions) or more"),
+            prompt=(not (self.prompt and self.question_tokens), "'' in a model that answers questions"),
             dropout=(0 <= self.dropout < 1, "at least 0, below 1"),
             adapter_dropout=(0 <= self.adapter_dropout < 1, "at least 0, below 1"),
         )

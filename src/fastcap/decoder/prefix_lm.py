@@ -150,6 +150,7 @@ class PrefixLM(Decoder):
         causal: bool = True,
         lengths: Tensor | None = None,
         cache: Any = None,
+        real: Tensor | None = None,
     ) -> Tensor:
         """What the language model makes of captions, before its head: (R, T) -> (R, T, D), zeros where padded.
 
@@ -159,11 +160,15 @@ class PrefixLM(Decoder):
             causal: True, there is no other reading.
             lengths: (R,) how many of a row's tokens are no padding, which stands at its end; None for all.
             cache: transformers' cache of R rows that have read the prefix, for stepping: `token_ids` are then new.
+            real: (R, P + all tokens so far), False at tokens of the cache's rows that are padding; None for none.
         """
         if not causal:
             raise ValueError("a language model reads from left to right only")
         if cache is not None:
             words, more = self.embed(token_ids), {self.cache_argument: cache}
+            if real is not None:
+                positions = (real.cumsum(dim=1) - 1).clamp(min=0)[:, -token_ids.shape[1] :]
+                more |= {"attention_mask": real.long(), "position_ids": positions}
             with self.computing():
                 return self.body(inputs_embeds=words, use_cache=True, **more)[0]
         return self.hidden_of(self.embed(token_ids), image_state, lengths)
@@ -221,7 +226,8 @@ class PrefixLM(Decoder):
 
 
 class PrefixStepper:
-    """A prefix model as `fastcap.generation.autoregressive.Stepper`; its state is a cache, and how many rows it has."""
+    """A prefix model as `fastcap.generation.autoregressive.Stepper`; its state is a cache, how many rows it has, and
+    (R, tokens so far) which of its tokens are no padding, None if all."""
 
     def __init__(self, decoder: PrefixLM) -> None:
         self.decoder = decoder
@@ -233,18 +239,34 @@ class PrefixStepper:
         if len(prompt_ids):
             ids = torch.tensor(list(prompt_ids), device=image_state.device)
             self.decoder.hidden(ids.expand(n_rows, -1), torch.empty(0), cache=cache)
-        return cache, n_rows
+        return cache, n_rows, None
+
+    @torch.no_grad()
+    def read(self, image_state: Tensor, prompts: Sequence[Sequence[int]]) -> tuple[np.ndarray, Any]:
+        """Read one prompt a row, of any lengths, about one image: log-probabilities (R, V) of the next token, and the
+        state of these rows."""
+        cache, longest = self.decoder.new_cache(image_state, len(prompts)), max(map(len, prompts))
+        short = torch.tensor([longest - len(prompt) for prompt in prompts], device=image_state.device)
+        ids = [[0] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
+        places = torch.arange(longest, device=image_state.device)
+        real = torch.cat([image_state.new_ones(len(prompts), image_state.shape[1]) > 0, places >= short[:, None]], 1)
+        hidden = self.decoder.hidden(torch.tensor(ids, device=real.device), torch.empty(0), cache=cache, real=real)
+        log_p = self.decoder.project(hidden[:, -1]).log_softmax(dim=-1)
+        return log_p.cpu().numpy(), (cache, len(prompts), real)
 
     @torch.no_grad()
     def step(self, token_ids: np.ndarray, state: Any, parents: np.ndarray) -> tuple[np.ndarray, Any]:
         """Log-probabilities (R, V) after one more token a row."""
-        cache, n_rows = state
+        cache, n_rows, real = state
         if n_rows < len(parents):  # one image that is searched for several lengths: its rows are equal so far
             cache.batch_repeat_interleave(len(parents) // n_rows)
-        cache.reorder_cache(torch.as_tensor(parents, device=self.decoder.device))
+        rows = torch.as_tensor(parents, device=self.decoder.device)
+        cache.reorder_cache(rows)
+        if real is not None:
+            real = torch.cat([real[rows], real.new_ones(len(rows), 1)], dim=1)
         ids = torch.as_tensor(token_ids, device=self.decoder.device)[:, None]
-        hidden = self.decoder.hidden(ids, torch.empty(0), cache=cache)
-        return self.decoder.project(hidden[:, -1]).log_softmax(dim=-1).cpu().numpy(), (cache, len(parents))
+        hidden = self.decoder.hidden(ids, torch.empty(0), cache=cache, real=real)
+        return self.decoder.project(hidden[:, -1]).log_softmax(dim=-1).cpu().numpy(), (cache, len(parents), real)
 
 
 def unfreeze_layers(language_model: Any, count: int) -> None:

@@ -1,10 +1,10 @@
 """The prefix family as ONNX: `vision_encoder`, `projection`, `prefix_init` and `language_model`; and `text` for scores.
 
 The first three run once a picture and end in the keys and values of the prefix, which all captions of the picture
-share: they are one `state` tensor, never copied for a row of a beam. `language_model` reads more tokens of each row: one
-while a search writes, all at once of a question. Its cache holds the row's own keys and values, one head for each group of
-queries; rows of different lengths are padded at their start. The weights of the language model are a file of their own, which
-`language_model`, `prefix_init` and `text` share.
+share: they are one `state` tensor, never copied for a row of a beam. `language_model` reads more tokens of each row:
+one while a search writes, all at once of a question. Its cache holds the row's own keys and values, one head for each
+group of queries; rows of different lengths are padded at their start. The weights of the language model are a file of
+their own, which `language_model`, `prefix_init` and `text` share.
 
 Any decoder-only model of transformers is traced as it is; its attention alone is replaced, through the interface that
 transformers has for that.
@@ -162,8 +162,8 @@ class Language(nn.Module):
         self.model = model
 
     def read(self, attention: ReadText | ReadTokens, words: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """What the language model makes of words (R, T, D) at positions (R, T), or (1, T) for all rows, and the keys and
-        values on the way."""
+        """What the language model makes of words (R, T, D) at positions (R, T), or (1, T) for all rows, and the keys
+        and values on the way."""
         decoder = self.model.decoder
         with attending(decoder.language_model, attention):
             hidden = decoder.body(inputs_embeds=words, position_ids=positions, use_cache=False)[0]

@@ -61,6 +61,7 @@ def write_bundle(
     description: str = "",
     calibration: tuple[float, float] = (1.0, 0.0),
     alignment: tuple[float, float] = (1.0, 0.0),
+    answering: tuple[float, float] = (1.0, 0.0),
     quality: Mapping[str, Any] | None = None,
     speed: Mapping[str, Any] | None = None,
     unheld: Mapping[str, Sequence[float]] | None = None,
@@ -76,6 +77,7 @@ def write_bundle(
             it has them.
         calibration: scale and offset (`fastcap.evaluation.calibration.fit_calibration`); the default changes nothing.
         alignment: scale and offset (`fastcap.evaluation.calibration.fit_alignment`), noted if there is a `text.onnx`.
+        answering: scale and offset of an answer's confidence, noted if the model was trained to answer.
         quality, speed: measured figures, each with what is needed to measure them again.
         unheld: parameters that the graphs do not hold (`fastcap.export.weights.unheld`); without them, the directory
             cannot be turned back into a checkpoint.
@@ -106,6 +108,9 @@ def write_bundle(
             quality=quality or {},
             speed=speed or {},
         )
+        if manifest.questions:
+            questions = manifest.questions._replace(scale=answering[0], offset=answering[1])
+            manifest = dataclasses.replace(manifest, questions=questions)
         _write_manifest(folder, manifest)
 
 

@@ -96,6 +96,13 @@ class FrozenParts:
             )
         if kept != list(range(self.language_model.get_input_embeddings().num_embeddings)):
             prune_embeddings(self.language_model, [index for index in kept if index is not None])
+        window = getattr(self.language_model.config, "max_position_embeddings", None)
+        read = self.settings.image_tokens + self.settings.question_tokens + config.max_length + 2  # both marks
+        if self.settings.question_tokens and window is not None and read > window:
+            raise ConfigError(
+                f"question_tokens is {self.settings.question_tokens}; allowed: at most {self.settings.question_tokens + window - read}, since with the "
+                f"picture and the answer {self.settings.language_model} reads at most {window} tokens"
+            )
         self.kept = kept
         self.prompt_ids = encode(tokenizer, self.settings.prompt) if self.settings.prompt else []
         return dataclasses.replace(

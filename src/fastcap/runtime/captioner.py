@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 import numpy as np
 
 from fastcap.errors import ConfigError, many
+from fastcap.runtime.answering import Answer, Prompts, check_answers
 from fastcap.runtime.bundle import Bundle, find_model
 from fastcap.runtime.engine import ENGINES, Decoded, Encoded, Engine
-from fastcap.runtime.images import ImageSource, load_image
+from fastcap.runtime.images import MAX_PIXELS, ImageSource, load_image
+from fastcap.runtime.kept import Kept
 from fastcap.runtime.options import Options, Plan
 from fastcap.runtime.ranking import Ranker, ranked
 from fastcap.runtime.reopening import Opener, opened, opener_with
@@ -25,6 +27,7 @@ from fastcap.runtime.wording import Wordings, with_sound_others
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from fastcap.runtime.answering import How
     from fastcap.runtime.options import Keywords
 
 __all__ = ["Candidate", "Caption", "Captioner", "Token"]
@@ -67,11 +70,13 @@ class Caption(Candidate):
 
 
 class Captioner:
-    """A loaded model. Safe to share between threads; holds no state between pictures.
+    """A loaded model. Safe to share between threads; holds no state between pictures, but for those that it keeps.
 
     `bundle`: the model directory.
     `threads`: CPU threads for the network, 1 to 64. One is the default, since the network takes
     milliseconds and waking more threads costs as much.
+    `keep`: of how many pictures what the network computed is kept between calls, 0 to 1024; the last ones, found by the
+    hash of their bytes. Results are those without.
     `engine`: what runs the model, in place of the engine of its kind; `ranker`: what orders candidates, in place of the
     directory's own; `opener` is then what opens the directory with these in another process, as `open` does.
 
@@ -88,8 +93,10 @@ class Captioner:
         engine: Engine | None = None,
         opener: Opener | None = None,
         ranker: Ranker | None = None,
+        keep: int = 0,
     ) -> None:
         self.bundle = bundle
+        self._kept = Kept(keep)
         self._threads = threads
         self._opener = type(self).open if engine is None and ranker is None else opener
         self._engine = ENGINES[bundle.kind](bundle, threads) if engine is None else engine
@@ -98,7 +105,11 @@ class Captioner:
 
     @classmethod
     def open(
-        cls, name_or_dir: str | os.PathLike[str], threads: int = 1, memory: str | os.PathLike[str] | None = None
+        cls,
+        name_or_dir: str | os.PathLike[str],
+        threads: int = 1,
+        memory: str | os.PathLike[str] | None = None,
+        keep: int = 0,
     ) -> Captioner:
         """Load a bundled model by name, or a model directory; `memory`, a file of `fastcap learn`, in place of its own.
 
@@ -106,7 +117,7 @@ class Captioner:
         """
         bundle = Bundle.open(find_model(name_or_dir))
         ranker = None if memory is None else TaughtRanker(Taught.open(memory, bundle), bundle.tokenizer())
-        return cls(bundle, threads, None, opener_with(cls.open, memory), ranker)
+        return cls(bundle, threads, None, opener_with(cls.open, memory), ranker, keep)
 
     def __reduce__(self) -> tuple[Callable[..., Captioner], tuple[Opener, str, int]]:
         if self._opener is None:
@@ -124,14 +135,22 @@ class Captioner:
     def encode(self, image: ImageSource) -> Encoded:
         """Load one picture and run the expensive step of the model, once.
 
-        `caption`, `score` and `embed_images` accept the result in place of a picture, and compute only what is missing.
-        An autoregressive model runs its vision part here and never again. A parallel model is one graph from pixels to
-        captions: computed here are the captions of the default options and the vector for scores; the first
+        `caption`, `ask`, `score` and `embed_images` accept the result in place of a picture, and compute only what is
+        missing. An autoregressive model runs its vision part here and never again. A parallel model is one graph from
+        pixels to captions: computed here are the captions of the default options and the vector for scores; the first
         left-to-right decoding, which other lengths take, runs the vision part once more.
 
         `image`: as in `caption`. Raises ImageError for a bad picture.
         """
-        return self._engine.encode(self._load(image))
+        return self._kept.find(image, MAX_PIXELS, self._load, self._engine.encode)
+
+    def prepare(self, image: ImageSource, max_pixels: int = MAX_PIXELS) -> Encoded:
+        """As `encode`, but nothing is computed ahead: only what is asked of the result, and once.
+
+        `max_pixels`: most pixels that the header may declare.
+        """
+        load = functools.partial(self._load, max_pixels=max_pixels)
+        return self._kept.find(image, max_pixels, load, lambda pixels: Encoded(pixels, self._engine))
 
     @overload
     def caption(
@@ -191,6 +210,33 @@ class Captioner:
         started = time.perf_counter()
         return self._run([Encoded(picture[None], self._engine) for picture in pixels], plan, started)
 
+    @overload
+    def ask(self, image: ImageSource | Encoded, questions: str, **how: Unpack[How]) -> Answer: ...
+
+    @overload
+    def ask(
+        self, image: ImageSource | Encoded, questions: list[str] | tuple[str, ...], **how: Unpack[How]
+    ) -> list[Answer]: ...
+
+    def ask(
+        self, image: ImageSource | Encoded, questions: str | Sequence[str], **how: Unpack[How]
+    ) -> Answer | list[Answer]:
+        """Answer a question about a picture, or a list of up to 1,000 (a list comes back, in order), which are searched
+        side by side: each answer is that to its question alone.
+
+        `image`: as in `caption`; what was encoded, or is kept, is not computed again.
+        `history`: turns before (`fastcap.runtime.conversation.Turn`), which all questions follow, none by default.
+        `beams`: hypotheses of an answer, 1 to 8; by default 1, as answers are short.
+
+        Raises ImageError for a bad picture, ConfigError for a question that is none, empty or too long, a history that
+        does not end with an answer, or a model that was not trained to answer.
+        """
+        check_answers(self.bundle)
+        started = time.perf_counter()
+        prompts = Prompts(self.bundle, self._tokenizer, questions, **how)
+        answers = prompts.answers(self._engine.answer(self._taken(image), prompts.ids, prompts.beams), started)
+        return answers[0] if isinstance(questions, str) else answers
+
     def score(self, image: ImageSource | Encoded, texts: Sequence[str]) -> list[float]:
         """How well each text fits a picture, 0 to 1: the probability, estimated by the model's alignment, that the text
         was written of this picture rather than of another everyday photo (fitted on one of each).
@@ -223,14 +269,15 @@ class Captioner:
         """Raise the ConfigError that `caption` would raise for these options, without a picture."""
         plan_of(Options.of(options, keywords), self._ranker, self.bundle)
 
-    def _load(self, image: ImageSource) -> np.ndarray:
+    def _load(self, image: ImageSource, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         """A picture as pixels (1, H, W, 3)."""
-        return load_image(image, (self.bundle.preprocessing.width, self.bundle.preprocessing.height))[None]
+        size = self.bundle.preprocessing.width, self.bundle.preprocessing.height
+        return load_image(image, size, max_pixels)[None]
 
     def _taken(self, image: ImageSource | Encoded) -> Encoded:
         """A caller's picture, as engines take it. A plain picture is used once, so it is not encoded ahead."""
         if not isinstance(image, Encoded):
-            return Encoded(self._load(image), self._engine)
+            return self.prepare(image)
         if image.engine is not self._engine:
             raise ConfigError(
                 "got a picture that another captioner encoded; allowed: one that encode() of this captioner, of model "

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fastcap.config import ModelConfig
 
 __all__ = [
+    "ANSWERING",
     "DECODES",
     "ENCODE",
     "FORMAT",
@@ -59,6 +60,7 @@ __all__ = [
     "Kind",
     "Manifest",
     "Preprocessing",
+    "Questions",
     "Ranking",
     "Tensor",
     "Weights",
@@ -81,8 +83,8 @@ class Tensor(NamedTuple):
     Letters of shapes: H, W height and width of the model's pictures; V size of the vocabulary; A width of the space in
     which pictures and texts are compared; S twice the number of layers (keys, then values of each), N heads, D width of
     a head; I image tokens of C numbers; P tokens of a prefix of E numbers; K candidate captions, T tokens,
-    U further tokens, R rows (captions that are decoded side by side). The manifest states H, W and V, the graph A, S, N,
-    D, I, C, P and E; K, T, U and R change from run to run.
+    U further tokens, R rows (captions that are decoded side by side). The manifest states H, W and V, the graph A, S,
+    N, D, I, C, P and E; K, T, U and R change from run to run.
     """
 
     type: str
@@ -217,6 +219,10 @@ KINDS = {
 }
 
 
+ANSWERING = ("prefix",)
+"""Kinds whose models can be trained to answer questions: those with a language model."""
+
+
 def decodes(kind: str, files: Collection[str]) -> tuple[str, ...]:
     """The ways of decoding of a directory with these files, the default first."""
     able = set(KINDS[kind].left_to_right) <= set(files)
@@ -304,6 +310,26 @@ class Ranking(NamedTuple):
         return {"neighbours": self.neighbours, "sharpness": self.sharpness, **weights}
 
 
+class Questions(NamedTuple):
+    """How a model answers questions about a picture.
+
+    Attributes:
+        template: how a question stands before its answer; see `fastcap.runtime.conversation`.
+        tokens: most tokens of a question with the turns before it.
+        scale, offset: how an answer's probability becomes its confidence, as `Calibration` has it: the share of such
+            answers that are right. The defaults change nothing.
+    """
+
+    template: str
+    tokens: int
+    scale: float = 1.0
+    offset: float = 0.0
+
+    def confidence(self, probability: float) -> float:
+        """From 0 to 1, in the order of the probabilities."""
+        return Calibration(self.scale, self.offset).confidence(probability)
+
+
 RANKED_AS = ("parallel", "search")
 """Kinds of candidates that have weights of their own, since their probabilities mean different things."""
 
@@ -347,6 +373,7 @@ class Manifest:
         name, description, licence: free texts; the name is not empty.
         alignment: None if the directory has no `TEXT`.
         ranking: None if the directory has neither `WORDS` nor `MEMORY`; one that has needs an alignment, too.
+        questions: None if the model was not trained to answer.
         architecture, unheld: the model's settings, and by name the weights that no graph holds, flat: what
             `fastcap checkpoint` needs to turn the directory back into a checkpoint.
         files: every file but the manifest, by name. A graph may keep weights in another file that is listed here.
@@ -363,6 +390,7 @@ class Manifest:
     calibration: Calibration = field(default_factory=Calibration)
     alignment: Alignment | None = None
     ranking: Ranking | None = None
+    questions: Questions | None = None
     architecture: Mapping[str, Any] | None = None
     unheld: Mapping[str, Any] | None = None
     files: Mapping[str, File]
@@ -381,8 +409,11 @@ class Manifest:
             default_candidates=generation.candidates,
             lengths=named_lengths(generation.min_length, config.max_length),
         )
+        template, tokens = (getattr(config.decoder, name, None) for name in ("template", "question_tokens"))
+        questions = Questions(template, tokens) if template and tokens else None
         return cls(
             kind=config.kind,
+            questions=questions,
             preprocessing=Preprocessing(size, size),
             vocabulary=config.vocabulary,
             decoding=decoding,
@@ -395,7 +426,7 @@ class Manifest:
             "vocabulary": vars(self.vocabulary),
             "files": {name: f._asdict() for name, f in self.files.items()},
         }
-        for name in ("preprocessing", "decoding", "calibration", "alignment"):
+        for name in ("preprocessing", "decoding", "calibration", "alignment", "questions"):
             sections[name] = (section := getattr(self, name)) and section._asdict()
         sections["ranking"] = self.ranking and self.ranking.as_json()
         values = {"format": FORMAT, **vars(self), **sections}

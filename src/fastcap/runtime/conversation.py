@@ -30,6 +30,7 @@ __all__ = [
     "clean_question",
     "encode_prompt",
     "encode_training",
+    "parse_turns",
     "read_turns",
     "render",
     "without_image_mark",
@@ -125,6 +126,23 @@ def read_turns(messages: Any) -> list[Turn]:
             raise ConfigError(f"turn {place} has the role {role!r}; allowed: {', '.join(ROLES)}")
         turns.append(Turn(ROLES[role], one_text(text, f"turn {place}")))
     return turns
+
+
+def parse_turns(text: str, what: str) -> list[Turn]:
+    """`read_turns` of a text in JSON, or of the `conversations` or `messages` of an object in it.
+
+    Raises:
+        ConfigError: it is no JSON, or as `read_turns`.
+    """
+    import json  # here, since captioning needs none of it
+
+    try:
+        messages = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{what} is no JSON ({str(error)[:100]}); needed: a list of turns") from None
+    if isinstance(messages, dict):
+        messages = next((messages[key] for key in ("conversations", "messages") if key in messages), messages)
+    return read_turns(messages)
 
 
 def check_turns(turns: Sequence[Turn], *, asks: bool) -> tuple[Turn, ...]:

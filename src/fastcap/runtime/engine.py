@@ -9,23 +9,24 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol, TypeVar
 
 import numpy as np
 
 from fastcap.errors import ConfigError, ModelFileError
+from fastcap.runtime.answering import check_answers, search_answers
 from fastcap.runtime.bundle import Bundle, running
 from fastcap.runtime.contract import IMAGE_VECTORS, MODEL, SHORT
 from fastcap.runtime.options import LEAST_END, LEAST_TOKEN, NO_REPEAT, Options, Plan
 from fastcap.runtime.stepper import OnnxStepper
 
 if TYPE_CHECKING:
-    from fastcap.generation.autoregressive import Stepper
+    from fastcap.generation.autoregressive import Hypothesis, Stepper
     from fastcap.vocabulary import Vocabulary
 
-__all__ = ["ENGINES", "Decoded", "Encoded", "Engine", "ParallelEngine", "StepEngine", "search"]
+__all__ = ["ENGINES", "Decoded", "Encoded", "Engine", "ParallelEngine", "StepEngine", "answered", "search"]
 
 _Result = TypeVar("_Result")
 _VECTORS = next(iter(IMAGE_VECTORS))
@@ -88,8 +89,23 @@ class Engine(Protocol):
         Raises ModelFileError for a graph whose outputs make no sense, ConfigError if the plan leaves no caption.
         """
 
+    def answer(self, encoded: Encoded, prompts: Sequence[Sequence[int]], beams: int) -> list[Decoded]:
+        """The best answer to each prompt of `fastcap.runtime.answering.encode_questions`.
+
+        Raises ConfigError for a model that was not trained to answer.
+        """
+
     def vector(self, encoded: Encoded) -> np.ndarray:
         """The picture's unit vector (1, A), comparable with those of texts."""
+
+
+def answered(hypotheses: Iterable[Hypothesis]) -> list[Decoded]:
+    """Answers as they were searched, each with the probability that the model gives to it as a whole: an answer is a
+    word or two, which are right together or not at all."""
+    decoded = []
+    for token_ids, _, log_p in hypotheses:
+        decoded.append(Decoded(token_ids, float(np.exp(np.sum(log_p))), np.exp(log_p[:-1]).tolist()))
+    return decoded
 
 
 def search(stepper: Stepper, image_state: Any, plan: Plan, vocabulary: Vocabulary) -> list[Decoded]:
@@ -142,6 +158,7 @@ class StepEngine:
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
         self._stepper, self._vocabulary = OnnxStepper.open(bundle, threads), bundle.vocabulary
+        self._longest = bundle.decoding.max_length
 
     def encode(self, pixels: np.ndarray) -> Encoded:
         encoded = Encoded(pixels, self)
@@ -150,6 +167,10 @@ class StepEngine:
 
     def decode(self, encoded: Encoded, plan: Plan) -> list[Decoded]:
         return search(self._stepper, self._state(encoded), plan, self._vocabulary)
+
+    def answer(self, encoded: Encoded, prompts: Sequence[Sequence[int]], beams: int) -> list[Decoded]:
+        state = self._state(encoded)
+        return answered(search_answers(self._stepper, state, prompts, self._vocabulary, self._longest, beams))
 
     def vector(self, encoded: Encoded) -> np.ndarray:
         return self._state(encoded)[_VECTORS]
@@ -182,6 +203,10 @@ class ParallelEngine:
         outputs = encoded.once(asked, lambda: self._run(encoded, *asked))
         rows = zip(*(output[0].tolist() for output in outputs[: len(MODEL.outputs)]), strict=True)
         return [Decoded(ids[:length], p, token_p[:length]) for ids, length, p, token_p in rows]
+
+    def answer(self, encoded: Encoded, prompts: Sequence[Sequence[int]], beams: int) -> list[Decoded]:
+        check_answers(self._bundle)  # raises: a directory of this kind is never trained to
+        raise AssertionError
 
     def vector(self, encoded: Encoded) -> np.ndarray:
         """The vector from an earlier run of the graph; else from a run of the part alone that leads to it."""

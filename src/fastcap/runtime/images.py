@@ -42,6 +42,7 @@ __all__ = [
     "load_image",
     "load_thumbnail",
     "missing_decoders",
+    "read_file",
     "source_name",
 ]
 
@@ -131,7 +132,7 @@ def _load(source: ImageSource, fit: Callable[[tuple[int, int]], tuple[int, int]]
                     image.load()  # Pillow may turn it meanwhile, and then no longer states a turn
             orientation, profile = _orientation(image), image.info.get("icc_profile") or b""
         else:
-            image, orientation, profile = _open(_read(source, name), name)
+            image, orientation, profile = _open(read_file(source), name)
         _check_size(image, name, max_pixels)
         width, height = image.size
         if orientation in (5, 6, 7, 8):  # it lies on its side
@@ -174,8 +175,10 @@ def source_name(source: object) -> str:
     return str(getattr(source, "name", None) or f"<{type(source).__name__}>")
 
 
-def _read(source: object, name: str) -> bytes:
-    """The bytes of a file, at most MAX_BYTES of them."""
+def read_file(source: object) -> bytes:
+    """The bytes of a picture that is a path, bytes or a binary file object, at most MAX_BYTES of them. Raises
+    ImageError."""
+    name = source_name(source)
     if isinstance(source, (bytes, bytearray, memoryview)):
         data = bytes(source)
     elif isinstance(source, (str, os.PathLike)):

@@ -17,6 +17,7 @@ from typing import Any
 
 from fastcap.errors import ModelFileError, nearest
 from fastcap.runtime.contract import (
+    ANSWERING,
     FORMAT,
     KINDS,
     LEFT_TO_RIGHT,
@@ -32,14 +33,17 @@ from fastcap.runtime.contract import (
     File,
     Manifest,
     Preprocessing,
+    Questions,
     Ranking,
     Weights,
 )
+from fastcap.runtime.conversation import PLACE
 from fastcap.vocabulary import Vocabulary
 
 __all__ = ["MAX_FILE_BYTES", "first_line", "not_a_folder", "read_manifest"]
 
 MAX_MANIFEST_BYTES = 2**20
+MAX_QUESTION_TOKENS = 2**16
 MAX_FILE_BYTES = 16 * 2**30  # of any file; how large one may be, the manifest states
 
 _RANKED_BY = {MEMORY: ("similarity", "consensus"), WORDS: ("expected", "information")}
@@ -74,6 +78,7 @@ def read_manifest(folder: Path) -> Manifest:
             else None
         ),
         ranking=_ranking(fields.section("ranking")) if "ranking" in fields.values else None,
+        questions=_questions(fields.section("questions")) if "questions" in fields.values else None,
         architecture=fields.table("architecture"),
         unheld=fields.table("unheld"),
         files=_verified_files(folder, fields.section("files"), KINDS[kind].graphs),
@@ -81,6 +86,8 @@ def read_manifest(folder: Path) -> Manifest:
         speed=fields.table("speed") or {},
     )
     fields.done()
+    if manifest.questions and kind not in ANSWERING:
+        fields.fail("questions", fields.values["questions"], f"none in a model of kind {kind!r}, which writes captions")
     if (manifest.alignment is None) != (TEXT.file not in manifest.files):
         fields.fail("alignment", fields.values.get("alignment"), f"both it and the file {TEXT.file}, or neither")
     if (manifest.ranking is None) == bool(manifest.files.keys() & {MEMORY, WORDS}):
@@ -179,6 +186,13 @@ def _ranking(fields: _Fields) -> Ranking:
     weights = {way: Weights(*fields.section(way).numbers(**limits)) for way in RANKED_AS if way in fields.values}
     (sharpness,) = fields.numbers(sharpness=(0, 1e4))
     return Ranking(neighbours, sharpness, weights)
+
+
+def _questions(fields: _Fields) -> Questions:
+    template, tokens = fields.text("template"), fields.integer("tokens", 1, MAX_QUESTION_TOKENS)
+    if template.count(PLACE) != 1:
+        fields.fail("template", template, f"a text with {PLACE} in it, once")
+    return Questions(template, tokens, *fields.numbers(scale=(1e-3, 100), offset=(-100, 100)))
 
 
 def _verified_files(folder: Path, fields: _Fields, graphs: tuple[str, ...]) -> dict[str, File]:

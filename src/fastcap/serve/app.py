@@ -29,7 +29,18 @@ from fastcap.serve.index import index
 from fastcap.serve.limits import Limits
 from fastcap.serve.options import allowed_values, query_model
 from fastcap.serve.page import WebPage
-from fastcap.serve.schema import PROBLEMS, Captions, Model, Models, Scores, Status, caption_body, score_body
+from fastcap.serve.schema import (
+    PROBLEMS,
+    Answers,
+    Captions,
+    Model,
+    Models,
+    Scores,
+    Status,
+    ask_body,
+    caption_body,
+    score_body,
+)
 from fastcap.serve.service import Service
 
 __all__ = ["create_app"]
@@ -134,6 +145,11 @@ def _add_captions(app: FastAPI, service: Service, max_urls: int) -> None:
     async def score(request: Request) -> Scores:
         """Say how well each text fits a picture."""
         return await service.score(request)
+
+    @app.post("/v1/ask", responses=PROBLEMS, openapi_extra=ask_body())
+    async def ask(request: Request) -> Answers:
+        """Answer questions about a picture, if the model was trained to."""
+        return await service.ask(request)
 
 
 def _get(app: FastAPI, path: str, **facts: Any) -> Callable[[_Route], _Route]:

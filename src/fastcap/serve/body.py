@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from io import BytesIO
 
 from starlette.datastructures import UploadFile
@@ -55,8 +56,8 @@ class _FormParser(MultiPartParser):
             super().on_part_data(data, start, end)
         except MultiPartException:
             raise MultiPartException(
-                f"a part without filename= has more than {MAX_TEXT_BYTES} bytes; allowed are texts of at most "
-                f"{MAX_TEXT_BYTES} bytes, and files with filename="
+                f"a part without filename= has more than {self.max_part_size} bytes; allowed are texts of at most "
+                f"{self.max_part_size} bytes, and files with filename="
             ) from None
 
 
@@ -64,7 +65,7 @@ async def read_pictures(request: Request, limits: Limits) -> list[Picture]:
     """The files of a form, or else the body itself, whatever its stated type: the format is read from its bytes."""
     if _is_form(request):
         pictures, texts = await read_form(request, limits)
-        if texts:
+        if texts["text"]:
             raise HTTPException(422, "a part 'text'; allowed are files named 'image' (options go into the query)")
     else:
         _check_encoding(request)
@@ -79,20 +80,24 @@ async def read_pictures(request: Request, limits: Limits) -> list[Picture]:
     return pictures
 
 
-async def read_form(request: Request, limits: Limits) -> tuple[list[Picture], list[str]]:
-    """The pictures and the texts of a form."""
+async def read_form(
+    request: Request, limits: Limits, names: Sequence[str] = ("text",), max_bytes: int = MAX_TEXT_BYTES
+) -> tuple[list[Picture], dict[str, list[str]]]:
+    """The pictures of a form, and its texts of each of these names, of at most `max_bytes` each."""
     _check_encoding(request)
+    told = "for scores texts 'text'" if names == ("text",) else f"texts {' and '.join(map(repr, names))}"
     if not _is_form(request):
-        raise _wrong_type(request, f"{_FORM} with a file 'image', and texts 'text' for scores")
+        raise _wrong_type(request, f"{_FORM} with a file 'image', and {told}")
     parser = _FormParser(
         request.headers,
         request.stream(),
         max_files=limits.images,
         max_fields=MAX_TEXTS,
-        max_part_size=MAX_TEXT_BYTES,
+        max_part_size=max_bytes,
     )
     parser.spool_max_size = limits.body_bytes  # in memory, so that no picture touches the disk
-    pictures, texts = [], []
+    pictures: list[Picture] = []
+    texts: dict[str, list[str]] = {name: [] for name in names}
     try:
         form = await parser.parse()
     except MultiPartException as error:
@@ -106,13 +111,13 @@ async def read_form(request: Request, limits: Limits) -> tuple[list[Picture], li
     for name, part in form.multi_items():
         if name == "image" and isinstance(part, UploadFile):
             pictures.append(Picture(await part.read(), part.filename or name))
-        elif name == "text" and isinstance(part, str):
-            texts.append(part)
+        elif name in texts and isinstance(part, str):
+            texts[name].append(part)
         else:
             kind = "text" if isinstance(part, str) else "file"
             raise HTTPException(
                 422,
-                f"a {kind} {shown(name)}; allowed are files named 'image', with filename=, and for scores texts 'text'",
+                f"a {kind} {shown(name)}; allowed are files named 'image', with filename=, and {told}",
             )
     return pictures, texts
 

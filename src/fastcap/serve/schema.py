@@ -6,11 +6,14 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from fastcap.runtime.conversation import MAX_QUESTION
 from fastcap.serve.body import picture_types
-from fastcap.serve.limits import MAX_TEXT_BYTES, MAX_TEXTS
+from fastcap.serve.limits import MAX_CONVERSATION_BYTES, MAX_TEXT_BYTES, MAX_TEXTS
 
 __all__ = [
     "PROBLEMS",
+    "Answered",
+    "Answers",
     "Captioned",
     "Captions",
     "Failed",
@@ -22,6 +25,7 @@ __all__ = [
     "Scores",
     "Status",
     "Wording",
+    "ask_body",
     "caption_body",
     "score_body",
 ]
@@ -84,6 +88,23 @@ class Scores(BaseModel):
     scores: list[Score]
 
 
+class Answered(BaseModel):
+    """A question and its answer."""
+
+    question: str = Field(examples=["Is there a dog?"])
+    answer: str = Field(examples=["yes"])
+    confidence: float = Field(ge=0, le=1, description="about the share of such answers that are right", examples=[0.9])
+
+
+class Answers(BaseModel):
+    """One answer a question, in the order of the request."""
+
+    model: str = Field(examples=["fastvlm-base"])
+    image: str = Field(examples=["dog.jpg"])
+    answers: list[Answered]
+    milliseconds: float = Field(description="from the bytes to all answers, without waiting", examples=[310.5])
+
+
 class Model(BaseModel):
     """What a model states about itself."""
 
@@ -144,8 +165,21 @@ def score_body() -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": _form(image=_BINARY, text=texts)}}
 
 
-def _form(**parts: dict[str, Any]) -> dict[str, Any]:
-    schema = {"type": "object", "properties": parts, "required": list(parts), "additionalProperties": False}
+def ask_body() -> dict[str, Any]:
+    """The body of `/v1/ask`: a form of a picture and questions, and what was said before them."""
+    question = {"type": "string", "description": f"at most {MAX_QUESTION} characters", "examples": ["Is there a dog?"]}
+    questions = {"type": "array", "items": question, "minItems": 1, "maxItems": MAX_TEXTS}
+    told = (
+        'turns before, as JSON: [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}], at most '
+        f"{MAX_CONVERSATION_BYTES} bytes"
+    )
+    form = _form(image=_BINARY, question=questions, optional={"conversation": {"type": "string", "description": told}})
+    return {"requestBody": {"required": True, "content": form}}
+
+
+def _form(optional: dict[str, Any] | None = None, **parts: dict[str, Any]) -> dict[str, Any]:
+    properties = {**parts, **(optional or {})}
+    schema = {"type": "object", "properties": properties, "required": list(parts), "additionalProperties": False}
     return {"multipart/form-data": {"schema": schema}}
 
 

@@ -9,21 +9,22 @@ from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
 
-import numpy as np
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from fastcap.errors import ImageError, counted
+from fastcap.runtime.answering import check_answers
 from fastcap.runtime.captioner import Captioner
-from fastcap.runtime.images import load_image
+from fastcap.runtime.conversation import Turn, parse_turns
+from fastcap.runtime.engine import Encoded
 from fastcap.runtime.options import Options
 from fastcap.runtime.rows import caption_row
 from fastcap.serve.body import Picture, has_body, read_form, read_pictures
 from fastcap.serve.fetch import Fetcher, FetchError
-from fastcap.serve.limits import MAX_TEXTS, Limits
+from fastcap.serve.limits import MAX_CONVERSATION_BYTES, MAX_TEXTS, Limits
 from fastcap.serve.metrics import Metrics
 from fastcap.serve.options import Query
-from fastcap.serve.schema import Captioned, Captions, Failed, Score, Scores
+from fastcap.serve.schema import Answered, Answers, Captioned, Captions, Failed, Score, Scores
 from fastcap.serve.workers import Workers
 
 __all__ = ["Service"]
@@ -66,13 +67,38 @@ class Service:
     async def score(self, request: Request) -> Scores:
         """A score for each text of a request's form."""
         with self.workers.places(1):
-            pictures, texts = await read_form(request, self.limits)
-            if len(pictures) != 1 or not texts:
-                got = f"{counted(len(pictures), 'picture')} and {counted(len(texts), 'text')}"
-                raise HTTPException(422, f"{got}; allowed are one file 'image' and 1 to {MAX_TEXTS} texts 'text'")
-            scores = await self.workers.run(lambda: self.captioner.score(self._pixels(pictures[0]), texts))
+            pictures, given = await read_form(request, self.limits)
+            texts = self._with_one_picture(pictures, given, "text")
+            scores = await self.workers.run(lambda: self.captioner.score(self._prepared(pictures[0]), texts))
         rows = [Score(text=text, score=round(value, 4)) for text, value in zip(texts, scores, strict=True)]
         return Scores(model=self.captioner.bundle.name, image=pictures[0].name, scores=rows)
+
+    async def ask(self, request: Request) -> Answers:
+        """An answer to each question of a request's form."""
+        check_answers(self.captioner.bundle)
+        with self.workers.places(1):
+            names = ("question", "conversation")
+            pictures, given = await read_form(request, self.limits, names, MAX_CONVERSATION_BYTES)
+            questions = self._with_one_picture(pictures, given, "question")
+            history = _read_history(given["conversation"])
+            job = lambda: self.captioner.ask(self._prepared(pictures[0]), questions, history=history)  # noqa: E731
+            answers = await self.workers.run(job)
+        rows = [
+            Answered(question=each.question, answer=each.text, confidence=round(each.confidence, 4)) for each in answers
+        ]
+        milliseconds = round(sum(each.milliseconds for each in answers), 2)
+        return Answers(
+            model=self.captioner.bundle.name, image=pictures[0].name, answers=rows, milliseconds=milliseconds
+        )
+
+    @staticmethod
+    def _with_one_picture(pictures: list[Picture], given: dict[str, list[str]], name: str) -> list[str]:
+        """The texts of that name in a form that has to have one picture and some of them."""
+        texts = given[name]
+        if len(pictures) != 1 or not texts:
+            got = f"{counted(len(pictures), 'picture')} and {counted(len(texts), name)}"
+            raise HTTPException(422, f"{got}; allowed are one file 'image' and 1 to {MAX_TEXTS} texts '{name}'")
+        return texts
 
     async def caption_url(self, url: str, options: Options, max_bytes: int | None = None) -> Captioned | Failed:
         """Fetch a picture, by default of at most as many bytes as a body may have, and caption it."""
@@ -90,18 +116,24 @@ class Service:
         """The work of one thread."""
         started = time.perf_counter()
         try:
-            pixels = self._pixels(picture)
+            encoded = self._prepared(picture)
         except ImageError as error:
             self.metrics.pictures.labels("failed").inc()
             return Failed(**caption_row(picture.name, error))
-        (caption,) = self.captioner.caption_pixels(pixels[None], options)
+        caption = self.captioner.caption(encoded, options)
         seconds = time.perf_counter() - started
         self.metrics.pictures.labels("captioned").inc()
         self.metrics.picture_seconds.observe(seconds)
         caption = replace(caption, milliseconds=1000 * seconds)  # includes decoding the picture
         return Captioned(**caption_row(picture.name, caption, options.candidates))
 
-    def _pixels(self, picture: Picture) -> np.ndarray:
-        """(H,W,3) uint8 at the model's size."""
-        size = self.captioner.bundle.preprocessing
-        return load_image(picture, (size.width, size.height), max_pixels=self.limits.pixels)
+    def _prepared(self, picture: Picture) -> Encoded:
+        """What is kept of the picture, or will be."""
+        return self.captioner.prepare(picture, self.limits.pixels)
+
+
+def _read_history(given: list[str]) -> list[Turn]:
+    """The turns before the questions, from at most one part of a form."""
+    if len(given) > 1:
+        raise HTTPException(422, f"{len(given)} texts 'conversation'; allowed is one")
+    return parse_turns(given[0], "conversation") if given else []

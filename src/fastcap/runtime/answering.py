@@ -1,0 +1,183 @@
+"""Answers to several questions about one picture, searched side by side.
+
+Letters: Q questions, k hypotheses of each, R = Q k rows, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypedDict
+
+import numpy as np
+
+from fastcap.errors import ConfigError, many
+from fastcap.runtime.conversation import USER, Turn, check_turns, encode_prompt
+from fastcap.runtime.encoding import decode
+from fastcap.runtime.options import Options, settings
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from fastcap.generation.autoregressive import Hypothesis
+    from fastcap.runtime.bundle import Bundle
+    from fastcap.runtime.contract import Questions
+    from fastcap.runtime.engine import Decoded
+    from fastcap.vocabulary import Vocabulary
+
+__all__ = ["MAX_QUESTIONS", "Answer", "How", "Prompted", "Prompts", "Reader", "check_answers", "search_answers"]
+
+MAX_QUESTIONS = 1000  # of one call
+TOGETHER = 16
+"""Questions that are read side by side; more only cost memory."""
+
+
+class Reader(Protocol):
+    """A `fastcap.generation.autoregressive.Stepper` that reads prompts of different lengths in one go, one a row: their
+    log-probabilities (R, V) of the next token, and the state of these rows."""
+
+    def read(self, image_state: Any, prompts: Sequence[Sequence[int]]) -> tuple[np.ndarray, Any]: ...
+
+    def step(self, token_ids: np.ndarray, state: Any, parents: np.ndarray) -> tuple[np.ndarray, Any]: ...
+
+
+class Progress(NamedTuple):
+    """Where a search stands. `log_p`: of the prompts, until the first step has given them to the search.
+    `rows_per_prompt`: k, as long as the state has one row for each prompt, and then 1."""
+
+    state: Any
+    log_p: np.ndarray | None
+    rows_per_prompt: int
+
+
+class Prompted:
+    """A stepper for which each "image" of a search is one question about the same picture: its rows continue their own
+    prompt, begin mark included."""
+
+    def __init__(self, reader: Reader, prompts: Sequence[Sequence[int]]) -> None:
+        self._reader, self._prompts = reader, prompts
+
+    def start(self, image_state: Any, rows_per_image: int, prompt_ids: Sequence[int] = ()) -> Progress:
+        """The state of the prompts, which are read once for all hypotheses."""
+        log_p, state = self._reader.read(image_state, self._prompts)
+        return Progress(state, log_p, rows_per_image)
+
+    def step(self, token_ids: np.ndarray, state: Progress, parents: np.ndarray) -> tuple[np.ndarray, Progress]:
+        """As every stepper, but for the first time, when the search hands in the begin mark: that was read."""
+        if state.log_p is not None:
+            return state.log_p.repeat(state.rows_per_prompt, axis=0), state._replace(log_p=None)
+        log_p, grown = self._reader.step(token_ids, state.state, parents // state.rows_per_prompt)
+        return log_p, Progress(grown, None, 1)
+
+
+def check_answers(bundle: Bundle) -> None:
+    """Raise ConfigError for a model that was not trained to answer; the message names one that can be made."""
+    if bundle.questions is None:
+        raise ConfigError(
+            f"model {bundle.name!r} writes captions and answers no questions; 'fastcap build fastvlm-base --out DIR' "
+            "makes one that does"
+        )
+
+
+class How(TypedDict, total=False):
+    """How questions are asked, as keywords; see `Captioner.ask`."""
+
+    history: Sequence[Turn]
+    beams: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer to `question`; `confidence` from 0 to 1, about the share of such answers that are right.
+
+    `milliseconds`: wall time from the source, or from what `Captioner.encode` gave; questions that were asked together
+    share it equally.
+    """
+
+    question: str
+    text: str
+    confidence: float
+    milliseconds: float
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Prompts:
+    """Questions about one picture as a model reads them; arguments as of `Captioner.ask`.
+
+    Attributes:
+        ids: the tokens of each question, begin mark included, behind the turns of `history`.
+
+    Raises ConfigError for a question that is no text, empty or too long, or a history that does not end with an answer.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        tokenizer: Tokenizer,
+        questions: str | Sequence[str],
+        history: Sequence[Turn] = (),
+        beams: int = 1,
+    ) -> None:
+        assert bundle.questions is not None
+        settings(Options)["beams"].check("beams", beams)
+        self._bundle, self._tokenizer, self.beams = bundle, tokenizer, beams
+        self._questions = [questions] if isinstance(questions, str) else list(many(questions, "questions"))
+        if not 1 <= len(self._questions) <= MAX_QUESTIONS:
+            raise ConfigError(f"got {len(self._questions)} questions; allowed are 1 to {MAX_QUESTIONS}")
+        self.ids = [self._ids(question, history, bundle.questions) for question in self._questions]
+
+    def _ids(self, question: str, history: Sequence[Turn], limits: Questions) -> list[int]:
+        turns = check_turns([*many(history, "turns"), Turn(USER, question)], asks=True)
+        vocabulary = self._bundle.vocabulary
+        ids = encode_prompt(self._tokenizer, turns, limits.template, vocabulary.eos_id)
+        if len(ids) > limits.tokens:
+            before = " with the turns before it" if history else ""
+            raise ConfigError(
+                f"the question has {len(ids)} tokens{before}; model {self._bundle.name!r} reads at most {limits.tokens}"
+            )
+        return [vocabulary.bos_id, *ids]
+
+    def answers(self, decoded: Sequence[Decoded], started: float) -> list[Answer]:
+        """What was decoded, as answers; `started`: what `time.perf_counter` said."""
+        assert self._bundle.questions is not None
+        milliseconds = 1000 * (time.perf_counter() - started) / len(decoded)
+        return [
+            Answer(
+                question,
+                decode(self._tokenizer, each.token_ids),
+                self._bundle.questions.confidence(each.probability),
+                milliseconds,
+            )
+            for question, each in zip(self._questions, decoded, strict=True)
+        ]
+
+
+def search_answers(
+    reader: Reader,
+    image_state: Any,
+    prompts: Sequence[Sequence[int]],
+    vocabulary: Vocabulary,
+    longest: int,
+    beams: int,
+) -> list[Hypothesis]:
+    """The best answer to each prompt, of at most `longest` tokens; greedy with one beam."""
+    from fastcap.generation.autoregressive import beam_search  # a caption starts without it
+
+    best: list[Hypothesis] = []
+    for start in range(0, len(prompts), TOGETHER):
+        part = prompts[start : start + TOGETHER]
+        found = beam_search(
+            Prompted(reader, part),
+            image_state,
+            len(part),
+            beams=beams,
+            max_length=longest,
+            bos_id=vocabulary.bos_id,
+            eos_id=vocabulary.eos_id,
+            forbidden=vocabulary.barred_in_search,
+        )
+        best += [hypotheses[0] for hypotheses in found]
+    return best
