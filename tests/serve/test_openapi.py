@@ -24,7 +24,8 @@ checks.negative_data_rejection.enabled = false
 
 def test_the_description_has_examples_ranges_and_every_route(client):
     description = client.get("/openapi.json").json()
-    assert set(description["paths"]) == {"/v1/caption", "/v1/score", "/v1/models", "/healthz", "/readyz", "/metrics"}
+    routes = {"/v1/caption", "/v1/score", "/v1/ask", "/v1/models", "/healthz", "/readyz", "/metrics"}
+    assert set(description["paths"]) == routes
     caption = description["paths"]["/v1/caption"]["post"]
     options = {option["name"]: option["schema"] for option in caption["parameters"]}
     assert (options["candidates"]["minimum"], options["candidates"]["maximum"]) == (1, 8)

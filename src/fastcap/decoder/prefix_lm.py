@@ -258,7 +258,9 @@ class PrefixStepper:
     def step(self, token_ids: np.ndarray, state: Any, parents: np.ndarray) -> tuple[np.ndarray, Any]:
         """Log-probabilities (R, V) after one more token a row."""
         cache, n_rows, real = state
-        if n_rows < len(parents):  # one image that is searched for several lengths: its rows are equal so far
+        if real is None and n_rows < len(
+            parents
+        ):  # one image that is searched for several lengths: its rows are equal so far
             cache.batch_repeat_interleave(len(parents) // n_rows)
         rows = torch.as_tensor(parents, device=self.decoder.device)
         cache.reorder_cache(rows)

@@ -96,13 +96,7 @@ class FrozenParts:
             )
         if kept != list(range(self.language_model.get_input_embeddings().num_embeddings)):
             prune_embeddings(self.language_model, [index for index in kept if index is not None])
-        window = getattr(self.language_model.config, "max_position_embeddings", None)
-        read = self.settings.image_tokens + self.settings.question_tokens + config.max_length + 2  # both marks
-        if self.settings.question_tokens and window is not None and read > window:
-            raise ConfigError(
-                f"question_tokens is {self.settings.question_tokens}; allowed: at most {self.settings.question_tokens + window - read}, since with the "
-                f"picture and the answer {self.settings.language_model} reads at most {window} tokens"
-            )
+        self.check_window(config.max_length)
         self.kept = kept
         self.prompt_ids = encode(tokenizer, self.settings.prompt) if self.settings.prompt else []
         return dataclasses.replace(
@@ -113,6 +107,18 @@ class FrozenParts:
             backbone=dataclasses.replace(self.eyes, sha256=self.tower_digests),
             decoder=dataclasses.replace(self.settings, sha256=self.digest),
         )
+
+    def check_window(self, longest: int) -> None:
+        """Raise ConfigError if the language model cannot read picture, question and answer at once."""
+        asked = self.settings.question_tokens
+        window = getattr(self.language_model.config, "max_position_embeddings", None)
+        if asked and window is not None:
+            most = window - self.settings.image_tokens - longest - 2  # begin and end mark
+            if asked > most:
+                raise ConfigError(
+                    f"question_tokens is {asked}; allowed: at most {most}, beside picture and answer within the "
+                    f"{window} tokens that {self.settings.language_model} reads"
+                )
 
     def marks(self, tokenizer: Tokenizer) -> Marks:
         """The ids of the language model's marks; padding, which nothing reads, is written with the end mark."""
