@@ -17,10 +17,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fastcap.checkpoint import load_checkpoint, save_checkpoint
-from fastcap.config import TowersConfig
+from fastcap.config import PrefixConfig, TowersConfig
 from fastcap.data.readers import load_dataset
 from fastcap.errors import ConfigError
-from fastcap.layers import pool_grid
 from fastcap.release.pipeline import load_pictures
 
 RIDGE = 3e-3  # of the mean square of an input
@@ -63,8 +62,9 @@ def main() -> None:
     towers = config.backbone
     if not isinstance(towers, TowersConfig) or args.drop not in towers.names or len(towers.names) == 1:
         raise SystemExit(f"--drop is {args.drop}; the model's towers are {getattr(towers, 'names', 'none')}")
-    if config.decoder.projection != "linear":  # type: ignore[union-attr]
-        raise ConfigError("only a linear projection can be fitted")
+    settings = config.decoder
+    if not isinstance(settings, PrefixConfig) or (settings.projection, settings.selection) != ("linear", "pool"):
+        raise ConfigError("only a linear projection of pooled tokens can be fitted")
     at = towers.names.index(args.drop)
     widths = [int(tower.d_tokens) for tower in model.backbone.towers.towers]
     start, end = sum(widths[:at]), sum(widths[: at + 1])
@@ -74,7 +74,7 @@ def main() -> None:
     def both(pictures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens of the kept towers, pooled to those of a prefix, and the prefix before its scale; and what the dropped
         tower adds to the picture's vector, token by token."""
-        tokens = pool_grid(model.encode(pictures).tokens, projection.n_tokens)
+        tokens = projection.selection(model.encode(pictures).tokens)
         return tokens[..., kept], projection.project(projection.norm(tokens)), tokens @ alignment.weight.T
 
     def split(name: str, count: int) -> Tensor:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from fastcap.backbone.token_selection import TokenSelection
 from fastcap.decoder.lora import adapter_state, add_adapters, load_adapters, lora_targets, merge_adapters
 from fastcap.decoder.prefix_lm import PrefixLM, PrefixStepper, unfreeze_layers
 from fastcap.decoder.projection import Projection
@@ -46,7 +47,7 @@ def language_model(family: str):
 
 def prefix_model(family: str, **projection) -> PrefixLM:
     model = language_model(family)
-    projection = Projection(**{"d_image": 24, "d_model": 32, "n_tokens": 4, **projection})
+    projection = Projection(**{"d_image": 24, "d_model": 32, "selection": TokenSelection(24, 16, 4), **projection})
     return PrefixLM(model, projection, Vocabulary(size=model.config.vocab_size), max_length=12).eval()
 
 
@@ -209,7 +210,7 @@ def test_pooling_means_neighbouring_tokens():
 @pytest.mark.parametrize("kind", ["linear", "mlp"])
 def test_a_new_projection_speaks_as_loud_as_words(kind):
     torch.manual_seed(0)
-    projection = Projection(200, 64, 16, kind, d_hidden=300, scale=0.2)
+    projection = Projection(200, 64, TokenSelection(200, 49, 16), kind, d_hidden=300, scale=0.2)
     prefix = projection(5 * torch.randn(8, 49, 200))
     assert prefix.shape == (8, 16, 64)
     assert 0.05 < float(prefix.detach().square().mean().sqrt()) < 0.4
@@ -219,11 +220,11 @@ def test_a_projection_of_another_width_or_kind_is_refused():
     with pytest.raises(ModelFileError, match="tokens of 16 numbers, the language model reads 32"):
         prefix_model("llama", d_model=16)
     with pytest.raises(ModelFileError, match="knows 60 tokens, the vocabulary has 61"):
-        PrefixLM(language_model("llama"), Projection(24, 32, 4), Vocabulary(size=61), max_length=12)
+        PrefixLM(
+            language_model("llama"), Projection(24, 32, TokenSelection(24, 16, 4)), Vocabulary(size=61), max_length=12
+        )
     with pytest.raises(ValueError, match="projection is 'conv'; allowed: linear, mlp"):
-        Projection(8, 8, kind="conv")
-    with pytest.raises(ValueError, match="n_tokens is 5; allowed: square numbers"):
-        Projection(8, 8, n_tokens=5)
+        Projection(8, 8, TokenSelection(8, 16, 4), kind="conv")
 
 
 # --- what is trained ----------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from fastcap.checkpoint import load_checkpoint
-    from fastcap.evaluation.attention import attention_maps, draw_attention, words_of
+    from fastcap.evaluation.attention import attention_maps, draw_attention, kept_tokens, words_of
     from fastcap.runtime.encoding import decode
     from fastcap.runtime.images import load_image
 
@@ -45,6 +45,6 @@ def run(args: argparse.Namespace) -> int:
         image = model.encode(torch.from_numpy(pixels)[None])
     token_ids = model.search(image, beams=args.beams)[0][0].token_ids
     maps = attention_maps(model, image, token_ids).numpy()
-    draw_attention(pixels, words_of(tokenizer, token_ids), maps, args.out)
+    draw_attention(pixels, words_of(tokenizer, token_ids), maps, args.out, kept=kept_tokens(model, image))
     print(decode(tokenizer, token_ids))
     return 0

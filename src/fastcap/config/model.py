@@ -117,6 +117,10 @@ class TowersConfig:
     """Pretrained parts, or folders of such; several look at the same picture, and their tokens lie side by side."""
     sha256: tuple[str, ...] = ()
     """Digests of their weights; a run notes them, so that a checkpoint is never read with other ones."""
+    scales: tuple[str, ...] = ()
+    """Sizes and strides at which one convolutional tower is read, as "112/32"; see `fastcap.backbone.multiscale`."""
+    thresholds: tuple[float, ...] = ()
+    """For each exit but the last, the confidence from which a picture leaves there; fitted once a model is trained."""
     kind: Literal["towers"] = "towers"
 
     @property
@@ -129,6 +133,11 @@ class TowersConfig:
             self,
             names=(bool(self.names) and all(self.names), "one name or more"),
             sha256=(len(self.sha256) in (0, len(self.names)), "none, or one for each name"),
+            scales=(not self.scales or len(self.names) == 1, "none beside several towers"),
+            thresholds=(
+                len(self.thresholds) in (0, len(self.scales) - 1) and all(0 <= each <= 2 for each in self.thresholds),
+                "none, or a number from 0 to 2 for each scale but the last",
+            ),
         )
 
 
@@ -215,10 +224,16 @@ class PrefixConfig:
     """Digest of its weights; a run notes it, so that adapters are never put into another model."""
     image_tokens: int = 16
     """Tokens of the prefix, a square number; 16 are nearly as good as 49, and the prefix dominates the time."""
-    projection: Literal["linear", "mlp"] = "linear"
-    """From image tokens to the prefix: one layer, or two with GELU between."""
+    selection: Literal["pool", "learned", "random"] = "pool"
+    """How image tokens become as few: means of the grid's cells, the most important ones, or any."""
+    projection: Literal["linear", "mlp", "resampler"] = "linear"
+    """From these to the prefix: one layer, or two with GELU between; or cross-attention that reads all image tokens."""
     d_hidden: int = 1024
-    """Width inside the MLP."""
+    """Width inside the MLP or the resampler."""
+    attention: Literal["flash", "linear", "strided"] = "flash"
+    """The resampler's attention; see `fastcap.attention`."""
+    attention_stride: int = 2
+    """Every how manieth image token a query of attention "strided" reads."""
     rank: int = 16
     """Rank of the adapters (LoRA), as in the seed's model; 0 for none."""
     alpha: int = 16
@@ -247,12 +262,16 @@ class PrefixConfig:
     kind: Literal["prefix_lm"] = "prefix_lm"
 
     def __post_init__(self) -> None:
-        check_positive(self, "image_tokens", "d_hidden", "alpha", "min_count")
+        check_positive(self, "image_tokens", "d_hidden", "alpha", "min_count", "attention_stride")
+        squared = math.isqrt(self.image_tokens) ** 2 == self.image_tokens
+        resamples = self.projection == "resampler"
         check_ranges(
             self,
             language_model=(bool(self.language_model), "a name"),
             template=(self.template.count("{question}") == 1, "a text with {question} in it, once"),
-            image_tokens=(math.isqrt(self.image_tokens) ** 2 == self.image_tokens, "square numbers, such as 16 to 64"),
+            image_tokens=(squared or resamples or self.selection != "pool", "square numbers, such as 16 to 64"),
+            selection=(self.selection == "pool" or not resamples, "pool, with a resampler, which reads all tokens"),
+            d_hidden=(not resamples or self.d_hidden % 8 == 0, "multiples of 8 in a resampler"),
             rank=(self.rank >= 0, "0 (no adapters) or more"),
             unfreeze_layers=(self.unfreeze_layers >= 0, "0 or more"),
             question_tokens=(self.question_tokens >= 0, "0 (no questions) or more"),

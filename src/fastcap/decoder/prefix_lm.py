@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from fastcap.decoder.caption_decoder import Decoder
 from fastcap.decoder.projection import Projection
+from fastcap.decoder.resampler import Resampler
 from fastcap.errors import ModelFileError
 from fastcap.layers import ImageTokens
 from fastcap.vocabulary import Vocabulary
@@ -87,7 +88,7 @@ class PrefixLM(Decoder):
     def __init__(
         self,
         language_model: Any,
-        projection: Projection,
+        projection: Projection | Resampler,
         vocabulary: Vocabulary,
         max_length: int,
         prompt_ids: Sequence[int] = (),

@@ -20,7 +20,7 @@ from fastcap.layers import ImageTokens
 from fastcap.losses.language import read_causally
 from fastcap.model import CaptionModel
 
-__all__ = ["attention_maps", "draw_attention", "words_of"]
+__all__ = ["attention_maps", "draw_attention", "kept_tokens", "words_of"]
 
 COLUMNS = 5  # of panels in a row
 
@@ -31,11 +31,13 @@ def attention_maps(model: CaptionModel, image: ImageTokens, token_ids: Sequence[
     (T, N), rows sum to 1, the mean over layers and heads.
 
     Linear attention, too, reads a weighted mean of the image tokens out of its memory; these are its weights. Of a
-    language model it is the attention to the N tokens of its prefix.
+    language model it is the attention to the tokens of its prefix; where these are selected, or resampled, it is given
+    back to the image tokens that they were made of.
     """
     if isinstance(model.decoder, PrefixLM):
         state, ids = model.decoder.prepare(image), torch.tensor([list(token_ids)])
-        return model.decoder.attention_to_image(model.decoder.inputs(ids), state)[:-1]  # the last row predicts the end
+        seen = model.decoder.attention_to_image(model.decoder.inputs(ids), state)[:-1]  # the last row predicts the end
+        return seen if pools(model) else seen @ model.decoder.projection.weights(image.tokens)[0]
     weights: list[Tensor] = []
     handles = [
         layer.cross_attention.register_forward_pre_hook(
@@ -49,6 +51,21 @@ def attention_maps(model: CaptionModel, image: ImageTokens, token_ids: Sequence[
         for handle in handles:
             handle.remove()
     return torch.stack(weights).mean(dim=(0, 2))[0, :-1]  # (layers, 1, H, T + 1, N); the last row predicts the end
+
+
+def pools(model: CaptionModel) -> bool:
+    """Whether a prefix model's tokens are the cells of a grid, pooled."""
+    selection = getattr(model.decoder.projection, "selection", None)
+    return selection is not None and selection.kind == "pool"
+
+
+@torch.no_grad()
+def kept_tokens(model: CaptionModel, image: ImageTokens) -> np.ndarray | None:
+    """Which of the N tokens of one image are selected, (N,), 1 or 0; None for a model that selects none."""
+    selection = getattr(getattr(model.decoder, "projection", None), "selection", None)
+    if selection is None or selection.kind == "pool":
+        return None
+    return selection.weights(image.tokens)[0].sum(dim=0).numpy()
 
 
 def words_of(tokenizer: Tokenizer, token_ids: Sequence[int]) -> list[tuple[str, list[int]]]:
@@ -65,10 +82,16 @@ def words_of(tokenizer: Tokenizer, token_ids: Sequence[int]) -> list[tuple[str, 
 
 
 def draw_attention(
-    pixels: np.ndarray, words: Sequence[tuple[str, list[int]]], maps: np.ndarray, path: Path, title: str = ""
+    pixels: np.ndarray,
+    words: Sequence[tuple[str, list[int]]],
+    maps: np.ndarray,
+    path: Path,
+    title: str = "",
+    kept: np.ndarray | None = None,
 ) -> None:
-    """Write a PNG: the photo (H, W, 3) as it is, then once for each word under a heat map, the mean of its tokens' rows
-    of `maps` (T, N), N a square grid, scaled so that its largest cell is 1. Replaced as a whole, or not at all."""
+    """Write a PNG: the photo (H, W, 3) as it is; if given, which image tokens are `kept` (N,); then the photo once for
+    each word under a heat map, the mean of its tokens' rows of `maps` (T, N), N a square grid, scaled so that its
+    largest cell is 1. Replaced as a whole, or not at all."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -76,15 +99,17 @@ def draw_attention(
 
     side = int(maps.shape[1] ** 0.5)
     height, width = pixels.shape[:2]
-    rows = -(-(len(words) + 1) // COLUMNS)
+    panels: list[tuple[str, Any]] = [(title, None), *([] if kept is None else [("(kept)", kept)])]
+    panels += [(text, maps[places].mean(axis=0)) for text, places in words]
+    rows = -(-len(panels) // COLUMNS)
     figure, axes = plt.subplots(rows, COLUMNS, figsize=(2.2 * COLUMNS, 2.5 * rows), squeeze=False)
-    panels: list[tuple[str, Any]] = [(title, None), *((text, maps[places].mean(axis=0)) for text, places in words)]
     for axis, (text, weights) in zip(axes.flat, panels, strict=False):
         axis.set_title(text, fontsize=10)
         axis.imshow(pixels)
         if weights is not None:
             grid = weights.reshape(side, side) / weights.max()
-            axis.imshow(grid, extent=(0, width, height, 0), alpha=0.6, cmap="inferno", interpolation="bilinear")
+            smooth = "nearest" if weights is kept else "bilinear"
+            axis.imshow(grid, extent=(0, width, height, 0), alpha=0.6, cmap="inferno", interpolation=smooth)
     for axis in axes.flat:
         axis.set_axis_off()
     figure.tight_layout()

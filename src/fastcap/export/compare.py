@@ -14,7 +14,8 @@ import torch
 from fastcap.errors import FastcapError
 from fastcap.generation.autoregressive import Hypothesis, Stepper, beam_search
 from fastcap.model import CaptionModel, Captions
-from fastcap.runtime.contract import KINDS, MODEL
+from fastcap.runtime.contract import KINDS, MODEL, scale_file
+from fastcap.runtime.scales import Scales
 from fastcap.runtime.stepper import OnnxStepper
 
 __all__ = ["Agreement", "compare_parallel", "compare_steps", "open_graph", "open_stepper"]
@@ -49,7 +50,12 @@ def open_graph(path: Path) -> onnxruntime.InferenceSession:
 
 def open_stepper(folder: Path, kind: str = "autoregressive") -> OnnxStepper:
     """The graphs of a folder that decode from left to right; `kind`: of the model, parallel is as autoregressive."""
-    return OnnxStepper(folder, {name: open_graph(folder / name) for name in KINDS[kind].left_to_right})
+    sessions: dict[str, Any] = {name: open_graph(folder / name) for name in KINDS[kind].left_to_right}
+    further = sorted(folder.glob(scale_file(1).replace("1", "*")))
+    if further:  # whose exits nothing is sure enough for
+        first = next(iter(sessions))
+        sessions[first] = Scales([sessions[first], *map(open_graph, further)], [2.0] * len(further))
+    return OnnxStepper(folder, sessions)
 
 
 @torch.no_grad()

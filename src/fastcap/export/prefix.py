@@ -25,12 +25,13 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from fastcap.backbone.multiscale import MultiScaleBackbone
 from fastcap.config import ModelConfig
 from fastcap.decoder.lora import merge_adapters
 from fastcap.errors import ModelFileError
+from fastcap.export.scales import export_scales
 from fastcap.export.surgery import merge_equal, write_graph
 from fastcap.export.trace import changing_axes, trace
-from fastcap.layers import pool_grid
 from fastcap.model import CaptionModel
 from fastcap.runtime.contract import (
     IMAGE_VECTORS,
@@ -41,6 +42,7 @@ from fastcap.runtime.contract import (
     STATE,
     TEXT,
     VISION_ENCODER,
+    scale_file,
 )
 
 __all__ = ["assemble_prefix", "export_prefix"]
@@ -142,15 +144,13 @@ class VisionEncoder(nn.Module):
 class Project(nn.Module):
     """Image tokens (1, N, C) to the prefix (1, P, D), a prompt at its end if the model has one."""
 
-    def __init__(self, model: CaptionModel, n_image: int) -> None:
+    def __init__(self, model: CaptionModel) -> None:
         super().__init__()
         self.model = model
-        # Pooling 7 x 7 to 4 x 4 is no operator of ONNX, but a product with a constant.
-        self.pooling = pool_grid(torch.eye(n_image)[None], model.decoder.projection.n_tokens)[0]
         self.prompt = model.decoder.embed(torch.tensor(model.decoder.prompt_ids, dtype=torch.long))[None]
 
     def forward(self, tokens: Tensor) -> Tensor:
-        prefix = self.model.decoder.projection.read(self.pooling @ tokens)
+        prefix = self.model.decoder.projection(tokens)
         return torch.cat([prefix, self.prompt], dim=1) if self.prompt.shape[1] else prefix
 
 
@@ -225,12 +225,14 @@ def export_prefix(model: CaptionModel, folder: Path) -> None:
         )
     images = torch.zeros(1, model.config.image_size, model.config.image_size, 3, dtype=torch.uint8)
     vision, prefix_init = VisionEncoder(merged), PrefixInit(merged)
-    tokens, _ = vision(images)
-    project = Project(merged, int(tokens.shape[1]))
+    has_scales = isinstance(merged.backbone, MultiScaleBackbone)
+    tokens = export_scales(merged, images, folder) if has_scales else vision(images)[0]
+    project = Project(merged)
     prefix = project(tokens)
     state = prefix_init(prefix)
+    whole = (vision, images, VISION_ENCODER, (*VISION_ENCODER.outputs, *IMAGE_VECTORS))
     for module, given, graph, names in (
-        (vision, images, VISION_ENCODER, (*VISION_ENCODER.outputs, *IMAGE_VECTORS)),
+        *([] if has_scales else [whole]),
         (project, tokens, PROJECTION, PROJECTION.outputs),
         (prefix_init, prefix, PREFIX_INIT, (f"{STATE}0",)),
         (EmbedText(merged), torch.arange(3)[None], TEXT, TEXT.outputs),
@@ -248,7 +250,8 @@ def assemble_prefix(parts: Path, folder: Path, config: ModelConfig) -> None:
     language model, which all graphs that read with it share."""
     folder.mkdir()
     weights = folder / LANGUAGE_WEIGHTS
-    for name in (LANGUAGE_MODEL.file, VISION_ENCODER.file, PROJECTION.file, PREFIX_INIT.file, TEXT.file):
+    scales = [path.name for path in sorted(parts.glob(scale_file(1).replace("1", "*")))]
+    for name in (LANGUAGE_MODEL.file, VISION_ENCODER.file, *scales, PROJECTION.file, PREFIX_INIT.file, TEXT.file):
         graph = onnx.load(str(parts / name))
         merge_equal(graph.graph)
         if name == LANGUAGE_MODEL.file:

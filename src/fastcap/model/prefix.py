@@ -11,11 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from fastcap.alignment.cmfa import PooledAlignment
+from fastcap.backbone.convolutional import TRUNKS, ConvolutionalTower
+from fastcap.backbone.multiscale import MultiScaleBackbone
+from fastcap.backbone.token_selection import TokenSelection
 from fastcap.backbone.towers import TowersBackbone
-from fastcap.config import ModelConfig, PrefixConfig
+from fastcap.config import ModelConfig, PrefixConfig, TowersConfig
 from fastcap.decoder.lora import add_adapters
 from fastcap.decoder.prefix_lm import PrefixLM, PrefixStepper, unfreeze_layers
 from fastcap.decoder.projection import Projection
+from fastcap.decoder.resampler import Resampler
 from fastcap.errors import ConfigError
 from fastcap.layers import ImageTokens
 from fastcap.model.captioning import CaptionModel
@@ -28,27 +32,45 @@ def prefix_parts(config: ModelConfig, frozen: FrozenParts) -> dict[str, nn.Modul
     """The parts of a prefix model: what is trained is new and random, what is frozen is shared with `frozen`."""
     settings = config.decoder
     assert isinstance(settings, PrefixConfig)
-    backbone = TowersBackbone(frozen.towers, config.image_size, settings.image_tokens)
+    backbone = new_backbone(config, frozen)
     language_model = frozen.new_language_model()
     if settings.rank:
         language_model = add_adapters(
             language_model, settings.rank, settings.alpha, settings.adapter_dropout, settings.adapted
         )
     unfreeze_layers(language_model, settings.unfreeze_layers)
-    projection = Projection(
-        backbone.d_model,
-        config.d_model,
-        settings.image_tokens,
-        settings.projection,
-        settings.d_hidden,
-        settings.dropout,
-        frozen.scale,
-    )
+    projection = new_projection(config, backbone, frozen.scale)
     return {
         "backbone": backbone,
         "decoder": PrefixLM(language_model, projection, config.vocabulary, config.max_length, frozen.prompt_ids),
         "alignment": PooledAlignment(backbone.d_model, config.d_model, config.d_space),
     }
+
+
+def new_backbone(config: ModelConfig, frozen: FrozenParts) -> TowersBackbone | MultiScaleBackbone:
+    """The towers as they are, or one of them at several scales."""
+    eyes, count = config.backbone, config.decoder.image_tokens  # type: ignore[union-attr]
+    assert isinstance(eyes, TowersConfig)
+    if not eyes.scales:
+        return TowersBackbone(frozen.towers, config.image_size, count)
+    (tower,) = frozen.towers.listed
+    if not isinstance(tower, ConvolutionalTower):
+        raise ConfigError(f"scales with tower {eyes.names[0]}; allowed: a convolutional one, {', '.join(TRUNKS)}")
+    return MultiScaleBackbone(tower, config.image_size, eyes.scales, count, eyes.thresholds)
+
+
+def new_projection(
+    config: ModelConfig, backbone: TowersBackbone | MultiScaleBackbone, scale: float
+) -> Projection | Resampler:
+    """What is between image tokens and language model."""
+    settings, n_image = config.decoder, backbone.side**2
+    assert isinstance(settings, PrefixConfig)
+    shared: dict[str, Any] = {"d_hidden": settings.d_hidden, "dropout": settings.dropout, "scale": scale}
+    if settings.projection == "resampler":
+        chosen: dict[str, Any] = {"attention": settings.attention, "stride": settings.attention_stride}
+        return Resampler(backbone.d_model, config.d_model, n_image, settings.image_tokens, **chosen, **shared)
+    selection = TokenSelection(backbone.d_model, n_image, settings.image_tokens, settings.selection)
+    return Projection(backbone.d_model, config.d_model, selection, settings.projection, **shared)
 
 
 class PrefixCaptionModel(CaptionModel):

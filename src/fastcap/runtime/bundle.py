@@ -10,7 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastcap.errors import ConfigError, ModelFileError, nearest
-from fastcap.runtime.contract import IMAGE_VECTORS, KINDS, MANIFEST, STATE, TOKENIZER, Graph, Manifest, decodes
+from fastcap.runtime.contract import (
+    IMAGE_VECTORS,
+    KINDS,
+    MANIFEST,
+    SCALED,
+    STATE,
+    TOKENIZER,
+    VISION_ENCODER,
+    Graph,
+    Manifest,
+    decodes,
+)
 from fastcap.runtime.manifest import first_line, not_a_folder, read_manifest
 from fastcap.vocabulary import Marks
 
@@ -60,6 +71,16 @@ class Bundle(Manifest):
         Raises ConfigError for the number of threads, ModelFileError when the file is no valid graph, or its inputs and
         outputs are not those of the contract.
         """
+        session = self.open_file(graph.file, threads)
+        sizes = {"H": self.preprocessing.height, "W": self.preprocessing.width, "V": self.vocabulary.size}
+        needs_vectors = self.alignment is not None and KINDS[self.kind].vectors == graph.file
+        if self.exits and graph.file == VISION_ENCODER.file:
+            graph = graph._replace(outputs=graph.outputs | SCALED)
+        _check_signature(self.folder / graph.file, session, graph, sizes, needs_vectors)
+        return session
+
+    def open_file(self, name: str, threads: int = 1) -> InferenceSession:
+        """As `open_graph`, whatever the inputs and outputs."""
         check_threads(threads)
         import onnxruntime
 
@@ -73,7 +94,7 @@ class Bundle(Manifest):
         options.log_severity_level = 4  # problems arrive as exceptions; do not print them as well
         # Before 1.22 this optimiser named two new nodes alike where the old ones have no names, and loading failed.
         is_old = tuple(map(int, onnxruntime.__version__.split(".")[:2])) < (1, 22)
-        path = self.folder / graph.file
+        path = self.folder / name
         try:
             session = onnxruntime.InferenceSession(
                 str(path),
@@ -86,9 +107,6 @@ class Bundle(Manifest):
                 _ = node.name, node.shape  # fail where they are not Unicode
         except Exception as error:  # onnxruntime's exception types share no base of their own
             raise ModelFileError(f"{path}: not a valid ONNX model ({first_line(error)})") from error
-        sizes = {"H": self.preprocessing.height, "W": self.preprocessing.width, "V": self.vocabulary.size}
-        needs_vectors = self.alignment is not None and KINDS[self.kind].vectors == graph.file
-        _check_signature(path, session, graph, sizes, needs_vectors)
         return session
 
     def tokenizer(self) -> Tokenizer:

@@ -7,6 +7,7 @@
 | model.onnx | `MODEL`: pixels to captions | required | - | - |
 | encode.onnx, step.onnx | `ENCODE`, `STEP`: captions from left to right | both or neither | required | - |
 | the four of `PREFIX_GRAPHS` | captions from left to right by a language model | - | - | required |
+| scale1.onnx, ... | scales of the vision part | - | - | with `exits` |
 | language_model.data | weights of theirs | - | - | as they ask for it |
 | text.onnx | `TEXT`: texts to vectors, for scores | with `alignment` | with `alignment` | with `alignment` |
 | words.npz | which words people use of a picture, to rank by | with `ranking` | with `ranking` | with `ranking` |
@@ -46,6 +47,7 @@ __all__ = [
     "PREFIX_INIT",
     "PROJECTION",
     "RANKED_AS",
+    "SCALED",
     "STATE",
     "STEP",
     "TEXT",
@@ -55,6 +57,7 @@ __all__ = [
     "Alignment",
     "Calibration",
     "Decoding",
+    "Exits",
     "File",
     "Graph",
     "Kind",
@@ -67,6 +70,7 @@ __all__ = [
     "decodes",
     "named_lengths",
     "ranked_as",
+    "scale_file",
 ]
 
 _Manifest = TypeVar("_Manifest", bound="Manifest")
@@ -159,6 +163,15 @@ _PREFIX = {"prefix": Tensor(FLOAT, (1, "P", "E"))}
 
 VISION_ENCODER = Graph("vision_encoder.onnx", inputs=_IMAGES, outputs=_TOKENS, gives_vectors=True)
 """Pixels to image tokens."""
+
+SCALED = {"sure": Tensor(FLOAT, (1,)), "carry": Tensor(FLOAT, (1, "X", "Y", "Z"))}
+"""Further outputs of `VISION_ENCODER`, and of every `scale_file`, with `exits`; see `fastcap.runtime.scales`."""
+
+
+def scale_file(index: int) -> str:
+    """The graph of a scale of the vision part; the first is `VISION_ENCODER`."""
+    return f"scale{index}.onnx" if index else VISION_ENCODER.file
+
 
 PROJECTION = Graph("projection.onnx", inputs=_TOKENS, outputs=_PREFIX)
 """Image tokens to the first words of a language model's text."""
@@ -310,14 +323,20 @@ class Ranking(NamedTuple):
         return {"neighbours": self.neighbours, "sharpness": self.sharpness, **weights}
 
 
+class Exits(NamedTuple):
+    """For each exit of the vision part but the last, the confidence from which no later scale is computed; above 1, it
+    never stops there."""
+
+    thresholds: tuple[float, ...]
+
+
 class Questions(NamedTuple):
     """How a model answers questions about a picture.
 
     Attributes:
         template: how a question stands before its answer; see `fastcap.runtime.conversation`.
         tokens: most tokens of a question with the turns before it.
-        scale, offset: how an answer's probability becomes its confidence, as `Calibration` has it: the share of such
-            answers that are right. The defaults change nothing.
+        scale, offset: a `Calibration` of an answer's probability: its confidence is the share of such that are right.
     """
 
     template: str
@@ -374,6 +393,7 @@ class Manifest:
         alignment: None if the directory has no `TEXT`.
         ranking: None if the directory has neither `WORDS` nor `MEMORY`; one that has needs an alignment, too.
         questions: None if the model was not trained to answer.
+        exits: None if the vision part is one graph.
         architecture, unheld: the model's settings, and by name the weights that no graph holds, flat: what
             `fastcap checkpoint` needs to turn the directory back into a checkpoint.
         files: every file but the manifest, by name. A graph may keep weights in another file that is listed here.
@@ -391,6 +411,7 @@ class Manifest:
     alignment: Alignment | None = None
     ranking: Ranking | None = None
     questions: Questions | None = None
+    exits: Exits | None = None
     architecture: Mapping[str, Any] | None = None
     unheld: Mapping[str, Any] | None = None
     files: Mapping[str, File]
@@ -411,9 +432,12 @@ class Manifest:
         )
         template, tokens = (getattr(config.decoder, name, None) for name in ("template", "question_tokens"))
         questions = Questions(template, tokens) if template and tokens else None
+        scales, thresholds = (getattr(config.backbone, name, ()) for name in ("scales", "thresholds"))
+        never = (2.0,) * (len(scales) - 1)
         return cls(
             kind=config.kind,
             questions=questions,
+            exits=Exits(tuple(thresholds) or never) if len(scales) > 1 else None,
             preprocessing=Preprocessing(size, size),
             vocabulary=config.vocabulary,
             decoding=decoding,
@@ -426,7 +450,7 @@ class Manifest:
             "vocabulary": vars(self.vocabulary),
             "files": {name: f._asdict() for name, f in self.files.items()},
         }
-        for name in ("preprocessing", "decoding", "calibration", "alignment", "questions"):
+        for name in ("preprocessing", "decoding", "calibration", "alignment", "questions", "exits"):
             sections[name] = (section := getattr(self, name)) and section._asdict()
         sections["ranking"] = self.ranking and self.ranking.as_json()
         values = {"format": FORMAT, **vars(self), **sections}

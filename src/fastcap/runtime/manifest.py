@@ -30,12 +30,14 @@ from fastcap.runtime.contract import (
     Alignment,
     Calibration,
     Decoding,
+    Exits,
     File,
     Manifest,
     Preprocessing,
     Questions,
     Ranking,
     Weights,
+    scale_file,
 )
 from fastcap.runtime.conversation import PLACE
 from fastcap.vocabulary import Vocabulary
@@ -43,7 +45,7 @@ from fastcap.vocabulary import Vocabulary
 __all__ = ["MAX_FILE_BYTES", "first_line", "not_a_folder", "read_manifest"]
 
 MAX_MANIFEST_BYTES = 2**20
-MAX_QUESTION_TOKENS = 2**16
+MAX_QUESTION_TOKENS, MAX_EXITS = 2**16, 16
 MAX_FILE_BYTES = 16 * 2**30  # of any file; how large one may be, the manifest states
 
 _RANKED_BY = {MEMORY: ("similarity", "consensus"), WORDS: ("expected", "information")}
@@ -79,6 +81,7 @@ def read_manifest(folder: Path) -> Manifest:
         ),
         ranking=_ranking(fields.section("ranking")) if "ranking" in fields.values else None,
         questions=_questions(fields.section("questions")) if "questions" in fields.values else None,
+        exits=_exits(fields.section("exits")) if "exits" in fields.values else None,
         architecture=fields.table("architecture"),
         unheld=fields.table("unheld"),
         files=_verified_files(folder, fields.section("files"), KINDS[kind].graphs),
@@ -86,6 +89,9 @@ def read_manifest(folder: Path) -> Manifest:
         speed=fields.table("speed") or {},
     )
     fields.done()
+    for index in range(len(manifest.exits.thresholds) + 1 if manifest.exits else 0):
+        if scale_file(index) not in manifest.files:
+            fields.fail(f"files.{scale_file(index)}", None, "a graph for each exit and one more")
     if manifest.questions and kind not in ANSWERING:
         fields.fail("questions", fields.values["questions"], f"none in a model of kind {kind!r}, which writes captions")
     if (manifest.alignment is None) != (TEXT.file not in manifest.files):
@@ -186,6 +192,18 @@ def _ranking(fields: _Fields) -> Ranking:
     weights = {way: Weights(*fields.section(way).numbers(**limits)) for way in RANKED_AS if way in fields.values}
     (sharpness,) = fields.numbers(sharpness=(0, 1e4))
     return Ranking(neighbours, sharpness, weights)
+
+
+def _exits(fields: _Fields) -> Exits:
+    thresholds = fields.take("thresholds")
+    if not (
+        isinstance(thresholds, list)
+        and 1 <= len(thresholds) <= MAX_EXITS
+        and all(type(each) in (int, float) and 0 <= each <= 2 for each in thresholds)
+    ):
+        fields.fail("thresholds", thresholds, f"1 to {MAX_EXITS} numbers from 0 to 2")
+    fields.done()
+    return Exits(tuple(map(float, thresholds)))
 
 
 def _questions(fields: _Fields) -> Questions:

@@ -60,7 +60,12 @@ class OnnxStepper:
     def open(cls, bundle: Bundle, threads: int = 1) -> OnnxStepper:
         """Load these graphs of a model directory; raises as `Bundle.open_graph`, and as the constructor."""
         files = KINDS[bundle.kind].left_to_right
-        return cls(bundle.folder, {file: bundle.open_graph(GRAPHS[file], threads) for file in files})
+        sessions: dict[str, Any] = {file: bundle.open_graph(GRAPHS[file], threads) for file in files}
+        if bundle.exits:
+            from fastcap.runtime.scales import Scales
+
+            sessions[files[0]] = Scales.open(bundle, sessions[files[0]], threads)
+        return cls(bundle.folder, sessions)
 
     def encode(self, picture: np.ndarray) -> dict[str, np.ndarray]:
         """picture (1,H,W,3) uint8 -> the picture's state by name, and `image_vectors` (1,A) if a graph gives them."""
