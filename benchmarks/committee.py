@@ -38,6 +38,7 @@ def main() -> None:
     parser.add_argument("--words", type=Path, help="words.npz of the model of --vectors: likely words (default: none)")
     parser.add_argument("--vectors", default="fastcap-base", help="model whose vectors tell similar pictures")
     parser.add_argument("--cache", type=Path, default=Path("cache/committee"), help="folder of vectors (%(default)s)")
+    parser.add_argument("--used", nargs="+", metavar="NAME", help="what the weights may use (default: everything)")
     parser.add_argument("--out", type=Path, help="file of weights to write")
     args = parser.parse_args()
     voices = {path.stem: read_lines(path, "captions") for path in args.spoken}
@@ -63,6 +64,8 @@ def main() -> None:
         "pictures": len(images),
         "voices": {name: row({i: said[i][0] for i in images}, cider) for name, said in voices.items()},
     }
+    if unknown := [name for name in args.used or () if name not in committee.names]:
+        parser.error(f"--used has {', '.join(unknown)}; allowed: {', '.join(committee.names)}")
     pictures = [committee.judged(image, lambda text, image=image: cider(image, text)) for image in images]
     result["candidates_a_picture"] = round(float(np.mean([len(each.gains) for each in pictures])), 2)
     result["best_there_is"] = round(float(np.mean([each.gains.max() for each in pictures])), 2)
@@ -78,7 +81,7 @@ def main() -> None:
         ways |= {"judges": [*judges], "judges, similarity": [*judges, "similarity"]}
     ways |= {f"everything but {name}": [each for each in everything if each != name] for name in everything}
     result["choice"] = {name: mean(committee.crosswise(pictures, used)) for name, used in ways.items()}
-    result["weights"] = committee.fit(pictures, everything)
+    result["weights"] = committee.fit(pictures, args.used or everything)
     text = json.dumps(result, indent=1) + "\n"
     print(text, end="")
     if args.out:
