@@ -71,6 +71,13 @@ class DataConfig:
     """Data sets to train on; those of the bundled model."""
     val: tuple[DatasetConfig, ...] = (DatasetConfig("flickr8k", "flickr8k", "val"),)
     """Data sets to validate on; that of the bundled model."""
+    conversations: tuple[str, ...] = ()
+    """Files of questions and answers to train on (.json, .jsonl, .csv; see `fastcap.data.conversations`), below `root`;
+    beside the data sets of `train`, or in their place."""
+    val_conversations: tuple[str, ...] = ()
+    """Such files to validate on."""
+    longest_conversation: int = 128
+    """Most tokens of a conversation, questions included; longer ones are left out of training."""
     text: tuple[str, ...] = ()
     """Further caption files (.txt or .txt.gz, a caption a line) for the tokenizer, below `root`."""
     siblings: str = ""
@@ -96,18 +103,20 @@ class DataConfig:
     """Samples of shards that are shuffled among themselves, and held in memory as files; 1,000 are about 0.1 GB."""
 
     def __post_init__(self) -> None:
-        check_positive(self, "val_limit", "shuffle_buffer")
+        check_positive(self, "val_limit", "shuffle_buffer", "longest_conversation")
         check_ranges(
             self,
             max_bad_share=(0 <= self.max_bad_share < 1, "at least 0, below 1"),
-            train=(bool(self.train), "at least one data set"),
-            val=(bool(self.val), "at least one data set"),
+            train=(bool(self.train or self.conversations), "at least one data set, unless conversations are named"),
+            val=(bool(self.val or self.val_conversations), "at least one data set, unless val_conversations are named"),
             train_limit=(self.train_limit >= 0, "0 (all of them) or more"),
         )
         if self.train_limit and self.streams("train"):
             raise ConfigError(f"train_limit is {self.train_limit}; allowed: 0, where the data are streamed")
         if self.weights and self.streams("train"):
             raise ConfigError(f"weights is {self.weights}; allowed: none, where the data are streamed")
+        if self.conversations and self.streams("train"):
+            raise ConfigError(f"conversations is {self.conversations}; allowed: none, where the data are streamed")
         for part in ("train", "val"):
             names = [dataset.name for dataset in getattr(self, part)]
             if any(name in STREAMS for name in names) and not self.streams(part):
@@ -117,4 +126,5 @@ class DataConfig:
 
     def streams(self, part: str) -> bool:
         """Whether `train` or `val` is read from shards as it is needed."""
-        return all(dataset.name in STREAMS for dataset in getattr(self, part))
+        datasets = getattr(self, part)
+        return bool(datasets) and all(dataset.name in STREAMS for dataset in datasets)

@@ -40,6 +40,10 @@ def fit_stage(stage: StageConfig, model: ModelConfig, data: DataConfig) -> Stage
         check_stream(stage)
     if stage.compares_versions and not data.resave.share:
         raise ConfigError(f"stage {stage.name} has invariance; allowed: 0, where data.resave.share is 0")
+    if stage.questions:
+        check_questions(stage, model, data)
+    elif not data.train and stage.inputs == "images":
+        raise ConfigError(f"stage {stage.name}: questions is 0; allowed: 1 or more, since data.train names no captions")
     for name, allowed in REFUSED[model.kind].items():
         if value := getattr(stage, name):
             allowed = allowed.format(decoder=model.decoder.kind)
@@ -52,6 +56,25 @@ def fit_stage(stage: StageConfig, model: ModelConfig, data: DataConfig) -> Stage
                               "nothing of frozen towers learns")  # fmt: skip
     unset: Any = {name: weight for name, weight in WEIGHTS[model.kind].items() if getattr(stage, name) is None}
     return dataclasses.replace(stage, **unset)
+
+
+def check_questions(stage: StageConfig, model: ModelConfig, data: DataConfig) -> None:
+    """Refuse what a stage with conversations cannot do: their rows are no captions."""
+    if model.kind != "prefix":
+        raise ConfigError(
+            f"stage {stage.name}: questions is {stage.questions}; allowed: 0, since a {model.decoder.kind} decoder "
+            "reads no questions; prefix_lm does"
+        )
+    if not data.conversations:
+        raise ConfigError(f"stage {stage.name}: questions is {stage.questions}, but data.conversations names no file")
+    if stage.captions and not data.train:
+        raise ConfigError(f"stage {stage.name}: captions is {stage.captions}; allowed: 0, since data.train is empty")
+    refused: dict[str, Any] = {name: getattr(stage, name) for name in ("contrastive", "clip_loss", "causal_reward")}
+    refused |= {"teachers": stage.teachers, "data.weights": data.weights, "invariance": stage.compares_versions}
+    for name, value in refused.items():
+        if value:
+            got = "set" if name == "teachers" else value
+            raise ConfigError(f"stage {stage.name}: {name} is {got}; allowed: none in a stage with questions")
 
 
 def check_stream(stage: StageConfig) -> None:

@@ -366,6 +366,17 @@ class ModelConfig:
         return Vocabulary(size=self.vocab_size, **vars(self.marks))
 
     @property
+    def template(self) -> str:
+        """How a question stands before its answer.
+
+        Raises:
+            ConfigError: the decoder reads no questions.
+        """
+        if not isinstance(self.decoder, PrefixConfig):
+            raise ConfigError(f"decoder is {self.decoder.kind}; allowed: prefix_lm, where questions are read")
+        return self.decoder.template
+
+    @property
     def kind(self) -> str:
         """The model's family, "parallel", "autoregressive" or "prefix": the key of every table of families."""
         return self.decoder.family

@@ -81,7 +81,15 @@ class StageConfig:
     images: int = 32
     """Images a step, over all processes and micro-batches."""
     captions: int = 3
-    """Captions drawn an image a step; they share the encoder's work."""
+    """Captions drawn an image a step; they share the encoder's work. 0 where there are questions alone."""
+    questions: int = 0
+    """Conversations of `data.conversations` drawn an image a step, beside the captions; each is read once an epoch. An
+    image that has one kind alone gives as many rows of it as others give of both."""
+    max_tokens: int = 0
+    """With questions: most tokens of a step's rows, padding included. Images are then grouped by the length of their
+    rows, and a step has `images` of them or fewer; 0 to draw `images` whatever their lengths."""
+    patience: int = 0
+    """Validations in a row without a better one after which the stage ends early; 0 for never."""
     sources: tuple[str, ...] = ("human", "machine")
     """Which captions may be drawn: human, machine, distilled (beams of this model's causal reading, made when a stage
     first asks)."""
@@ -146,10 +154,19 @@ class StageConfig:
     forcing: ForcingConfig = field(default_factory=ForcingConfig)
     """Scheduled sampling of the causal reading."""
 
+    @property
+    def rows(self) -> int:
+        """Rows of tokens an image a step: captions and conversations."""
+        return self.captions + self.questions
+
     def __post_init__(self) -> None:
-        check_positive(self, "steps", "images", "captions")
+        check_positive(self, "steps", "images")
         check_ranges(
             self,
+            captions=(self.captions >= (0 if self.questions > 0 else 1), "1 or more; 0 with questions"),
+            questions=(self.questions >= 0, "0 or more"),
+            max_tokens=(self.max_tokens >= 0 and (self.questions > 0 or not self.max_tokens), "0; more with questions"),
+            patience=(self.patience >= 0, "0 (never) or more"),
             learning_rate=(self.learning_rate > 0, "above 0"),
             convolution_rate=(self.convolution_rate >= 0, "0 or more"),
             adapter_rate=(self.adapter_rate >= 0, "0 or more"),

@@ -44,9 +44,11 @@ class Batch(NamedTuple):
 
 
 def count(tensors: dict[str, Tensor], images: NDArray[np.int64]) -> dict[str, int]:
-    """How many images, tokens to predict (end marks included) and masked tokens there are."""
-    lengths, masked = tensors["lengths"], tensors.get("masked")
-    counts = {"images": len(images), "tokens": int(lengths.sum()) + len(lengths)}
+    """How many images, tokens to predict (end marks included; those that are learnt, where a batch says which) and
+    masked tokens there are."""
+    lengths, masked, learned = tensors["lengths"], tensors.get("masked"), tensors.get("learned")
+    n_tokens = int(lengths.sum()) + len(lengths) if learned is None else int(learned.sum())
+    counts = {"images": len(images), "tokens": n_tokens}
     return counts if masked is None else {**counts, "masked": int(masked.sum())}
 
 

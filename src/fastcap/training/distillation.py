@@ -234,10 +234,11 @@ class Distillation(nn.Module):
         rest = max(0.0, 1 - sum(weights[name] for name in spoken))
         return [*(([self.spoken[name]], weights[name]) for name in spoken), (self.stage.sources, rest)]
 
-    def draw(self, image: int, rng: np.random.Generator, progress: float) -> list[list[int]]:
-        """`stage.captions` captions of an image, drawn from teachers and sources in proportion to `shares`."""
+    def draw(self, image: int, rng: np.random.Generator, progress: float, count: int | None = None) -> list[list[int]]:
+        """Captions of an image, `count` or `stage.captions`, drawn from teachers and sources in proportion to
+        `shares`."""
         groups, shares = zip(*self.shares(image, progress), strict=True)
-        counts = rng.multinomial(self.stage.captions, shares)
+        counts = rng.multinomial(self.stage.captions if count is None else count, shares)
         return [
             ids for group, n in zip(groups, counts, strict=True) if n for ids in self.pool.draw(image, group, n, rng)
         ]
@@ -257,7 +258,7 @@ class Distillation(nn.Module):
         batch: dict[str, Tensor] = {}
         for name, features in self.features.items():
             batch[f"{name}.target"] = features[images, np.zeros_like(images)]
-        row_images = np.repeat(images, self.stage.captions)
+        row_images = np.repeat(images, self.stage.rows)
         captions = [(int(image), tuple(ids)) for image, ids in zip(row_images, rows, strict=True)]
         for name, next_tokens in self.next_tokens.items():
             values = next_tokens[[self.row_of[caption] for caption in captions]]

@@ -26,10 +26,26 @@ from fastcap.errors import counted
 from fastcap.losses.language import mask_tokens
 from fastcap.runtime.encoding import clean_caption
 from fastcap.training.batch import Batch
+from fastcap.training.conversations import (
+    Dealer,
+    Share,
+    add_conversations,
+    learned_mask,
+    read_conversations,
+    spoken,
+)
 from fastcap.training.distillation import Distillation
 from fastcap.training.features import FrozenFeatures, crop_anew
 from fastcap.training.judge import ClipJudge
-from fastcap.training.pools import CaptionPool, SiblingPool, length_distribution, limited, read_examples, read_texts
+from fastcap.training.pools import (
+    CaptionPool,
+    Row,
+    SiblingPool,
+    length_distribution,
+    limited,
+    read_examples,
+    read_texts,
+)
 from fastcap.training.position import Position
 from fastcap.training.sampling import epoch_order, read_weights
 from fastcap.training.streaming import StreamedPool, find_all_shards
@@ -64,15 +80,33 @@ class Corpus:
         self.data, self.max_length = data, model.max_length
         streamed = data.streams("train")
         self.shards = find_all_shards(data, "train") if streamed else []
-        parts = [] if streamed else limited(read_examples(data, "train"), data.train_limit)
+        parts = [] if streamed else read_examples(data, "train")
+        *parts, (_, self.conversations) = limited(
+            [*parts, ("asked", read_conversations(data, "train"))], data.train_limit
+        )
         learn = learn or functools.partial(train_tokenizer, vocab_size=model.vocab_size)
-        self.tokenizer = tokenizer or learn(captions_to_learn(data, parts, self.shards))
+        texts = captions_to_learn(data, parts, self.shards)
+        if self.conversations:
+            texts += spoken(self.conversations, model.template)
+        self.tokenizer = tokenizer or learn(texts)
         limits = (model.image_size, model.max_length)
         stream = StreamedPool(data, self.shards, self.tokenizer, accelerator, *limits, threads) if streamed else None
         self.stream = stream
         self.pool = self.stream or CaptionPool.build(parts, self.tokenizer, model.max_length)
         self.images = ImageCache(Path(data.cache) / f"train-{model.image_size}", model.image_size)
         self.weights = None if streamed else read_weights(data, self.pool.paths)
+
+    def add_conversations(self, model: ModelConfig) -> None:
+        """Add the conversations to the pool, as tokens of a model whose marks are known."""
+        if self.conversations:
+            add_conversations(
+                self.pool,
+                self.conversations,
+                self.tokenizer,
+                model.template,
+                model.marks.eos_id,
+                self.data.longest_conversation,
+            )
 
     def decode_images(self) -> None:
         """Bring the cache of pixels up to date; a stream has none."""
@@ -82,7 +116,8 @@ class Corpus:
     def features(self, cut: Cut, views: int, seed: int, device: torch.device) -> FrozenFeatures:
         """The outputs of a backbone at a cut for augmented views of every image, cached; re-saved as well, if the data
         say so."""
-        cache, texts, resaving = Path(self.data.cache), self.pool.texts, self.data.resave
+        cache, resaving = Path(self.data.cache), self.data.resave
+        texts = [self.pool.said(index) for index in range(len(self.pool.paths))]
         return FrozenFeatures(
             cache, lambda pixels: cut.compute(pixels.to(device)), cut.frozen, self.images, texts, views, seed,
             resaving if resaving.share else None,
@@ -99,9 +134,12 @@ class Corpus:
         if self.stream is not None:
             return counted(len(self.shards), "training shard")
         n_human = sum(len(captions.get("human", [])) for captions in self.pool.token_ids)
+        n_asked = sum(map(len, self.pool.conversations.values()))
+        asked = f", {counted(n_asked, 'conversation')}" if n_asked else ""
+        longer = f"longer than {self.max_length} tokens" if not n_asked else "that are too long"
         return (
-            f"{counted(len(self.pool.paths), 'training image')}, {counted(n_human, 'human caption')} "
-            f"({self.pool.skipped} longer than {self.max_length} tokens left out)"
+            f"{counted(len(self.pool.paths), 'training image')}, {counted(n_human, 'human caption')}{asked} "
+            f"({self.pool.skipped} {longer} left out)"
         )
 
 
@@ -125,6 +163,7 @@ class Inputs:
         share: this process's number, and how many there are.
         stream: where a stream goes on, as `position` said.
         judged: the images as the judge of the CLIP loss sees them.
+        least: images that a step needs, one for each process and micro-batch.
     """
 
     def __init__(
@@ -138,6 +177,7 @@ class Inputs:
         share: tuple[int, int] = (0, 1),
         stream: dict[str, int] | None = None,
         judged: FrozenFeatures | None = None,
+        least: int = 1,
     ) -> None:
         self.judged = judged
         self.stage, self.start, self.distillation, self.features = stage, start, distillation, features
@@ -149,8 +189,11 @@ class Inputs:
         in_parallel = distillation.student.kind == "parallel"
         self.masks = bool(stage.masked or stage.consistency or (stage.invariance and in_parallel))
         self.siblings: SiblingPool | None = None
+        self.dealer: Dealer | None = None
         self.weights = corpus.weights if stage.inputs == "images" else None
-        if stage.inputs == "words":
+        if stage.questions:
+            self.dealer = Dealer(stage, self.pool, start.order_seed, least)
+        elif stage.inputs == "words":
             self.siblings, self.stream = SiblingPool(corpus.data, corpus.tokenizer, self.max_length, self.pad_id), None
             self.eligible = np.arange(len(self.siblings.groups))
         elif self.stream is not None:
@@ -170,21 +213,33 @@ class Inputs:
         """
         position, stage = self.start.at(step), self.stage
         generator, rng = generator or position.torch_generator(), position.numpy_generator()
-        indices = self.indices(position)
-        rows, tensors = self.draw(indices, rng, position.progress(stage.steps))
+        progress = position.progress(stage.steps)
+        tensors: dict[str, Tensor] = {}
+        if self.dealer is not None:
+            shares = self.dealer.deal(position)
+            indices = np.array([share.image for share in shares])
+            learned = self.draw_both(shares, rng, progress)
+            rows = [row.token_ids for row in learned]
+        else:
+            indices, learned = self.indices(position), []
+            rows, tensors = self.draw(indices, rng, progress)
         token_ids, padding_mask = map(torch.from_numpy, pad_tokens(rows, self.pad_id))
         lengths = (~padding_mask).sum(dim=1)
         tensors |= {"token_ids": token_ids, "lengths": lengths}
+        if learned:
+            tensors["learned"] = learned_mask(learned, token_ids.shape[1])
         if self.marks_machines:
             tensors["begin"] = self.begin_marks(indices, rows)
         forcing = position.forcing(stage.forcing, stage.steps)
         if forcing < 1 and self.distillation.reads_causally:
             tensors["given"] = torch.rand(token_ids.shape, generator=generator) < forcing
+            if learned:  # a question is always the true one
+                tensors["given"] |= ~tensors["learned"][:, :-1]
         if self.masks:
             tensors["masked"] = mask_tokens(token_ids, lengths, generator)
         batch = Batch.whole(tensors, indices).share(self.process, self.n_processes)
         if self.siblings is None:
-            own = [row for row, keep in zip(rows, self.owned(len(rows), stage.captions), strict=True) if keep]
+            own = [row for row, keep in zip(rows, self.owned(len(rows), stage.rows), strict=True) if keep]
             batch.tensors.update(self.distillation.targets(batch.images, own, token_ids.shape[1]))
             batch.tensors.update(self.load(indices, rng, position))
             if self.judged is not None:
@@ -220,10 +275,18 @@ class Inputs:
         tensors = {"words": torch.from_numpy(words), "length_target": torch.from_numpy(np.stack(target))}
         return [row for _, rows in drawn for row in rows], tensors
 
+    def draw_both(self, shares: Sequence[Share], rng: np.random.Generator, progress: float) -> list[Row]:
+        """Captions and conversations of B images, those of an image side by side."""
+        rows = []
+        for image, conversations, count in shares:
+            captions = self.distillation.draw(image, rng, progress, count) if count else []
+            rows += [*(Row(ids, [True] * (len(ids) + 1)) for ids in captions), *conversations]
+        return rows
+
     def begin_marks(self, indices: NDArray[np.int64], rows: Sequence[Sequence[int]]) -> Tensor:
         """The mark that each of R captions begins with, (R,): the end mark where machines alone have said it."""
         vocabulary, marks = self.distillation.student.vocabulary, []
-        for index, row in zip(np.repeat(indices, self.stage.captions), rows, strict=True):
+        for index, row in zip(np.repeat(indices, self.stage.rows), rows, strict=True):
             said = self.pool.token_ids[index]
             by_machine = row in said.get("machine", ()) and row not in said.get("human", ())
             marks.append(vocabulary.eos_id if by_machine else vocabulary.bos_id)
@@ -247,7 +310,7 @@ class Inputs:
         for index, here in zip(indices, own, strict=True):
             # another process's image is not read: augmenting a single pixel draws the same numbers
             image = source[int(index)] if here else np.zeros((1, 1, 3), np.uint8)
-            augmented = other = augment(image, self.pool.texts[index], rng)
+            augmented = other = augment(image, self.pool.said(int(index)), rng)
             if self.resaving.share:
                 other = resave(augmented, rng, self.resaving)
                 if rng.random() < self.resaving.share:
@@ -265,7 +328,7 @@ class Inputs:
         features = self.features[images, views]
         if self.stage.crop_scale == 1:
             return features
-        texts = [self.pool.texts[i] for i in images]
+        texts = [self.pool.said(int(i)) for i in images]
         rngs = [np.random.default_rng([position.step_seed, int(i)]) for i in images]
         return crop_anew(features, texts, rngs, self.stage.crop_scale)
 

@@ -89,7 +89,8 @@ class TrainingStep(nn.Module):
             begin, chosen = batch.get("begin"), batch.get("given")
             given = forced_tokens(model.decoder, state, token_ids, lengths, chosen, stage.forcing.passes, begin)
             causal = read_causally(model.decoder, state, given, lengths, begin)
-            losses["causal"] = causal_loss(model.decoder, causal, token_ids, lengths, stage.smoothing)
+            learned = batch.get("learned")
+            losses["causal"] = causal_loss(model.decoder, causal, token_ids, lengths, stage.smoothing, learned)
             losses |= self.distillation.logits_losses(batch, model.decoder, causal)
             if stage.clip_loss:
                 losses["clip_loss"] = self.clip_loss(batch, image, causal)

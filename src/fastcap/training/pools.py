@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from fastcap.runtime.encoding import clean_caption, decode, encode
 __all__ = [
     "CaptionPool",
     "RareWords",
+    "Row",
     "SiblingPool",
     "cider_reward",
     "limited",
@@ -38,6 +39,13 @@ END = "<eos>"  # no word of a caption
 SIBLINGS = 5  # captions of one image in `data.siblings`
 
 MACHINE_DATASETS = ("coco_machine",)  # captions by a stronger captioner; all others are by people, unless a recipe says
+
+
+class Row(NamedTuple):
+    """Tokens of a caption or conversation, and which of them are learnt, the end mark at the end: one more."""
+
+    token_ids: list[int]
+    learned: list[bool]
 
 
 def read_examples(data: DataConfig, part: str) -> list[tuple[str, Examples]]:
@@ -59,8 +67,9 @@ def read_examples(data: DataConfig, part: str) -> list[tuple[str, Examples]]:
     return parts
 
 
-def limited(parts: list[tuple[str, Examples]], limit: int) -> list[tuple[str, Any]]:
-    """The examples of `limit` images, spread evenly over all; 0 for all. An image keeps all its captions."""
+def limited(parts: list[tuple[str, Any]], limit: int) -> list[tuple[str, Any]]:
+    """The examples, or conversations, of `limit` images, spread evenly over all; 0 for all. An image keeps all that is
+    said of it."""
     paths = list(dict.fromkeys(example.image for _, examples in parts for example in examples))
     if not limit or limit >= len(paths):
         return parts
@@ -77,7 +86,7 @@ def steps_of(data: DataConfig, images: int, epochs: float) -> int:
     """
     if data.streams("train"):
         raise ConfigError("epochs are given; allowed: stages.0.steps alone, where data.train is streamed")
-    parts = limited(read_examples(data, "train"), data.train_limit)
+    parts = limited(list(read_examples(data, "train")), data.train_limit)
     n_images = len({example.image for _, examples in parts for example in examples})
     return max(1, math.ceil(epochs * n_images / images))
 
@@ -106,13 +115,16 @@ class CaptionPool:
     """Images and the token ids of their captions by source (human, machine, distilled).
 
     `skipped` counts captions that were left out because they are longer than the model's `max_length`: truncated, they
-    would teach sentences that do not end.
+    would teach sentences that do not end. `conversations` and their texts, `questions`, are added by
+    `fastcap.training.conversations`.
     """
 
     paths: list[Path] = field(default_factory=list)
     token_ids: list[dict[str, list[list[int]]]] = field(default_factory=list)
     texts: list[list[str]] = field(default_factory=list)
     skipped: int = 0
+    conversations: dict[int, list[Row]] = field(default_factory=dict)
+    questions: dict[int, list[str]] = field(default_factory=dict)
 
     @classmethod
     def build(cls, parts: Sequence[tuple[str, Examples]], tokenizer: Tokenizer, max_length: int) -> CaptionPool:
@@ -123,9 +135,7 @@ class CaptionPool:
             for example in examples:
                 index = index_of.setdefault(example.image, len(pool.paths))
                 if index == len(pool.paths):
-                    pool.paths.append(example.image)
-                    pool.token_ids.append({})
-                    pool.texts.append([])
+                    pool.add_image(example.image)
                 for caption in map(clean_caption, example.captions):
                     pool.texts[index].append(caption)
                     ids = encode(tokenizer, caption)
@@ -134,6 +144,16 @@ class CaptionPool:
                     else:
                         pool.skipped += 1
         return pool
+
+    def add_image(self, path: Path) -> None:
+        """Add an image of which nothing is said yet."""
+        self.paths.append(path)
+        self.token_ids.append({})
+        self.texts.append([])
+
+    def said(self, index: int) -> list[str]:
+        """All that is said of an image, which augmentation must not contradict: captions, questions and answers."""
+        return [*self.texts[index], *self.questions.get(index, ())]
 
     def with_sources(self, sources: Sequence[str]) -> np.ndarray:
         """Indices of the images that have a caption from one of the sources.

@@ -31,10 +31,11 @@ RECIPE, POSITION, TENSORS = "recipe.json", "position.json", "training.safetensor
 class State:
     """What a run resumes from, beside its averaged model; as created, what it begins with.
 
-    `stage`, `step`: the stage's number and the steps that it has made; `updates`, of the average; `best`, CIDEr on the
-    validation images so far, -1 before any; `stream`: the place in the training shards; `scaler`, of losses in fp16.
-    `tensors`: weights:NAME; in the middle of a stage moments:NAME:PART, of the optimiser, and projections:NAME, onto
-    teachers' features; average:NAME where the averaged model is rounded.
+    `stage`, `step`: the stage's number and the steps that it has made; `updates`, of the average; `best`, the score
+    (`Validation.score`) so far, -1 before any; `waited`, validations of the stage since it got better; `stream`: the
+    place in the training shards; `scaler`, of losses in fp16. `tensors`: weights:NAME; in the middle of a stage
+    moments:NAME:PART, of the optimiser, and projections:NAME, onto teachers' features; average:NAME where the averaged
+    model is rounded.
     """
 
     stage: int = 0
@@ -44,6 +45,7 @@ class State:
     stream: dict[str, int] | None = None
     scaler: dict[str, Any] | None = None
     tensors: dict[str, Tensor] = field(default_factory=dict)
+    waited: int = 0
 
     def part(self, kind: str) -> dict[str, Tensor]:
         """The tensors of one kind, by the rest of their names."""
@@ -91,6 +93,7 @@ def load_state(checkpoint: Path) -> State:
     try:
         position = json.loads(path.read_text(encoding="utf-8"))
         state = State(*(position[name] for name in ("stage", "step", "updates", "best", "stream", "scaler")))
+        state.waited = position.get("waited", 0)  # older checkpoints lack it
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelFileError(f"{path} cannot be read: {error}") from error
     return dataclasses.replace(state, tensors=load_tensors(checkpoint / TENSORS))

@@ -47,7 +47,7 @@ from fastcap.training.state import (
     save_state,
     state_tensors,
 )
-from fastcap.training.teachers.choose import load_teacher
+from fastcap.training.teachers.choose import check_teachers
 from fastcap.training.tracking import RunLog, Throughput
 from fastcap.training.validation import Validation
 from fastcap.training.weights import WeightAverage
@@ -103,6 +103,7 @@ class Trainer:
         self.corpus = Corpus(config.data, config.model, tokenizer, self.accelerator, config.threads, learn)
         self.tokenizer = self.corpus.tokenizer
         self.model_config = self.settled(begun)
+        self.corpus.add_conversations(self.model_config)
         with self.accelerator.main_process_first():  # the others read what it has cached
             self.corpus.decode_images()
             self.validation = Validation(config.data, self.model_config, self.tokenizer)
@@ -117,7 +118,8 @@ class Trainer:
         self.position = Position(config.seed)
         if latest is not None and begun is not None:
             self.restore(latest, begun)
-        self.check_teachers()
+        stages = list(enumerate(self.config.stages))[self.position.stage :]
+        check_teachers(stages, self.model_config, self.tokenizer, config.data)
         self.log.say(
             f"{self.corpus.summary()}, {sum(p.numel() for p in self.model.parameters()) / 1e6:.2f} M parameters, "
             f"device {self.device}, processes {self.accelerator.num_processes}"
@@ -137,13 +139,6 @@ class Trainer:
         if self.config.checkpointing:
             checkpoint_blocks(model)
         return model.to(self.device)
-
-    def check_teachers(self) -> None:
-        """Load the teachers of all stages that are left: an error among them is raised now, not after hours."""
-        for index, stage in enumerate(self.config.stages[self.position.stage :], self.position.stage):
-            for place, teacher in enumerate(stage.teachers):
-                setting = f"stages.{index}.teachers.{place}"
-                load_teacher(teacher, self.model_config, self.tokenizer, self.config.data, setting)
 
     # Stages
 
@@ -176,7 +171,8 @@ class Trainer:
         self.wrap(batch)
         try:
             self.train_steps(batch, generator, throughput)
-            self.validate()  # also where a run goes on that was interrupted here
+            if not self.exhausted():
+                self.validate()  # also where a run goes on that was interrupted here
         except KeyboardInterrupt:
             self.save(self.optimizer)
             self.log.say(f"interrupted and saved after {self.total_steps} steps; the same command goes on from there")
@@ -203,7 +199,8 @@ class Trainer:
                 judged = self.corpus.judged(judge, self.device)
         cells = self.model.backbone.n_tokens(self.model_config.image_size, self.model_config.image_size)
         share, stream = (self.accelerator.process_index, self.accelerator.num_processes), self.state.stream
-        known = (self.corpus, self.distillation, cells, features, share, stream, judged)
+        least = self.accelerator.num_processes * self.config.accumulate
+        known = (self.corpus, self.distillation, cells, features, share, stream, judged, least)
         self.inputs = Inputs(stage, self.position, *known)
         rewarded = stage.reward or stage.causal_reward
         told = (self.corpus.pool, self.tokenizer, self.model.vocabulary.pad_id, stage.rare_words)
@@ -271,7 +268,7 @@ class Trainer:
                     self.update()
                     done, step = done + 1, self.position.step
                     if throughput is not None:
-                        throughput.add(stage.images, time.perf_counter() - began)
+                        throughput.add(batch.counts["images"], time.perf_counter() - began)
                         if step % config.log_every == 0:
                             if self.monitor is not None:
                                 self.log.activations(stage.name, step, self.monitor)
@@ -281,10 +278,17 @@ class Trainer:
                 progress.update(task, completed=step, status=status)
                 if step % config.evaluate_every == 0 and step < stage.steps:
                     self.validate()
+                    if self.exhausted():
+                        self.log.say(f"{stage.name} ends at step {step}: no gain in {stage.patience} validations")
+                        break
                 if step % config.checkpoint_every == 0:
                     self.save(self.optimizer)
                 if stopping:
                     raise KeyboardInterrupt
+
+    def exhausted(self) -> bool:
+        """Whether so many validations in a row were no better that the stage ends; all processes agree."""
+        return 0 < self.stage.patience <= self.state.waited
 
     def draw(self) -> tuple[Batch, torch.Generator]:
         """The current step's batch, and the generator of what its losses draw."""
@@ -393,8 +397,14 @@ class Trainer:
         process's work, to which all bring their shards of the weights.
         """
         weights = self.average.shipped(self.model, keep=self.is_main)
-        if not self.is_main:
-            return
+        if self.is_main:
+            self.measure_average(weights)
+        if self.stage.patience and self.accelerator.num_processes > 1:
+            waited = torch.tensor(float(self.state.waited if self.is_main else 0), device=self.device)
+            self.state.waited = int(self.accelerator.reduce(waited, "sum"))
+
+    def measure_average(self, weights: dict[str, Tensor]) -> None:
+        """The validation itself."""
         stage, step = self.stage, self.position.step
         causal = bool(stage.causal_reward) and not (stage.masked or stage.reward)
         with torch.random.fork_rng(devices=[]):
@@ -402,12 +412,11 @@ class Trainer:
         model.load_state_dict(weights)
         figures, example, sample = self.validation.figures(model.eval(), causal=causal, align=stage.contrastive > 0)
         self.log.figures(stage.name, self.total_steps, figures)
-        cider, recalls = figures["val_cider"], list(figures.items())[2:]
-        value = f"{cider:.2f} ({sample})" if sample else f"{cider:.2f}"
-        lines = [f"{stage.name} {step}: val CIDEr {value}; {example}", *(f"  {k} {v:.3f}" for k, v in recalls)]
-        self.log.say("\n".join(lines))
-        if cider >= self.state.best:  # equal where the captioner is frozen: there the last is kept
-            self.state.best = cider
+        score = self.validation.score(figures)
+        self.log.say(f"{stage.name} {step}: {self.validation.told(figures, example, sample)}")
+        self.state.waited = 0 if score > self.state.best else self.state.waited + 1
+        if score >= self.state.best:  # equal where the captioner is frozen: there the last is kept
+            self.state.best = score
             save_checkpoint(self.output / "best", self.model_config, weights, self.tokenizer)
 
     def save(self, optimizer: Any = None) -> None:
@@ -419,7 +428,8 @@ class Trainer:
         tensors = gather(tensors, "cpu", keep=self.is_main)
         weights = self.average.shipped(self.model, keep=self.is_main)
         scale = scaler.state_dict() if scaler else None
-        state = State(position.stage, position.step, self.average.updates, self.state.best, stream, scale, tensors)
+        known = (position.stage, position.step, self.average.updates, self.state.best, stream, scale, tensors)
+        state = State(*known, waited=self.state.waited)
         if self.is_main:
             path = self.checkpoints / f"step-{self.total_steps:07d}"
             save_state(path, state, self.config, self.model_config, weights, self.tokenizer)

@@ -1,4 +1,4 @@
-"""How good a model's captions of the validation images are."""
+"""How good a model's captions of the validation images are, and its answers about them."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from fastcap.evaluation.sample import small_sample
 from fastcap.model import CaptionModel
 from fastcap.runtime.encoding import clean_caption, decode, encode
 from fastcap.runtime.images import load_image
+from fastcap.training.answering import Answering, spread
 from fastcap.training.pools import read_examples
 from fastcap.training.streaming import read_first
 
@@ -44,14 +45,16 @@ class Validation:
     def __init__(self, data: DataConfig, model: ModelConfig, tokenizer: Tokenizer) -> None:
         self.tokenizer, self.pad_id = tokenizer, model.vocabulary.pad_id
         self.resaves = data.resave.share > 0
+        self.answering = Answering(data, model, tokenizer) if data.val_conversations else None
         self.images: ImageCache | NDArray[np.uint8]
         if data.streams("val"):
             samples, self.images = read_first(data, model.image_size)
             captions = [sample.captions for sample in samples]
+        elif not data.val:  # nothing but questions
+            self.images, self.token_ids = np.empty((0, model.image_size, model.image_size, 3), np.uint8), []
+            return
         else:
-            examples = [example for _, part in read_examples(data, "val") for example in part]
-            limit = min(data.val_limit, len(examples))
-            chosen = [examples[i * len(examples) // limit] for i in range(limit)]
+            chosen = spread([example for _, part in read_examples(data, "val") for example in part], data.val_limit)
             cache = ImageCache(Path(data.cache) / f"val-{model.image_size}", model.image_size)
             self.images = cache.build([example.image for example in chosen])
             captions = [example.captions for example in chosen]
@@ -69,8 +72,13 @@ class Validation:
 
         Returns:
             `val_cider` (CIDEr-D, times 100), `distinct` (number of different captions), and shares, 0..1: recalls; and
-            where pictures are re-saved in training, `val_changed`, of the captions that a JPEG changes.
+            where pictures are re-saved in training, `val_changed`, of the captions that a JPEG changes. Where there are
+            validation conversations `val_accuracy` (VQA accuracy, times 100), and where there are those alone, their
+            first question with its answer in place of a caption.
         """
+        answers = self.answering.figures(model) if self.answering else ({}, "")
+        if not len(self.images):
+            return *answers, ""
         captions: dict[str, list[str]] = {}
         vectors, changed = [], 0
         for start in range(0, len(self.images), BATCH):
@@ -87,12 +95,27 @@ class Validation:
                 changed += sum(a != b for a, b in zip(found, model.best_captions(again, causal), strict=True))
         distinct = len({tuple(caption) for caption in captions.values()})
         cider, by_image = self.scorer.corpus(captions)
-        figures = {"val_cider": 100 * cider, "distinct": distinct}
+        figures = {"val_cider": 100 * cider, "distinct": distinct, **answers[0]}
         if self.resaves:
             figures["val_changed"] = changed / len(captions)
         if align:
             figures |= self.recall(model, torch.cat(vectors))
         return figures, " ".join(captions["0"]), small_sample([100 * score for score in by_image.values()])
+
+    @staticmethod
+    def score(figures: dict[str, float]) -> float:
+        """What the best checkpoint is chosen by: CIDEr, VQA accuracy, or the mean of both."""
+        known = [figures[name] for name in ("val_cider", "val_accuracy") if name in figures]
+        return sum(known) / len(known)
+
+    @staticmethod
+    def told(figures: dict[str, float], example: str, sample: str) -> str:
+        """What `figures` gave, in lines."""
+        named = {"val_cider": "CIDEr", "val_accuracy": "VQA accuracy"}
+        scores = [f"{name} {figures[key]:.2f}" for key, name in named.items() if key in figures]
+        scores[0] += f" ({sample})" if sample else ""
+        recalls = [f"  {key} {value:.3f}" for key, value in figures.items() if key not in (*named, "distinct")]
+        return "\n".join([f"val {', '.join(scores)}; {example}", *recalls])
 
     def recall(self, model: CaptionModel, images: Tensor) -> dict[str, float]:
         """How often the vectors (B, A) of the validation images retrieve their captions, and captions their image."""

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from fastcap.config import SOURCES, DataConfig, ModelConfig, TeacherConfig
+from fastcap.config import SOURCES, DataConfig, ModelConfig, StageConfig, TeacherConfig
 from fastcap.errors import FastcapError
 from fastcap.training.teachers.ensemble import Ensemble
 from fastcap.training.teachers.features import ImageNetFeatures
 from fastcap.training.teachers.hugging_face import HuggingFaceCaptioner
 from fastcap.training.teachers.written import WrittenCaptions
 
-__all__ = ["Speaker", "load_teacher"]
+__all__ = ["Speaker", "check_teachers", "load_teacher"]
 
 Speaker = Ensemble | HuggingFaceCaptioner | WrittenCaptions  # gives captions of its own
+
+
+def check_teachers(
+    stages: Iterable[tuple[int, StageConfig]], student: ModelConfig, tokenizer: Tokenizer, data: DataConfig
+) -> None:
+    """Load the teachers of all stages that are left, given with their numbers: an error among them is raised now, not
+    after hours."""
+    for index, stage in stages:
+        for place, teacher in enumerate(stage.teachers):
+            load_teacher(teacher, student, tokenizer, data, f"stages.{index}.teachers.{place}")
 
 
 def load_teacher(
