@@ -94,6 +94,10 @@ VERBS = {
         "write prompts for pictures of what a data set shows too rarely",
         "fastcap data prompts report/object_counts.csv --threshold 50",
     ),
+    "data questions": Verb(
+        "make questions and answers about pictures of their captions",
+        "fastcap data questions data/flickr8k --out questions.json",
+    ),
     "export": Verb(
         "turn a checkpoint into a model directory",
         "fastcap export --model runs/mine/best --out models/mine --root data/flickr8k",

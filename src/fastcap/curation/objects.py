@@ -15,9 +15,19 @@ from functools import lru_cache
 from fastcap.runtime import english
 from fastcap.runtime.grammar import base_form
 
-__all__ = ["ObjectCounts", "entropy", "gini", "objects_in", "sampling_weights", "singular"]
+__all__ = [
+    "ADJECTIVES",
+    "WORD",
+    "ObjectCounts",
+    "entropy",
+    "gini",
+    "objects_in",
+    "sampling_weights",
+    "singular",
+    "word_kind",
+]
 
-_WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*|\d+|[^\w\s]")
+WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*|\d+|[^\w\s]")
 _IRREGULAR = english.pairs("""
     men man, women woman, children child, people person, persons person, feet foot, teeth tooth, geese goose,
     mice mouse, knives knife, lives life, leaves leaf, wolves wolf, shelves shelf, loaves loaf, halves half,
@@ -39,7 +49,7 @@ _NOT_OBJECTS = english.words("""
     position motion action style color colour s t
 """)
 """Nouns of place, quantity and the picture itself."""
-_ADJECTIVES = (
+ADJECTIVES = (
     english.ADJECTIVES
     | english.COLOURS
     | english.words("""
@@ -59,7 +69,7 @@ _OFTEN_VERBS = english.VERBS - english.words("""
     row sail score shop show shower ski sled slide smile snow spray step stick street strap surf swing table tap ties
     track train trap tree trip umbrella wall water wave
 """)
-_BEFORE_NOUNS = english.DETERMINERS | _ADJECTIVES | english.PREPOSITIONS
+_BEFORE_NOUNS = english.DETERMINERS | ADJECTIVES | english.PREPOSITIONS
 _ENDINGS = ("ly", "ful", "ous", "less", "ish", "ive", "able", "ible")
 _NOUNS_IN_ENDINGS = english.words("""
     family butterfly belly jelly fly bully dragonfly rally dish fish radish rubbish starfish olive drive dive detective
@@ -86,7 +96,7 @@ def objects_in(caption: str) -> list[str]:
     found: dict[str, None] = {}
     run: list[str] = []
     before = ""
-    words = _WORD.findall(caption.lower())
+    words = WORD.findall(caption.lower())
     for place, word in enumerate([*words, "."]):
         after = words[place + 1] if place + 1 < len(words) else ""
         if word.endswith(("'s", "’s")):
@@ -108,12 +118,12 @@ def objects_in(caption: str) -> list[str]:
 
 
 @lru_cache(maxsize=50_000)
-def _kind(word: str) -> str:
+def word_kind(word: str) -> str:
     """ "other" for what is never a noun, "verb" for what is one only after an article or the like, "either" for what is
     one as an object, too, else "noun"."""
     if not word.isascii() or not word[0].isalpha() or len(word) < 2:
         return "other" if not word[:1].isalpha() or len(word) < 2 else "noun"
-    if word in english.FUNCTION_WORDS or word in english.NUMBERS or word in _ADJECTIVES:
+    if word in english.FUNCTION_WORDS or word in english.NUMBERS or word in ADJECTIVES:
         return "other"
     if word.endswith(("ing", "ed")) and word not in english.THINGS and word not in english.NOUNS_IN_ED:
         return "other" if word not in ("king", "ceiling") else "noun"
@@ -125,7 +135,7 @@ def _kind(word: str) -> str:
 
 
 def _is_noun(word: str, before: str, after: str, in_run: bool) -> bool:
-    kind = _kind(word)
+    kind = word_kind(word)
     if kind in ("noun", "other"):
         return kind == "noun"
     if in_run or before in ("to", "can", "who", "that", "which", "and"):

@@ -1,0 +1,487 @@
+"""Questions and answers about pictures, made of what people's captions agree on, by rules.
+
+| kind | a question | from |
+| --- | --- | --- |
+| existence | "is there a dog?" yes, no | a caption names it; of another picture none names it or anything like it |
+| number | "how many dogs are there?" 2 | two captions count it alike, none differently |
+| colour | "what color is the ball?" red | two captions give it one colour, none another |
+| activity | "what is the boy doing?" riding bike | two captions say so |
+| place | "where is the cat?" couch | two captions say so |
+
+For each object there are as many "yes" as "no". Of the other kinds, the most frequent answer to the same question is
+cut to as many as the second has: what remains is not told by the question alone. People are asked for no colour.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from fastcap.curation.nouns import is_person_noun
+from fastcap.curation.objects import ObjectCounts, singular
+from fastcap.curation.phrases import Phrase, noun_phrases, words_of
+from fastcap.curation.question_words import (
+    BACKGROUND,
+    COLOURLESS,
+    FURNITURE,
+    GROUPS_OF_WORDS,
+    MASS_NOUNS,
+    NOT_COUNTED,
+    OBJECTS_OF,
+    PLACES,
+    PLAIN_ACTIVITIES,
+    PLURAL_ONLY,
+    SAME,
+    SPORTS,
+)
+from fastcap.errors import ConfigError, DataError
+from fastcap.runtime import english
+
+__all__ = ["KINDS", "Question", "questions_from_captions"]
+
+AGREEING = 2
+"""Captions that have to say the same."""
+FREQUENT = 10
+"""Pictures in which an object must be named to be asked for: rarer names are often slips."""
+MOST_OF_ONE = 1500
+"""Most "yes" of one object: a third of all pictures has a man, and questions for him alone would teach little."""
+MOST_OF_PICTURE = 4
+"""Most "yes" of one picture."""
+NEAR = 0.6
+"""Share of "no" for which a picture is sought that is like that of the "yes": with another of its objects; for people,
+with other people."""
+DRAWN = 40
+"""Pictures that are looked at for a "no"."""
+
+PEOPLE = {
+    "man": english.words("woman women lady ladies girl girls female"),
+    "woman": english.words("man men guy guys boy boys male"),
+    "child": english.words("man woman lady guy"),
+    "boy": english.words("man woman lady guy"),
+    "girl": english.words("man woman lady guy"),
+    "baby": english.words("man woman lady guy"),
+}
+"""People who are asked for, and by which names people of a picture may go for a "no" to be sure."""
+
+FORMS: Mapping[str, tuple[str, ...]] = {
+    "existence": (
+        "is there {a}?",
+        "is there {a} in the picture?",
+        "do you see {a}?",
+        "can you see {a} here?",
+        "does the picture show {a}?",
+    ),
+    "number": ("how many {s} are there?", "how many {s} are in the picture?", "how many {s} can you see?"),
+    "colour": ("what color is the {s}?", "what is the color of the {s}?"),
+    "activity": ("what {is} the {s} doing?",),
+    "place": ("where {is} the {s}?",),
+}
+"""How each kind is asked; which form a question has says nothing about its answer."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question about a picture, and its answer; `about`: what it asks for, in one word or two."""
+
+    image: Path
+    kind: str
+    about: str
+    text: str
+    answer: str
+
+    def record(self, image: str) -> dict[str, object]:
+        """As a file of conversations has it, where the picture is called `image`."""
+        turns = [{"from": "human", "value": self.text}, {"from": "assistant", "value": self.answer}]
+        return {"image_path": image, "answer_type": self.kind, "conversations": turns}
+
+
+class Picture:
+    """What the captions of a picture say: their words, noun phrases and objects, under one name for each thing."""
+
+    def __init__(self, image: Path, captions: Sequence[str], names: Iterable[str]) -> None:
+        self.image = image
+        self.captions = [words_of(caption) for caption in captions]
+        self.phrases = [list(noun_phrases(words)) for words in self.captions]
+        self.objects = frozenset(names)
+
+    @functools.cached_property
+    def words(self) -> frozenset[str]:
+        """All words, also in the singular and under one name."""
+        said = {word for words in self.captions for word in words}
+        said |= {part for word in said for part in word.split("-")}
+        said |= {singular(word) for word in said}
+        return frozenset(said | {named(word) for word in said})
+
+    @functools.cached_property
+    def beginnings(self) -> frozenset[str]:
+        """The first four letters of the words: "surf" is that of surfer, surfing and surfboard."""
+        return frozenset(word[:4] for word in self.words if len(word) >= 4)
+
+    @functools.cached_property
+    def people(self) -> frozenset[str]:
+        """Words for people."""
+        return frozenset(word for word in self.words if is_person_noun(word))
+
+    @functools.cached_property
+    def counts(self) -> Counter[str]:
+        """How many captions name each object; a compound is another thing than its last noun: a stream bed, a hot
+        dog."""
+        return Counter(name for phrases in self.phrases for name in {named(phrase.name) for phrase in phrases})
+
+
+def named(noun: str) -> str:
+    """The one name of a thing that has several."""
+    return SAME.get(noun, noun)
+
+
+def questions_from_captions(
+    captions: Sequence[tuple[Path, Sequence[str]]], *, seed: int = 0, kinds: Sequence[str] = (), limit: int = 0
+) -> list[Question]:
+    """Questions about pictures, in the order of the pictures; the same for the same captions and seed.
+
+    Args:
+        captions: of each picture, by people; those that agree count, so that pictures with a single one get none.
+        kinds: of `KINDS`; all by default.
+        limit: most questions; of existence whole pairs of a "yes" and a "no" are left out. 0 for all.
+
+    Raises:
+        ConfigError: an unknown kind.
+        DataError: no question can be made.
+    """
+    for kind in kinds:
+        if kind not in KINDS:
+            raise ConfigError(f"kind is {kind!r}; allowed: {', '.join(KINDS)}")
+    counts = ObjectCounts(texts for _, texts in captions)
+    pictures = [
+        Picture(image, texts, map(named, names))
+        for (image, texts), names in zip(captions, counts.by_picture, strict=True)
+    ]
+    units: list[list[Question]] = []  # what is kept or left out together
+    for number, (kind, make) in enumerate(KINDS.items()):
+        if not kinds or kind in kinds:
+            units += make(pictures, np.random.default_rng([seed, number]))
+    if limit and sum(map(len, units)) > limit:
+        rng = np.random.default_rng([seed, len(KINDS)])
+        kept: list[Question] = []
+        for place in rng.permutation(len(units)):
+            if len(kept) + len(units[place]) <= limit:
+                kept += units[place]
+    else:
+        kept = [question for unit in units for question in unit]
+    if not kept:
+        raise DataError("no question can be made of these captions; needed: pictures with two or more that agree")
+    place_of = {picture.image: place for place, picture in enumerate(pictures)}
+    order = {kind: place for place, kind in enumerate(KINDS)}
+    return sorted(kept, key=lambda q: (place_of[q.image], order[q.kind], q.text))
+
+
+# --- existence ---------------------------------------------------------------------------------------------
+
+RELATED: dict[str, frozenset[str]] = {
+    first: frozenset(word for group in GROUPS_OF_WORDS if group[0] == first for word in group)
+    for first in {group[0] for group in GROUPS_OF_WORDS}
+}
+"""Words of which each says that an object may be there, or is."""
+
+
+def existence(pictures: Sequence[Picture], rng: np.random.Generator) -> list[list[Question]]:
+    """Pairs of a "yes" and a "no" about the same object of two pictures."""
+    frequent = Counter(name for picture in pictures for name in picture.counts)
+    asked = {name for name, n in frequent.items() if n >= FREQUENT and may_be_asked(name)}
+    holding: dict[str, list[int]] = defaultdict(list)
+    for place, picture in enumerate(pictures):
+        for name in picture.objects:
+            holding[name].append(place)
+    yes: dict[str, list[int]] = defaultdict(list)
+    per_picture: Counter[int] = Counter()
+    balance = np.zeros(len(pictures))
+    taken: set[tuple[int, str]] = set()
+    for place in rng.permutation(len(pictures)).tolist():
+        sure = sorted(name for name in pictures[place].counts if name in asked and surely_has(pictures[place], name))
+        sure = [name for name in sure if not any(name != other and name in other.split() for other in sure)]
+        for name in rng.permutation(sure).tolist():
+            if per_picture[place] < MOST_OF_PICTURE and len(yes[name]) < MOST_OF_ONE:
+                yes[name].append(place)
+                per_picture[place] += 1
+                balance[place] -= 1
+    pairs = []
+    for name in sorted(yes):
+        for place in yes[name]:
+            shared = sorted(PEOPLE[name] & holding.keys() if name in PEOPLE else pictures[place].objects - {name})
+            near = holding[shared[rng.integers(len(shared))]] if shared and rng.random() < NEAR else []
+            other = lacking(name, pictures, near, balance, taken, rng)
+            if other is None:
+                other = lacking(name, pictures, range(len(pictures)), balance, taken, rng)
+            if other is not None:
+                balance[other] += 1
+                taken.add((other, name))
+                pairs.append([
+                    phrased(pictures[at].image, "existence", name, name, answer, rng)
+                    for at, answer in ((place, "yes"), (other, "no"))
+                ])  # fmt: skip
+    return pairs
+
+
+def may_be_asked(name: str) -> bool:
+    """Whether one may ask for an object: its absence from captions tells something, and it is a thing."""
+    last = name.rpartition(" ")[2]
+    if name in PEOPLE:
+        return True
+    if {name, *name.split()} & (BACKGROUND | SPORTS) or last in SAME or is_person_noun(last):
+        return False
+    return len(last) > 2 and not last.endswith("ing") and last not in english.VERBS | english.COLOURS
+
+
+def surely_has(picture: Picture, name: str) -> bool:
+    """Whether two captions name an object; or one does, and none what it may be taken for. What is a boy to two people
+    and a man to three is neither."""
+    if name in PEOPLE:
+        return picture.counts[name] >= AGREEING + 1 or PEOPLE[name].isdisjoint(picture.words)
+    if picture.counts[name] >= AGREEING:
+        return True
+    others = RELATED.get(name, frozenset()) | RELATED.get(name.rpartition(" ")[2], frozenset())
+    return (others - {name, *name.split()}).isdisjoint(picture.words)
+
+
+def lacking(
+    name: str,
+    pictures: Sequence[Picture],
+    places: Sequence[int],
+    balance: np.ndarray,
+    taken: set[tuple[int, str]],
+    rng: np.random.Generator,
+) -> int | None:
+    """Of some pictures drawn from `places`, one that surely lacks an object, with the fewest "no" so far."""
+    if not len(places):
+        return None
+    drawn = {int(places[at]) for at in rng.integers(len(places), size=DRAWN)}
+    sure = [at for at in sorted(drawn) if (at, name) not in taken and surely_lacks(pictures[at], name)]
+    return min(sure, key=lambda at: balance[at]) if sure else None
+
+
+def surely_lacks(picture: Picture, name: str) -> bool:
+    """Whether no caption names an object, what it is part or kind of, or anything that sounds like it."""
+    if len(picture.captions) < AGREEING:
+        return False
+    if name in PEOPLE:
+        return name not in picture.words and picture.people <= PEOPLE[name]
+    for word in name.split():
+        if word in picture.words or (len(word) >= 4 and word[:4] in picture.beginnings):
+            return False
+    return all(RELATED.get(word, frozenset()).isdisjoint(picture.words) for word in (name, name.rpartition(" ")[2]))
+
+
+# --- the other kinds: what a picture's captions agree on ----------------------------------------------------
+
+
+def numbers(picture: Picture) -> Iterator[tuple[str, str]]:
+    """Things and their number, where captions agree and none may mean another."""
+    told: dict[str, list[int]] = defaultdict(list)
+    for phrases in picture.phrases:
+        for phrase in phrases:
+            told[named(phrase.noun)].append(counted(phrase))
+    for noun, counts in told.items():
+        head = singular(noun)
+        if noun in NOT_COUNTED or head in NOT_COUNTED or min(counts) < 1 or len(set(counts)) > 1:
+            continue
+        number = counts[0]
+        is_person = is_person_noun(noun)
+        if number == 1 and (is_person or len(counts) < AGREEING + 1 or is_among_others(picture, noun)):
+            continue
+        if is_person and not picture.people <= {noun, f"{noun}s", noun.replace("man", "men")}:
+            continue
+        if len(counts) >= AGREEING and number <= 6:
+            yield noun, str(number)
+
+
+def counted(phrase: Phrase) -> int:
+    """How many things a phrase names; 0 where it does not say exactly."""
+    if phrase.lead in english.NUMBERS:
+        return english.COUNTS.get(phrase.lead, 0) if phrase.is_plural else 0
+    return 0 if phrase.is_plural or phrase.lead not in ("a", "an", "one", "the") else 1
+
+
+def is_among_others(picture: Picture, noun: str) -> bool:
+    """Whether captions say something of several: a herd, others, another."""
+    several = english.words("herd group flock pack bunch other others another several many row line lot lots pair "
+                            "couple multiple various few some all each both family crowd animal animals")  # fmt: skip
+    return not several.isdisjoint(picture.words) or any(word in picture.words for word in (f"{noun}s", f"{noun}es"))
+
+
+def colours(picture: Picture) -> Iterator[tuple[str, str]]:
+    """Things and their colour, where captions agree and none names the thing with another or in the plural."""
+    told: dict[str, list[str]] = defaultdict(list)
+    for words, phrases in zip(picture.captions, picture.phrases, strict=True):
+        for phrase in phrases:
+            noun = named(phrase.noun)
+            after = words[phrase.end] if phrase.end < len(words) else ""
+            said = [word.replace("grey", "gray") for word in phrase.adjectives if word in english.COLOURS]
+            compound = len(phrase.nouns) > 1 and phrase.nouns[0] in english.COLOURS
+            if phrase.is_plural and noun not in ("shorts", "pants", "jeans"):
+                told[noun].append("several")
+            elif said and not compound and after not in ("and", "or"):
+                told[noun].append(" and ".join(sorted(set(said))))
+    for noun, said in told.items():
+        if len(said) < AGREEING or len(set(said)) > 1 or said[0] == "several":
+            continue
+        if noun in COLOURLESS or is_person_noun(noun) or said[0].count(" and ") > 1 or len(noun) < 3:
+            continue
+        yield noun, said[0]
+
+
+def activities(picture: Picture) -> Iterator[tuple[str, str]]:
+    """Somebody, the only one of this name, and what they do."""
+    told: dict[str, Counter[str]] = defaultdict(Counter)
+    named_so: dict[str, set[bool]] = defaultdict(set)
+    for words, phrases in zip(picture.captions, picture.phrases, strict=True):
+        for phrase in phrases:
+            named_so[phrase.noun].add(phrase.is_plural)
+        if phrases and (does := activity_of(words, phrases)):
+            told[phrases[0].nouns[-1]][does] += 1
+    agreed = sum(told.values(), Counter())
+    for subject, done in told.items():
+        does = max(done, key=lambda each: (agreed[each], each))
+        alone = len(named_so[singular(subject)]) == 1
+        if agreed[does] >= AGREEING and alone and (is_person_noun(subject) or singular(subject) in english.ANIMALS):
+            yield subject, does
+            return  # one of a picture: "the boy" and "the child" are one
+
+
+def activity_of(words: Sequence[str], phrases: Sequence[Phrase]) -> str:
+    """What the first of a caption's phrases does, "" where that is not clear: a verb in -ing behind it, or behind
+    what it wears or is beside."""
+    at, rest = phrases[0].end, list(phrases[1:])
+    while at < len(words):
+        word = words[at]
+        if word in ("in", "with", "wearing", "on") and rest and rest[0].start == at + 1:
+            at = rest.pop(0).end
+        elif word in ("is", "are", "who", "that", "and", ","):
+            at += 1
+        else:
+            break
+    if at >= len(words):
+        return ""
+    verb = words[at]
+    if verb in OBJECTS_OF and rest and rest[0].start <= at + 2:
+        thing = named(rest[0].noun)
+        if thing in OBJECTS_OF[verb]:
+            return f"{verb} {thing}"
+    return verb if verb in PLAIN_ACTIVITIES and verb not in OBJECTS_OF else ""
+
+
+def places(picture: Picture) -> Iterator[tuple[str, str]]:
+    """What the captions begin with, and where it is."""
+    told: dict[str, Counter[str]] = defaultdict(Counter)
+    numbers_of: dict[str, set[bool]] = defaultdict(set)
+    for words, phrases in zip(picture.captions, picture.phrases, strict=True):
+        for phrase in phrases:
+            numbers_of[phrase.noun].add(phrase.is_plural)
+        if phrases and phrases[0].start <= 1 and (place := place_of_first(words, phrases)):
+            told[phrases[0].nouns[-1]][place] += 1
+    agreed = sum(told.values(), Counter())
+    for subject, where in sorted(told.items(), key=lambda item: -item[1].total()):
+        place = max(where, key=lambda each: (agreed[each], each))
+        noun = singular(subject)
+        if agreed[place] < AGREEING or noun in PLACES | FURNITURE | NOT_PLACED or len(numbers_of[noun]) > 1:
+            continue
+        yield subject, place
+        return
+
+
+NOT_PLACED = BACKGROUND - english.words(
+    "hat bowl plate cup bag chair toy bottle basket person adult vehicle animal glass"
+)
+ON = english.words("on in at across along through into inside over")
+
+
+def place_of_first(words: Sequence[str], phrases: Sequence[Phrase]) -> str:
+    """Where a caption's first phrase is: the first phrase after it that names a place, behind a preposition. What is on
+    furniture has to stand before it at once: "a man with a cup on a table" is not on it."""
+    first, *rest = phrases
+    for place, phrase in enumerate(rest):
+        noun = named(phrase.noun)
+        if words[phrase.start - 1] not in ON or phrase.is_plural:
+            continue
+        if noun in PLACES:
+            return "living room" if phrase.name == "living room" else noun if noun not in ("room", "court") else (
+                phrase.name if len(phrase.nouns) > 1 else "")  # fmt: skip
+        if noun in FURNITURE and place == 0 and phrase.start - first.end <= 4:
+            return noun
+    return ""
+
+
+def asked_evenly(
+    kind: str, told: Callable[[Picture], Iterable[tuple[str, str]]]
+) -> Callable[[Sequence[Picture], np.random.Generator], list[list[Question]]]:
+    """Makes questions of what pictures tell, each thing's answers evened out."""
+
+    def make(pictures: Sequence[Picture], rng: np.random.Generator) -> list[list[Question]]:
+        plurals = plural_forms(pictures)
+        made = []
+        for picture in pictures:
+            for about, answer in told(picture):
+                shown = plurals.get(about, "") if kind == "number" else about
+                if shown:
+                    made.append(phrased(picture.image, kind, about, shown, answer, rng))
+        return [[question] for question in evened(made, lambda question: question.about, rng)]
+
+    return make
+
+
+def plural_forms(pictures: Sequence[Picture]) -> dict[str, str]:
+    """The plural of each noun as it is written most often."""
+    seen: dict[str, Counter[str]] = defaultdict(Counter)
+    for picture in pictures:
+        for phrase in (phrase for phrases in picture.phrases for phrase in phrases if phrase.is_plural):
+            if named(phrase.noun) == phrase.noun:
+                seen[phrase.noun][phrase.nouns[-1]] += 1
+    return {noun: max(sorted(forms), key=forms.__getitem__) for noun, forms in seen.items()}
+
+
+def evened(
+    questions: Sequence[Question], key: Callable[[Question], Hashable], rng: np.random.Generator
+) -> list[Question]:
+    """The questions without some of those whose answer their group, by `key`, mostly has: it keeps as many of the most
+    frequent answer as of the second. Of a group with one answer a single question stays."""
+    groups: dict[Hashable, list[int]] = defaultdict(list)
+    for place, question in enumerate(questions):
+        groups[key(question)].append(place)
+    kept: list[int] = []
+    for places_ in groups.values():
+        counts = Counter(questions[place].answer for place in places_).most_common(2)
+        most = counts[1][1] if len(counts) > 1 else 1
+        left: Counter[str] = Counter()
+        for place in rng.permutation(places_).tolist():
+            if left[questions[place].answer] < most:
+                left[questions[place].answer] += 1
+                kept.append(place)
+    return [questions[place] for place in sorted(kept)]
+
+
+def phrased(image: Path, kind: str, about: str, shown: str, answer: str, rng: np.random.Generator) -> Question:
+    """A question in one of the forms of its kind."""
+    forms = FORMS[kind]
+    form = forms[rng.integers(len(forms))]
+    article = "an" if shown[0] in "aeiou" and not shown.startswith(("uni", "one")) else "a"
+    a = shown if shown in MASS_NOUNS else f"{article} {shown}"
+    last = shown.rpartition(" ")[2]
+    many = singular(last) != last or last in PLURAL_ONLY
+    if last in PLURAL_ONLY and kind == "existence":
+        form, a = form.replace("is there", "are there"), shown
+    text = form.replace("{a}", a).replace("{s}", shown).replace("{is}", "are" if many else "is")
+    return replace(Question(image, kind, about, "", answer), text=text)
+
+
+KINDS: Mapping[str, Callable[[Sequence[Picture], np.random.Generator], list[list[Question]]]] = {
+    "existence": existence,
+    "number": asked_evenly("number", numbers),
+    "colour": asked_evenly("colour", colours),
+    "activity": asked_evenly("activity", activities),
+    "place": asked_evenly("place", places),
+}
+"""What makes the questions of each kind."""
