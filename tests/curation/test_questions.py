@@ -12,18 +12,17 @@ import pytest
 from PIL import Image
 
 from fastcap.cli import main
+from fastcap.curation.existence import surely_has, surely_lacks
 from fastcap.curation.phrases import noun_phrases, words_of
+from fastcap.curation.pictures import Picture
 from fastcap.curation.question_files import guessed, write_questions
 from fastcap.curation.questions import (
-    Picture,
     activities,
     colours,
     evened,
     numbers,
     places,
     questions_from_captions,
-    surely_has,
-    surely_lacks,
 )
 from fastcap.data.conversations import load_conversations
 from fastcap.errors import ConfigError, DataError

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fastcap.curation.questions import Question
+from fastcap.curation.pictures import Question
 from fastcap.evaluation.answers import normalised
 from fastcap.evaluation.readers import BagOfWords, Majority
 from fastcap.files import written_aside

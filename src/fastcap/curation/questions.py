@@ -14,129 +14,30 @@ cut to as many as the second has: what remains is not told by the question alone
 
 from __future__ import annotations
 
-import functools
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from fastcap.curation.existence import AGREEING, existence
 from fastcap.curation.nouns import is_person_noun
 from fastcap.curation.objects import ObjectCounts, singular
-from fastcap.curation.phrases import Phrase, noun_phrases, words_of
+from fastcap.curation.phrases import Phrase
+from fastcap.curation.pictures import Picture, Question, named, phrased
 from fastcap.curation.question_words import (
     BACKGROUND,
     COLOURLESS,
     FURNITURE,
-    GROUPS_OF_WORDS,
-    MASS_NOUNS,
     NOT_COUNTED,
     OBJECTS_OF,
     PLACES,
     PLAIN_ACTIVITIES,
-    PLURAL_ONLY,
-    SAME,
-    SPORTS,
 )
 from fastcap.errors import ConfigError, DataError
 from fastcap.runtime import english
 
-__all__ = ["KINDS", "Question", "questions_from_captions"]
-
-AGREEING = 2
-"""Captions that have to say the same."""
-FREQUENT = 10
-"""Pictures in which an object must be named to be asked for: rarer names are often slips."""
-MOST_OF_ONE = 1500
-"""Most "yes" of one object: a third of all pictures has a man, and questions for him alone would teach little."""
-MOST_OF_PICTURE = 4
-"""Most "yes" of one picture."""
-NEAR = 0.6
-"""Share of "no" for which a picture is sought that is like that of the "yes": with another of its objects; for people,
-with other people."""
-DRAWN = 40
-"""Pictures that are looked at for a "no"."""
-
-PEOPLE = {
-    "man": english.words("woman women lady ladies girl girls female"),
-    "woman": english.words("man men guy guys boy boys male"),
-    "child": english.words("man woman lady guy"),
-    "boy": english.words("man woman lady guy"),
-    "girl": english.words("man woman lady guy"),
-    "baby": english.words("man woman lady guy"),
-}
-"""People who are asked for, and by which names people of a picture may go for a "no" to be sure."""
-
-FORMS: Mapping[str, tuple[str, ...]] = {
-    "existence": (
-        "is there {a}?",
-        "is there {a} in the picture?",
-        "do you see {a}?",
-        "can you see {a} here?",
-        "does the picture show {a}?",
-    ),
-    "number": ("how many {s} are there?", "how many {s} are in the picture?", "how many {s} can you see?"),
-    "colour": ("what color is the {s}?", "what is the color of the {s}?"),
-    "activity": ("what {is} the {s} doing?",),
-    "place": ("where {is} the {s}?",),
-}
-"""How each kind is asked; which form a question has says nothing about its answer."""
-
-
-@dataclass(frozen=True)
-class Question:
-    """A question about a picture, and its answer; `about`: what it asks for, in one word or two."""
-
-    image: Path
-    kind: str
-    about: str
-    text: str
-    answer: str
-
-    def record(self, image: str) -> dict[str, object]:
-        """As a file of conversations has it, where the picture is called `image`."""
-        turns = [{"from": "human", "value": self.text}, {"from": "assistant", "value": self.answer}]
-        return {"image_path": image, "answer_type": self.kind, "conversations": turns}
-
-
-class Picture:
-    """What the captions of a picture say: their words, noun phrases and objects, under one name for each thing."""
-
-    def __init__(self, image: Path, captions: Sequence[str], names: Iterable[str]) -> None:
-        self.image = image
-        self.captions = [words_of(caption) for caption in captions]
-        self.phrases = [list(noun_phrases(words)) for words in self.captions]
-        self.objects = frozenset(names)
-
-    @functools.cached_property
-    def words(self) -> frozenset[str]:
-        """All words, also in the singular and under one name."""
-        said = {word for words in self.captions for word in words}
-        said |= {part for word in said for part in word.split("-")}
-        said |= {singular(word) for word in said}
-        return frozenset(said | {named(word) for word in said})
-
-    @functools.cached_property
-    def beginnings(self) -> frozenset[str]:
-        """The first four letters of the words: "surf" is that of surfer, surfing and surfboard."""
-        return frozenset(word[:4] for word in self.words if len(word) >= 4)
-
-    @functools.cached_property
-    def people(self) -> frozenset[str]:
-        """Words for people."""
-        return frozenset(word for word in self.words if is_person_noun(word))
-
-    @functools.cached_property
-    def counts(self) -> Counter[str]:
-        """How many captions name each object; a compound is another thing than its last noun: a stream bed, a hot
-        dog."""
-        return Counter(name for phrases in self.phrases for name in {named(phrase.name) for phrase in phrases})
-
-
-def named(noun: str) -> str:
-    """The one name of a thing that has several."""
-    return SAME.get(noun, noun)
+__all__ = ["KINDS", "questions_from_captions"]
 
 
 def questions_from_captions(
@@ -178,102 +79,6 @@ def questions_from_captions(
     place_of = {picture.image: place for place, picture in enumerate(pictures)}
     order = {kind: place for place, kind in enumerate(KINDS)}
     return sorted(kept, key=lambda q: (place_of[q.image], order[q.kind], q.text))
-
-
-# --- existence ---------------------------------------------------------------------------------------------
-
-RELATED: dict[str, frozenset[str]] = {
-    first: frozenset(word for group in GROUPS_OF_WORDS if group[0] == first for word in group)
-    for first in {group[0] for group in GROUPS_OF_WORDS}
-}
-"""Words of which each says that an object may be there, or is."""
-
-
-def existence(pictures: Sequence[Picture], rng: np.random.Generator) -> list[list[Question]]:
-    """Pairs of a "yes" and a "no" about the same object of two pictures."""
-    frequent = Counter(name for picture in pictures for name in picture.counts)
-    asked = {name for name, n in frequent.items() if n >= FREQUENT and may_be_asked(name)}
-    holding: dict[str, list[int]] = defaultdict(list)
-    for place, picture in enumerate(pictures):
-        for name in picture.objects:
-            holding[name].append(place)
-    yes: dict[str, list[int]] = defaultdict(list)
-    per_picture: Counter[int] = Counter()
-    balance = np.zeros(len(pictures))
-    taken: set[tuple[int, str]] = set()
-    for place in rng.permutation(len(pictures)).tolist():
-        sure = sorted(name for name in pictures[place].counts if name in asked and surely_has(pictures[place], name))
-        sure = [name for name in sure if not any(name != other and name in other.split() for other in sure)]
-        for name in rng.permutation(sure).tolist():
-            if per_picture[place] < MOST_OF_PICTURE and len(yes[name]) < MOST_OF_ONE:
-                yes[name].append(place)
-                per_picture[place] += 1
-                balance[place] -= 1
-    pairs = []
-    for name in sorted(yes):
-        for place in yes[name]:
-            shared = sorted(PEOPLE[name] & holding.keys() if name in PEOPLE else pictures[place].objects - {name})
-            near = holding[shared[rng.integers(len(shared))]] if shared and rng.random() < NEAR else []
-            other = lacking(name, pictures, near, balance, taken, rng)
-            if other is None:
-                other = lacking(name, pictures, range(len(pictures)), balance, taken, rng)
-            if other is not None:
-                balance[other] += 1
-                taken.add((other, name))
-                pairs.append([
-                    phrased(pictures[at].image, "existence", name, name, answer, rng)
-                    for at, answer in ((place, "yes"), (other, "no"))
-                ])  # fmt: skip
-    return pairs
-
-
-def may_be_asked(name: str) -> bool:
-    """Whether one may ask for an object: its absence from captions tells something, and it is a thing."""
-    last = name.rpartition(" ")[2]
-    if name in PEOPLE:
-        return True
-    if {name, *name.split()} & (BACKGROUND | SPORTS) or last in SAME or is_person_noun(last):
-        return False
-    return len(last) > 2 and not last.endswith("ing") and last not in english.VERBS | english.COLOURS
-
-
-def surely_has(picture: Picture, name: str) -> bool:
-    """Whether two captions name an object; or one does, and none what it may be taken for. What is a boy to two people
-    and a man to three is neither."""
-    if name in PEOPLE:
-        return picture.counts[name] >= AGREEING + 1 or PEOPLE[name].isdisjoint(picture.words)
-    if picture.counts[name] >= AGREEING:
-        return True
-    others = RELATED.get(name, frozenset()) | RELATED.get(name.rpartition(" ")[2], frozenset())
-    return (others - {name, *name.split()}).isdisjoint(picture.words)
-
-
-def lacking(
-    name: str,
-    pictures: Sequence[Picture],
-    places: Sequence[int],
-    balance: np.ndarray,
-    taken: set[tuple[int, str]],
-    rng: np.random.Generator,
-) -> int | None:
-    """Of some pictures drawn from `places`, one that surely lacks an object, with the fewest "no" so far."""
-    if not len(places):
-        return None
-    drawn = {int(places[at]) for at in rng.integers(len(places), size=DRAWN)}
-    sure = [at for at in sorted(drawn) if (at, name) not in taken and surely_lacks(pictures[at], name)]
-    return min(sure, key=lambda at: balance[at]) if sure else None
-
-
-def surely_lacks(picture: Picture, name: str) -> bool:
-    """Whether no caption names an object, what it is part or kind of, or anything that sounds like it."""
-    if len(picture.captions) < AGREEING:
-        return False
-    if name in PEOPLE:
-        return name not in picture.words and picture.people <= PEOPLE[name]
-    for word in name.split():
-        if word in picture.words or (len(word) >= 4 and word[:4] in picture.beginnings):
-            return False
-    return all(RELATED.get(word, frozenset()).isdisjoint(picture.words) for word in (name, name.rpartition(" ")[2]))
 
 
 # --- the other kinds: what a picture's captions agree on ----------------------------------------------------
@@ -461,20 +266,6 @@ def evened(
                 left[questions[place].answer] += 1
                 kept.append(place)
     return [questions[place] for place in sorted(kept)]
-
-
-def phrased(image: Path, kind: str, about: str, shown: str, answer: str, rng: np.random.Generator) -> Question:
-    """A question in one of the forms of its kind."""
-    forms = FORMS[kind]
-    form = forms[rng.integers(len(forms))]
-    article = "an" if shown[0] in "aeiou" and not shown.startswith(("uni", "one")) else "a"
-    a = shown if shown in MASS_NOUNS else f"{article} {shown}"
-    last = shown.rpartition(" ")[2]
-    many = singular(last) != last or last in PLURAL_ONLY
-    if last in PLURAL_ONLY and kind == "existence":
-        form, a = form.replace("is there", "are there"), shown
-    text = form.replace("{a}", a).replace("{s}", shown).replace("{is}", "are" if many else "is")
-    return replace(Question(image, kind, about, "", answer), text=text)
 
 
 KINDS: Mapping[str, Callable[[Sequence[Picture], np.random.Generator], list[list[Question]]]] = {

@@ -45,13 +45,9 @@ def read_masked(decoder: MoEDecoder, state: ImageState, token_ids: Tensor, lengt
 
 
 def causal_loss(
-    decoder: CaptionDecoder,
-    hidden: Tensor,
-    token_ids: Tensor,
-    lengths: Tensor,
-    smoothing: float,
-    learned: Tensor | None = None,
-) -> Tensor:
+    decoder: CaptionDecoder, hidden: Tensor, token_ids: Tensor, lengths: Tensor,
+    smoothing: float, learned: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """Next-token cross-entropy of token_ids (R, T), padded behind their lengths (R,), end marks included; `hidden` of
     `read_causally`. `learned` (R, T + 1): which of them count, the end mark at the end; None for all."""
     targets = decoder.targets(token_ids, lengths)
