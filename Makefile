@@ -2,7 +2,7 @@
 PYTHON ?= python3
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help caption web wheel test test-slow test-web test-floors lint bench readme claims ablation train train-quick
+.PHONY: help caption web site wheel test test-slow test-web test-floors lint bench readme claims ablation train train-quick
 .PHONY: train-modern train-large train-all
 .PHONY: quality-report quality-report-quick generate-prompts merge-datasets
 .DEFAULT_GOAL := help
@@ -18,6 +18,10 @@ caption: $(if $(value IMAGE),.venv-runtime/.stamp)  ## caption a photo: make cap
 	@case "$$PHOTO" in "~/"*) PHOTO="$$HOME/$${PHOTO#??}";; esac; .venv-runtime/bin/fastcap caption -- "$$PHOTO"
 
 web: web/vendor/ort.wasm.min.mjs  ## fetch what the web page needs (npm), once; then: fastcap demo
+
+site: .venv/.stamp web/vendor/ort.wasm.min.mjs  ## build the documentation with the demo into build/site/
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
+	@echo "build/site/index.html"
 
 wheel: web/vendor/ort.wasm.min.mjs  ## build the wheel, the web page included, into dist/
 	@$(PYTHON) -m pip wheel -q --no-deps -w dist .

@@ -79,7 +79,8 @@ def _field(found: Any, key: str, path: str) -> Any:
 
 def _entry(found: Any, key: str, wanted: str, path: str) -> Any:
     """The entry of a list; or the list of those that fit, to be narrowed further."""
-    fit = [each for each in found if isinstance(each, dict) and str(each.get(key)) == wanted]
+    entries = found if isinstance(found, list) else [found]  # one that is left may be asked once more
+    fit = [each for each in entries if isinstance(each, dict) and str(each.get(key)) == wanted]
     if not fit:
         raise LookupError(f"{path}: no entry has {key} {wanted!r}")
     return fit[0] if len(fit) == 1 else fit

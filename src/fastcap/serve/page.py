@@ -57,8 +57,8 @@ class Answer(NamedTuple):
 
 
 class WebPage:
-    """The files of the page, and those of one model below `model/`. A path that is not among them is a 404, so no path
-    leads out of the folders.
+    """The `files` of the page by address, and those of one model below `model/`. A path that is not among them is a
+    404, so no path leads out of the folders.
 
     Raises PageError, saying what to run, where the page or ONNX Runtime Web is missing, or the page does not run such a
     model.
@@ -77,7 +77,7 @@ class WebPage:
                 f"python {folder / 'fetch_runtime.py'}"
             )
         own = [path for path in folder.iterdir() if path.suffix in (".html", ".css", ".js", ".svg", ".webmanifest")]
-        self._files = {
+        self.files = {
             "": folder / "index.html",
             **{path.name: path for path in own},
             **{f"vendor/{name}": folder / "vendor" / name for name in _RUNTIME},
@@ -87,7 +87,7 @@ class WebPage:
     def answer(self, path: str, query: str = "", known: str | None = None, since: str | None = None) -> Answer:
         """`path` relative to the page, without a leading slash; `query` as in the URL; `known` is `If-None-Match`,
         `since` is `If-Modified-Since`, which counts where the former is missing."""
-        file = self._files.get(path)
+        file = self.files.get(path)
         if file is None:
             return Answer(404, _HEADERS)
         facts = file.stat()
