@@ -28,6 +28,7 @@ from fastcap.runtime.bundle import Bundle
 from fastcap.runtime.contract import Weights
 from fastcap.runtime.engine import Decoded
 from fastcap.runtime.options import Options
+from fastcap.runtime.ranking import Ranker
 from fastcap.runtime.taught import NEAR, RANKING, Neighbour, Taught, TaughtRanker, nearness, plan_of
 
 
@@ -181,7 +182,7 @@ def ranked(model: Path, cosine: float) -> list[float]:
     ranker = TaughtRanker(
         Taught.of(bundle, vectors, said),
         tokenizer,
-        RANKING._replace(neighbours=1, weights={"search": Weights(1.0, 0.0, 1.0, 0.0, 0.0)}),
+        ranking=RANKING._replace(neighbours=1, weights={"search": Weights(1.0, 0.0, 1.0, 0.0, 0.0)}),
     )
     picture = np.array([cosine, 0, 0, np.sqrt(1 - cosine**2)], np.float32)
     candidates = [Decoded(ids[0], 0.5, [0.5] * len(ids[0])), Decoded(ids[1], 0.4, [0.4] * len(ids[1]))]
@@ -192,6 +193,29 @@ def test_a_memory_counts_as_far_as_its_nearest_picture_is_near(model: Path) -> N
     assert ranked(model, 0.99) == [0.4, 0.5]
     assert ranked(model, NEAR[0] - 0.01) == [0.5, 0.4]  # of other pictures it says nothing
     assert [nearness(cosine, (0.6, 0.9)) for cosine in (0.5, 0.75, 0.95)] == pytest.approx([0, 0.5, 1])
+
+
+def test_what_the_model_directory_ranks_by_goes_on(memory: Path, model: Path) -> None:
+    class Own(Ranker):
+        """Prefers what is unlikely, twice as much as a directory's scores are worth."""
+
+        def __init__(self) -> None:
+            self.ranking = RANKING._replace(weights={"search": Weights(2.0, 0.0, 0.0, 0.0, 0.0)})
+
+        def scores(self, candidates, vector, way):
+            return np.array([-2 * np.log(candidate.probability) for candidate in candidates])
+
+    bundle = Bundle.open(model)
+    tokenizer = bundle.tokenizer()
+    taught, ids = Taught.open(memory, bundle), tokenizer.encode("a dog runs").ids
+    candidates = [Decoded(ids, 0.5, [0.5] * len(ids)), Decoded(ids[:2], 0.4, [0.4] * 2)]
+    far = -taught.memory.vectors[0]
+    both = TaughtRanker(taught, tokenizer, Own())
+    np.testing.assert_allclose(both.scores(candidates, far, "beam"), -np.log([0.5, 0.4]))
+    near = taught.memory.vectors[0]
+    texts = [tokenizer.decode(each.token_ids) for each in candidates]
+    similar = RANKING.weights["search"].similarity * taught.memory.similarity(near, texts, RANKING.neighbours, 40.0)
+    np.testing.assert_allclose(both.scores(candidates, near, "beam"), -np.log([0.5, 0.4]) + similar)
 
 
 def test_it_travels_to_other_processes(memory: Path, model: Path) -> None:

@@ -21,7 +21,7 @@ from fastcap.runtime.options import Options, Plan
 from fastcap.runtime.ranking import Ranker, ranked
 from fastcap.runtime.reopening import Opener, opened, opener_with
 from fastcap.runtime.scorer import Scorer
-from fastcap.runtime.taught import Neighbour, Taught, TaughtRanker, neighbours, plan_of
+from fastcap.runtime.taught import Neighbour, neighbours, plan_of, taught_ranker
 from fastcap.runtime.wording import Wordings, with_sound_others
 
 if TYPE_CHECKING:
@@ -111,12 +111,12 @@ class Captioner:
         memory: str | os.PathLike[str] | None = None,
         keep: int = 0,
     ) -> Captioner:
-        """Load a bundled model by name, or a model directory; `memory`, a file of `fastcap learn`, in place of its own.
+        """Load a bundled model by name, or a model directory; `memory`, a file of `fastcap learn`, beside its own.
 
         Raises ConfigError or ModelFileError, also for a memory that is damaged or of another model.
         """
         bundle = Bundle.open(find_model(name_or_dir))
-        ranker = None if memory is None else TaughtRanker(Taught.open(memory, bundle), bundle.tokenizer())
+        ranker = None if memory is None else taught_ranker(memory, bundle)
         return cls(bundle, threads, None, opener_with(cls.open, memory), ranker, keep)
 
     def __reduce__(self) -> tuple[Callable[..., Captioner], tuple[Opener, str, int]]:

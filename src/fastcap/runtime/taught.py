@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from fastcap.errors import ConfigError, ModelFileError
-from fastcap.runtime.contract import MEMORY, TOKENIZER, WORDS, Ranking, Weights
+from fastcap.runtime.contract import MEMORY, TOKENIZER, WORDS, Ranking, Weights, ranked_as
+from fastcap.runtime.encoding import decode
 from fastcap.runtime.memory import Memory
 from fastcap.runtime.options import MAX_BEAMS, Options
 from fastcap.runtime.ranking import Ranker
@@ -27,10 +28,21 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from fastcap.runtime.bundle import Bundle
-    from fastcap.runtime.engine import Encoded, Engine
+    from fastcap.runtime.engine import Decoded, Encoded, Engine
     from fastcap.runtime.options import Plan
 
-__all__ = ["NEAR", "RANKING", "Neighbour", "Taught", "TaughtRanker", "nearness", "neighbours", "plan_of", "vectors_of"]
+__all__ = [
+    "NEAR",
+    "RANKING",
+    "Neighbour",
+    "Taught",
+    "TaughtRanker",
+    "nearness",
+    "neighbours",
+    "plan_of",
+    "taught_ranker",
+    "vectors_of",
+]
 
 # Chosen on val pictures of Flickr8k and COCO with memories that fit them and memories that do not, and measured
 # crosswise: python benchmarks/taught.py. The few candidates of parallel decoding stay as they are: ranked, they were
@@ -124,11 +136,13 @@ class Taught:
 
 
 class TaughtRanker(Ranker):
-    """Orders candidates by a user's memory, in place of the model directory's own."""
+    """Orders candidates by a user's memory, beside what the model directory ranks them by."""
 
-    def __init__(self, taught: Taught, tokenizer: Tokenizer, ranking: Ranking = RANKING) -> None:
+    def __init__(
+        self, taught: Taught, tokenizer: Tokenizer, own: Ranker | None = None, ranking: Ranking = RANKING
+    ) -> None:
         super().__init__(taught.memory, ranking, tokenizer)
-        self.taught = taught
+        self.taught, self._own = taught, own
 
     def weights(self, kind: str, vector: np.ndarray) -> Weights | None:
         """The similarity counts as far as the nearest picture is near; where it is far, candidates stay as they are."""
@@ -136,6 +150,27 @@ class TaughtRanker(Ranker):
         closest = self.memory.closest(vector, 1)
         share = nearness(closest[0][1]) if closest else 0.0
         return weights._replace(similarity=weights.similarity * share) if weights and share else None
+
+    def scores(self, candidates: Sequence[Decoded], vector: np.ndarray, way: str) -> np.ndarray:
+        """The directory's own scores, in units of its weight of a logarithm of probability, take the place of that
+        logarithm."""
+        kind = ranked_as(way)
+        given = self._own.weights(kind, vector) if self._own else None
+        if self._own is None or given is None or given.log_p <= 0:
+            return super().scores(candidates, vector, way)
+        own = self._own.scores(candidates, vector, way) / given.log_p
+        weights = self.weights(kind, vector)
+        if weights is None:
+            return own
+        texts = [decode(self._tokenizer, candidate.token_ids) for candidate in candidates]
+        near = self.memory.similarity(vector, texts, self.ranking.neighbours, self.ranking.sharpness)
+        return own + weights.similarity * near
+
+
+def taught_ranker(path: str | os.PathLike[str], bundle: Bundle) -> TaughtRanker:
+    """The ranker of a user's memory, beside that of a model directory. Raises ModelFileError, ConfigError."""
+    tokenizer = bundle.tokenizer()
+    return TaughtRanker(Taught.open(path, bundle), tokenizer, Ranker.open(bundle, tokenizer))
 
 
 def plan_of(options: Options, ranker: Ranker | None, bundle: Bundle) -> Plan:
