@@ -6,13 +6,12 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
-from fastcap.curation.objects import entropy, gini, singular
+from fastcap.curation.objects import entropy, gini
 from fastcap.evaluation.diversity import diversity
+from fastcap.evaluation.stem import stem
 from fastcap.runtime import english
-from fastcap.runtime.grammar import base_form
 from fastcap.runtime.lint import lint
 
 __all__ = ["Agreement", "Fidelity", "content_words", "language_figures", "word_fidelity", "words_of"]
@@ -31,20 +30,8 @@ def words_of(caption: str) -> list[str]:
 
 
 def content_words(caption: str) -> list[str]:
-    """What a caption is about: its words but those of grammar, with plurals and third persons as their stem."""
-    return [stem for word in words_of(caption) if (stem := _stem(word))]
-
-
-@lru_cache(maxsize=100_000)
-def _stem(word: str) -> str:
-    if word in english.FUNCTION_WORDS:
-        return ""
-    word = singular(base_form(word) or word)
-    for ending in ("ing", "ed"):
-        if word.endswith(ending) and len(word) > len(ending) + 2:
-            word = word.removesuffix(ending)
-            return word[:-1] if word[-1] == word[-2] and word[-1] not in "ls" else word.removesuffix("e")
-    return word.removesuffix("e")
+    """What a caption is about: the stems of its words but those of grammar."""
+    return [stem(word) for word in words_of(caption) if word not in english.FUNCTION_WORDS]
 
 
 def language_figures(captions: Sequence[str]) -> dict[str, Any]:

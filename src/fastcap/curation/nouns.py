@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from fastcap.runtime.english import VERBS, words
+from fastcap.runtime.english import VERBS, pairs, words
 from fastcap.runtime.gendered import GENDERED, PEOPLE
 from fastcap.runtime.grammar import base_form
 
@@ -246,17 +246,34 @@ NAME_TITLES = words("""
 """What stands before a surname."""
 
 
-def singular(word: str) -> str:
-    """The singular of a noun; the word itself if it is none."""
-    if word.endswith(("men", "people", "children")):
-        return {"men": word[:-2] + "an", "people": word[:-6] + "person", "children": word[:-3]}[
-            next(end for end in ("men", "people", "children") if word.endswith(end))
-        ]
-    if word.endswith("ies") and len(word) > 4:
-        return word[:-3] + "y"
-    if word.endswith(("sses", "shes", "ches", "xes")):
-        return word[:-2]
-    return word[:-1] if word.endswith("s") and not word.endswith(("ss", "us")) else word
+_IRREGULAR = pairs("""
+    children child, people person, persons person, feet foot, teeth tooth, geese goose, mice mouse, knives knife,
+    lives life, leaves leaf, wolves wolf, shelves shelf, loaves loaf, halves half, calves calf, scarves scarf,
+    wives wife, hooves hoof, thieves thief, movies movie, cookies cookie, zombies zombie, selfies selfie, ties tie,
+    pies pie, hoodies hoodie, shoes shoe, canoes canoe, toes toe, axes axe, buses bus, dice die, oxen ox,
+    cacti cactus, skis ski, taxis taxi
+""")
+_NO_PLURALS = words("""
+    glasses jeans shorts pants trousers scissors sunglasses goggles pajamas pyjamas overalls tights bus grass dress
+    glass cross class moss gas canvas tennis chess lens news series species always stairs clothes binoculars headphones
+    christmas across cactus octopus walrus virus bass compass mattress harness fitness wilderness iris pancreas tongs
+    leggings khakis lacrosse abdomen specimen regimen stamen ramen omen lumen cyclamen amen
+""")
+
+
+def singular(noun: str) -> str:
+    """The singular of a noun in lower case; the noun itself if it has none, or is one."""
+    if noun in _IRREGULAR:
+        return _IRREGULAR[noun]
+    if noun.endswith("men") and noun not in _NO_PLURALS:
+        return noun[:-2] + "an"
+    if noun in _NO_PLURALS or len(noun) < 4 or not noun.endswith("s") or noun.endswith(("ss", "us", "is")):
+        return noun
+    if noun.endswith("ies") and len(noun) > 4:
+        return noun[:-3] + "y"
+    if noun.endswith(("sses", "shes", "ches", "xes", "zzes")) or noun in ("potatoes", "tomatoes", "heroes", "mangoes"):
+        return noun[:-2]
+    return noun[:-1]
 
 
 def is_animal(word: str) -> bool:

@@ -12,36 +12,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
+from fastcap.curation.nouns import singular
 from fastcap.runtime import english
 from fastcap.runtime.grammar import base_form
 
-__all__ = [
-    "ADJECTIVES",
-    "WORD",
-    "ObjectCounts",
-    "entropy",
-    "gini",
-    "objects_in",
-    "sampling_weights",
-    "singular",
-    "word_kind",
-]
+__all__ = ["ADJECTIVES", "WORD", "ObjectCounts", "entropy", "gini", "objects_in", "sampling_weights", "word_kind"]
 
 WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*|\d+|[^\w\s]")
-_IRREGULAR = english.pairs("""
-    men man, women woman, children child, people person, persons person, feet foot, teeth tooth, geese goose,
-    mice mouse, knives knife, lives life, leaves leaf, wolves wolf, shelves shelf, loaves loaf, halves half,
-    calves calf, scarves scarf, wives wife, hooves hoof, thieves thief, policemen policeman, firemen fireman,
-    snowmen snowman, fishermen fisherman, movies movie, cookies cookie, zombies zombie, selfies selfie, ties tie,
-    pies pie, hoodies hoodie, shoes shoe, canoes canoe, toes toe, axes axe, buses bus, dice die, oxen ox,
-    cacti cactus, skis ski, taxis taxi
-""")
-_NO_PLURALS = english.words("""
-    glasses jeans shorts pants trousers scissors sunglasses goggles pajamas pyjamas overalls tights bus grass dress
-    glass cross class moss gas canvas tennis chess lens news series species always stairs clothes binoculars headphones
-    christmas across cactus octopus walrus virus bass compass mattress harness fitness wilderness iris pancreas tongs
-    leggings khakis lacrosse
-""")
 _NOT_OBJECTS = english.words("""
     front back side sides top bottom middle center centre end background foreground distance edge corner way air
     direction left right part kind type sort lot lots bunch group number couple pair row line set piece variety day
@@ -76,19 +53,6 @@ _NOUNS_IN_ENDINGS = english.words("""
     table cable vegetable stable live natives captive wrestling ally trolley polly doily mouthful handful goldfish
     catfish jellyfish archive hive parish polish
 """)
-
-
-def singular(noun: str) -> str:
-    """The singular of a noun in lower case; the noun itself if it has none, or is one."""
-    if noun in _IRREGULAR:
-        return _IRREGULAR[noun]
-    if noun in _NO_PLURALS or len(noun) < 4 or not noun.endswith("s") or noun.endswith(("ss", "us", "is")):
-        return noun
-    if noun.endswith("ies") and len(noun) > 4:
-        return noun[:-3] + "y"
-    if noun.endswith(("sses", "shes", "ches", "xes", "zzes")) or noun in ("potatoes", "tomatoes", "heroes", "mangoes"):
-        return noun[:-2]
-    return noun[:-1]
 
 
 def objects_in(caption: str) -> list[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from fastcap.curation.objects import ADJECTIVES, WORD, singular, word_kind
+from fastcap.curation.nouns import singular
+from fastcap.curation.objects import ADJECTIVES, WORD, word_kind
 from fastcap.runtime import english
 from fastcap.runtime.grammar import base_form
 

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fastcap.curation.nouns import is_person_noun
-from fastcap.curation.objects import singular
+from fastcap.curation.nouns import is_person_noun, singular
 from fastcap.curation.phrases import noun_phrases, words_of
 from fastcap.curation.question_words import MASS_NOUNS, PLURAL_ONLY, SAME
 

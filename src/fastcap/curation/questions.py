@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from fastcap.curation.existence import AGREEING, existence
-from fastcap.curation.nouns import is_person_noun
-from fastcap.curation.objects import ObjectCounts, singular
+from fastcap.curation.nouns import is_person_noun, singular
+from fastcap.curation.objects import ObjectCounts
 from fastcap.curation.phrases import Phrase
 from fastcap.curation.pictures import Picture, Question, named, phrased
 from fastcap.curation.question_words import (

@@ -246,10 +246,10 @@ def _peoples() -> dict[str, Term]:
     believers = _BELIEVERS | {f"{before} {faith}" for faith in _BELIEVERS for before in ("ex", "non")}
     for category, both, nouns in (
         ("race_ethnicity", PEOPLES, PEOPLES_NOUNS),
-        ("nationality", NATIONALITIES, COUNTRY_NOUNS),
+        ("nationality", NATIONALITIES, COUNTRY_NOUNS | {"czechs"}),
         ("religion", believers, frozenset(_OTHER_BELIEVERS)),
     ):
-        plurals = {_plural(word) for word in both if not word.endswith(("ese", "ish", "ch", "s"))}
+        plurals = {_plural(word) for word in both | nouns if not word.endswith(("ese", "ish", "ch", "s"))}
         terms |= dict.fromkeys(both, Term((category,), "either"))
         terms |= dict.fromkeys(plurals | nouns, Term((category,), "noun"))
     heritage = {f"{nation} american" for nation in NATIONALITIES | PEOPLES if not nation.endswith("american")}
