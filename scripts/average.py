@@ -6,13 +6,16 @@ python scripts/average.py runs/a/best runs/b/best --weights 0.6 0.4 --out runs/m
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
 
 import torch
 
 from fastcap.checkpoint import load_checkpoint, save_checkpoint
+from fastcap.config import ModelConfig
 from fastcap.errors import FastcapError
+from fastcap.model import CaptionModel
 
 
 def main() -> int:
@@ -31,7 +34,7 @@ def main() -> int:
         print(f"average: {error}", file=sys.stderr)
         return 1
     for path, model, tokenizer in zip(args.checkpoints[1:], models[1:], tokenizers[1:], strict=True):
-        if (model.config, tokenizer.get_vocab()) != (models[0].config, tokenizers[0].get_vocab()):
+        if (shape(model), tokenizer.get_vocab()) != (shape(models[0]), tokenizers[0].get_vocab()):
             print(f"average: {path} has another architecture or vocabulary than {args.checkpoints[0]}", file=sys.stderr)
             return 1
     shares, states = (weights / weights.sum()).tolist(), [model.state_dict() for model in models]
@@ -42,6 +45,11 @@ def main() -> int:
     save_checkpoint(args.out, models[0].config, mean, tokenizers[0])
     print(args.out)
     return 0
+
+
+def shape(model: CaptionModel) -> ModelConfig:
+    """A model's settings but for dropout, which belongs to a training: stages with and without may be averaged."""
+    return dataclasses.replace(model.config, decoder=dataclasses.replace(model.config.decoder, dropout=0.0))
 
 
 if __name__ == "__main__":

@@ -19,11 +19,12 @@ SCRIPT = Path(__file__).resolve().parent.parent / "scripts/average.py"
 
 @pytest.fixture
 def checkpoints(tiny_config, tmp_path: Path) -> list[Path]:
-    """Three random networks, the third of another architecture."""
+    """Three random networks, the second trained without dropout, the third of another architecture."""
     tokenizer = train_tokenizer(["a dog runs"], 300)
     config = dataclasses.replace(tiny_config, vocab_size=tokenizer.get_vocab_size())
     paths = []
-    for index, each in enumerate([config, config, dataclasses.replace(config, max_length=11)]):
+    undropped = dataclasses.replace(config, decoder=dataclasses.replace(config.decoder, dropout=0.0))
+    for index, each in enumerate([config, undropped, dataclasses.replace(config, max_length=11)]):
         torch.manual_seed(index)
         paths.append(tmp_path / f"model{index}")
         save_checkpoint(paths[-1], each, build_model(each).state_dict(), tokenizer)
