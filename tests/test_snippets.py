@@ -25,12 +25,13 @@ NOT_RUN = {
     r"(pip|git clone|source|pyinstaller)\b": "changes the environment; tests/test_wheel.py, tests/test_applications.py",
     r"(make|\.ci/run)\b": "sets up environments; that targets exist: tests/test_docs.py",
     r"fastcap (serve|demo|gradio)\b|curl |python scripts/server\.py": "runs until stopped; tests/serve, tests/web",
-    r"fastcap train (?!--list)|torchrun|accelerate": "trains; tests/training",
+    r"fastcap train (?!--list)|torchrun|accelerate|python scripts/train\.py": "trains; tests/training",
     r"fastcap download (?!--list)": "asks the package index; tests/test_parts.py",
     r"fastcap (export|adapters|build|explain)\b": "needs a trained checkpoint; tests/export, tests/training",
     r"fastcap (caption|evaluate) .*--model runs/": "needs a trained checkpoint; tests/training",
     r"fastcap compare fastcap-base models/distilvit": "needs what was built of parts; tests/evaluation/test_compare.py",
     r"fastcap checkpoint": "needs the extra export; tests/export/test_weights.py",
+    r"fastcap ask": "needs a trained model that answers; tests/export/test_asking.py",
     r"fastcap bench|python benchmarks/": "measures for minutes; tests/benchmarks",
     r"fastcap data bias": "needs pictures of twenty women and men; tests/curation/test_measures.py",
     r".*--engine ray": "needs a cluster; tests/runtime/test_cluster.py",
@@ -41,6 +42,7 @@ NOT_RUN = {
 """Commands that are not run, by how they begin, and why; the tests that are named run what they say."""
 
 PYTHON_NOT_RUN = {
+    "docs/fastvlm.md": "needs a trained model that answers; tests/export/test_asking.py",
     "docs/quantization.md": "needs a trained checkpoint; tests/export/test_release.py",
     "docs/server.md": "needs a server; tests/serve/test_compat.py",
 }
