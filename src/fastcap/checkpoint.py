@@ -25,7 +25,7 @@ from fastcap.files import folder_written_aside
 from fastcap.model import CaptionModel, build_model, load_frozen
 from fastcap.vocabulary import Marks
 
-__all__ = ["load_checkpoint", "load_tensors", "save_checkpoint"]
+__all__ = ["load_checkpoint", "load_tensors", "read_settings", "save_checkpoint"]
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
 
@@ -68,14 +68,12 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         raise ModelFileError(f"{path} is not a whole safetensors file: {error}") from error
 
 
-def load_checkpoint(directory: Path | str) -> tuple[CaptionModel, Tokenizer]:
-    """The model of a checkpoint directory, in evaluation mode, and its tokenizer; strict in every key and shape.
+def read_settings(directory: Path) -> tuple[ModelConfig, Tokenizer]:
+    """The settings and the tokenizer of a checkpoint directory, without its weights.
 
     Raises:
-        ModelFileError: no such directory, a file is missing or damaged, weights and config disagree, or a frozen part
-            is not here.
+        ModelFileError: no such directory, a file is missing or damaged, or the two disagree.
     """
-    directory = Path(directory)
     for name in (CONFIG, WEIGHTS, TOKENIZER):
         if not (directory / name).is_file():
             raise ModelFileError(f"{directory} is not a checkpoint directory: {name} is missing")
@@ -98,6 +96,18 @@ def load_checkpoint(directory: Path | str) -> tuple[CaptionModel, Tokenizer]:
         config.vocabulary  # noqa: B018 (checks the ids)
     except ConfigError as error:
         raise ModelFileError(f"{directory / TOKENIZER} does not fit {CONFIG}: {error}") from error
+    return config, tokenizer
+
+
+def load_checkpoint(directory: Path | str) -> tuple[CaptionModel, Tokenizer]:
+    """The model of a checkpoint directory, in evaluation mode, and its tokenizer; strict in every key and shape.
+
+    Raises:
+        ModelFileError: no such directory, a file is missing or damaged, weights and config disagree, or a frozen part
+            is not here.
+    """
+    directory = Path(directory)
+    config, tokenizer = read_settings(directory)
     weights = load_tensors(directory / WEIGHTS)
     if (layers := config.backbone.layers + config.decoder.n_layers) > len(weights):
         raise ModelFileError(
