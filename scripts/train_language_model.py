@@ -4,8 +4,8 @@
         --texts text/flickr30k_train.txt.gz coco/conversations_train.json
 
 A decoder-only model (Llama) that knows everyday sentences and how questions are answered, a thirtieth of the smallest
-one that others have trained. It reads a caption a line of .txt and .txt.gz, and conversations of .json as a prefix model
-reads them. Interrupted, it goes on where it was last saved.
+one that others have trained. It reads a caption a line of .txt and .txt.gz, and conversations of .json in the form that
+prefix models read. Interrupted, it goes on where it was last saved.
 """
 
 from __future__ import annotations
