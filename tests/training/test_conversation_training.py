@@ -31,6 +31,7 @@ from tiny_parts import prefix_config, write_language_model, write_tower
 pytest.importorskip("transformers")
 pytest.importorskip("peft")
 
+PLAIN = {"backbone": {"kind": "towers"}, "decoder": {"kind": "prefix_lm"}}
 ALONE = {"conversations": ["a.json"], "train": []}
 COLOURS = ("red", "green", "blue", "yellow", "white", "gray")
 
@@ -69,7 +70,7 @@ def asking(recipe, parts, asked):
         known = {"conversations": (str(asked),), "val_limit": 2}
         known["val_conversations"] = val or (() if captions else (str(asked),))
         data = dataclasses.replace(made.data, **known, **({} if captions else {"train": (), "val": ()}))
-        model = prefix_config(parts["words"], parts["eye"], adapter_dropout=0.1, **(decoder or {}))
+        model = prefix_config(parts["words"], parts["eye"], question_tokens=60, adapter_dropout=0.1, **(decoder or {}))
         return dataclasses.replace(made, model=model, data=data, stages=stages or (questions(),), **settings)
 
     return make
@@ -288,6 +289,7 @@ def test_an_early_end_is_the_same_after_a_resume(asking, monkeypatch):
     ("settings", "message"),
     [
         ({"model": {}, "data": {"conversations": ["a.json"]}}, "questions is 1; allowed: 0, since a moe decoder"),
+        ({"model": PLAIN}, "questions is 1; allowed: 0, unless model.decoder.question_tokens says"),
         ({"data": {"conversations": []}}, "questions is 1, but data.conversations names no file"),
         ({"stages": [{"captions": 0}]}, "captions is 0; allowed: 1 or more; 0 with questions"),
         ({"stages": [{"captions": 1, "max_tokens": 9}]}, "max_tokens is 9; allowed: 0; more with questions"),
@@ -300,7 +302,7 @@ def test_an_early_end_is_the_same_after_a_resume(asking, monkeypatch):
 )  # fmt: skip
 def test_what_does_not_go_together_is_named(settings, message):
     stages = [{"name": "a", "steps": 3, "learning_rate": 0.1, **s} for s in settings.get("stages", [{"questions": 1}])]
-    model = {"backbone": {"kind": "towers"}, "decoder": {"kind": "prefix_lm"}}
+    model = {"backbone": {"kind": "towers"}, "decoder": {"kind": "prefix_lm", "question_tokens": 60}}
     given = {"model": model, "data": {"conversations": ["a.json"]}, **settings, "stages": stages}
     with pytest.raises(ConfigError, match=message):
         from_mapping(TrainConfig, given)

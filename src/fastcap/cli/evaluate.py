@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastcap.cli.options import add_bad_data, add_captioner, check_folder, open_captioner, write_json
-from fastcap.cli.parser import Number
+from fastcap.cli.parser import Number, one_of
 from fastcap.cli.progress import progress_bar
 from fastcap.errors import ConfigError, DataError, counted, nearest
 
@@ -24,7 +24,13 @@ FILES = ".jsonl, .csv, .tsv, COCO's captions_*.json or Karpathy's dataset*.json"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
+    told = "captions against people's, or vqa: answers to the questions of a file of conversations"
+    parser.add_argument("--task", **one_of(("captions", "vqa")), default="captions", help=told)
     add_dataset(parser, required=True)
+    told = "vqa: conversations that readers without the picture learn from (default: no such readers)"
+    parser.add_argument("--train", type=Path, metavar="FILE", help=told)
+    told = "vqa: do not ask all questions once more about somebody else's picture"
+    parser.add_argument("--once", action="store_true", help=told)
     add_captioner(parser)
     parser.add_argument(
         "--json",
@@ -65,6 +71,10 @@ def run(args: argparse.Namespace) -> int:
 
     check_folder("--json", args.json)
     check_folder("--report", args.report)
+    if args.task == "vqa":
+        return answer_questions(args)
+    if args.train or args.once:
+        raise ConfigError("--train and --once go with --task vqa")
     source_of(args)
     captioner, options = open_captioner(args)
     examples, bad_rows = load_examples(args)
@@ -87,6 +97,66 @@ def run(args: argparse.Namespace) -> int:
     if not write_json(args.json, evaluation.as_json()):
         _show(evaluation)
     return 0
+
+
+def answer_questions(args: argparse.Namespace) -> int:
+    """Ask the questions of a file, and print how right the answers are, beside readers that see less."""
+    from fastcap.data.conversations import load_conversations
+    from fastcap.evaluation.machine import git_commit, machine_facts, now
+    from fastcap.evaluation.vqa import evaluate_answers
+    from fastcap.evaluation.vqa_page import render_answers
+
+    file = Path(args.dataset) if args.root is None else args.root / args.dataset
+    policy = {"on_bad_data": args.on_bad_data, "max_bad_share": args.max_bad_share}
+    asked, train = load_conversations(file, **policy), load_conversations(args.train) if args.train else []
+    captioner, _ = open_captioner(args)
+    asker: Any = captioner
+    conversations = asked[: args.limit]
+    n_pictures = len({conversation.image for conversation in conversations})
+    with progress_bar(n_pictures * (1 if args.once or n_pictures == 1 else 2)) as advance:
+        evaluation = evaluate_answers(
+            asker,
+            conversations,
+            train=train,
+            other_pictures=not args.once,
+            facts={
+                "model": {"name": captioner.bundle.name},
+                "data": {"name": str(file), "bad_rows": len(asked.bad_rows)},
+                "threads": args.threads,
+                "machine": machine_facts(),
+                "commit": git_commit(),
+                "date": now(),
+                "command": shlex.join(["fastcap", *sys.argv[1:]]),
+            },
+            on_picture=advance,
+        )
+    if args.report:
+        args.report.write_text(render_answers(evaluation), encoding="utf-8")
+    if not write_json(args.json, evaluation.as_json()):
+        show_answers(evaluation.as_json())
+    return 0
+
+
+def show_answers(record: dict[str, Any]) -> None:
+    """A table of the accuracies by kind."""
+    from rich.console import Console
+    from rich.table import Table
+
+    readers = list(record["accuracy"])
+    table = Table(
+        title=f"VQA accuracy in percent, {counted(record['pictures'], 'picture')} of {record['data']['name']}"
+    )
+    table.title_justify = "left"
+    for name in ("kind", "questions", *(reader.replace("_", " ") for reader in readers)):
+        table.add_column(name, justify="left" if name == "kind" else "right")
+    for kind, values in {"all": {"questions": record["questions"], **record["accuracy"]}, **record["kinds"]}.items():
+        table.add_row(kind, str(values["questions"]), *(f"{values[reader]:.1f}" for reader in readers))
+    console = Console()
+    console.print(table)
+    within = record["margin"]
+    if within is not None:
+        told = f"{record['model']['name']}: within {within:.1f} of this accuracy in 19 of 20 draws of as many questions"
+        console.print(told, highlight=False, markup=False)
 
 
 def load_examples(args: argparse.Namespace) -> tuple[list[Example], dict[str, int]]:

@@ -65,6 +65,11 @@ def check_questions(stage: StageConfig, model: ModelConfig, data: DataConfig) ->
             f"stage {stage.name}: questions is {stage.questions}; allowed: 0, since a {model.decoder.kind} decoder "
             "reads no questions; prefix_lm does"
         )
+    if not getattr(model.decoder, "question_tokens", 0):
+        raise ConfigError(
+            f"stage {stage.name}: questions is {stage.questions}; allowed: 0, unless model.decoder.question_tokens "
+            "says how long a question may be"
+        )
     if not data.conversations:
         raise ConfigError(f"stage {stage.name}: questions is {stage.questions}, but data.conversations names no file")
     if stage.captions and not data.train:

@@ -17,7 +17,7 @@ from fastcap.curation.plots import bars, curve
 from fastcap.curation.quality import Pair, Report
 from fastcap.data.readers import printable
 from fastcap.errors import ImageError
-from fastcap.evaluation.page import STYLE
+from fastcap.evaluation.page import document
 from fastcap.runtime.images import load_thumbnail
 
 __all__ = ["plots_of", "render_report"]
@@ -89,12 +89,7 @@ def render_report(report: Report) -> str:
         f"<h2>Protected attributes</h2>{_bias(summary['bias'])}",
         f"<h2>What cannot be used</h2>{_unreadable(summary['unreadable'])}",
     ]
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}{_MORE}</style></head>\n<body><main>"
-        f"<h1>{escape(title)}</h1><h2>What to do next</h2>{''.join(parts)}</main></body></html>\n"
-    )
+    return document(title, f"<h2>What to do next</h2>{''.join(parts)}\n", style=_MORE)
 
 
 # --- sections ----------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any
 
 from fastcap.errors import DataError
 from fastcap.evaluation.metrics import UNITS, score_captions
-from fastcap.evaluation.page import STYLE
+from fastcap.evaluation.page import document
 from fastcap.evaluation.ptb import ptb_tokens
 from fastcap.evaluation.sample import small_sample
 from fastcap.runtime.gallery import thumbnail
@@ -190,18 +190,9 @@ def render_comparison(comparison: Comparison, before: str, after: str) -> str:
         for name, (one, other) in comparison.figures.items()
     )
     title = f"{len(rows)} pictures before and after"
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(title)}</title>
-<style>{STYLE}</style>
-</head>
-<body>
-<main>
-<h1>{escape(title)}</h1>
-<ul>{"".join(f"<li>{escape(line)}</li>" for line in about if line)}</ul>
+    return document(
+        title,
+        f"""<ul>{"".join(f"<li>{escape(line)}</li>" for line in about if line)}</ul>
 <table><caption>Over all pictures</caption>
 <thead><tr><td></td><th scope="col">before</th><th scope="col">after</th><th scope="col">change</th></tr></thead>
 <tbody>{figures}</tbody></table>
@@ -212,11 +203,9 @@ def render_comparison(comparison: Comparison, before: str, after: str) -> str:
 <span id="count" role="status"></span>
 </div>
 <ul id="pictures">{"".join(map(card, rows[:PICTURES]))}</ul>
-</main>
-<script>{SCRIPT}</script>
-</body>
-</html>
-"""
+""",
+        script=SCRIPT,
+    )
 
 
 def card(row: Compared) -> str:

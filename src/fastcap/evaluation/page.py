@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import random
 from html import escape
-from pathlib import Path
 
-from fastcap.errors import ImageError
 from fastcap.evaluation.evaluate import Evaluation, EvaluationRow
 from fastcap.evaluation.metrics import UNITS
+from fastcap.runtime.gallery import thumbnail
 
-__all__ = ["STYLE", "render_page"]
+__all__ = ["document", "render_page"]
 
 PICTURES = 60  # of the best, of the worst and of random ones: a page of a few megabytes
 THUMBNAIL = 224  # pixels, the longer side
-JPEG_QUALITY = 75
 SEED = 0  # of the random sample, so that two models' pages show the same pictures
 
 STYLE = """
@@ -75,6 +71,26 @@ update();
 """
 
 
+def document(title: str, body: str, *, style: str = "", script: str = "") -> str:
+    """A page as HTML text that loads nothing: head, title as its heading, `body`, and more style and script."""
+    run = f"\n<script>{script}</script>" if script else ""
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(title)}</title>
+<style>{STYLE}{style}</style>
+</head>
+<body>
+<main>
+<h1>{escape(title)}</h1>
+{body}</main>{run}
+</body>
+</html>
+"""
+
+
 def render_page(evaluation: Evaluation) -> str:
     """The page as HTML text. It loads nothing: style, script and thumbnails are part of it.
 
@@ -98,18 +114,9 @@ def render_page(evaluation: Evaluation) -> str:
         for name, value in evaluation.metrics.items()
     )
     cards = "".join(_card(row, groups) for row, groups in _chosen(evaluation.rows))
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(title)}</title>
-<style>{STYLE}</style>
-</head>
-<body>
-<main>
-<h1>{escape(title)}</h1>
-<ul>{"".join(f"<li>{escape(line)}</li>" for line in about if line)}</ul>
+    return document(
+        title,
+        f"""<ul>{"".join(f"<li>{escape(line)}</li>" for line in about if line)}</ul>
 <table><caption>Measures over all pictures</caption><tbody>{metrics}</tbody></table>
 <div class="tools">
 <label>Pictures<select id="show">
@@ -122,11 +129,9 @@ def render_page(evaluation: Evaluation) -> str:
 <span id="count" role="status"></span>
 </div>
 <ul id="pictures">{cards}</ul>
-</main>
-<script>{SCRIPT}</script>
-</body>
-</html>
-"""
+""",
+        script=SCRIPT,
+    )
 
 
 def _chosen(rows: tuple[EvaluationRow, ...]) -> list[tuple[EvaluationRow, list[str]]]:
@@ -143,26 +148,12 @@ def _card(row: EvaluationRow, groups: list[str]) -> str:
     return (
         f'<li data-cider="{row.cider:.3f}" data-confidence="{row.confidence:.4f}" '
         f'data-groups="{" ".join(groups)}">'
-        f'<img src="{_thumbnail(row.image)}" alt="{escape(row.references[0])}" loading="lazy">'
+        f'<img src="{thumbnail(row.image, THUMBNAIL)}" alt="{escape(row.references[0])}" loading="lazy">'
         f'<p class="caption">{escape(row.caption)}</p>'
         f'<p class="facts">CIDEr {row.cider:.0f} · confidence {row.confidence:.2f} · '
         f"{escape(row.image_id)}</p>"
         f'<ul class="references" aria-label="References">{references}</ul></li>\n'
     )
-
-
-def _thumbnail(path: Path) -> str:
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as image:
-            small = ImageOps.exif_transpose(image).convert("RGB")
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be read for the page ({error})") from error
-    small.thumbnail((THUMBNAIL, THUMBNAIL))
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=JPEG_QUALITY)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
 def _digits(value: float) -> int:

@@ -60,9 +60,10 @@ def add_conversations(
     template: str,
     eos_id: int,
     longest: int,
+    longest_prompt: int,
 ) -> None:
-    """Add conversations to a pool, and the images that it lacks. Those of more than `longest` tokens are left out, and
-    counted in `pool.skipped`."""
+    """Add conversations to a pool, and the images that it lacks. Those of more than `longest` tokens, or more than
+    `longest_prompt` before the last answer, are left out, and counted in `pool.skipped`."""
     index_of = {path: index for index, path in enumerate(pool.paths)}
     for conversation in conversations:
         index = index_of.setdefault(conversation.image, len(pool.paths))
@@ -70,7 +71,8 @@ def add_conversations(
             pool.add_image(conversation.image)
         pool.questions.setdefault(index, []).extend(turn.text for turn in conversation.turns)
         row = Row(*encode_training(tokenizer, conversation.turns, template, eos_id))
-        if len(row.token_ids) <= longest:
+        n_prompt = len(row.learned) - row.learned[::-1].index(False)
+        if len(row.token_ids) <= longest and n_prompt <= longest_prompt:
             pool.conversations.setdefault(index, []).append(row)
         else:
             pool.skipped += 1

@@ -15,6 +15,7 @@ from fastcap.vocabulary import Marks
 __all__ = ["finetuning"]
 
 CONFIG = "config.json"
+LONGEST = 96  # tokens of a question, where the checkpoint has not been asked any
 WARMUP = 0.05  # share of the steps, 100 of them at most
 
 
@@ -70,6 +71,8 @@ def finetuning(
         smoothing=0.0,
         patience=patience,
     )
+    asked = getattr(model.decoder, "question_tokens", 0) or LONGEST
+    decoder = dataclasses.replace(model.decoder, question_tokens=asked)  # type: ignore[arg-type]
     output = Path(output_dir)
     data = DataConfig(
         root="",
@@ -87,7 +90,7 @@ def finetuning(
         accumulate=accumulate,
         evaluate_every=epoch,
         log_every=min(10, epoch),
-        model=dataclasses.replace(model, marks=Marks()),
+        model=dataclasses.replace(model, marks=Marks(), decoder=decoder),
         data=data,
         stages=(stage,),
     )

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from fastcap.backbone.base import Cut
-from fastcap.config import DataConfig, ModelConfig, StageConfig
+from fastcap.config import DataConfig, ModelConfig, PrefixConfig, StageConfig
 from fastcap.data.augment import augment
 from fastcap.data.batching import pad_tokens
 from fastcap.data.cache import ImageCache
@@ -98,7 +98,7 @@ class Corpus:
 
     def add_conversations(self, model: ModelConfig) -> None:
         """Add the conversations to the pool, as tokens of a model whose marks are known."""
-        if self.conversations:
+        if self.conversations and isinstance(model.decoder, PrefixConfig):
             add_conversations(
                 self.pool,
                 self.conversations,
@@ -106,6 +106,7 @@ class Corpus:
                 model.template,
                 model.marks.eos_id,
                 self.data.longest_conversation,
+                model.decoder.question_tokens,
             )
 
     def decode_images(self) -> None:

@@ -132,7 +132,11 @@ def check_architecture(source: str, theirs: ModelConfig, ours: ModelConfig) -> N
     Raises:
         ModelFileError: a setting that changes the network differs.
     """
-    decoder = dataclasses.replace(theirs.decoder, dropout=ours.decoder.dropout)
+    read = ("dropout", "question_tokens")  # settings that change no weight
+    known = {name: getattr(ours.decoder, name) for name in read if hasattr(ours.decoder, name)}
+    decoder = (
+        theirs.decoder if theirs.decoder.kind != ours.decoder.kind else dataclasses.replace(theirs.decoder, **known)
+    )
     if dataclasses.replace(theirs, decoder=decoder, generation=ours.generation) != ours:
         raise ModelFileError(f"{source} does not fit the recipe's model: its settings differ; see config.json")
 
