@@ -2,10 +2,11 @@
 
     python benchmarks/choosing.py --flickr8k data/flickr8k --coco data/coco --cache cache/choosing [--save]
 
-Candidates of the val pictures of both sets, in parallel and by beam search, are ranked by the network alone, by what
-people said of similar training pictures (`fastcap.runtime.memory`), and by more. The weights are fitted to the pictures
-of both sets; each picture is captioned with weights fitted to four fifths of them, of which it is none. What takes long
-is kept in the cache: vectors and candidates of a model whose graphs are the same.
+Candidates of the val pictures of both sets, in parallel and by beam search, are ranked by the network alone, by the
+words that people would use of the picture (`fastcap.runtime.words`), by what they said of similar training pictures
+(`fastcap.runtime.memory`), and by more. The weights are fitted to the pictures of both sets; each picture is captioned
+with weights fitted to four fifths of them, of which it is none. What takes long is kept in the cache: vectors and
+candidates of a model whose graphs are the same.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from fastcap.evaluation.metrics import score_captions
 from fastcap.evaluation.ptb import ptb_tokens
 from fastcap.evaluation.ranking import USED, Judged, cross_fitted
 from fastcap.release.memory import MemorySettings, remembered_captions
+from fastcap.release.words import fit_words
 from fastcap.runtime.bundle import Bundle, find_model
 from fastcap.runtime.contract import Ranking, Weights
 from fastcap.runtime.encoding import decode
@@ -38,20 +41,30 @@ from fastcap.runtime.memory import Memory
 from fastcap.runtime.options import Options, Plan
 from fastcap.runtime.ranking import Ranker, features
 from fastcap.runtime.text import ends_early, sentence
+from fastcap.runtime.words import PictureWords
 
 RESULTS = Path(__file__).parent / "results"
 SETS = ("flickr8k", "coco")
 QUARTER = 4  # every fourth picture, as an earlier table had it
 TIMED = 100  # pictures
-EVERYTHING = ("log_p", "token_log_p", "similarity", "consensus", "words")
 RANKED_BY = {
     "probability": ("log_p",),
     "similarity": ("log_p", "similarity"),
-    "similarity, length": ("log_p", "similarity", "words"),
-    "similarity, consensus": ("log_p", "similarity", "consensus"),
-    "everything": EVERYTHING,
+    "words": USED,
+    "words, similarity": (*USED, "similarity"),
+    "words, consensus": (*USED, "consensus"),
+    "everything": Weights._fields,
 }
-SIMILARITY = EVERYTHING.index("similarity")
+PLOTTED = {
+    "own order": "by the network",
+    "similarity": "and by similar pictures",
+    "words": "and by the picture's words",
+}
+HELD = {"memory": "similarity", "words": "expected"}
+"""What may be kept beside a network, and the feature that asks it."""
+VARIED = ("parallel 4", "beam 8")
+SIMILARITY = Weights._fields.index("similarity")
+WORDS = [Weights._fields.index(name) for name in ("expected", "information")]
 
 
 def plans(bundle: Bundle) -> dict[str, Plan]:
@@ -74,7 +87,7 @@ def main() -> None:
     network = Network(Bundle.open(find_model(args.model)), args.cache)
     roots = {"flickr8k": args.flickr8k, "coco": args.coco}
     study = Study(network, {name: load_dataset(name, roots[name], "val") for name in SETS})
-    memories = remembered(network, roots)
+    sources = sources_of(network, roots)
     result = {
         "format": 1,
         "kind": "choosing",
@@ -86,7 +99,7 @@ def main() -> None:
         "pictures": {name: len(pictures) for name, pictures in study.pictures.items()},
         "folds": 5,
         "command": "python benchmarks/choosing.py --flickr8k DIR --coco DIR --cache DIR --save",
-        **study.table(memories),
+        **study.table(sources),
     }
     text = json.dumps(result, indent=1) + "\n"
     print(text, end="")
@@ -130,8 +143,11 @@ class Network:
         return [[Decoded(*each) for each in json.loads(line)] for line in path.read_text().splitlines()]
 
 
-def remembered(network: Network, roots: Mapping[str, Path]) -> dict[str, Memory]:
-    """Memories of the training pictures by name, with all that is said of them."""
+Source = tuple[np.ndarray, list[list[str]]]  # vectors (P, A) of pictures, and the captions of each
+
+
+def sources_of(network: Network, roots: Mapping[str, Path]) -> dict[str, Source]:
+    """Training pictures by name, with all that is said of them."""
     machine = [(f"coco_machine:{split}", roots["coco"]) for split in ("train", "more")]
     people = [(f"coco:{split}", roots["coco"]) for split in ("train", "more")]
     flickr = remembered_captions([("flickr8k", roots["flickr8k"])], [])
@@ -139,15 +155,22 @@ def remembered(network: Network, roots: Mapping[str, Path]) -> dict[str, Memory]
     order = list(remembered_captions(machine, []))
     vectors = dict(zip(flickr, network.vectors("flickr8k-train", list(flickr)), strict=True))
     vectors |= dict(zip(order, network.vectors("coco-train", order), strict=True))
-    memories = {}
-    for name, captions in {
+    sets = {
         "Flickr8k": flickr,
         "people's": {**flickr, **described},
         "people's and machines'": {**flickr, **coco},
-    }.items():
-        memories[name] = memory = Memory()
-        memory.add(np.stack([vectors[image] for image in captions]), list(captions.values()))
-    return memories
+    }
+    return {
+        name: (np.stack([vectors[image] for image in captions]), list(captions.values()))
+        for name, captions in sets.items()
+    }
+
+
+def memory_of(source: Source) -> Memory:
+    """All that is said of these pictures."""
+    memory = Memory()
+    memory.add(*source)
+    return memory
 
 
 @dataclass
@@ -186,14 +209,14 @@ class Study:
             gains = {text: 100 * metric.score(ptb_tokens(text), str(place)) for text in different}
             yield Picture(example, vectors[place], candidates, texts, whole, gains)
 
-    def table(self, memories: Mapping[str, Memory]) -> dict[str, Any]:
-        """The rows of the result, the times, and the sizes of memories."""
+    def table(self, sources: Mapping[str, Source]) -> dict[str, Any]:
+        """The rows of the result, the times, and what words and memories of other pictures and sizes are worth."""
         usual = MemorySettings()
+        memories = {name: memory_of(source) for name, source in sources.items()}
         kept = {name: each.smaller(usual.entries, usual.least, usual.width) for name, each in memories.items()}
-        shipped = kept["people's"]
-        milliseconds = self.times(shipped)
-        ranking = Ranking(usual.neighbours, usual.sharpness, {})
-        base = {way: self.features(way, shipped, ranking) for way in self.plans}
+        memory, words = kept["people's"], fit_words(*sources["people's"], usual.common)
+        milliseconds = self.times(memory, words)
+        base = {way: self.features(way, memory, words) for way in self.plans}
         rows = []
         for way in self.plans:
             ms = round(milliseconds["picture"] + milliseconds[way], 2)
@@ -202,22 +225,44 @@ class Study:
             for by, used in RANKED_BY.items():
                 if by == "probability" and way.startswith("parallel"):
                     continue  # the network's own order
-                row = {"candidates": way, "ranked_by": by, "ms": round(ms + milliseconds["memory"], 2)}
-                rows.append({**row, **self.measure(way, self.fitted(base[way], used), thorough=by == "similarity")})
-        variants = []
-        for way in ("parallel 4", "beam 8"):
-            for name, memory in memories.items():
+                asked = sum(milliseconds[held] for held, name in HELD.items() if name in used)
+                row = {"candidates": way, "ranked_by": by, "ms": round(ms + asked, 2)}
+                rows.append({**row, **self.measure(way, self.fitted(base[way], used), thorough=by in PLOTTED)})
+        return {
+            "milliseconds": milliseconds,
+            "rows": rows,
+            "words": list(self.vocabularies(sources, base)),
+            "memories": list(self.memories(kept, base)),
+            "sizes": list(self.sizes(memories["people's"], base)),
+        }
+
+    def vocabularies(self, sources: Mapping[str, Source], base: Mapping[str, Features]) -> Iterator[dict[str, Any]]:
+        """Words of other pictures, and more or fewer of them."""
+        for name, common in (*((name, MemorySettings().common) for name in sources), ("people's", 4), ("people's", 30)):
+            words = fit_words(*sources[name], common)
+            words.save(path := self.network.cache / "words.npz")
+            row = {"captions": name, "common": common, "words": len(words), "bytes": path.stat().st_size}
+            for way in VARIED:
+                row[way] = self.plain(way, self.changed(way, base[way], WORDS, words.score), "words")
+            yield row
+
+    def memories(self, kept: Mapping[str, Memory], base: Mapping[str, Features]) -> Iterator[dict[str, Any]]:
+        """Memories of other pictures, asked for other neighbours."""
+        for way in VARIED:
+            for name, memory in kept.items():
                 for neighbours, sharpness in ((10, 0), (30, 0), (100, 0), (30, 40), (100, 40)):
-                    judged = self.similar(way, base[way], kept[name], Ranking(neighbours, sharpness, {}))
+                    asked = partial(memory.similarity, neighbours=neighbours, sharpness=sharpness)
                     about = {
                         "pictures": len(memory),
                         "captions": name,
                         "neighbours": neighbours,
                         "sharpness": sharpness,
                     }
-                    variants.append({"candidates": way, **about, **self.plain(way, judged)})
-        sizes = []
-        whole = memories["people's"]
+                    given = self.changed(way, base[way], SIMILARITY, asked)
+                    yield {"candidates": way, **about, **self.plain(way, given, "similarity")}
+
+    def sizes(self, whole: Memory, base: Mapping[str, Features]) -> Iterator[dict[str, Any]]:
+        """Memories that take less space."""
         for settings in (
             (10**6, 1, 128),
             (60, 3, 128),
@@ -230,38 +275,31 @@ class Study:
             path = self.network.cache / "memory.npz"
             whole.smaller(*settings).save(path)
             row = dict(zip(("entries", "least", "width"), settings, strict=True)) | {"bytes": path.stat().st_size}
-            for way in ("parallel 4", "beam 8"):
-                row[way] = self.plain(way, self.similar(way, base[way], Memory.open(path), ranking))
-            sizes.append(row)
-        return {"milliseconds": milliseconds, "rows": rows, "memories": variants, "sizes": sizes}
+            for way in VARIED:
+                given = self.changed(way, base[way], SIMILARITY, Memory.open(path).similarity)
+                row[way] = self.plain(way, given, "similarity")
+            yield row
 
-    def features(self, way: str, memory: Memory, ranking: Ranking) -> dict[str, list[np.ndarray]]:
+    def features(self, way: str, memory: Memory, words: PictureWords) -> Features:
         """Features (K, F) of each picture's candidates, by set."""
         return {
-            name: [features(p.candidates[way], p.texts[way], p.vector, memory, ranking) for p in pictures]
+            name: [features(p.candidates[way], p.texts[way], p.vector, memory, USUAL, words=words) for p in pictures]
             for name, pictures in self.pictures.items()
         }
 
-    def similar(
-        self, way: str, base: Mapping[str, Sequence[np.ndarray]], memory: Memory, ranking: Ranking
-    ) -> dict[str, list[np.ndarray]]:
-        """These features with the similarities of another memory or other neighbours."""
-        changed: dict[str, list[np.ndarray]] = {}
+    def changed(self, way: str, base: Features, columns: Any, score: Callable[..., np.ndarray]) -> Features:
+        """These features with other values of `score(vector, texts)` in these columns."""
+        new = {name: [table.copy() for table in tables] for name, tables in base.items()}
         for name, pictures in self.pictures.items():
-            changed[name] = []
-            for picture, old in zip(pictures, base[name], strict=True):
-                new = old.copy()
-                new[:, SIMILARITY] = memory.similarity(
-                    picture.vector, picture.texts[way], ranking.neighbours, ranking.sharpness
-                )
-                changed[name].append(new)
-        return changed
+            for picture, table in zip(pictures, new[name], strict=True):
+                table[:, columns] = score(picture.vector, picture.texts[way])
+        return new
 
-    def plain(self, way: str, given: Mapping[str, Sequence[np.ndarray]]) -> dict[str, Any]:
-        """CIDEr of both sets by probability and similarity."""
-        return self.measure(way, self.fitted(given, RANKED_BY["similarity"]), thorough=False)
+    def plain(self, way: str, given: Features, by: str) -> dict[str, Any]:
+        """CIDEr of both sets, ranked by one of `RANKED_BY`."""
+        return self.measure(way, self.fitted(given, RANKED_BY[by]), thorough=False)
 
-    def fitted(self, given: Mapping[str, Sequence[np.ndarray]], used: Sequence[str]) -> Choice:
+    def fitted(self, given: Features, used: Sequence[str]) -> Choice:
         """The choice by weights that are fitted to other pictures."""
 
         def choose(way: str) -> Iterator[tuple[str, int, np.ndarray]]:
@@ -300,22 +338,28 @@ class Study:
             figures["flickr8k"]["cider_quarter"] = round(scored(self.pictures["flickr8k"], quarter)["cider"], 2)
         return figures
 
-    def times(self, memory: Memory) -> dict[str, float]:
-        """Median CPU time in milliseconds of reading a picture, of each way and of ranking four candidates."""
-        network, taken = self.network, {name: [] for name in ("picture", *self.plans, "memory")}
-        weights = Weights(*(float(name in USED) for name in Weights._fields))
-        ranker = Ranker(memory, USUAL._replace(weights={"parallel": weights}), network.tokenizer)
+    def times(self, memory: Memory, words: PictureWords) -> dict[str, float]:
+        """Median CPU time in milliseconds of reading a picture, of each way and of ranking four candidates by each of
+        `HELD`."""
+        network, taken = self.network, {name: [] for name in ("picture", *self.plans, *HELD)}
+        rankers = {}
+        for held in HELD:
+            used = RANKED_BY["similarity" if held == "memory" else "words"]
+            weights = Weights(*(float(name in used) for name in Weights._fields))
+            rankers[held] = Ranker(memory, USUAL._replace(weights={"parallel": weights}), network.tokenizer, words)
         for picture in track(self.pictures["flickr8k"][:: len(self.pictures["flickr8k"]) // TIMED], "times"):
             taken["picture"].append(timed(lambda: network.encoded(picture.example.image))[0])  # noqa: B023
             for way, plan in self.plans.items():
                 encoded = network.encoded(picture.example.image)
                 taken[way].append(timed(lambda: network.engine.decode(encoded, plan))[0])  # noqa: B023
             rows = picture.candidates["parallel 4"]
-            taken["memory"].append(timed(lambda: ranker.order(rows, picture.vector, "parallel"))[0])  # noqa: B023
+            for held, ranker in rankers.items():
+                taken[held].append(timed(lambda: ranker.order(rows, picture.vector, "parallel"))[0])  # noqa: B023
         return {name: round(float(np.median(values[3:])), 2) for name, values in taken.items()}
 
 
 USUAL = Ranking(MemorySettings().neighbours, MemorySettings().sharpness, {})
+Features = dict[str, list[np.ndarray]]
 Choice = Callable[..., Iterator[tuple[str, int, np.ndarray]]]
 """Set, place and the scores (K,) of the candidates of every picture."""
 
@@ -347,7 +391,7 @@ def timed(run: Callable[[], object]) -> tuple[float, object]:
 
 
 def plot(result: Mapping[str, Any], path: Path) -> None:
-    """CIDEr against milliseconds, with and without the memory."""
+    """CIDEr against milliseconds, by what candidates are ranked."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -355,13 +399,15 @@ def plot(result: Mapping[str, Any], path: Path) -> None:
 
     figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.2))
     for axis, name in zip(axes, SETS, strict=True):
-        for by, marker in (("own order", "o"), ("similarity", "^")):
+        for by, marker in zip(PLOTTED, "o^s", strict=True):
             rows = [row for row in result["rows"] if row["ranked_by"] == by]
-            axis.scatter([row["ms"] for row in rows], [row[name]["cider"] for row in rows], marker=marker, label=by)
+            axis.scatter(
+                [row["ms"] for row in rows], [row[name]["cider"] for row in rows], marker=marker, label=PLOTTED[by]
+            )
             for row in rows:
                 axis.annotate(row["candidates"], (row["ms"], row[name]["cider"]), fontsize=7)
         axis.set(title=f"{name} val", xlabel="ms, picture to text, one thread (CPU time)", ylabel="CIDEr-D x 100")
-        axis.legend(["ranked by the network", "and by a memory of captioned pictures"], fontsize=8, loc="lower right")
+        axis.legend(title="ranked", fontsize=8, loc="lower right")
     figure.tight_layout()
     figure.savefig(path, dpi=110)
 
