@@ -112,6 +112,21 @@ def test_a_folder_is_rewritten_too(tmp_path):
     assert (row["image"], row["caption"], row["original"]) == ("a.png", "A person runs.", "A man runs.")
 
 
+def test_a_rewritten_folder_is_a_data_set_elsewhere_too(tmp_path, capsys):
+    from PIL import Image
+
+    source, out = tmp_path / "source", tmp_path / "neutral" / "train.jsonl"
+    (source / "images").mkdir(parents=True)
+    Image.new("RGB", (4, 4)).save(source / "images" / "a.png")
+    (source / "train.jsonl").write_text('{"image": "images/a.png", "caption": "A man runs."}\n')
+    assert main(["data", "rewrite", str(source), "--out", str(out)]) == 0
+    assert main(["data", "report", str(out.parent), "--out", str(tmp_path / "report"), "--model", "none"]) == 0
+    summary = json.loads((tmp_path / "report" / "quality_summary.json").read_text())
+    assert summary["unreadable"]["count"] == 0
+    assert summary["bias"]["categories"]["gender"]["captions"] == 0
+    assert summary["bias"]["originals"]["gender"]["captions"] == 1
+
+
 @pytest.mark.parametrize(
     ("name", "content", "told", "status"),
     [

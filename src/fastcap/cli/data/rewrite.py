@@ -109,9 +109,7 @@ def _rows(args: argparse.Namespace) -> tuple[list[dict[str, Any]], str]:
     if args.source.is_dir():
         examples = read_splits(args.dataset or find_reader(args.source), args.source, [args.split])[args.split]
         rows = [
-            {"image": Path(os.path.relpath(one.image, args.source)).as_posix(), "caption": text}
-            for one in examples
-            for text in one.captions
+            {"image": _from(args.out.parent, one.image), "caption": text} for one in examples for text in one.captions
         ]
         return rows, "caption"
     if not args.source.is_file():
@@ -122,6 +120,15 @@ def _rows(args: argparse.Namespace) -> tuple[list[dict[str, Any]], str]:
             f"{args.source} has a column 'original': it was rewritten before; --column original begins anew"
         )
     return rows, caption_column(args.source, rows, args.column)
+
+
+def _from(folder: Path, image: Path) -> str:
+    """An image's path from the folder of the table, so that it is a data set wherever it is written."""
+    whole = os.path.join(os.path.realpath(image.parent), image.name)
+    try:
+        return Path(os.path.relpath(whole, os.path.realpath(folder))).as_posix()
+    except ValueError:  # another drive of Windows
+        return Path(whole).as_posix()
 
 
 def _endpoint(args: argparse.Namespace) -> Endpoint | None:
