@@ -60,15 +60,17 @@ def contract_constants() -> dict[str, Any]:
         "MANIFEST": contract.MANIFEST,
         "TOKENIZER": contract.TOKENIZER,
         "MODEL": contract.MODEL.file,
+        "PHOTO": contract.PHOTO,
+        "PICTURES": contract.PICTURES,
+        "IMAGE_VECTORS": next(iter(contract.IMAGE_VECTORS)),
         "LEFT_TO_RIGHT": contract.LEFT_TO_RIGHT,
         "OUTPUTS": tuple(contract.MODEL.outputs),
-        "STATE": contract.STATE,
         "KINDS": {
             name: {"graphs": kind.graphs, "decodes": kind.decodes}
             for name, kind in contract.KINDS.items()
             if kind.left_to_right == contract.LEFT_TO_RIGHT  # the page does not run language models yet
         },
-        "USUAL": {name: options[name] for name in ("length", "candidates", "neutral", "beams")},
+        "USUAL": {name: options[name] for name in ("length", "candidates", "neutral", "beams", "min_confidence", "hedge")},
         "MAX_BEAMS": MAX_BEAMS,
         "WORD_SPREAD": WORD_SPREAD,
         "SHORT": contract.SHORT,

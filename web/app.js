@@ -2,6 +2,7 @@
 
 const MODEL = new URL('model/', import.meta.url).href;
 const WRITES = { '': 'as suits the length', parallel: 'all words at once', beam: 'word after word' };
+const KINDS = { blank: 'Blank', text: 'A text', screen: 'A screen', chart: 'A chart', drawing: 'A drawing' };
 const find = (selector, within = document) => within.querySelector(selector);
 const form = find('#options');
 const fields = Object.fromEntries([...form.querySelectorAll('[name]')].map((field) => [field.name, field]));
@@ -164,7 +165,8 @@ viewfinder.addEventListener('close', () => {
 function options() {
   const length = fields.length.value === 'words' ? fields.words.valueAsNumber : fields.length.value;
   const candidates = fields.candidates.valueAsNumber;
-  return { length, candidates, neutral: fields.neutral.checked, decode: fields.decode.value || undefined };
+  const minConfidence = fields.silence.valueAsNumber / 100;
+  return { length, candidates, neutral: fields.neutral.checked, decode: fields.decode.value || undefined, minConfidence };
 }
 
 let requests = 0;
@@ -210,6 +212,8 @@ function show(item, { caption, error }) {
   if (caption) {
     item.wordings = caption.candidates;
     item.milliseconds = Math.round(caption.milliseconds);
+    item.noPhoto = caption.kind && caption.kind !== 'photo' ? `${KINDS[caption.kind]}, no photo; ` : '';
+    item.sure = caption.confidence;
     write(item, caption.text);
   }
   item.request = null;
@@ -222,7 +226,8 @@ function announce() {
   const failed = items.filter(({ card }) => card.dataset.state === 'failed');
   const count = `${done.length} of ${items.length} pictures have a caption.`;
   const unread = failed.length ? ` ${failed.length} could not be read.` : '';
-  tell(items.length === 1 && done.length ? done[0].alt : count + unread);
+  const said = () => done[0].alt || find('.facts span', done[0].card).textContent;
+  tell(items.length === 1 && done.length ? said() : count + unread);
 }
 
 function write(item, text) {
@@ -240,8 +245,10 @@ function describe(item, text) {
   find('meter', card).hidden = !wording;
   find('meter', card).value = wording?.confidence ?? 0;
   find('.facts span', card).textContent = wording
-    ? `${percent(wording.confidence)} sure, ${item.milliseconds} ms`
-    : 'Edited by you';
+    ? `${item.noPhoto}${percent(wording.confidence)} sure, ${item.milliseconds} ms`
+    : wordings.length || item.edited || text
+      ? 'Edited by you'
+      : `No caption: ${item.noPhoto}${percent(item.sure)} sure`;
   find('details', card).hidden = !others.length;
   find('.wordings', card).replaceChildren(...others.map((each) => wordingButton(item, each)));
 }

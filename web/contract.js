@@ -4,9 +4,11 @@ export const FORMAT = 2;
 export const MANIFEST = 'model.json';
 export const TOKENIZER = 'tokenizer.json';
 export const MODEL = 'model.onnx';
+export const PHOTO = 'photo.json';
+export const PICTURES = ['photo', 'blank', 'text', 'screen', 'chart', 'drawing'];
+export const IMAGE_VECTORS = 'image_vectors';
 export const LEFT_TO_RIGHT = ['encode.onnx', 'step.onnx'];
 export const OUTPUTS = ['token_ids', 'lengths', 'confidences', 'token_confidences'];
-export const STATE = 'state';
 export const KINDS = {
   'parallel': {
     'graphs': ['model.onnx'],
@@ -21,7 +23,9 @@ export const USUAL = {
   'length': 'normal',
   'candidates': 1,
   'neutral': false,
-  'beams': 3
+  'beams': 3,
+  'min_confidence': 0.0,
+  'hedge': 0.0
 };
 export const MAX_BEAMS = 8;
 export const WORD_SPREAD = 4;

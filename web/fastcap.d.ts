@@ -51,7 +51,14 @@ export interface CaptionOptions {
   decode?: Decode;
   /** Hypotheses that beam search keeps, 1 to 8; 3 by default. */
   beams?: number;
+  /** A caption whose confidence is lower has no text and no candidates; 0 by default. */
+  minConfidence?: number;
+  /** A caption whose confidence is lower, and any of what is no photo, begins with "Maybe: "; 0 by default: none. */
+  hedge?: number;
 }
+
+/** What a picture is. */
+export type Kind = 'photo' | 'blank' | 'text' | 'screen' | 'chart' | 'drawing';
 
 /** A piece of a caption with the probability that the model gave it. */
 export interface Token {
@@ -70,6 +77,8 @@ export interface Caption extends Candidate {
   /** The wordings, best first; the first is the caption itself. */
   readonly candidates: readonly Candidate[];
   readonly milliseconds: number;
+  /** Of what is no photo the confidence is lowered; null where the model cannot tell. */
+  readonly kind: Kind | null;
 }
 
 /** What `model.json` says. */

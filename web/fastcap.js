@@ -9,10 +9,11 @@
 // What fastcap/runtime/captioner.py does, all but samples; the same pixels give the same captions.
 
 import {
-  FORMAT, KINDS, LEAST_END, LEAST_TOKEN, LEFT_TO_RIGHT, LENGTH_BEAMS, MANIFEST, MAX_BEAMS, MODEL, NO_REPEAT, OUTPUTS,
-  SHORT, TOKENIZER, USUAL, WORD_SPREAD,
+  FORMAT, IMAGE_VECTORS, KINDS, LEAST_END, LEAST_TOKEN, LEFT_TO_RIGHT, LENGTH_BEAMS, MANIFEST, MAX_BEAMS, MODEL,
+  NO_REPEAT, OUTPUTS, PHOTO, SHORT, TOKENIZER, USUAL, WORD_SPREAD,
 } from './contract.js';
 import { ImageError, loadImage } from './images.js';
+import { doubted, PhotoHead } from './photo.js';
 import { Stepper, beamSearch, everyLength } from './search.js';
 import { Tokenizer } from './text.js';
 import { withSoundOthers, Wordings } from './wording.js';
@@ -30,8 +31,8 @@ export class ConfigError extends Error {
 }
 
 /**
- * Load a model directory below the address `folder`, in Node also a path: `model.json`, `tokenizer.json`, and
- * `model.onnx` or, of an autoregressive model, `encode.onnx` and `step.onnx`.
+ * Load a model directory below the address `folder`, in Node also a path: `model.json`, `tokenizer.json`, `photo.json`
+ * if it has one, and `model.onnx` or, of an autoregressive model, `encode.onnx` and `step.onnx`.
  *
  * `onProgress`: called with the share that has arrived, 0 to 1, of the model and of the runtime.
  * `threads`: for the network; more than 1 needs a cross-origin isolated page (COOP and COEP headers), where half of the
@@ -62,10 +63,12 @@ export async function load(folder, { onProgress = () => {}, threads = usualThrea
   }
   const fetched = (names, to) =>
     Promise.all(names.map((name) => fetchFile(base, name, manifest.files?.[name], to)));
-  const [[vocabulary, ...graphs], api] = await Promise.all([
+  const [[vocabulary, ...graphs], [photo], api] = await Promise.all([
     fetched([TOKENIZER, ...KINDS[manifest.kind].graphs], progress),
+    fetched(Object.hasOwn(manifest.files ?? {}, PHOTO) ? [PHOTO] : [], progress),
     runtime,
   ]);
+  const head = photo ? new PhotoHead(JSON.parse(new TextDecoder().decode(photo))) : null;
   const settings = { graphOptimizationLevel: 'all', logSeverityLevel: 4, intraOpNumThreads: threads };
   const opened = (graph, externalData) => api.InferenceSession.create(graph, { ...settings, externalData });
   const stepped = async ([encode, step], whole) =>
@@ -73,14 +76,14 @@ export async function load(folder, { onProgress = () => {}, threads = usualThrea
   const tokenizer = new Tokenizer(JSON.parse(new TextDecoder().decode(vocabulary)));
   if (manifest.kind === 'autoregressive') {
     const stepper = await stepped(graphs);
-    return new Captioner(api, null, () => stepper, tokenizer, manifest);
+    return new Captioner(api, null, () => stepper, tokenizer, manifest, head);
   }
   const openStepper = async () => {
     // The two read their weights out of the whole graph's file, which a browser has kept.
     const [whole, ...both] = await fetched([MODEL, ...LEFT_TO_RIGHT]);
     return stepped(both, [{ path: MODEL, data: whole }]);
   };
-  return new Captioner(api, await opened(graphs[0]), openStepper, tokenizer, manifest);
+  return new Captioner(api, await opened(graphs[0]), openStepper, tokenizer, manifest, head);
 }
 
 /** A loaded model; make one with `load`. Captions one picture at a time, in the order in which they were asked for. */
@@ -90,9 +93,10 @@ export class Captioner {
   #openStepper;
   #stepper = null;
   #tokenizer;
+  #head; // null where the model cannot tell what a picture is
   #last = Promise.resolve();
 
-  constructor(ort, session, openStepper, tokenizer, manifest) {
+  constructor(ort, session, openStepper, tokenizer, manifest, head) {
     if (tokenizer.size !== manifest.vocabulary.size) {
       throw new ModelFileError(
         `${TOKENIZER}: ${tokenizer.size} tokens; ${MANIFEST} states ${manifest.vocabulary.size}`,
@@ -102,6 +106,7 @@ export class Captioner {
     this.#session = session;
     this.#openStepper = openStepper;
     this.#tokenizer = tokenizer;
+    this.#head = head;
     /** What `model.json` says: name, preprocessing, decoding limits, measured quality and speed. */
     this.manifest = manifest;
     /** How the model can decode; the first is what it does at the length 'normal' where nobody asks for another. */
@@ -125,8 +130,13 @@ export class Captioner {
    * and 'beam', if the model can, for a length other than 'normal'. Greedy search finds one wording.
    * `beams`: hypotheses that beam search keeps, 1 to 8, by default 3; at least as many as `candidates`, and at least 16
    * for a length other than 'normal'.
+   * `minConfidence`: a caption whose confidence is lower has no text and no candidates; 0 by default.
+   * `hedge`: a caption whose confidence is lower, and any of a picture that is no photo, begins with "Maybe: "; 0 by
+   * default, which hedges nothing.
    *
-   * A caption is {text, confidence, tokens, candidates, milliseconds}: `confidence` from 0 to 1 is about the share of
+   * A caption is {text, confidence, tokens, candidates, milliseconds, kind}: `kind` is what the picture is, 'photo' or
+   * else 'blank', 'text', 'screen', 'chart' or 'drawing', of which the confidence is lowered; null where the model
+   * cannot tell. `confidence` from 0 to 1 is about the share of
    * the content words that people would use as well; `tokens` are [{text, confidence}]; `candidates` are the wordings,
    * best first, the first being the caption itself.
    *
@@ -171,7 +181,8 @@ export class Captioner {
   async #run(pixels, plan) {
     const { width, height } = this.manifest.preprocessing;
     const images = new this.#ort.Tensor('uint8', pixels, [1, height, width, 3]);
-    const decoded = (asked) => (asked.decode === 'parallel' ? this.#refined(images, asked) : this.#searched(images, asked));
+    const vectors = {};
+    const decoded = (asked) => (asked.decode === 'parallel' ? this.#refined(images, asked, vectors) : this.#searched(images, asked, vectors));
     const worded = async (asked) => {
       const wordings = new Wordings(asked, this.#tokenizer);
       wordings.add(await decoded(asked));
@@ -186,11 +197,20 @@ export class Captioner {
       const tokens = ids.map((id, at) => ({ text: this.#tokenizer.decode([id]), confidence: each[at] }));
       return { text, confidence: this.#confidence(probability), tokens };
     });
-    return { ...candidates[0], candidates };
+    const verdict = this.#head && this.#head.judge(pixels, width, height, await this.#vector(images, vectors));
+    const { shown, confidence } = doubted(candidates, verdict, plan);
+    const [{ text, tokens } = { text: '', tokens: [] }] = shown;
+    return { text, confidence, tokens, candidates: shown, kind: verdict?.kind ?? null };
+  }
+
+  /** The picture's vector: from what was run of it; else from a run for it alone. */
+  async #vector(images, vectors) {
+    if (!vectors.found) await this.#refined(images, this.#plan({ decode: 'parallel' }), vectors);
+    return vectors.found;
   }
 
   /** What the whole graph says of a picture, best first: [{ids, probability, each, sound}]. */
-  async #refined(images, plan) {
+  async #refined(images, plan, vectors) {
     const { Tensor } = this.#ort;
     const { size } = this.manifest.vocabulary;
     const feeds = {
@@ -199,7 +219,9 @@ export class Captioner {
       candidates: new Tensor('int64', BigInt64Array.of(BigInt(plan.decoded)), [1]),
       penalties: new Tensor('float32', new Float32Array(size), [size]),
     };
-    const { token_ids, lengths, confidences, token_confidences } = await this.#session.run(feeds, OUTPUTS);
+    const outputs = this.#head ? [...OUTPUTS, IMAGE_VECTORS] : OUTPUTS;
+    const { token_ids, lengths, confidences, token_confidences, ...more } = await this.#session.run(feeds, outputs);
+    vectors.found = more[IMAGE_VECTORS]?.data;
     const row = token_ids.dims[2];
     return Array.from(lengths.data, (length, k) => {
       const part = ({ data }) => Array.from(data.slice(k * row, k * row + Number(length)), Number);
@@ -209,11 +231,12 @@ export class Captioner {
   }
 
   /** What is found from left to right of a picture, best first: [{ids, probability, each, sound}]. */
-  async #searched(images, plan) {
+  async #searched(images, plan, vectors) {
     this.#stepper ??= await this.#openStepper();
     const { pad_id, bos_id: bos, eos_id: eos, mask_id, unk_id } = this.manifest.vocabulary;
     const forbidden = [pad_id, bos, mask_id, unk_id].filter((id) => id !== null); // no such mark
-    const state = await this.#stepper.encode(images);
+    const { state, vector } = await this.#stepper.encode(images);
+    vectors.found ??= vector;
     const { low, high, beams, every_length: everyOne } = plan;
     const asked = { low, high, beams, marks: { bos, eos }, forbidden, noRepeat: NO_REPEAT };
     const found = await (everyOne ? everyLength : beamSearch)(this.#stepper, state, asked);
@@ -245,6 +268,8 @@ export class Captioner {
     neutral = USUAL.neutral,
     decode: wayAsked,
     beams = USUAL.beams,
+    minConfidence = USUAL.min_confidence,
+    hedge = USUAL.hedge,
     ...unknown
   }) {
     const usualWay = length !== USUAL.length && this.decodes.includes('beam') ? 'beam' : this.decodes[0];
@@ -252,7 +277,8 @@ export class Captioner {
     const limits = this.manifest.decoding;
     const [stranger] = Object.keys(unknown);
     if (stranger) {
-      throw new ConfigError(`unknown option ${stranger}; allowed are length, candidates, neutral, decode, beams`);
+      const known = 'length, candidates, neutral, decode, beams, minConfidence, hedge';
+      throw new ConfigError(`unknown option ${stranger}; allowed are ${known}`);
     }
     checkWhole('candidates', candidates, 1, limits.max_candidates);
     if (!this.decodes.includes(decode)) {
@@ -260,16 +286,20 @@ export class Captioner {
       throw new ConfigError(`decode is '${decode}'; allowed with model '${name}' are ${this.decodes.join(', ')}`);
     }
     checkWhole('beams', beams, 1, MAX_BEAMS);
+    checkShare('minConfidence', minConfidence);
+    checkShare('hedge', hedge);
     if (decode === 'greedy' && candidates > 1) {
       throw new ConfigError(`candidates is ${candidates}; greedy search finds 1, beam search up to ${MAX_BEAMS}`);
     }
     if (decode === 'parallel' && !wayAsked && candidates > 1 && this.decodes.includes('beam')) {
-      const options = { length, neutral, beams };
+      const options = { length, neutral, beams, minConfidence, hedge };
       return { ...this.#plan({ ...options, candidates: 1 }), others: this.#plan({ ...options, candidates, decode: 'beam' }) };
     }
     const everyOne = length !== USUAL.length && decode !== 'parallel';
     const kept = Math.max(beams, candidates, everyOne ? LENGTH_BEAMS : 1);
-    const way = { neutral, decode, beams: decode === 'greedy' ? 1 : kept, every_length: everyOne, others: null };
+    const way = {
+      neutral, decode, beams: decode === 'greedy' ? 1 : kept, every_length: everyOne, others: null, minConfidence, hedge,
+    };
     if (typeof length === 'string') {
       if (!Object.hasOwn(limits.lengths, length)) {
         const names = Object.keys(limits.lengths).join(', ');
@@ -291,6 +321,12 @@ export class Captioner {
 function checkWhole(name, value, low, high) {
   if (!Number.isInteger(value) || value < low || value > high) {
     throw new ConfigError(`${name} is ${value}; allowed are whole numbers from ${low} to ${high}`);
+  }
+}
+
+function checkShare(name, value) {
+  if (typeof value !== 'number' || !(value >= 0 && value <= 1)) {
+    throw new ConfigError(`${name} is ${value}; allowed are numbers from 0 to 1`);
   }
 }
 

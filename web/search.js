@@ -1,7 +1,7 @@
 // Word after word: greedy and beam search, and the two graphs that they step. What fastcap/runtime/stepper.py, and
 // beam_search and every_length in fastcap/generation/autoregressive.py, do.
 
-import { LENGTH_PENALTY, STATE } from './contract.js';
+import { IMAGE_VECTORS, LENGTH_PENALTY } from './contract.js';
 
 /** `encode.onnx` and `step.onnx` of a model directory; rows are captions of one picture. */
 export class Stepper {
@@ -18,9 +18,10 @@ export class Stepper {
     this.#cache = decoder.inputMetadata.find(({ name }) => name === 'cache').shape;
   }
 
-  /** `images`, a tensor of one picture, to all that the decoder needs of it, by name. */
-  encode(images) {
-    return this.#encoder.run({ images }, this.#encoder.outputNames.filter((name) => name.startsWith(STATE)));
+  /** `images`, a tensor of one picture, to {state, vector}: all that the decoder needs, by name; undefined if not given. */
+  async encode(images) {
+    const { [IMAGE_VECTORS]: vector, ...state } = await this.#encoder.run({ images }, this.#encoder.outputNames);
+    return { state, vector: vector?.data };
   }
 
   /** The cache of so many rows that have read nothing. */

@@ -23,6 +23,8 @@ OTHER = {
     "neutral": True,
     "decode": "sample",
     "no_memory": True,
+    "min_confidence": 0.25,
+    "hedge": 0.5,
     "beams": 4,
     "temperature": 0.5,
     "top_k": 9,

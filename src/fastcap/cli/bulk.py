@@ -169,7 +169,7 @@ class _Job:
         self.skip_existing: bool = args.skip_existing
         self.overwrite: bool = args.overwrite
         self.journal = journal
-        self.total = self.captioned = self.failed = self.before = self.left_out = 0
+        self.total = self.captioned = self.silent = self.failed = self.before = self.left_out = 0
 
     def sort_out(self, pictures: Mapping[str, ImageError | None]) -> list[str]:
         """The pictures to caption. Those that need no caption, or can have none, are counted and recorded here."""
@@ -198,10 +198,14 @@ class _Job:
     def record(self, row: Row) -> None:
         """Write the sidecar or the text, then the row: a picture that has a row is done."""
         if "caption" in row:
+            silent = not row["caption"]  # below --min-confidence: no text is better than an empty one
             try:
                 if self.write:
-                    write_text(row["image"], row["caption"], self.write, self.maker, self.overwrite)
-                elif self.sidecar and not self._has_place_taken(row["image"]):
+                    if not silent:
+                        write_text(row["image"], row["caption"], self.write, self.maker, self.overwrite)
+                elif (
+                    self.sidecar and not (silent and self.sidecar != "json") and not self._has_place_taken(row["image"])
+                ):
                     write_sidecar(row, self.sidecar)
             except DataError as error:
                 row = {"image": row["image"], "error": f"{row['image']}: {error}"}
@@ -215,10 +219,12 @@ class _Job:
         elif "error" in row:
             print_error(row["error"])
         self.failed += "error" in row
-        self.captioned += "caption" in row
+        self.captioned += bool(row.get("caption"))
+        self.silent += row.get("caption") == ""
 
     def summary(self, rate: float | None) -> str:
         parts = [f"{self.captioned} captioned" + (f" ({rate:.1f} pictures a second)" if rate else "")]
+        parts += [f"{self.silent} too uncertain for a caption"] if self.silent else []
         parts += [f"{self.before} done before"] if self.before else []
         parts += [f"{self.left_out} have a {'text' if self.write else 'sidecar'}"] if self.left_out else []
         parts += [f"{self.failed} failed"] if self.failed else []

@@ -17,6 +17,7 @@ from fastcap.cli.progress import progress_bar
 from fastcap.errors import FastcapError, ImageError
 from fastcap.runtime.options import Options
 from fastcap.runtime.rows import caption_row
+from fastcap.runtime.silence import why_silent
 
 if TYPE_CHECKING:
     from fastcap.runtime.captioner import Caption, Captioner
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         for image, problem in items:
             result = problem or _caption(captioner, reader, image, options)
             failures += isinstance(result, ImageError)
-            show(image, result, options.candidates, len(items))
+            show(image, result, options, len(items))
             advance()
     return 1 if failures else 0
 
@@ -87,17 +88,20 @@ def _expand(path: str, args: argparse.Namespace) -> Iterable[tuple[str, ImageErr
     return find_pictures(path, recursive=args.recursive, image_column=args.image_column)
 
 
-def _show_json(image: str, result: Caption | ImageError, candidates: int, total: int) -> None:
-    print(json.dumps(caption_row(image, result, candidates), ensure_ascii=False), flush=True)
+def _show_json(image: str, result: Caption | ImageError, options: Options, total: int) -> None:
+    print(json.dumps(caption_row(image, result, options.candidates), ensure_ascii=False), flush=True)
 
 
-def _show_text(image: str, result: Caption | ImageError, candidates: int, total: int) -> None:
+def _show_text(image: str, result: Caption | ImageError, options: Options, total: int) -> None:
+    """A line for each wording; an empty one where there is none, so that lines still belong to pictures."""
     if isinstance(result, ImageError):
         print_error(result)
         return
-    for candidate in result.candidates:
+    if not result.candidates:
+        print(f"fastcap: {image}: {why_silent(result, options)}", file=sys.stderr)
+    for candidate in result.candidates or (result,):
         columns = [image] if total > 1 else []
-        columns += [f"{candidate.confidence:.2f}"] if candidates > 1 else []
+        columns += [f"{candidate.confidence:.2f}"] if options.candidates > 1 else []
         print("\t".join([*columns, candidate.text]), flush=True)
 
 

@@ -27,11 +27,13 @@ __all__ = [
     "add_model",
     "add_number",
     "add_root_path",
+    "add_usual",
     "check_checkpoint",
     "check_folder",
     "one_reader",
     "open_captioner",
     "options_of",
+    "usual_of",
     "write_json",
 ]
 
@@ -57,6 +59,22 @@ def add_memory(parser: argparse.ArgumentParser) -> None:
     """Declare `--memory`, a user's own."""
     told = "rank by what people said of your pictures, and show it: a file of 'fastcap learn' (default: none)"
     parser.add_argument("--memory", metavar="FILE", help=told)
+
+
+def add_usual(parser: argparse.ArgumentParser) -> None:
+    """Declare the options that a server has for every request that asks for no other."""
+    for name, setting in _served().items():
+        facts = _argument(setting) | {"help": f"{setting.told}; a request may ask for another (default: 0)"}
+        parser.add_argument(_flag(name), default=setting.default, **facts)
+
+
+def usual_of(args: argparse.Namespace) -> dict[str, float]:
+    """What `add_usual` declared, by name, where it is not the default."""
+    return {name: getattr(args, name) for name in _served() if getattr(args, name)}
+
+
+def _served() -> dict[str, Setting]:
+    return {name: setting for name, setting in settings(Options).items() if setting.served}
 
 
 def add_bad_data(parser: argparse.ArgumentParser) -> None:

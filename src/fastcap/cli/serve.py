@@ -8,7 +8,7 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
-from fastcap.cli.options import add_memory, add_model, add_number, add_root_path
+from fastcap.cli.options import add_memory, add_model, add_number, add_root_path, add_usual, usual_of
 from fastcap.errors import ConfigError
 from fastcap.runtime.cores import usable_cores
 from fastcap.serve.limits import Limits
@@ -53,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_memory(parser)
     parser.add_argument("--compat", action="store_true", help="answer Ollama's and OpenAI's chat with captions, too")
+    add_usual(parser)
     add_root_path(parser)
 
 
@@ -83,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
         page=page,
         prefix=args.root_path,
         compat=args.compat,
+        usual=usual_of(args),
     )
     if not any(map(find_spec, ("python_multipart", "multipart"))):  # the second was its name before 0.0.13
         raise ModuleNotFoundError(name="python_multipart")  # Starlette misses it only once a form has come

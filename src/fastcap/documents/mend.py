@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from fastcap.documents.document import FORMATS, Document, Reported
 from fastcap.documents.epub import Book
@@ -18,6 +18,7 @@ from fastcap.errors import DataError, FastcapError, ImageError
 from fastcap.files import is_read_only, written_aside
 from fastcap.runtime.lint import lint, without_preamble
 from fastcap.runtime.signatures import is_private
+from fastcap.runtime.silence import is_photo
 
 if TYPE_CHECKING:
     from fastcap.runtime.captioner import Captioner
@@ -29,6 +30,15 @@ Row: TypeAlias = dict[str, Any]
 and where captions are written `written` and, if there is one, `text` and `confidence`. Or `file` and `error`."""
 
 _Caption: TypeAlias = tuple[Reported, str, Row]
+
+
+class _Captioned(NamedTuple):
+    """A picture's caption, and what the picture is, if that is known."""
+
+    text: str
+    confidence: float
+    kind: str | None
+
 
 _EPUB = ".epub"
 _BESIDE = frozenset(("node_modules", "__pycache__"))  # folders of other people's documents
@@ -81,7 +91,7 @@ class Mender:
     roots: Sequence[Path] = ()
     show: Callable[[str], object] | None = None
     _captioner: Captioner | None = None
-    _captions: dict[str, tuple[str, float] | str] = field(default_factory=dict)
+    _captions: dict[str, _Captioned | str] = field(default_factory=dict)
 
     def check(self, path: Path, top: Path) -> Iterator[Row]:
         """What is to be reported of a document. Raises DataError or OSError for one that cannot be read."""
@@ -112,8 +122,8 @@ class Mender:
                 if isinstance(caption, str):
                     row["told"] = caption
                     continue
-                row |= {"text": caption[0], "confidence": round(caption[1], 4), "written": self.show is None}
-                captions.append((item, caption[0], row))
+                row |= {"text": caption.text, "confidence": round(caption.confidence, 4), "written": self.show is None}
+                captions.append((item, caption.text, row))
                 if writer.is_due():
                     writer.write(member, _with_captions(document, captions))
             if captions:
@@ -136,7 +146,7 @@ class Mender:
         reader = file_reader(path, [*self.roots, *around, Path.cwd()])
         yield "", Document(data, str(path), reader, self.neutral)
 
-    def _caption(self, document: Document, item: Reported) -> tuple[str, float] | str:
+    def _caption(self, document: Document, item: Reported) -> _Captioned | str:
         """A caption and its confidence, or why there is none."""
         key = item.verdict.place.key
         if key not in self._captions:
@@ -144,11 +154,12 @@ class Mender:
                 self._captions.clear()
             self._captions[key] = self._captioned(document.source(item))
         caption = self._captions[key]
-        if not isinstance(caption, str) and caption[1] < self.min_confidence:
-            return f"left: the caption {caption[0]!r} has a confidence of {caption[1]:.2f}"
+        if not isinstance(caption, str) and caption.confidence < self.min_confidence:
+            what = "" if is_photo(caption.kind) else f"no photo ({caption.kind}); "
+            return f"left: {what}the caption {caption.text!r} has a confidence of {caption.confidence:.2f}"
         return caption
 
-    def _captioned(self, source: bytes | Path) -> tuple[str, float] | str:
+    def _captioned(self, source: bytes | Path) -> _Captioned | str:
         if self._captioner is None:
             self._captioner = self.open_captioner()
         try:
@@ -157,13 +168,13 @@ class Mender:
                 caption = self._captioner.caption(source, neutral=self.neutral, candidates=candidates)
                 for candidate in caption.candidates:
                     if not lint(candidate.text, neutral=self.neutral):
-                        return candidate.text, candidate.confidence
+                        return _Captioned(candidate.text, candidate.confidence, caption.kind)
         except ImageError as error:
             return str(error)
         for candidate in caption.candidates:
             text = without_preamble(candidate.text)
             if text and not any(says_nothing(finding, text) for finding in lint(text)):
-                return text, candidate.confidence
+                return _Captioned(text, candidate.confidence, caption.kind)
         return f"left: the model's caption, {caption.text!r}, breaks a rule itself"
 
 

@@ -20,6 +20,7 @@ from fastcap.runtime.bundle import Bundle
 from fastcap.runtime.contract import (
     MANIFEST,
     MEMORY,
+    PHOTO,
     TEXT,
     TOKENIZER,
     WORDS,
@@ -32,7 +33,7 @@ from fastcap.runtime.contract import (
 from fastcap.runtime.memory import Memory
 from fastcap.runtime.words import PictureWords
 
-__all__ = ["check_destination", "rewrite_bundle", "write_bundle"]
+__all__ = ["add_photo", "check_destination", "rewrite_bundle", "write_bundle"]
 
 
 def check_destination(directory: Path, overwrite: bool = False) -> None:
@@ -137,6 +138,17 @@ def rewrite_bundle(
         _save(folder, memory, words)
         manifest = {field.name: getattr(bundle, field.name) for field in dataclasses.fields(Manifest)}
         _write_manifest(folder, Manifest(**{**manifest, **changes, "files": _facts_of_files(folder)}))
+
+
+def add_photo(bundle: Bundle, directory: Path, photo: str, *, overwrite: bool = False) -> None:
+    """Write a copy of a model directory with this content of `PHOTO`, whole or not at all. Raises as `rewrite_bundle`."""
+    check_destination(directory, overwrite)
+    with folder_written_aside(directory) as folder:
+        for name in bundle.files:
+            shutil.copyfile(bundle.folder / name, folder / name)
+        (folder / PHOTO).write_text(photo, encoding="utf-8")
+        manifest = {field.name: getattr(bundle, field.name) for field in dataclasses.fields(Manifest)}
+        _write_manifest(folder, Manifest(**{**manifest, "files": _facts_of_files(folder)}))
 
 
 def _save(folder: Path, memory: Memory | None, words: PictureWords | None) -> None:

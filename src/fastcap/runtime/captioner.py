@@ -6,7 +6,7 @@ import functools
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
@@ -18,9 +18,11 @@ from fastcap.runtime.engine import ENGINES, Decoded, Encoded, Engine
 from fastcap.runtime.images import MAX_PIXELS, ImageSource, load_image
 from fastcap.runtime.kept import Kept
 from fastcap.runtime.options import Options, Plan
+from fastcap.runtime.photo import PhotoHead
 from fastcap.runtime.ranking import Ranker, ranked
 from fastcap.runtime.reopening import Opener, opened, opener_with
 from fastcap.runtime.scorer import Scorer
+from fastcap.runtime.silence import doubted
 from fastcap.runtime.taught import Neighbour, neighbours, plan_of, taught_ranker
 from fastcap.runtime.wording import Wordings, with_sound_others
 
@@ -55,7 +57,11 @@ class Candidate:
 class Caption(Candidate):
     """The best wording for a picture.
 
+    `text`: "" if the confidence is below the `min_confidence` that was asked for; then there are no candidates and no
+    tokens, and `confidence` is that of the caption which is not given.
     `candidates`: the wordings asked for, all different, best first; the first is this caption.
+    `kind`: one of `fastcap.runtime.contract.PICTURES`, "photo" or what else it is, which lowers the confidence;
+    None from a model directory that cannot tell.
     `milliseconds`: wall time from the source, or from what `Captioner.encode` gave, to the text; pictures of one batch
     share its time equally.
     `neighbours`: what was said of the most similar pictures of the user's memory, the nearest first; none without one.
@@ -64,6 +70,7 @@ class Caption(Candidate):
     candidates: tuple[Candidate, ...]
     milliseconds: float
     neighbours: tuple[Neighbour, ...] = ()
+    kind: str | None = None
 
     def __str__(self) -> str:
         return self.text
@@ -82,8 +89,8 @@ class Captioner:
 
     A pickle holds the directory and the number of threads, and opens it again; a copy is the captioner itself.
 
-    Raises ConfigError for the number of threads, ModelFileError for a graph, tokenizer or memory that is not as the
-    directory's manifest says.
+    Raises ConfigError for the number of threads, ModelFileError for a graph, tokenizer, memory or head that is not as
+    the directory's manifest says.
     """
 
     def __init__(
@@ -102,6 +109,7 @@ class Captioner:
         self._engine = ENGINES[bundle.kind](bundle, threads) if engine is None else engine
         self._tokenizer = bundle.tokenizer()
         self._ranker = ranker or Ranker.open(bundle, self._tokenizer)
+        self._photo = PhotoHead.open(bundle)
 
     @classmethod
     def open(
@@ -292,13 +300,21 @@ class Captioner:
     def _run(self, pictures: list[Encoded], plan: Plan, started: float) -> list[Caption]:
         """One picture at a time: an int8 graph takes the scale of its activations from all that it sees at once, so
         in a batch a caption would depend on its neighbours; and on a CPU a batch is hardly faster."""
-        wordings = [self._candidates(picture, plan) for picture in pictures]
-        near = [neighbours(self._engine, self._ranker, picture, plan) for picture in pictures]
-        milliseconds = 1000 * (time.perf_counter() - started) / max(len(wordings), 1)
-        return [
-            Caption(best[0].text, best[0].confidence, best[0].tokens, tuple(best), milliseconds, around)
-            for best, around in zip(wordings, near, strict=True)
-        ]
+        captions = [self._captioned(picture, plan) for picture in pictures]
+        milliseconds = 1000 * (time.perf_counter() - started) / max(len(captions), 1)
+        return [replace(caption, milliseconds=milliseconds) for caption in captions]
+
+    def _captioned(self, picture: Encoded, plan: Plan) -> Caption:
+        """A picture's caption, its time left open."""
+        candidates = self._candidates(picture, plan)
+        around = neighbours(self._engine, self._ranker, picture, plan)
+        verdict = None
+        if self._photo:
+            verdict = self._photo.judge(picture.pixels[0], self._engine.vector(picture)[0])
+        shown, confidence = doubted(candidates, verdict, plan)
+        text, tokens = (shown[0].text, shown[0].tokens) if shown else ("", ())
+        kind = verdict.kind if verdict else None
+        return Caption(text, confidence, tokens, tuple(shown), 0.0, around, kind)
 
     def _candidates(self, picture: Encoded, plan: Plan) -> list[Candidate]:
         """The different wordings of one picture, best first."""

@@ -12,6 +12,7 @@
 | text.onnx | `TEXT`: texts to vectors, for scores | with `alignment` | with `alignment` | with `alignment` |
 | words.npz | which words people use of a picture, to rank by | with `ranking` | with `ranking` | with `ranking` |
 | memory.npz | what people said of pictures, to rank by, too | with `ranking` | with `ranking` | with `ranking` |
+| photo.json | tells photos from other pictures; needs an `alignment` | optional | optional | optional |
 
 `fastcap.export` writes directories by this module, `fastcap.runtime` reads them by it, and
 `scripts/web_constants.py` writes the constants of the web page from it.
@@ -43,6 +44,8 @@ __all__ = [
     "MANIFEST",
     "MEMORY",
     "MODEL",
+    "PHOTO",
+    "PICTURES",
     "PREFIX_GRAPHS",
     "PREFIX_INIT",
     "PROJECTION",
@@ -77,7 +80,9 @@ _Manifest = TypeVar("_Manifest", bound="Manifest")
 
 FORMAT = 2
 MANIFEST, TOKENIZER = "model.json", "tokenizer.json"
-MEMORY, WORDS = "memory.npz", "words.npz"
+MEMORY, WORDS, PHOTO = "memory.npz", "words.npz", "photo.json"
+PICTURES = ("photo", "blank", "text", "screen", "chart", "drawing")
+"""Kinds of pictures that a directory with `PHOTO` tells apart."""
 UINT8, INT64, FLOAT = "tensor(uint8)", "tensor(int64)", "tensor(float)"
 
 

@@ -23,6 +23,7 @@ from fastcap.runtime.contract import (
     LEFT_TO_RIGHT,
     MANIFEST,
     MEMORY,
+    PHOTO,
     RANKED_AS,
     TEXT,
     TOKENIZER,
@@ -104,6 +105,8 @@ def read_manifest(folder: Path) -> Manifest:
                 fields.fail(f"ranking.{way}", weights._asdict(), f"0 for {' and '.join(names)}, as there is no {file}")
     if manifest.ranking and manifest.alignment is None:
         fields.fail("alignment", None, "one, as there is a ranking, which compares pictures' vectors")
+    if PHOTO in manifest.files and manifest.alignment is None:
+        fields.fail("alignment", None, f"one, as there is a {PHOTO}, which reads pictures' vectors")
     return manifest
 
 

@@ -48,7 +48,8 @@ class Setting(NamedTuple):
     `told`: one line of help. `metavar`: the value's placeholder on the command line.
     `between`: smallest and largest number, or a function that reads them off a model. `unit`: what to call the number;
     by default "whole numbers" or "numbers". `names`: a function that reads the allowed texts off a model. `decode`: the
-    only way of decoding that uses the option. `usual`: what to call the default, if its value does not say it.
+    only way of decoding that uses the option. `usual`: what to call the default, if its value does not say it. `served`:
+    whether a server may have another default, for every request that asks for no other value.
     """
 
     default: Any
@@ -59,6 +60,7 @@ class Setting(NamedTuple):
     names: Callable[[Any], Iterable[str]] | None = None
     decode: str | None = None
     usual: str = ""
+    served: bool = False
 
     def range(self, bundle: Bundle | None) -> tuple[float, float] | None:
         """Smallest and largest number that this model takes; None if the option is no number."""
@@ -139,6 +141,8 @@ class Keywords(TypedDict, total=False):
     neutral: bool
     decode: str | None
     no_memory: bool
+    min_confidence: float
+    hedge: float
     beams: int
     sampling: Sampling | None
 
@@ -164,6 +168,10 @@ class Options:
     "beam", if it can, for a length other than "normal".
     `no_memory`: rank candidates by the probability that the network gives them alone. A model whose directory has a
     memory also asks how like a candidate is what people said of similar pictures; see `fastcap.runtime.ranking`.
+    `min_confidence`: a caption whose confidence is lower is not given: its text is "". What is no photo has a lowered
+    confidence, if the model can tell (`Caption.kind`). 0, the default, gives every caption.
+    `hedge`: a caption whose confidence is lower begins with "Maybe: ", and so does any of a picture that is no photo.
+    0, the default, hedges nothing.
     `beams`: hypotheses that beam search keeps, 1 to 8; at least as many as `candidates`, and at least 16 for a length
     other than "normal".
     `sampling`: temperature, seed and the other settings of "sample"; refused for another `decode`. None is
@@ -192,6 +200,20 @@ class Options:
         usual="parallel; beam for other lengths than normal, or a model that cannot",
     )
     no_memory: bool = option(False, "rank candidates by probability alone, though the model has a memory")
+    min_confidence: float = option(
+        0.0,
+        "give no caption whose confidence is lower, which is low for what is no photo",
+        "P",
+        between=(0.0, 1.0),
+        served=True,
+    )
+    hedge: float = option(
+        0.0,
+        'begin captions with "Maybe: " whose confidence is lower, and those of no photos',
+        "P",
+        between=(0.0, 1.0),
+        served=True,
+    )
     beams: int = option(3, "hypotheses of decode=beam", between=(1, MAX_BEAMS), decode="beam")
     sampling: Sampling | None = None
 
@@ -269,6 +291,8 @@ class Options:
             sampling,
             every_length,
             self.no_memory,
+            min_confidence=self.min_confidence,
+            hedge=self.hedge,
         )
 
     def _decode(self, bundle: Bundle) -> str:
@@ -296,7 +320,7 @@ class Plan(NamedTuple):
     `low`, `high`: lengths in tokens. `decoded`: how many captions to decode. `returned`: how many wordings to return.
     `words`: the number of words asked for, or None. `every_length`: whether to search captions of every length from
     left to right, and to choose among them; else a search ends them between `low` and `high`. `others`: how further
-    wordings are decoded, if otherwise than the first.
+    wordings are decoded, if otherwise than the first. `min_confidence`, `hedge`: as in `Options`.
     """
 
     low: int
@@ -311,3 +335,5 @@ class Plan(NamedTuple):
     every_length: bool = False
     no_memory: bool = False
     others: Plan | None = None
+    min_confidence: float = 0.0
+    hedge: float = 0.0

@@ -59,6 +59,7 @@ def create_app(
     page: WebPage | None = None,
     prefix: str = "",
     compat: bool = False,
+    usual: Mapping[str, float] | None = None,
 ) -> FastAPI:
     """The ASGI application around one loaded model.
 
@@ -70,12 +71,13 @@ def create_app(
     `prefix`: the path below which a proxy shows the server, such as `/captions`, whether the proxy strips it or not.
 
     `compat`: answer Ollama's and OpenAI's chat, too.
+    `usual`: options of captions, by name, where a request asks for no other: the `min_confidence` and `hedge` of all.
 
-    Raises ConfigError for a host, an origin or a prefix of another form.
+    Raises ConfigError for a host, an origin or a prefix of another form, and for options that the model does not take.
     """
     if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", prefix):
         raise ConfigError(f"the prefix is {prefix!r}; allowed are '' and /NAME, /NAME/NAME, without a slash at the end")
-    service = Service(captioner, limits, threads, fetch_from)
+    service = Service(captioner, limits, threads, fetch_from, usual or {})
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -90,7 +90,7 @@ class _Model:
 
     async def captions(self, wish: _Wish, count: int = 1) -> Captioned:
         """What the model says of a picture, which has taken its place in the queue. Raises Refused."""
-        options = replace(Options(), candidates=count)
+        options = replace(Options.from_flat(self.service.usual), candidates=count)
         row: Captioned | Failed
         if wish.url:
             row = await self.service.caption_url(wish.url, options)
@@ -324,7 +324,7 @@ def _add_openai(router: APIRouter, model: _Model) -> None:
             if type(count) is not int or not 1 <= count <= most:
                 raise Refused(400, f"n is {shown(count)}; allowed are whole numbers from 1 to {most}", "n")
             row = await model.captions(_openai_picture(_messages(body), model), count)
-        texts = [wording.caption for wording in row.candidates or ()] or [row.caption]
+        texts = [wording.caption for wording in row.candidates or ()] or [row.caption]  # "" if it was too uncertain
         texts = [_shaped(text, wanted, "response_format") for text in texts]
         head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": name}
         head |= {"system_fingerprint": f"fp_{model.digest[:10]}"}

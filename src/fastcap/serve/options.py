@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
@@ -20,12 +20,12 @@ class Query(BaseModel):
     if TYPE_CHECKING:
         url: list[str]  # declared by `query_model`, after the options
 
-    def options(self, sent: Iterable[str]) -> Options:
-        """The options that were `sent`; the defaults for the others.
+    def options(self, sent: Iterable[str], usual: Mapping[str, Any] | None = None) -> Options:
+        """The options that were `sent`; for the others the server's `usual` ones, or the defaults.
 
         `model_fields_set` does not tell them: FastAPI up to 0.147 fills defaults in.
         """
-        return Options.from_flat(self.model_dump(include=set(sent) - {"url"}))
+        return Options.from_flat({**(usual or {}), **self.model_dump(include=set(sent) - {"url"})})
 
 
 def query_model(bundle: Bundle, max_urls: int) -> type[Query]:

@@ -10,14 +10,14 @@ from typing import NamedTuple
 import fastcap
 from fastcap.errors import FastcapError
 from fastcap.runtime.bundle import Bundle
-from fastcap.runtime.contract import KINDS, LEFT_TO_RIGHT, MANIFEST, MODEL, TOKENIZER
+from fastcap.runtime.contract import KINDS, LEFT_TO_RIGHT, MANIFEST, MODEL, PHOTO, TOKENIZER
 
 __all__ = ["Answer", "PageError", "WebPage"]
 
 _PACKAGE = Path(fastcap.__file__).resolve().parent
 _FOLDERS = (_PACKAGE / "web", _PACKAGE.parents[1] / "web")  # installed; in a clone
 _RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm.gz")
-_MODEL = (MANIFEST, TOKENIZER, MODEL.file, *LEFT_TO_RIGHT)
+_MODEL = (MANIFEST, TOKENIZER, PHOTO, MODEL.file, *LEFT_TO_RIGHT)
 _TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from fastcap.runtime.contract import PICTURES
 from fastcap.runtime.conversation import MAX_QUESTION
 from fastcap.serve.body import picture_types
 from fastcap.serve.limits import MAX_CONVERSATION_BYTES, MAX_TEXT_BYTES, MAX_TEXTS
@@ -50,11 +51,16 @@ class Captioned(BaseModel):
     """A picture and what it shows."""
 
     image: str = Field(description="file name, URL, or 'body'", examples=["dog.jpg"])
-    caption: str = Field(examples=["A dog runs through the grass."])
+    caption: str = Field(
+        description="empty if its confidence is below min_confidence", examples=["A dog runs through the grass."]
+    )
     confidence: float = Field(
         ge=0, le=1, description="about the share of the content words that people would use as well", examples=[0.62]
     )
     milliseconds: float = Field(description="from the bytes to the text, without waiting", examples=[15.8])
+    kind: Literal[PICTURES] | None = Field(  # type: ignore[valid-type]
+        None, description="what the picture is, if the model can tell; of what is no photo the confidence is lowered"
+    )
     candidates: list[Wording] | None = Field(None, description="if more than one was asked for")
     neighbours: list[Neighbour] | None = Field(None, description="with a memory, where it holds similar pictures")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -33,8 +33,16 @@ __all__ = ["Service"]
 class Service:
     """One model behind a queue, with its counters. Arguments are those of `create_app`."""
 
-    def __init__(self, captioner: Captioner, limits: Limits, threads: int, fetch_from: Collection[str]) -> None:
-        self.captioner, self.limits = captioner, limits
+    def __init__(
+        self,
+        captioner: Captioner,
+        limits: Limits,
+        threads: int,
+        fetch_from: Collection[str],
+        usual: Mapping[str, float],
+    ) -> None:
+        self.captioner, self.limits, self.usual = captioner, limits, usual
+        captioner.check_options(Options.from_flat(usual))
         self.workers = Workers(threads, limits.queue)
         self.metrics = Metrics(lambda: self.workers.taken)
         self._fetcher = Fetcher(fetch_from)
@@ -45,7 +53,7 @@ class Service:
         sent = Counter(name for name, _ in request.query_params.multi_items() if name != "url")
         if twice := next((name for name, count in sent.items() if count > 1), ""):
             raise HTTPException(422, f"{twice} is given {sent[twice]} times; allowed is once")
-        options = query.options(sent)
+        options = query.options(sent, self.usual)
         self.captioner.check_options(options)
         with self.workers.places(max(1, len(query.url))):  # taken before the body is read, to bound bodies as well
             if query.url:

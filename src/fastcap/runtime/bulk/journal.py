@@ -24,7 +24,7 @@ from fastcap.runtime.rows import Row
 
 __all__ = ["TABLES", "Journal", "check_output"]
 
-COLUMNS = ("image", "caption", "confidence", "milliseconds", "candidates", "error", "made_with")
+COLUMNS = ("image", "caption", "confidence", "milliseconds", "kind", "candidates", "error", "made_with")
 
 _SYNC_SECONDS = 1.0  # at most as much work is lost with the power; a kill loses none
 _TABLE_ROWS = 10_000  # held in memory at a time

@@ -1,0 +1,96 @@
+"""Pictures that are no photos, made here, and the head of a model directory that tells them from photos.
+
+python scripts/kinds make --data DIR --out cache/kinds
+python scripts/kinds fit --model fastcap-base --pictures cache/kinds --data DIR --out DIR
+
+`make` renders the pictures of all families and changes photos, each from its own seed; it needs matplotlib, Pygments,
+Playwright and a Chromium. `fit` computes their vectors once and keeps them, fits the head to the families that are not
+held out and to photos of the train splits, measures it on what is held out and on photos of the val splits, and writes
+a copy of the model directory with it. DIR holds flickr8k and coco.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from pathlib import Path
+
+import blanks  # noqa: F401  (it adds its families to the table, as the next ones do)
+import charts  # noqa: F401
+import drawings  # noqa: F401
+import numpy as np
+import screens  # noqa: F401
+import texts  # noqa: F401
+from make import make_all, photos_of
+
+from fastcap.errors import FastcapError
+from fastcap.export.writer import check_destination, rewrite_bundle
+from fastcap.runtime.captioner import Captioner
+
+
+def main() -> int:
+    """Make pictures, or fit and write a head; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    make = verbs.add_parser("make", help="make pictures; a second run continues")
+    make.add_argument("--out", type=Path, required=True, help="folder to write")
+    make.add_argument("--train", type=int, default=44, metavar="N", help="pictures of a family (default: 44)")
+    make.add_argument("--held-out", type=int, default=16, metavar="N", help="of one that is held out (default: 16)")
+    fit = verbs.add_parser("fit", help="fit, measure and write the head")
+    fit.add_argument("--model", required=True, help="bundled model or model directory")
+    fit.add_argument("--pictures", type=Path, required=True, help="what make wrote")
+    fit.add_argument("--out", type=Path, required=True, help="model directory to write")
+    fit.add_argument("--every", type=int, default=6, metavar="N", help="use every Nth photo to train on (default: 6)")
+    fit.add_argument("--report", type=Path, help="JSON file for the figures of every family")
+    fit.add_argument("--overwrite", action="store_true", help="replace a model directory at --out")
+    for each in (make, fit):
+        each.add_argument("--data", type=Path, required=True, help="folder that holds flickr8k and coco")
+    args = parser.parse_args()
+    try:
+        if args.verb == "make":
+            make_all(args.data, args.out, args.train, args.held_out)
+        else:
+            write_head(args)
+    except (FastcapError, RuntimeError) as error:
+        print(f"kinds: error: {error}", file=sys.stderr)
+        return 1
+    print(args.out)
+    return 0
+
+
+def write_head(args: argparse.Namespace) -> None:
+    """Fit, measure, write."""
+    import fit
+
+    captioner = Captioner.open(args.model)
+    check_destination(args.out, args.overwrite)
+    train = fit.pictures_of(captioner, args.pictures / "train", photos_of(args.data, False)[:: args.every])
+    held_out = fit.pictures_of(captioner, args.pictures / "held_out", photos_of(args.data, True))
+    values = fit.fit(train)
+    fit.set_threshold(values, train)
+    text = fit.as_json(values)
+    values = {key: np.asarray(value) for key, value in json.loads(text).items() if key != "kinds"}  # as they are read
+    rows = list(fit.report(held_out, fit.logits(values, held_out.inputs)))
+    width = max(len(row[0]) for row in rows)
+    print(f"{'held out':{width}}  pictures    AUROC  taken for no photo")
+    for name, count, area, silenced in rows:
+        print(f"{name:{width}}  {count:8}  {'' if np.isnan(area) else f'{area:.4f}':>7}  {silenced:18.1%}")
+    if args.report:
+        figures = [
+            {
+                "pictures": name,
+                "number": n,
+                "auroc": None if np.isnan(area) else round(area, 4),
+                "no_photo": round(s, 4),
+            }
+            for name, n, area, s in rows
+        ]
+        told = {"command": shlex.join(["python", *sys.argv]), "model": captioner.bundle.name, "held_out": figures}
+        args.report.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    rewrite_bundle(captioner.bundle, args.out, photo=text, overwrite=args.overwrite)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
