@@ -1,7 +1,9 @@
+# ruff: noqa: E501, E731
 """Charts and diagrams: matplotlib's and a few of Pillow's to train on, others in SVG held out."""
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -36,10 +38,10 @@ _STYLES = (
     "seaborn-v0_8-whitegrid",
     "seaborn-v0_8-darkgrid",
     "tableau-colorblind10",
-)  # noqa: E501
+)
 
 
-def _figure(random: Random, plot, projection: str | None = None) -> Image.Image:  # noqa: ANN001
+def _figure(random: Random, plot, projection: str | None = None) -> Image.Image:
     """A figure in one of matplotlib's styles; `plot` draws into each of its axes."""
     import matplotlib.style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -78,7 +80,7 @@ def _series(random: Random, length: int) -> np.ndarray:
 
 @family("chart")
 def lines(random: Random) -> Image.Image:
-    def plot(axes) -> None:  # noqa: ANN001
+    def plot(axes) -> None:
         for _ in range(between(random, 1, 6)):
             axes.plot(
                 _series(random, between(random, 8, 200)),
@@ -94,7 +96,7 @@ def lines(random: Random) -> Image.Image:
 
 @family("chart")
 def bars(random: Random) -> Image.Image:
-    def plot(axes) -> None:  # noqa: ANN001
+    def plot(axes) -> None:
         count = between(random, 3, 12)
         names, low = [f"{word(random)}{at}" for at in range(count)], np.zeros(count)
         across = chance(random, 0.4)
@@ -108,7 +110,7 @@ def bars(random: Random) -> Image.Image:
 
 @family("chart")
 def points(random: Random) -> Image.Image:
-    def plot(axes) -> None:  # noqa: ANN001
+    def plot(axes) -> None:
         for _ in range(between(random, 1, 4)):
             count = between(random, 10, 400)
             axes.scatter(
@@ -124,7 +126,7 @@ def points(random: Random) -> Image.Image:
 
 @family("chart")
 def pie(random: Random) -> Image.Image:
-    def plot(axes) -> None:  # noqa: ANN001
+    def plot(axes) -> None:
         shares = random.random(between(random, 2, 9)) + 0.05
         hole = {"wedgeprops": {"width": 0.4}} if chance(random, 0.25) else {}
         axes.pie(
@@ -136,7 +138,7 @@ def pie(random: Random) -> Image.Image:
 
 @family("chart")
 def distributions(random: Random) -> Image.Image:
-    def plot(axes) -> None:  # noqa: ANN001
+    def plot(axes) -> None:
         data = [random.normal(random.random() * 3, 1, 200) for _ in range(between(random, 1, 6))]
         pick(
             random,
@@ -153,7 +155,7 @@ def distributions(random: Random) -> Image.Image:
 
 @family("chart")
 def surfaces(random: Random) -> Image.Image:
-    def plot(axes) -> None:  # noqa: ANN001
+    def plot(axes) -> None:
         x, y = np.meshgrid(np.linspace(-3, 3, 40), np.linspace(-3, 3, 40))
         z = np.sin(x * random.random() * 2 + y) + np.cos(y * random.random() * 3)
         shade = pick(random, ["viridis", "coolwarm", "Blues", "magma", "jet"])
@@ -172,7 +174,7 @@ def surfaces(random: Random) -> Image.Image:
 
 @family("chart")
 def areas(random: Random) -> Image.Image:
-    def plot(axes) -> None:  # noqa: ANN001
+    def plot(axes) -> None:
         steps = np.arange(between(random, 10, 60))
         rows = np.abs([_series(random, len(steps)) for _ in range(between(random, 1, 5))])
         pick(
@@ -191,7 +193,7 @@ def areas(random: Random) -> Image.Image:
 
 @family("chart")
 def solid(random: Random) -> Image.Image:
-    def plot(axes) -> None:  # noqa: ANN001
+    def plot(axes) -> None:
         x, y = np.meshgrid(np.linspace(-3, 3, 25), np.linspace(-3, 3, 25))
         pick(
             random,
@@ -207,7 +209,7 @@ def solid(random: Random) -> Image.Image:
 
 @family("chart")
 def round_the_clock(random: Random) -> Image.Image:
-    def plot(axes) -> None:  # noqa: ANN001
+    def plot(axes) -> None:
         angles = np.linspace(0, 2 * np.pi, between(random, 5, 24), endpoint=False)
         axes.bar(angles, random.random(len(angles)), width=0.3) if chance(random, 0.5) else axes.plot(
             angles, random.random(len(angles))
@@ -262,7 +264,7 @@ def boxes_and_arrows(random: Random) -> Image.Image:
                 draw.polygon([(x, box[1]), (box[2], y), (x, box[3]), (box[0], y)], fill, fore)
             draw.text((x - wide * 0.2, y - face.size / 2), word(random), fore, face)
             centres.append((x, y))
-    for first, second in zip(centres, centres[1:], strict=False):
+    for first, second in itertools.pairwise(centres):
         x, y = second[0], second[1] - high * 0.28
         draw.line([first[0], first[1] + high * 0.28, x, y], fore, 2)
         draw.polygon([(x, y), (x - 6, y - 10), (x + 6, y - 10)], fore)
@@ -337,7 +339,7 @@ def spider(random: Random) -> Page:
     around = [(math.sin(2 * math.pi * at / count), -math.cos(2 * math.pi * at / count)) for at in range(count)]
     polygon = lambda sizes, style: (
         f"<polygon points='{' '.join(f'{400 + x * size:.0f},{300 + y * size:.0f}' for (x, y), size in zip(around, sizes, strict=True))}' {style}/>"
-    )  # noqa: E731, E501
+    )
     parts = "".join(polygon([size] * count, "fill='none' stroke='#bbb'") for size in (50, 100, 150, 200))
     for _ in range(between(random, 1, 3)):
         shade = _fill(random)

@@ -63,17 +63,18 @@ def between(random: Random, low: float, high: float) -> int:
     return int(random.integers(int(low), int(high) + 1))
 
 
-def pick(random: Random, choices):  # noqa: ANN001, ANN201
+def pick(random: Random, choices):
     """One of a sequence, as it is."""
     return choices[int(random.integers(len(choices)))]
 
 
 # --- words ---------------------------------------------------------------------------------------------------
 
-_SYLLABLES = (
-    "an be co de el fo ga hi in jo ka lo me no or pa qui re sa te un va we xi yo za ber con der ent for gra her ing "
-    "ly men ness ous per ran sta tion ver wor sch ch ck th st ll e a o i"
-).split()
+_LISTED = (
+    "an be co de el fo ga hi in jo ka lo me no or pa qui re sa te un va we xi yo za ber con der ent for gra her "
+    "ing ly men ness ous per ran sta tion ver wor sch ch ck th st ll e a o i"
+)
+_SYLLABLES = _LISTED.split()
 SCRIPTS = {
     "latin": "",
     "accents": "aábcčdďeéěfghiíjklmnňoóprřsštťuúůvyýzžäöüßñçøåæ",
@@ -196,7 +197,7 @@ def write(
     width: float,
     bottom: float,
     gap: float = 1.3,
-) -> float:  # noqa: ANN001, E501
+) -> float:
     """A paragraph from a corner on, cut off at the bottom; returns where it ends."""
     x, y = at
     for line in lines_of(draw, text, face, width):

@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Drawings by code: clip art, cartoons, line art, icons, patterns; other procedures are held out."""
 
 from __future__ import annotations
@@ -184,10 +185,8 @@ def outlines(random: Random) -> Image.Image:
 def scribble(random: Random) -> Image.Image:
     image, draw = canvas(random, paper(random), 300, 700)
     for _ in range(between(random, 1, 5)):
-        path = np.cumsum(random.normal(0, image.width / 30, (between(random, 20, 200), 2)), 0) + [
-            image.width / 2,
-            image.height / 2,
-        ]
+        steps = random.normal(0, image.width / 30, (between(random, 20, 200), 2))
+        path = np.cumsum(steps, 0) + np.array([image.width / 2, image.height / 2])
         draw.line([tuple(point) for point in path.tolist()], colour(random, 0, 160), between(random, 1, 9), "curve")
     return image
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from io import BytesIO
 from pathlib import Path
+from typing import TypeAlias
 
 import common
-import numpy as np
 import photographs
-from common import FAMILIES, Page, Random, chance, pick, random_of
+from common import FAMILIES, Family, Page, Random, chance, pick, random_of
 from PIL import Image
 from rich.progress import Progress
 
@@ -64,9 +65,10 @@ def browser() -> Iterator[Callable[[Page], Image.Image]]:
         running.close()
 
 
-def finished(random: Random, image: Image.Image) -> Image.Image:
-    """At the model's size. Some went through a lossy format before, some after, as photos of data sets did: the head
-    must not tell kinds by that."""
+def _finished(random: Random, make: Maker) -> Image.Image:
+    """A picture at the model's size. Some went through a lossy format before, some after, as photos of data sets did:
+    the head must not tell kinds by that."""
+    image = make(random)
     if chance(random, 0.4):
         image = photographs.compressed(random, image)
     image = Image.fromarray(load_image(image, SIZE))
@@ -74,47 +76,55 @@ def finished(random: Random, image: Image.Image) -> Image.Image:
 
 
 def make_all(data: Path, out: Path, train: int, held_out: int) -> None:
-    """Pictures of every family, and changed photos; those that are there already stay."""
-    lists = {each: photos_of(data, each) for each in (False, True)}
-    flat = [name for name, family in FAMILIES.items() if family.kind in ("text", "screen")]
-    total = sum(held_out if family.held_out else train for family in FAMILIES.values())
+    """Pictures of every family, and changed photos; those that are there already stay.
+
+    `train`, `held_out`: pictures of each family.
+    """
     with browser() as render, Progress() as progress:
-        task = progress.add_task("no photos", total=total)
-
-        def made(name: str, random: Random) -> Image.Image:
-            picture = FAMILIES[name].make(random)
-            return render(picture) if isinstance(picture, Page) else picture
-
-        for name, family in FAMILIES.items():
-            common.PHOTOS[:] = lists[family.held_out]
-            folder = out / ("held_out" if family.held_out else "train") / family.kind / name
-            for index in range(held_out if family.held_out else train):
-                path = folder / f"{index:04d}.png"
-                random = random_of(SEED, name, index)
-                _save(path, lambda random=random, name=name: finished(random, made(name, random)))
-                progress.advance(task)
-        changes = {False: photographs.CHANGES, True: photographs.CHANGES | photographs.HELD_OUT_CHANGES}
-        task = progress.add_task(
-            "photos", total=sum((len(changes[each]) + 2) * n for each, n in ((False, train), (True, held_out)))
-        )
         for held in (False, True):
-            common.PHOTOS[:] = lists[held]
-            folder = out / ("held_out" if held else "train") / "photo"
-            fitting = [name for name in flat if FAMILIES[name].held_out == held]
-            for name in [*changes[held], "table", "screen"]:
-                for index in range(held_out if held else train):
-                    random = random_of(SEED + 1 + held, name, index)
-
-                    def change(random: Random = random, name: str = name) -> Image.Image:
-                        image = common.photo(random)
-                        if name in changes[held]:
-                            return finished(random, changes[held][name](random, image))
-                        wanted = "text" if name == "table" else "screen"
-                        sheet = made(pick(random, [each for each in fitting if FAMILIES[each].kind == wanted]), random)
-                        return finished(random, photographs.on_a_table(random, image, sheet))
-
-                    _save(folder / name / f"{index:04d}.png", change)
+            common.PHOTOS[:] = photos_of(data, held)
+            folder, count = out / ("held_out" if held else "train"), held_out if held else train
+            makers = {**no_photos(held, render), **changed_photos(held, render)}
+            task = progress.add_task(folder.name, total=len(makers) * count)
+            for (kind, name), made in makers.items():
+                for index in range(count):
+                    random = random_of(SEED + (kind == "photo") * (1 + held), name, index)
+                    _save(folder / kind / name / f"{index:04d}.png", partial(_finished, random, made))
                     progress.advance(task)
+
+
+PHOTOGRAPHED = {"table": "text", "screen": "screen"}
+"""Photos of what is no photo, and the kind of that."""
+
+Maker: TypeAlias = Callable[[Random], Image.Image]
+
+
+def no_photos(held: bool, render: Callable[[Page], Image.Image]) -> dict[tuple[str, str], Maker]:
+    """What makes pictures of each family, by kind and name."""
+
+    def made(family: Family, random: Random) -> Image.Image:
+        picture = family.make(random)
+        return render(picture) if isinstance(picture, Page) else picture
+
+    chosen = {name: family for name, family in FAMILIES.items() if family.held_out == held}
+    return {(family.kind, name): partial(made, family) for name, family in chosen.items()}
+
+
+def changed_photos(held: bool, render: Callable[[Page], Image.Image]) -> dict[tuple[str, str], Maker]:
+    """What makes changed photos, by the name of the change; pages and screens that were photographed among them."""
+    flat = no_photos(held, render)
+
+    def changed(change: photographs.Change, random: Random) -> Image.Image:
+        return change(random, common.photo(random))
+
+    def photographed(kind: str, random: Random) -> Image.Image:
+        image = common.photo(random)
+        sheet = flat[pick(random, [each for each in flat if each[0] == kind])](random)
+        return photographs.on_a_table(random, image, sheet)
+
+    changes = photographs.CHANGES | (photographs.HELD_OUT_CHANGES if held else {})
+    makers = {("photo", name): partial(changed, change) for name, change in changes.items()}
+    return makers | {("photo", name): partial(photographed, kind) for name, kind in PHOTOGRAPHED.items()}
 
 
 def _save(path: Path, make: Callable[[], Image.Image]) -> None:
@@ -124,6 +134,3 @@ def _save(path: Path, make: Callable[[], Image.Image]) -> None:
     aside = path.with_suffix(".part")
     make().save(aside, "PNG", compress_level=1)
     aside.rename(path)
-
-
-_ = np

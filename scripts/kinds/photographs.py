@@ -135,6 +135,38 @@ def framed(random: Random, image: Image.Image) -> Image.Image:
     return ImageOps.expand(image, (between(random, 0, 25), between(random, 0, 40)), shade)
 
 
+def instant(random: Random, image: Image.Image) -> Image.Image:
+    """On the card of an instant camera: a white rim, broad at the bottom."""
+    card = Image.new("RGB", (image.width + 40, image.height + 100), (between(random, 235, 255),) * 3)
+    card.paste(image, (20, 20))
+    return card
+
+
+def barred(random: Random, image: Image.Image) -> Image.Image:
+    """Wide or tall, filled up with black, white or a blurred copy to another aspect."""
+    size = pick(random, [(420, 224), (224, 420), (340, 224), (300, 224)])
+    filled = [Image.new("RGB", size), Image.new("RGB", size, "white")]
+    filled.append(image.resize(size).filter(ImageFilter.GaussianBlur(18)))
+    ground = pick(random, filled)
+    ground.paste(image, ((size[0] - image.width) // 2, (size[1] - image.height) // 2))
+    return ground
+
+
+def collage(random: Random, image: Image.Image) -> Image.Image:
+    """Several photos side by side, with or without a gap."""
+    from common import photo
+
+    columns, rows, gap = between(random, 1, 3), between(random, 1, 2), pick(random, [0, 0, 4, 10])
+    sheet = Image.new("RGB", (columns * (224 + gap), rows * (224 + gap)), pick(random, [(255, 255, 255), (0, 0, 0)]))
+    for column in range(columns):
+        for row in range(rows):
+            sheet.paste(
+                (photo(random) if column or row else image).resize((224, 224)),
+                (column * (224 + gap), row * (224 + gap)),
+            )
+    return sheet
+
+
 def cut_out(random: Random, image: Image.Image) -> Image.Image:
     """On white, as goods are shown; the rim is soft or hard."""
     mask = Image.new("L", image.size)
@@ -244,7 +276,23 @@ CHANGES: dict[str, Change] = {
     change.__name__: change
     for change in (
         *(plain, plain, plain, grey, sepia, dark, night, bright, faint, fog, blurred, grainy, sharpened, squeezed),
-        *(badly_compressed, cropped, close, flattest, mirrored, turned, tinted, vivid, framed, cut_out, shallow, dated),
+        *(
+            instant,
+            barred,
+            collage,
+            badly_compressed,
+            cropped,
+            close,
+            flattest,
+            mirrored,
+            turned,
+            tinted,
+            vivid,
+            framed,
+            cut_out,
+            shallow,
+            dated,
+        ),
     )
 }
 HELD_OUT_CHANGES: dict[str, Change] = {

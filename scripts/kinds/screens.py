@@ -1,3 +1,4 @@
+# ruff: noqa: E501, E731
 """Screens: pages of the web, programs, desktops, phones, with and without photos in them."""
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ input,button,select{{font:inherit;padding:7px 12px;border:1px solid #8888;border
     return Page(base + body, width, height)
 
 
-def _many(random: Random, low: int, high: int, make) -> str:  # noqa: ANN001
+def _many(random: Random, low: int, high: int, make) -> str:
     return "".join(make() for _ in range(between(random, low, high)))
 
 
@@ -102,7 +103,7 @@ def dashboard(random: Random) -> Page:
 def mailbox(random: Random) -> Page:
     row = lambda: (
         f"<div class=f style='border-bottom:1px solid #8884'>{_round(random, 32)}<b style='width:150px'>{words(random, 2)}</b><span>{words(random, 6)}</span><span class=s>{words(random, 9)}</span><span class=s>{between(random, 1, 23)}:{between(random, 10, 59)}</span></div>"
-    )  # noqa: E731, E501
+    )
     return _page(
         random,
         f"<div class=f><b>{word(random)}</b><input style='flex:1' value='{words(random, 2)}'></div>{_many(random, 8, 18, row)}",
@@ -128,7 +129,7 @@ def conversation(random: Random) -> Page:
 def results(random: Random) -> Page:
     hit = lambda: (
         f"<div style='padding:9px 40px'><div class=s>{word(random)}.{word(random)[:3]} › {word(random)}</div><div style='color:#3366cc;font-size:120%'>{words(random, 6)}</div>{words(random, 24)}</div>"
-    )  # noqa: E731, E501
+    )
     return _page(
         random,
         f"<div class=f style='padding:20px 40px'><b style='font-size:150%'>{word(random)}</b><input style='width:50%' value='{words(random, 3)}'><button>{word(random)}</button></div>{_many(random, 5, 10, hit)}",
@@ -154,7 +155,7 @@ def shop(random: Random) -> Page:
     count = between(random, 2, 5)
     card = lambda: (
         f"<div class=b>{_picture(random, '100%', f'{between(random, 90, 190)}px')}<div>{words(random, 3)}</div><b>{number(random)}</b> <button class=a>{word(random)}</button></div>"
-    )  # noqa: E731, E501
+    )
     return _page(
         random,
         f"<div class=f><b>{word(random)}</b><input style='flex:1'><button>{word(random)}</button></div><div class=g style='grid-template-columns:repeat({count},1fr)'>{_many(random, 6, 15, card)}</div>",
@@ -166,7 +167,7 @@ def editor(random: Random) -> Page:
     tints = [css(colour(random, 110, 255)) for _ in range(5)]
     line = lambda: (
         f"<div style='white-space:pre'><span class=s>{between(random, 1, 400):>4} </span>{' ' * (4 * between(random, 0, 4))}{' '.join(f'<span style=color:{pick(random, tints)}>{word(random)}</span>' for _ in range(between(random, 0, 9)))}</div>"
-    )  # noqa: E731, E501
+    )
     files = _many(
         random, 8, 25, lambda: f"<div style='padding:2px 12px'>{word(random)}.{pick(random, ['py', 'js', 'md'])}</div>"
     )
@@ -186,7 +187,7 @@ def editor(random: Random) -> Page:
 def terminal(random: Random) -> Page:
     line = lambda: (
         f"<div>{pick(random, ['<span style=color:#5f5>user@host</span>:~$ ', ''])}{words(random, between(random, 1, 14))}</div>"
-    )  # noqa: E731
+    )
     return _page(
         random,
         _many(random, 8, 45, line),
@@ -215,7 +216,7 @@ def sign_in(random: Random) -> Page:
 def feed(random: Random) -> Page:
     post = lambda: (
         f"<div class=b><div class=f>{_round(random)}<b>{words(random, 2)}</b><span class=s>{between(random, 1, 50)} h</span></div><p>{words(random, between(random, 3, 25))}</p>{_picture(random, '100%', f'{between(random, 180, 420)}px')}<div class=f>♥ {between(random, 1, 999)} &nbsp; ✉ {between(random, 1, 99)}</div></div>"
-    )  # noqa: E731, E501
+    )
     return _page(random, f"<div style='max-width:560px;margin:auto'>{_many(random, 1, 3, post)}</div>")
 
 
@@ -229,7 +230,7 @@ def icons_of_a_phone(random: Random) -> Page:
     )
     icon = lambda: (
         f"<div style='text-align:center;color:#fff;font-size:11px'><div style='width:56px;height:56px;margin:auto;border-radius:14px;background:{css(colour(random))};font-size:30px;line-height:56px'>{pick(random, list('☎✉♫☀⚙✂★☂♞⌂✈❤'))}</div>{word(random)}</div>"
-    )  # noqa: E731, E501
+    )
     return _page(
         random,
         f"<div style='height:100vh;{ground}'><div class=f style='color:#fff'>{between(random, 1, 23)}:{between(random, 10, 59)}</div><div class=g style='grid-template-columns:repeat(4,1fr);gap:22px'>{''.join(icon() for _ in range(4 * rows))}</div></div>",
@@ -257,6 +258,16 @@ def front_page(random: Random) -> Page:
         random,
         f"<div style='height:{between(random, 40, 75)}vh;{ground};color:#fff;padding:8vh 6vw'><div class=f><b>{word(random)}</b>{_many(random, 3, 5, lambda: f'<span>{word(random)}</span>')}</div><h1 style='font-size:44px'>{words(random, 5)}</h1><p>{words(random, 12)}</p><button class=a>{word(random)}</button></div><div class=g style='grid-template-columns:repeat(4,1fr)'>{parts}</div>",
     )
+
+
+@family("screen")
+def viewer(random: Random) -> Page:
+    """A program that shows one photo: bars and buttons around it."""
+    tools = _many(random, 4, 12, lambda: f"<span style='font-size:22px'>{pick(random, list('☰⚙✎✂⌂❤★✉▶◀❚'))}</span>")
+    strip = _many(random, 4, 12, lambda: _picture(random, "90px", "64px")) if chance(random, 0.5) else ""
+    bar = f"<div class=f style='background:#8883'>{tools}<span style='margin-left:auto'>{word(random)}.jpg</span></div>"
+    shown = f"<div style='text-align:center;padding:{between(random, 0, 30)}px'><img src='{photo_url(random)}' style='height:{between(random, 50, 78)}vh;width:{between(random, 50, 100)}%'></div>"
+    return _page(random, f"{bar}{shown}<div class=f>{strip or words(random, 8)}</div>")
 
 
 # --- drawn, not rendered by a browser -------------------------------------------------------------------------
@@ -352,7 +363,7 @@ _OTHER = "'Liberation Sans','Liberation Serif',Arial"
 def calendar(random: Random) -> Page:
     day = lambda at: (
         f"<div style='border:1px solid #8885;min-height:88px;padding:4px'>{at}{_many(random, 0, 3, lambda: f'<div style=background:{css(colour(random, 60, 210))};color:#fff;border-radius:4px;margin:2px;padding:1px>{word(random)}</div>')}</div>"
-    )  # noqa: E731, E501
+    )
     return _page(
         random,
         f"<h2 style='padding:0 14px'>{word(random)} 20{between(random, 10, 40)}</h2><div style='display:grid;grid-template-columns:repeat(7,1fr)'>{''.join(map(day, range(1, 36)))}</div>",
@@ -364,7 +375,7 @@ def calendar(random: Random) -> Page:
 def videos(random: Random) -> Page:
     tile = lambda: (
         f"<div>{_picture(random, '100%', '150px')}<div><b>{words(random, 5)}</b></div><div class=s>{number(random)} · {word(random)}</div></div>"
-    )  # noqa: E731
+    )
     return _page(
         random,
         f"<div class=f style='background:#8882'>☰ <b>{word(random)}</b><input style='margin:auto;width:40%'>{_round(random, 30)}</div><div class=g style='grid-template-columns:repeat({between(random, 2, 4)},1fr)'>{_many(random, 6, 12, tile)}</div>",
@@ -376,10 +387,10 @@ def videos(random: Random) -> Page:
 def board(random: Random) -> Page:
     card = lambda: (
         f"<div style='background:#fff;color:#222;border-radius:6px;padding:10px;margin:8px;box-shadow:0 1px 3px #0006'><div style='height:6px;width:40px;background:{css(colour(random))}'></div>{words(random, between(random, 3, 12))}</div>"
-    )  # noqa: E731, E501
+    )
     column = lambda: (
         f"<div style='background:#ebecf0;border-radius:8px;flex:1;color:#222'><b style='padding:10px;display:block'>{words(random, 2)}</b>{_many(random, 1, 6, card)}</div>"
-    )  # noqa: E731, E501
+    )
     return _page(
         random,
         f"<div class=f style='background:{css(colour(random, 0, 140))};min-height:100vh;align-items:start'>{_many(random, 3, 5, column)}</div>",
@@ -391,7 +402,7 @@ def board(random: Random) -> Page:
 def player(random: Random) -> Page:
     row = lambda: (
         f"<div class=f style='padding:4px 20px'><span class=s>{between(random, 1, 20)}</span><span style='flex:1'>{words(random, 3)}</span><span class=s>{between(random, 1, 6)}:{between(random, 10, 59)}</span></div>"
-    )  # noqa: E731, E501
+    )
     body = f"<div class=f style='background:linear-gradient({css(colour(random))},#0000)'>{_picture(random, '170px', '170px')}<h1>{words(random, 3)}</h1></div>{_many(random, 5, 12, row)}<div class=f style='position:fixed;bottom:0;width:100%;background:#222;color:#eee'>◀ ❚❚ ▶ <div style='flex:1;height:4px;background:#666'><div style='width:{between(random, 5, 90)}%;height:4px;background:#fff'></div></div></div>"
     return _page(random, body, "body{background:#121212;color:#eee}", faces=_OTHER)
 

@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Pages of text: many scripts and fonts, print, typewriter and handwriting, forms, formulas, codes."""
 
 from __future__ import annotations
@@ -244,7 +245,7 @@ def formulas(random: Random) -> Image.Image:
     return _drawn(figure)
 
 
-def _drawn(figure) -> Image.Image:  # noqa: ANN001
+def _drawn(figure) -> Image.Image:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     surface = FigureCanvasAgg(figure)
@@ -372,7 +373,7 @@ def contents(random: Random) -> Image.Image:
 def letter_in_a_browser(random: Random) -> Page:
     face = pick(random, ["Liberation Serif", "Liberation Sans", "serif", "sans-serif", "monospace"])
     body = "".join(f"<p>{words(random, between(random, 20, 80))}</p>" for _ in range(between(random, 2, 7)))
-    style = f"margin:{between(random, 30, 110)}px;font:{between(random, 13, 24)}px '{face}';line-height:{1.2 + random.random() * 0.8:.2f};text-align:{pick(random, ['left', 'justify'])}"  # noqa: E501
+    style = f"margin:{between(random, 30, 110)}px;font:{between(random, 13, 24)}px '{face}';line-height:{1.2 + random.random() * 0.8:.2f};text-align:{pick(random, ['left', 'justify'])}"
     return Page(
         f"<body style=\"{style}\"><p style='text-align:right'>{words(random, 3)}</p><h2>{words(random, 4)}</h2>{body}",
         800,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import random
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import pytest
 
 from fastcap.runtime.captioner import Captioner
@@ -42,6 +44,33 @@ def test_options_do_what_they_do_in_the_library(client, captioner, pictures, opt
     assert row["caption"] == expected.text
     wordings = [wording["caption"] for wording in row.get("candidates", [{"caption": expected.text}])]
     assert wordings == [candidate.text for candidate in expected.candidates]
+
+
+def test_below_the_least_confidence_a_caption_is_empty_and_above_it_may_be_hedged(client, captioner, pictures):
+    expected = captioner.caption(pictures["blue"])
+
+    def row(**options: float) -> dict:
+        return client.post("/v1/caption", content=pictures["blue"], params=options).json()["images"][0]
+
+    silent = row(min_confidence=1)
+    assert (silent["caption"], silent["confidence"]) == ("", pytest.approx(expected.confidence, abs=1e-4))
+    assert row(hedge=1)["caption"] == f"Maybe: {expected.text}"
+    assert row(hedge=0.01, min_confidence=0.01)["caption"] == expected.text
+    assert "kind" not in silent  # this model cannot tell what a picture is
+
+
+def test_a_server_may_have_other_bars_for_whoever_asks_for_none(start, pictures):
+    server = start("--min-confidence", "1", "--hedge", "1", "--compat")
+
+    def said(**options: float) -> str:
+        answer = httpx.post(f"{server.url}/v1/caption", content=pictures["red"], params=options)
+        return answer.json()["images"][0]["caption"]
+
+    assert said() == ""
+    assert said(min_confidence=0).startswith("Maybe: A red barn")
+    assert said(min_confidence=0, hedge=0).startswith("A red barn")
+    body = {"model": "tiny", "prompt": "?", "images": [base64.b64encode(pictures["red"]).decode()], "stream": False}
+    assert httpx.post(f"{server.url}/api/generate", json=body).json()["response"] == ""
 
 
 def test_several_pictures_come_back_in_order_and_a_bad_one_is_a_row(client, pictures):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import re
 import zlib
 from pathlib import Path
@@ -16,8 +17,10 @@ from visiting import WEB, Module
 import fastcap
 from fastcap.errors import ImageError
 from fastcap.evaluation.speed import sample_photo
+from fastcap.runtime.contract import PHOTO
 from fastcap.runtime.images import load_image
 from fastcap.runtime.neutral import neutralise
+from fastcap.runtime.photo import PhotoHead, statistics
 from fastcap.runtime.text import ends_early, sentence, word_count
 
 SENTENCES = [
@@ -285,6 +288,65 @@ def test_captions_are_those_of_python(options: dict, colour: str, module: Module
         assert wording["text"] == other.text
         assert wording["confidence"] == pytest.approx(other.confidence, abs=1e-5)
         assert [token["text"] for token in wording["tokens"]] == [token.text for token in other.tokens]
+
+
+KINDS = ("white", "gradient", "noise", "stripes", "photo")
+
+
+def a_picture(kind: str, photo: Image.Image) -> bytes:
+    noise = np.random.default_rng(3).integers(0, 256, (200, 300, 3), dtype=np.uint8)
+    stripes = np.repeat(np.tile(np.array([[255], [0], [90]], np.uint8), (80, 300))[..., None], 3, axis=2)
+    made = {
+        "white": Image.new("RGB", (300, 200), "white"),
+        "gradient": Image.linear_gradient("L").convert("RGB"),
+        "noise": Image.fromarray(noise),
+        "stripes": Image.fromarray(stripes),
+        "photo": photo,
+    }
+    return encoded(made[kind], "PNG")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_no_photo_is_told_as_in_python(
+    kind: str, module: Module, captioner: fastcap.Captioner, photo: Image.Image
+) -> None:
+    """The counts of pixels are the same; the head's answer too, of the same vector; the caption's kind, of the page's
+    own vector, which may differ by the rounding of integers."""
+    picture = a_picture(kind, photo)
+    pixels = load_image(picture)
+    counted = module.run(
+        "const pixels = await images.loadImage(picture, 224, 224); return head.statistics(pixels, 224, 224)",
+        picture=picture,
+    )
+    np.testing.assert_allclose(counted, statistics(pixels), rtol=0, atol=1e-9)
+    values = json.loads((captioner.bundle.folder / PHOTO).read_text(encoding="utf-8"))
+    vector = captioner.embed_images([pixels])[0]
+    told = module.run(
+        "const pixels = await images.loadImage(picture, 224, 224);"
+        "return new head.PhotoHead(values).judge(pixels, 224, 224, vector)",
+        picture=picture,
+        values=values,
+        vector=vector.tolist(),
+    )
+    expected = PhotoHead(values).judge(pixels, vector)
+    assert told["kind"] == expected.kind
+    assert told["photo"] == pytest.approx(expected.photo, abs=1e-9)
+    [caption] = module.run("return await captioner.caption(picture)", picture=picture)
+    mine = captioner.caption(picture)
+    assert caption["kind"] == mine.kind
+    assert caption["confidence"] == pytest.approx(mine.confidence, abs=0.03)
+
+
+def test_silence_and_hedging_are_those_of_python(module: Module, photo: Image.Image) -> None:
+    white, seen = a_picture("white", photo), encoded(photo, "JPEG")
+    [silent] = module.run("return await captioner.caption(white, { minConfidence: 0.2 })", white=white)
+    assert (silent["text"], silent["candidates"], silent["kind"]) == ("", [], "blank")
+    [long] = module.run("return await captioner.caption(white, { minConfidence: 0.2, length: 'short' })", white=white)
+    assert (long["text"], long["kind"]) == ("", "blank")
+    [hedged] = module.run("return await captioner.caption(seen, { hedge: 1 })", seen=seen)
+    assert hedged["text"].startswith("Maybe: ") and hedged["candidates"][0]["text"] == hedged["text"]
+    error = module.error("await captioner.caption(seen, { minConfidence: 2 })", seen=seen)
+    assert error == "ConfigError: minConfidence is 2; allowed are numbers from 0 to 1"
 
 
 def test_pixels_can_be_captioned_without_a_picture(module: Module, tiny: fastcap.Captioner) -> None:

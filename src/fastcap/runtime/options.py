@@ -48,8 +48,8 @@ class Setting(NamedTuple):
     `told`: one line of help. `metavar`: the value's placeholder on the command line.
     `between`: smallest and largest number, or a function that reads them off a model. `unit`: what to call the number;
     by default "whole numbers" or "numbers". `names`: a function that reads the allowed texts off a model. `decode`: the
-    only way of decoding that uses the option. `usual`: what to call the default, if its value does not say it. `served`:
-    whether a server may have another default, for every request that asks for no other value.
+    only way of decoding that uses the option. `usual`: what to call the default, if its value does not say it.
+    `served`: whether a server may have another default, for every request that asks for no other value.
     """
 
     default: Any

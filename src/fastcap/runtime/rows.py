@@ -13,9 +13,9 @@ __all__ = ["Row", "caption_row"]
 
 Row: TypeAlias = dict[str, Any]
 """`image`, the path as it was given, and either `error`, a text, or `caption`, `confidence` (0 to 1), `milliseconds`
-(decoding included), `kind` if the model can tell what the picture is, and, if several were asked for, `candidates`; with
-a user's memory, the `neighbours` that are near enough, if any. A caption that is not given for want of confidence is
-""."""
+(decoding included), `kind` if the model can tell what the picture is, and, if several were asked for, `candidates`;
+with a user's memory, the `neighbours` that are near enough, if any. A caption that is not given for want of confidence
+is ""."""
 
 
 def caption_row(image: str, result: Caption | ImageError, candidates: int = 1) -> Row:

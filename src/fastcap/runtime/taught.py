@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from fastcap.errors import ConfigError, ModelFileError
-from fastcap.runtime.contract import MEMORY, TOKENIZER, WORDS, Ranking, Weights, ranked_as
+from fastcap.runtime.contract import MEMORY, PHOTO, TOKENIZER, WORDS, Ranking, Weights, ranked_as
 from fastcap.runtime.encoding import decode
 from fastcap.runtime.memory import Memory
 from fastcap.runtime.options import MAX_BEAMS, Options
@@ -77,7 +77,8 @@ def vectors_of(bundle: Bundle) -> str:
     """
     if bundle.alignment is None:
         raise ConfigError(f"model {bundle.name!r} gives no vectors of pictures; needed for a memory: an alignment")
-    files = {name: file.sha256 for name, file in bundle.files.items() if name not in (MEMORY, WORDS, TOKENIZER)}
+    others = (MEMORY, WORDS, PHOTO, TOKENIZER)
+    files = {name: file.sha256 for name, file in bundle.files.items() if name not in others}
     return f"{bundle.name} {hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()[:8]}"
 
 
