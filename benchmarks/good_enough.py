@@ -4,7 +4,7 @@
     python benchmarks/good_enough.py --data data [--model NAME|DIR] [--html runs/good_enough.html]
 
 Captions by what people say is in the picture, by confidence, and with the bars of `--min-confidence`; what is no photo,
-by the figures that `scripts/kinds fit --report benchmarks/results/kinds.json` left; and the 50 worst captions of
+by the figures that `python scripts/kinds.py fit --report benchmarks/results/kinds.json` left; and the 50 worst captions of
 Flickr8k val, as text. The page with the pictures is local: the photos belong to others.
 """
 
@@ -207,7 +207,7 @@ def no_photo_section(result: Mapping[str, Any], no_photos: Mapping[str, Any] | N
     if no_photos is None:
         return lines
     lines += [
-        "It was fitted to pictures made by `scripts/kinds`, and is measured here on families that it never saw: other "
+        "It was fitted to pictures made by `scripts/kinds.py`, and is measured here on families that it never saw: other "
         "fonts, other kinds of charts and pages, other ways of drawing. AUROC is against the photos of both val "
         "splits.",
         "",

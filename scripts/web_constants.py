@@ -70,7 +70,9 @@ def contract_constants() -> dict[str, Any]:
             for name, kind in contract.KINDS.items()
             if kind.left_to_right == contract.LEFT_TO_RIGHT  # the page does not run language models yet
         },
-        "USUAL": {name: options[name] for name in ("length", "candidates", "neutral", "beams", "min_confidence", "hedge")},
+        "USUAL": {
+            name: options[name] for name in ("length", "candidates", "neutral", "beams", "min_confidence", "hedge")
+        },
         "MAX_BEAMS": MAX_BEAMS,
         "WORD_SPREAD": WORD_SPREAD,
         "SHORT": contract.SHORT,

@@ -46,21 +46,24 @@ export function doubted(candidates, verdict, { minConfidence, hedge }) {
 
 /** Counts of the pixels, RGB in rows, as `statistics` of photo.py explains them. */
 export function statistics(pixels, width, height) {
-  const greyAt = (row, column) => {
-    const at = 3 * (row * width + column);
-    return (pixels[at] + 2 * pixels[at + 1] + pixels[at + 2]) >> 2;
-  };
   const shares = [
-    ...neighbours(Math.ceil(height / 4), width, (line, at) => greyAt(4 * line, at)),
-    ...neighbours(Math.ceil(width / 4), height, (line, at) => greyAt(at, 4 * line)),
+    ...neighbours(pixels, Math.ceil(height / 4), 12 * width, width, 3),
+    ...neighbours(pixels, Math.ceil(width / 4), 12, height, 3 * width),
   ];
   const levels = new Float64Array(256);
   const cells = new Float64Array(4096);
-  let [count, total, squares, tints, pale, strong] = [0, 0, 0, 0, 0, 0];
+  let count = 0;
+  let total = 0;
+  let squares = 0;
+  let tints = 0;
+  let pale = 0;
+  let strong = 0;
   for (let row = 0; row < height; row += 3) {
     for (let column = 0; column < width; column += 3) {
       const at = 3 * (row * width + column);
-      const [red, green, blue] = [pixels[at], pixels[at + 1], pixels[at + 2]];
+      const red = pixels[at];
+      const green = pixels[at + 1];
+      const blue = pixels[at + 2];
       const grey = (red + 2 * green + blue) >> 2;
       const tint = Math.max(red, green, blue) - Math.min(red, green, blue);
       levels[grey] += 1;
@@ -69,8 +72,8 @@ export function statistics(pixels, width, height) {
       total += grey;
       squares += grey * grey;
       tints += tint;
-      pale += tint <= 6;
-      strong += tint >= 128;
+      if (tint <= 6) pale += 1;
+      if (tint >= 128) strong += 1;
     }
   }
   const share = (part) => sum(part) / count;
@@ -83,27 +86,37 @@ export function statistics(pixels, width, height) {
   return shares.map((each) => Math.log(each + 0.002));
 }
 
-/** How neighbours differ along some lines of pixels, of `size` each. */
-function neighbours(lines, size, grey) {
+/** How neighbours differ along some lines, `apart` bytes from one another, of `size` pixels that are `step` bytes apart. */
+function neighbours(pixels, lines, apart, size, step) {
   const counts = new Float64Array(256);
   const sharp = new Float64Array(size - 1);
-  let [flat, gentle, bends, differences] = [0, 0, 0, 0];
+  let flat = 0;
+  let gentle = 0;
+  let bends = 0;
+  let differences = 0;
   for (let line = 0; line < lines; line += 1) {
-    let [most, last] = [0, 0];
+    let most = 0;
+    let last = 0;
+    let from = line * apart;
+    let grey = (pixels[from] + 2 * pixels[from + 1] + pixels[from + 2]) >> 2;
     for (let at = 0; at + 1 < size; at += 1) {
-      const step = grey(line, at + 1) - grey(line, at);
-      const difference = Math.abs(step);
+      from += step;
+      const next = (pixels[from] + 2 * pixels[from + 1] + pixels[from + 2]) >> 2;
+      const change = next - grey;
+      const difference = Math.abs(change);
+      grey = next;
       counts[difference] += 1;
-      sharp[at] += difference > LINE;
-      most = Math.max(most, difference);
+      if (difference > LINE) sharp[at] += 1;
+      if (difference > most) most = difference;
       differences += difference;
       if (at) {
-        gentle += Math.abs(step - last) <= 1;
-        bends += Math.abs(step - last);
+        const bend = Math.abs(change - last);
+        if (bend <= 1) gentle += 1;
+        bends += bend;
       }
-      last = step;
+      last = change;
     }
-    flat += most <= FLAT;
+    if (most <= FLAT) flat += 1;
   }
   const total = lines * (size - 1);
   const upto = STEPS.map((step) => sum(counts.slice(0, step + 1)) / total);
@@ -123,7 +136,7 @@ function neighbours(lines, size, grey) {
 
 /** How much the 1, 2, 4 and 16 largest counts have together. */
 function largest(counts, total) {
-  const few = Array.from(counts).sort((one, other) => other - one);
+  const few = counts.filter((each) => each > 0).sort().reverse();
   return [1, 2, 4, 16].map((number) => sum(few.slice(0, number)) / total);
 }
 

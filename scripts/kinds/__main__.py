@@ -1,13 +1,4 @@
-"""Pictures that are no photos, made here, and the head of a model directory that tells them from photos.
-
-python scripts/kinds make --data DIR --out cache/kinds
-python scripts/kinds fit --model fastcap-base --pictures cache/kinds --data DIR --out DIR
-
-`make` renders the pictures of all families and changes photos, each from its own seed; it needs matplotlib, Pygments,
-Playwright and a Chromium. `fit` computes their vectors once and keeps them, fits the head to the families that are not
-held out and to photos of the train splits, measures it on what is held out and on photos of the val splits, and writes
-a copy of the model directory with it. DIR holds flickr8k and coco.
-"""
+"""The command `scripts/kinds.py`: make pictures, fit a head."""
 
 from __future__ import annotations
 
@@ -26,13 +17,13 @@ import texts  # noqa: F401
 from make import make_all, photos_of
 
 from fastcap.errors import FastcapError
-from fastcap.export.writer import check_destination, rewrite_bundle
+from fastcap.export.writer import add_photo, check_destination
 from fastcap.runtime.captioner import Captioner
 
 
 def main() -> int:
     """Make pictures, or fit and write a head; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(prog="kinds", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
     make = verbs.add_parser("make", help="make pictures; a second run continues")
     make.add_argument("--out", type=Path, required=True, help="folder to write")
@@ -89,7 +80,7 @@ def write_head(args: argparse.Namespace) -> None:
         ]
         told = {"command": shlex.join(["python", *sys.argv]), "model": captioner.bundle.name, "held_out": figures}
         args.report.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-    rewrite_bundle(captioner.bundle, args.out, photo=text, overwrite=args.overwrite)
+    add_photo(captioner.bundle, args.out, text, overwrite=args.overwrite)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from rich.progress import track
 
 from fastcap.runtime import photo
 from fastcap.runtime.captioner import Captioner
-from fastcap.runtime.contract import PICTURES
+from fastcap.runtime.contract import MEMORY, PICTURES, WORDS
 from fastcap.runtime.images import load_image
 
 UNITS, STEPS, SEED = 24, 1500, 19
@@ -47,7 +47,8 @@ def pictures_of(captioner: Captioner, folder: Path, photos: Sequence[Path]) -> P
 
 
 def _inputs(captioner: Captioner, folder: Path, paths: Sequence[Path]) -> np.ndarray:
-    files = sorted((name, file.sha256) for name, file in captioner.bundle.files.items() if name != photo.PHOTO)
+    own = (photo.PHOTO, MEMORY, WORDS)
+    files = sorted((name, file.sha256) for name, file in captioner.bundle.files.items() if name not in own)
     told = repr(files) + inspect.getsource(photo.statistics)
     cache = folder / f"inputs_{hashlib.sha256(told.encode()).hexdigest()[:12]}.npz"
     known: dict[str, np.ndarray] = {}

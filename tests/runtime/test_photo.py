@@ -18,7 +18,7 @@ import fastcap
 from fastcap.cli import main
 from fastcap.data.readers import load_dataset
 from fastcap.errors import ConfigError, ModelFileError
-from fastcap.export.writer import rewrite_bundle
+from fastcap.export.writer import add_photo
 from fastcap.runtime.bundle import Bundle, find_model
 from fastcap.runtime.captioner import Captioner
 from fastcap.runtime.contract import PHOTO, PICTURES
@@ -88,6 +88,13 @@ def test_what_is_no_photo_is_told_and_hardly_believed(captioner: Captioner, name
     caption = captioner.caption(NO_PHOTOS[name])
     assert caption.kind in PICTURES[1:]
     assert caption.text and caption.confidence < 0.1
+
+
+def test_a_picture_can_be_judged_without_a_caption(captioner: Captioner, without_head: Path) -> None:
+    verdict = captioner.judge(NO_PHOTOS["chart"])
+    assert verdict is not None
+    assert (verdict.kind, verdict.photo < 0.5) == (captioner.caption(NO_PHOTOS["chart"]).kind, True)
+    assert Captioner.open(without_head).judge(NO_PHOTOS["chart"]) is None
 
 
 def test_a_photo_has_the_caption_and_the_confidence_of_before_to_the_digit(
@@ -286,7 +293,7 @@ class Facts:
 
 def test_a_head_is_written_into_a_copy_that_stays_a_model(without_head: Path, tmp_path: Path) -> None:
     text = (find_model("fastcap-base") / PHOTO).read_text(encoding="utf-8")
-    rewrite_bundle(Bundle.open(without_head), tmp_path / "new", photo=text)
+    add_photo(Bundle.open(without_head), tmp_path / "new", text)
     new, bundled = Captioner.open(tmp_path / "new"), fastcap.load_model()
     assert new.caption(a_chart()).kind == bundled.caption(a_chart()).kind
     assert new.bundle.files == bundled.bundle.files

@@ -18,7 +18,7 @@ from fastcap.runtime.engine import ENGINES, Decoded, Encoded, Engine
 from fastcap.runtime.images import MAX_PIXELS, ImageSource, load_image
 from fastcap.runtime.kept import Kept
 from fastcap.runtime.options import Options, Plan
-from fastcap.runtime.photo import PhotoHead
+from fastcap.runtime.photo import PhotoHead, Verdict
 from fastcap.runtime.ranking import Ranker, ranked
 from fastcap.runtime.reopening import Opener, opened, opener_with
 from fastcap.runtime.scorer import Scorer
@@ -273,6 +273,13 @@ class Captioner:
         vectors = [self._engine.vector(self._taken(image)) for image in images]
         return scorer.checked(np.concatenate(vectors), len(images))
 
+    def judge(self, image: ImageSource | Encoded) -> Verdict | None:
+        """What a picture is, and how probably a photo, without a caption; None from a directory that cannot tell.
+
+        Raises ImageError for a bad picture, ConfigError for one that another captioner encoded.
+        """
+        return self._judge(self._taken(image))
+
     def check_options(self, options: Options | None = None, **keywords: Unpack[Keywords]) -> None:
         """Raise the ConfigError that `caption` would raise for these options, without a picture."""
         plan_of(Options.of(options, keywords), self._ranker, self.bundle)
@@ -308,13 +315,14 @@ class Captioner:
         """A picture's caption, its time left open."""
         candidates = self._candidates(picture, plan)
         around = neighbours(self._engine, self._ranker, picture, plan)
-        verdict = None
-        if self._photo:
-            verdict = self._photo.judge(picture.pixels[0], self._engine.vector(picture)[0])
+        verdict = self._judge(picture)
         shown, confidence = doubted(candidates, verdict, plan)
         text, tokens = (shown[0].text, shown[0].tokens) if shown else ("", ())
         kind = verdict.kind if verdict else None
         return Caption(text, confidence, tokens, tuple(shown), 0.0, around, kind)
+
+    def _judge(self, picture: Encoded) -> Verdict | None:
+        return self._photo.judge(picture.pixels[0], self._engine.vector(picture)[0]) if self._photo else None
 
     def _candidates(self, picture: Encoded, plan: Plan) -> list[Candidate]:
         """The different wordings of one picture, best first."""

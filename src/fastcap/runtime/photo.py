@@ -1,7 +1,7 @@
 """Whether a picture is a photo, and else what: a small head over the picture's vector and a few counts of its pixels.
 
 A captioner that was taught with photos says of a chart what such colours are in photos. The head tells that it is a
-chart. It is fitted by `scripts/kinds` to photos and to pictures that are made there.
+chart. It is fitted by `scripts/kinds.py` to photos and to pictures that are made there.
 
 Letters: H, W height and width of the model's pictures, A width of a picture's vector, S statistics, U hidden units,
 K kinds of pictures.
