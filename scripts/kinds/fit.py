@@ -158,7 +158,7 @@ def report(pictures: Pictures, scores: np.ndarray) -> Iterator[tuple[str, int, f
     named += [(kind, pictures.kinds == at) for at, kind in enumerate(PICTURES) if at]
     named += [("all photos", photos)]
     for kind, family in sorted(set(zip(pictures.kinds.tolist(), pictures.families.tolist(), strict=True))):
-        named.append((f"{PICTURES[kind]}: {family}", (pictures.kinds == kind) & (pictures.families == family)))
+        named.append((f"{PICTURES[kind]}, {family}", (pictures.kinds == kind) & (pictures.families == family)))
     plain = photos & (pictures.families == "as they are")
     for name, rows in named:
         is_photo = bool(pictures.kinds[rows][0] == 0)

@@ -323,9 +323,9 @@ def test_what_is_no_photo_is_told_as_in_python(
     vector = captioner.embed_images([pixels])[0]
     told = module.run(
         "const pixels = await images.loadImage(picture, 224, 224);"
-        "return new head.PhotoHead(values).judge(pixels, 224, 224, vector)",
+        "return new head.PhotoHead(numbers).judge(pixels, 224, 224, vector)",
         picture=picture,
-        values=values,
+        numbers=values,
         vector=vector.tolist(),
     )
     expected = PhotoHead(values).judge(pixels, vector)

@@ -17,6 +17,7 @@ from fastcap.runtime.captioner import Captioner
 from fastcap.runtime.images import load_image
 from fastcap.runtime.options import Options, Setting, settings
 from fastcap.runtime.rows import caption_row
+from fastcap.runtime.silence import why_silent
 from fastcap.serve.body import Picture
 from fastcap.serve.limits import MAX_TEXT_BYTES, MAX_TEXTS, Limits
 
@@ -135,8 +136,9 @@ class _Clicks:
             except FastcapError as error:
                 raise gr.Error(str(error), print_exception=False) from None
             else:
-                shown.append((path, caption.text))
-                table += [[picture.name, each.text, round(each.confidence, 4)] for each in caption.candidates]
+                shown.append((path, caption.text or why_silent(caption, options)))
+                wordings = caption.candidates or (caption,)  # of which the text is empty
+                table += [[picture.name, each.text, round(each.confidence, 4)] for each in wordings]
         return shown, table
 
     def score(self, gallery: Gallery, texts: str) -> Table:
