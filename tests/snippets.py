@@ -57,6 +57,7 @@ def fill(folder: Path) -> None:
     (folder / "new/sofa.jpg").write_bytes((folder / "album/p0.jpg").read_bytes())
     (folder / "album/p0.txt").write_text("Rex on the sofa.\n", encoding="utf-8")
     (folder / "album/p1.jpg.xmp").write_text(PACKET, encoding="utf-8")
+    picture(99).save(folder / "chart.png")
     (folder / "notes.txt").write_text("Not a picture.\n", encoding="utf-8")
     (folder / "cut.jpg").write_bytes(jpeg(0)[:2000])
     (folder / "README.md").write_text("# A dog\n\n![A dog runs through the grass.](photo.jpg)\n", encoding="utf-8")

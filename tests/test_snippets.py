@@ -33,6 +33,7 @@ NOT_RUN = {
     r"fastcap checkpoint": "needs the extra export; tests/export/test_weights.py",
     r"fastcap ask": "needs a trained model that answers; tests/export/test_asking.py",
     r"fastcap bench|python benchmarks/": "measures for minutes; tests/benchmarks",
+    r"python scripts/kinds\.py": "makes pictures for minutes; tests/benchmarks/test_kinds.py",
     r"fastcap data bias": "needs pictures of twenty women and men; tests/curation/test_measures.py",
     r".*--engine ray": "needs a cluster; tests/runtime/test_cluster.py",
     r".*--endpoint http": "needs an endpoint; tests/curation/test_rewrite.py",

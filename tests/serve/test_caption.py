@@ -97,7 +97,7 @@ def test_several_pictures_come_back_in_order_and_a_bad_one_is_a_row(client, pict
         ("beams=9", "beams is '9'; allowed are whole numbers from 1 to 8"),
         (
             "seed=1",
-            "unknown option 'seed'; allowed are length, candidates, neutral, decode, no_memory, min_confidence, hedge, beams, url",
+            "unknown option 'seed'; allowed are length, candidates, neutral, decode, no_memory, min_confidence",
         ),
         ("candidates=9&neutral=2", "candidates is '9'; allowed are whole numbers from 1 to 8; neutral is '2'"),
         ("lenght=short", "unknown option 'lenght' (did you mean 'length'?); allowed are length, candidates, neutral"),

@@ -141,7 +141,7 @@ def rewrite_bundle(
 
 
 def add_photo(bundle: Bundle, directory: Path, photo: str, *, overwrite: bool = False) -> None:
-    """Write a copy of a model directory with this content of `PHOTO`, whole or not at all. Raises as `rewrite_bundle`."""
+    """Write a copy of a model directory with this content of `PHOTO`, whole or not at all. Raises ModelFileError."""
     check_destination(directory, overwrite)
     with folder_written_aside(directory) as folder:
         for name in bundle.files:
