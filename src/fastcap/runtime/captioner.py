@@ -6,14 +6,15 @@ import functools
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, overload
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from fastcap.errors import ConfigError, many
 from fastcap.runtime.answering import Answer, Prompts, check_answers
 from fastcap.runtime.bundle import Bundle, find_model
+from fastcap.runtime.captions import Candidate, Caption, Token
 from fastcap.runtime.engine import ENGINES, Decoded, Encoded, Engine
 from fastcap.runtime.images import MAX_PIXELS, ImageSource, load_image
 from fastcap.runtime.kept import Kept
@@ -23,7 +24,7 @@ from fastcap.runtime.ranking import Ranker, ranked
 from fastcap.runtime.reopening import Opener, opened, opener_with
 from fastcap.runtime.scorer import Scorer
 from fastcap.runtime.silence import doubted
-from fastcap.runtime.taught import Neighbour, neighbours, plan_of, taught_ranker
+from fastcap.runtime.taught import neighbours, plan_of, taught_ranker
 from fastcap.runtime.wording import Wordings, with_sound_others
 
 if TYPE_CHECKING:
@@ -35,45 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["Candidate", "Caption", "Captioner", "Token"]
 
 _BATCH = 8  # pictures loaded before they are captioned; more only cost memory
-
-
-class Token(NamedTuple):
-    """One piece of a caption as the decoder chose it, with the probability it gave that choice (0 to 1)."""
-
-    text: str
-    confidence: float
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One wording; `confidence` from 0 to 1, about the share of its content words that people would use as well."""
-
-    text: str
-    confidence: float
-    tokens: tuple[Token, ...]
-
-
-@dataclass(frozen=True)
-class Caption(Candidate):
-    """The best wording for a picture.
-
-    `text`: "" if the confidence is below the `min_confidence` that was asked for; then there are no candidates and no
-    tokens, and `confidence` is that of the caption which is not given.
-    `candidates`: the wordings asked for, all different, best first; the first is this caption.
-    `kind`: one of `fastcap.runtime.contract.PICTURES`, "photo" or what else it is, which lowers the confidence;
-    None from a model directory that cannot tell.
-    `milliseconds`: wall time from the source, or from what `Captioner.encode` gave, to the text; pictures of one batch
-    share its time equally.
-    `neighbours`: what was said of the most similar pictures of the user's memory, the nearest first; none without one.
-    """
-
-    candidates: tuple[Candidate, ...]
-    milliseconds: float
-    neighbours: tuple[Neighbour, ...] = ()
-    kind: str | None = None
-
-    def __str__(self) -> str:
-        return self.text
 
 
 class Captioner:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fastcap.runtime.contract import PICTURES
 
 if TYPE_CHECKING:
-    from fastcap.runtime.captioner import Candidate, Caption
+    from fastcap.runtime.captions import Candidate, Caption
     from fastcap.runtime.options import Options, Plan
     from fastcap.runtime.photo import Verdict
 
