@@ -86,6 +86,8 @@ class DataConfig:
     """MobileNetV2 weights (.npz) that initialise the convolutions, below `root`; empty for random ones."""
     cache: str = "cache"
     """Folder for decoded pixels, features and teachers' captions, from the working directory."""
+    store: Literal["npy", "lmdb", "hdf5"] = "npy"
+    """What holds frozen features there; npy reads fastest, the others need the extras lmdb and hdf5."""
     weights: str = ""
     """Table of `fastcap data report` with how likely each training image is drawn, from the working directory; empty
     to show each once an epoch."""

@@ -15,8 +15,9 @@ from torch.nn import functional as F
 
 from fastcap.config import ResaveConfig
 from fastcap.data.augment import AugmentSettings, augment, draw_window
-from fastcap.data.cache import ImageCache, build_array
+from fastcap.data.cache import ImageCache
 from fastcap.data.resave import resave
+from fastcap.data.store import open_store
 
 __all__ = ["FrozenFeatures", "crop_anew"]
 
@@ -59,6 +60,7 @@ class FrozenFeatures:
         parts: the frozen modules that `compute` uses.
         captions: of each image, so that no view contradicts them.
         resaving: how views are re-saved; None for views as they are alone.
+        store: what holds them, a key of `fastcap.data.store.STORES`.
     """
 
     BATCH = 16
@@ -73,6 +75,7 @@ class FrozenFeatures:
         views: int,
         seed: int,
         resaving: ResaveConfig | None = None,
+        store: str = "npy",
     ) -> None:
         self.compute, self.images, self.captions = compute, images, captions
         self.views, self.seed, self.resaving = views, seed, resaving
@@ -83,10 +86,14 @@ class FrozenFeatures:
         for module in parts:
             for tensor in module.state_dict().values():
                 digest.update(tensor.cpu().numpy().tobytes())
-        path = folder / f"features-{digest.hexdigest()[:16]}.npy"
-        if not path.is_file():
-            self.build(path)
-        self.values = np.load(path, mmap_mode="r")
+        self.values = open_store(store, folder).rows(
+            f"features-{digest.hexdigest()[:16]}",
+            self.shape,
+            self.outputs,
+            dtype=np.float16,
+            chunk=self.BATCH,
+            title="frozen features",
+        )
 
     @property
     def kept(self) -> int:
@@ -94,12 +101,12 @@ class FrozenFeatures:
         return self.views if self.resaving is None else 2 * self.views
 
     @torch.no_grad()
-    def build(self, path: Path) -> None:
-        """Compute all views, `BATCH` images at a time."""
+    def shape(self) -> tuple[int, ...]:
+        """Images, views, and the shape of what `compute` gives for one."""
         blank = self.compute(torch.zeros(1, 3, self.images.size, self.images.size, dtype=torch.uint8))
-        shape = (len(self.images), self.kept, *blank.shape[1:])
-        build_array(path, shape, np.float16, self.outputs, chunk=self.BATCH, title="frozen features")
+        return (len(self.images), self.kept, *blank.shape[1:])
 
+    @torch.no_grad()
     def outputs(self, batch: range) -> NDArray[np.float32]:
         """All views of a batch of images: (B, views, ...)."""
         pixels = []

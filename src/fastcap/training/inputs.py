@@ -121,7 +121,7 @@ class Corpus:
         texts = [self.pool.said(index) for index in range(len(self.pool.paths))]
         return FrozenFeatures(
             cache, lambda pixels: cut.compute(pixels.to(device)), cut.frozen, self.images, texts, views, seed,
-            resaving if resaving.share else None,
+            resaving if resaving.share else None, self.data.store,
         )  # fmt: skip
 
     def judged(self, judge: ClipJudge, device: torch.device) -> FrozenFeatures:
