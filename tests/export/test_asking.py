@@ -106,6 +106,17 @@ def test_many_tokens_in_one_go_are_those_tokens_one_by_one(family, parts, pictur
         np.testing.assert_allclose(after[row], expected[0], atol=1e-5)
 
 
+def test_an_export_compares_how_questions_are_read(parts, pictures, tmp_path):
+    model, _ = prefix_model(config_of(parts))
+    graphs = graphs_of(model, tmp_path)
+    searched, read = EXPORTS["prefix"].compare(model, graphs, pictures[:2])
+    assert (searched.decode, read.decode) == ("beam-search", "questions")
+    assert read.equal_captions == 1 and read.difference < 1e-4
+    with torch.no_grad():
+        model.decoder.embedding.weight[9:60] += 1  # another model than the graphs
+    assert EXPORTS["prefix"].compare(model, graphs, pictures[:2])[1].difference > 1e-2
+
+
 @torch.no_grad()
 def test_hypotheses_of_several_questions_do_not_mix(parts, pictures):
     model, _ = prefix_model(config_of(parts))

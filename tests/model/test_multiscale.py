@@ -14,12 +14,15 @@ from fastcap.backbone.convolutional import ConvolutionalTower, Trunk, named_conv
 from fastcap.backbone.multiscale import MultiScaleBackbone, read_scales
 from fastcap.checkpoint import load_checkpoint, save_checkpoint
 from fastcap.config import TowersConfig
+from fastcap.data.readers import Example
 from fastcap.errors import ConfigError, ModelFileError
+from fastcap.evaluation.exits import choose_threshold, fit_exit, observe
 from fastcap.export.compare import compare_steps, open_stepper
 from fastcap.export.families import EXPORTS
 from fastcap.export.writer import write_bundle
 from fastcap.runtime.bundle import Bundle
 from fastcap.runtime.captioner import Captioner
+from fastcap.runtime.encoding import encode
 from tiny_parts import prefix_config, prefix_model, write_language_model
 
 SCALES = ("64/32", "128/8", "128/16", "128/32")
@@ -196,3 +199,53 @@ def test_graphs_of_scales_stop_where_an_exit_is_sure_and_agree_with_the_model(mo
                 Bundle.open(tmp_path / "made")
         else:
             assert Captioner.open(tmp_path / "made").caption(pictures()[0]).text
+
+
+# --- fitting the exits ------------------------------------------------------------------------------------------
+
+
+def test_an_exit_learns_who_may_leave_and_says_how_often_it_is_right():
+    generator = torch.Generator().manual_seed(0)
+    read = 5 + torch.randn(800, 4, generator=generator)
+    good = torch.rand(800, generator=generator) < (2 * (read[:, 1] - 5)).sigmoid()
+    weight, bias = fit_exit(read[:400], good[:400], read[400:], good[400:])
+    assert weight.shape == (1, 4) and bias.shape == (1,)
+    sure = (read[400:] @ weight[0] + bias).sigmoid()
+    assert sure.mean() == pytest.approx(float(good[400:].float().mean()), abs=0.01)
+    assert good[400:][sure > 0.8].float().mean() > 0.75 > 0.25 > good[400:][sure < 0.2].float().mean()
+
+
+def test_the_lowest_threshold_that_costs_little_enough_is_chosen():
+    sure = np.linspace(0, 1, 101)[:, None].repeat(2, axis=1)
+    losses = np.stack([2 - sure[:, 0], 1.5 - 0.5 * sure[:, 0], np.ones(101)], axis=1)  # who is sure loses nothing
+    free, some, all_of_it = (choose_threshold(sure, losses, allowed) for allowed in (0.0, 0.1, 1.0))
+    assert free.threshold > some.threshold > all_of_it.threshold == 0
+    assert free.added <= 0 and 0 < some.added <= 0.1
+    assert some.shares[0] > free.shares[0] and all_of_it.shares == [1.0, 0.0, 0.0]
+    assert sum(some.shares) == pytest.approx(1)
+    assert choose_threshold(sure, losses + np.array([20, 20, 0]), 0.1).threshold == 2.0  # never
+
+
+@torch.no_grad()
+def test_captions_are_read_at_every_exit(model, tmp_path):
+    ours, tokenizer = model
+    from PIL import Image
+
+    examples = []
+    for index, picture in enumerate(pictures(2)):
+        Image.fromarray(picture).save(tmp_path / f"{index}.png")
+        examples.append(
+            Example(tmp_path / f"{index}.png", ("a red ball", "a green box in the dark"), str(index), "own")
+        )
+    seen = observe(ours, tokenizer, examples)
+    assert seen.losses.shape == (2, 4) and [each.shape[0] for each in seen.read] == [2] * 3
+    image = ours.encode(torch.from_numpy(pictures(1)))
+    ids = [encode(tokenizer, caption) for caption in examples[0].captions]
+    expected = []
+    for row in ids:
+        given = torch.tensor([row])
+        logits = ours.decoder.logits(ours.decoder.inputs(given), ours.decoder.prepare(image))[0]
+        expected.append(
+            torch.nn.functional.cross_entropy(logits, torch.tensor([*row, ours.vocabulary.eos_id]), reduction="none")
+        )
+    assert seen.losses[0, 3] == pytest.approx(torch.cat(expected).mean().item(), rel=1e-4)

@@ -18,7 +18,7 @@ from fastcap.runtime.contract import KINDS, MODEL, scale_file
 from fastcap.runtime.scales import Scales
 from fastcap.runtime.stepper import OnnxStepper
 
-__all__ = ["Agreement", "compare_parallel", "compare_steps", "open_graph", "open_stepper"]
+__all__ = ["Agreement", "compare_parallel", "compare_questions", "compare_steps", "open_graph", "open_stepper"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Agreement:
     """How far graphs are from their model, over `images` pictures.
 
     Attributes:
-        decode: the way of decoding that was compared: "parallel" or "beam-search".
+        decode: the way of decoding that was compared: "parallel", "beam-search" or "questions".
         equal_captions: share of pictures with the same best caption, 0 to 1.
         quantity, difference: what was compared as a number, and the largest absolute difference of it: confidences of
             equal captions, or the log-probabilities of all tokens on the way to the model's own caption.
@@ -121,6 +121,27 @@ def compare_steps(model: CaptionModel, stepper: OnnxStepper, images: np.ndarray,
         (expected,), (exported,) = search(both, (prepared, state)), search(stepper, state)
         equal += expected[0].token_ids == exported[0].token_ids
     return Agreement("beam-search", len(images), equal / len(images), "log-probabilities", both.difference)
+
+
+@torch.no_grad()
+def compare_questions(model: CaptionModel, stepper: OnnxStepper, images: np.ndarray) -> Agreement:
+    """Let both read two drawn questions of different lengths side by side, about each picture (N, H, W, 3) uint8.
+
+    Raises:
+        FastcapError: there are no images.
+    """
+    check_any(images)
+    vocabulary, rng = model.vocabulary, np.random.default_rng(0)
+    words = [token for token in range(vocabulary.size) if token not in vocabulary.barred]
+    prompts = [[vocabulary.bos_id, *map(int, rng.choice(words, size))] for size in (9, 4)]
+    reader: Any = model.stepper()
+    equal, difference = 0, 0.0
+    for image in images:
+        expected, _ = reader.read(model.decoder.prepare(model.encode(torch.from_numpy(image[None]))), prompts)
+        exported, _ = stepper.read(stepper.encode(image[None]), prompts)
+        equal += bool((expected.argmax(axis=1) == exported.argmax(axis=1)).all())
+        difference = max(difference, float(np.abs(expected - exported).max()))
+    return Agreement("questions", len(images), equal / len(images), "log-probabilities", difference)
 
 
 def check_any(images: np.ndarray) -> None:

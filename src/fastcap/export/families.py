@@ -11,7 +11,14 @@ import numpy as np
 
 from fastcap.config import ModelConfig
 from fastcap.export.autoregressive import assemble_autoregressive, export_autoregressive
-from fastcap.export.compare import Agreement, compare_parallel, compare_steps, open_graph, open_stepper
+from fastcap.export.compare import (
+    Agreement,
+    compare_parallel,
+    compare_questions,
+    compare_steps,
+    open_graph,
+    open_stepper,
+)
 from fastcap.export.parallel import assemble_parallel, export_parallel
 from fastcap.export.prefix import assemble_prefix, export_prefix
 from fastcap.model import CaptionModel
@@ -51,7 +58,11 @@ def compare_both(model: CaptionModel, folder: Path, pictures: np.ndarray) -> lis
 
 
 def compare_searches(model: CaptionModel, folder: Path, pictures: np.ndarray) -> list[Agreement]:
-    return [compare_steps(model, open_stepper(folder, model.config.kind), pictures[:COMPARED_STEPS])]
+    stepper = open_stepper(folder, model.config.kind)
+    searched = compare_steps(model, stepper, pictures[:COMPARED_STEPS])
+    if not getattr(model.config.decoder, "question_tokens", 0):
+        return [searched]
+    return [searched, compare_questions(model, stepper, pictures[:COMPARED_STEPS])]
 
 
 def parallel_feeds(config: ModelConfig) -> Feeds:
