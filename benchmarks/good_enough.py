@@ -214,7 +214,7 @@ def no_photo_section(result: Mapping[str, Any], no_photos: Mapping[str, Any] | N
         "Of a blank picture, a text, a screen, a chart or a drawing the model would say what such colours are in "
         "photos. A small head over the picture's vector and a few counts of its pixels tells them from photos: `Caption.kind`. "
         "Their confidence is multiplied by the probability that they are photos after all, so that `--min-confidence "
-        f"0.1` leaves them out, and hardly a photo. Photos that it takes for something else: {shown}.",
+        f"0.2` leaves them out, and hardly a photo. Photos that it takes for something else: {shown}.",
         "",
     ]
     if no_photos is None:
