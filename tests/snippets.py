@@ -18,6 +18,12 @@ from pyarrow import parquet
 from fastcap.runtime.bundle import find_model
 
 CAPTIONS = ("A dog runs through the grass.", "Two men sit on a bench.", "An old sailor strokes his black dog.")
+SAID = (
+    ("A brown dog runs through the grass.", "A brown dog is running on the grass."),
+    ("Two men sit on a bench.", "Two men are sitting on a wooden bench."),
+    ("A woman rides a red bicycle.", "A woman on a red bicycle."),
+)
+"""Captions of the made data set's pictures, in turn."""
 PACKET = (
     '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
     '<rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:description><rdf:Alt>'
@@ -98,7 +104,7 @@ def _tables(folder: Path) -> None:
     lines = ["image,caption"]
     for number in range(12):
         (folder / f"data/flickr8k/images/{number}.jpg").write_bytes(jpeg(100 + number))
-        lines += [f"{number}.jpg,{CAPTIONS[(number + n) % 3]}" for n in range(2)]
+        lines += [f"{number}.jpg,{text}" for text in SAID[number % 3]]
     (folder / "data/flickr8k/captions.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     for name, numbers in (("train", range(6)), ("dev", range(6, 9)), ("test", range(9, 12))):
         listed = "".join(f"{n}.jpg\n" for n in numbers)

@@ -25,7 +25,7 @@ NOT_RUN = {
     r"(pip|git clone|source|pyinstaller)\b": "changes the environment; tests/test_wheel.py, tests/test_applications.py",
     r"(make|\.ci/run)\b": "sets up environments; that targets exist: tests/test_docs.py",
     r"fastcap (serve|demo|gradio)\b|curl |python scripts/server\.py": "runs until stopped; tests/serve, tests/web",
-    r"fastcap train (?!--list)|torchrun|accelerate|python scripts/train\.py": "trains; tests/training",
+    r"fastcap train (?!--list)|torchrun|accelerate|python scripts/train\w*\.py": "trains; tests/training",
     r"fastcap download (?!--list)": "asks the package index; tests/test_parts.py",
     r"fastcap (export|adapters|build|explain)\b": "needs a trained checkpoint; tests/export, tests/training",
     r"fastcap (caption|evaluate) .*--model runs/": "needs a trained checkpoint; tests/training",

@@ -12,6 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from fastcap.data.own import own_pictures
+from fastcap.runtime.bulk.learn import learn
 from fastcap.runtime.captioner import Captioner
 
 
@@ -71,6 +73,19 @@ def test_a_server_may_have_other_bars_for_whoever_asks_for_none(start, pictures)
     assert said(min_confidence=0, hedge=0).startswith("A red barn")
     body = {"model": "tiny", "prompt": "?", "images": [base64.b64encode(pictures["red"]).decode()], "stream": False}
     assert httpx.post(f"{server.url}/api/generate", json=body).json()["response"] == ""
+
+
+def test_with_a_memory_a_row_has_what_was_said_of_similar_pictures(start, captioner, pictures, tmp_path):
+    for name, said in (("red", "Our barn."), ("blue", "Grandpa's boat.")):
+        (tmp_path / f"{name}.png").write_bytes(pictures[name])
+        (tmp_path / f"{name}.txt").write_text(said)
+    learn(captioner, own_pictures(tmp_path).captions, tmp_path / "mine.memory")
+    server = start("--memory", str(tmp_path / "mine.memory"))
+    row = httpx.post(f"{server.url}/v1/caption", content=pictures["red"]).json()["images"][0]
+    assert row["neighbours"][0]["caption"] == "Our barn."
+    assert row["neighbours"][0]["similarity"] == pytest.approx(1, abs=0.01)
+    plain = httpx.post(f"{server.url}/v1/caption?no_memory=true", content=pictures["red"]).json()["images"][0]
+    assert "neighbours" not in plain
 
 
 def test_several_pictures_come_back_in_order_and_a_bad_one_is_a_row(client, pictures):
