@@ -102,11 +102,11 @@ def _tables(folder: Path) -> None:
     (folder / "drawn/synthetic_prompts.jsonl").write_text("\n".join(drawn) + "\n", encoding="utf-8")
     (folder / "bad.csv").write_text("image,caption\nphoto.jpg,\nphotos/a.jpg,A dog.\n", encoding="utf-8")
     lines = ["image,caption"]
-    for number in range(12):
+    for number in range(24):
         (folder / f"data/flickr8k/images/{number}.jpg").write_bytes(jpeg(100 + number))
         lines += [f"{number}.jpg,{text}" for text in SAID[number % 3]]
     (folder / "data/flickr8k/captions.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    for name, numbers in (("train", range(6)), ("dev", range(6, 9)), ("test", range(9, 12))):
+    for name, numbers in (("train", range(18)), ("dev", range(18, 21)), ("test", range(21, 24))):
         listed = "".join(f"{n}.jpg\n" for n in numbers)
         (folder / f"data/flickr8k/Flickr_8k.{name}Images.txt").write_text(listed, encoding="utf-8")
     (folder / "quality_reports/object_counts.csv").write_text("object,pictures\nzebra,7\ndog,900\n", encoding="utf-8")
