@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from toy_recipe import stage
 
 from fastcap.checkpoint import load_checkpoint
 from fastcap.config import TeacherConfig, TrainConfig, from_mapping
+from fastcap.decoder.prefix_lm import all_layers
 from fastcap.eager import checkpoint_captioner
 from fastcap.errors import ConfigError, ModelFileError
 from fastcap.losses.language import causal_loss, read_causally
@@ -222,6 +224,54 @@ def test_micro_batches_have_the_gradient_of_the_whole(prefix_recipe):
         torch.testing.assert_close(value, grown[1][name], rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_layers_that_are_computed_again_have_the_same_gradients(prefix_recipe, family):
+    grown, seen = [], []
+    for again in (False, True):
+        config = prefix_recipe(f"run{again}", decoder={"unfreeze_layers": 1}, family=family, checkpointing=again)
+        made = Trainer(config)
+        made.prepare_stage(made.config.stages[0])
+        layer = all_layers(made.model.decoder.language_model)[0]
+        attention = next(child for name, child in layer.named_children() if "attn" in name)
+        attention.register_forward_hook(lambda *_, again=again: seen.append(again))
+        made.gradients(*made.draw())
+        grown.append({name: p.grad for name, p in made.model.named_parameters() if p.grad is not None})
+    assert seen == [False, True, True]  # once, and again in the backward pass
+    assert grown[0].keys() == grown[1].keys() and len(grown[0]) > 10
+    for name, value in grown[0].items():
+        torch.testing.assert_close(value, grown[1][name], rtol=1e-5, atol=1e-8)
+
+
+def test_adapters_are_trained_beside_four_bits(prefix_recipe, monkeypatch):
+    bitsandbytes = pytest.importorskip("bitsandbytes")
+    config = prefix_recipe(
+        stages=(stage(steps=8, learning_rate=2e-2),), decoder={"unfreeze_layers": 1}, precision="nf4"
+    )
+    made = Trainer(config)
+    layers = all_layers(made.model.decoder.language_model)
+    four = bitsandbytes.nn.Linear4bit
+    assert isinstance(layers[0].self_attn.q_proj.base_layer, four)
+    assert layers[0].mlp.up_proj.base_layer.weight.nbytes == 32 * 48 // 2
+    assert not any(isinstance(module, four) for module in layers[-1].modules())  # is trained as a whole
+    before = {name: value.detach().clone() for name, value in made.model.named_parameters()}
+    best = made.run()
+    for name, value in made.model.named_parameters():
+        assert torch.equal(value, before[name]) == (name not in made.model.learned), name
+    losses = [row["causal"] for row in rows(config)]
+    assert losses[-1] < losses[0]
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)  # what is kept captions without it
+    assert checkpoint_captioner(best).caption(Path(config.data.root) / "toy" / "images" / "red_ball.png").text
+
+
+def test_four_bits_need_their_package_and_a_frozen_model(prefix_recipe, recipe, monkeypatch):
+    with pytest.raises(ConfigError, match="precision is nf4; allowed: no, bf16 or fp16, with a moe decoder"):
+        recipe(precision="nf4")
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    monkeypatch.setitem(sys.modules, "bitsandbytes.nn", None)
+    with pytest.raises(ConfigError, match="precision nf4 needs bitsandbytes: pip install"):
+        Trainer(prefix_recipe(precision="nf4"))
+
+
 def test_a_run_begins_with_the_weights_of_another_and_refuses_those_of_another_base(prefix_recipe, tmp_path):
     first = train(prefix_recipe("first"))
     made = Trainer(prefix_recipe("second", init=str(first)))
@@ -251,8 +301,7 @@ def test_its_activations_are_watched(prefix_recipe):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"precision": "fp16"}, "precision is fp16; allowed: no or bf16, with a prefix_lm decoder"),
-        ({"checkpointing": True}, "checkpointing is true; allowed: false"),
+        ({"precision": "fp16"}, "precision is fp16; allowed: no, bf16 or nf4, with a prefix_lm decoder"),
         ({"sharding": "fsdp2"}, "sharding is fsdp2; allowed: no"),
         ({"data": {"teacher": "x.npz"}}, "teacher is 'x.npz'; allowed: none, for towers"),
         ({"stages": [{"masked": 1.0}]}, "masked is 1.0; allowed: 0, since a prefix_lm decoder has no parallel"),

@@ -100,11 +100,13 @@ def check_stream(stage: StageConfig) -> None:
         )
 
 
-def check_frozen(model: ModelConfig, precision: str, checkpointing: bool, sharding: str) -> None:
-    """Refuse what parts that others have trained cannot do."""
+def check_frozen(model: ModelConfig, precision: str, sharding: str) -> None:
+    """Refuse what parts that others have trained cannot do, and what they alone can."""
+    if precision == "nf4" and model.kind != "prefix":
+        raise ConfigError(f"precision is nf4; allowed: no, bf16 or fp16, with a {model.decoder.kind} decoder, of which "
+                          "nothing is frozen")  # fmt: skip
     for name, holds, value, allowed in (
-        ("precision", precision != "fp16", precision, "no or bf16"),
-        ("checkpointing", not checkpointing, "true", "false"),
+        ("precision", precision != "fp16", precision, "no, bf16 or nf4"),
         ("sharding", sharding == "no", sharding, "no"),
     ):
         if model.kind == "prefix" and not holds:

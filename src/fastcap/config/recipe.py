@@ -35,9 +35,9 @@ class TrainConfig:
     """Checkpoint directory whose weights and tokenizer this run begins with; empty for new ones."""
     seed: int = 0
     """Of every random number; the same seed gives the same run."""
-    precision: Literal["no", "bf16", "fp16"] = "no"
-    """Mixed precision; no, since on most CPUs the others are slower. With bf16 a frozen language model is kept so,
-    too."""
+    precision: Literal["no", "bf16", "fp16", "nf4"] = "no"
+    """Mixed precision; no, since on most CPUs the others are slower. With bf16 a frozen language model is kept so, too;
+    with nf4 its matrices are kept in 4 bits (QLoRA, extra qlora), and nothing else changes."""
     threads: int = 0
     """CPU threads of a process; 0 for as many as there are cores."""
     accumulate: int = 1
@@ -85,7 +85,7 @@ class TrainConfig:
             raise ConfigError("checkpointing is true; allowed: false, with balancing bias, which it would move twice")
         object.__setattr__(self, "stages", tuple(fit_stage(stage, self.model, self.data) for stage in self.stages))
         check_sharding(self.sharding, self.precision, self.model, self.stages)
-        check_frozen(self.model, self.precision, self.checkpointing, self.sharding)
+        check_frozen(self.model, self.precision, self.sharding)
         initialised = self.model.kind != "prefix" and getattr(self.model.backbone, "blocks", "inverted") == "inverted"
         if self.data.teacher and not initialised:
             raise ConfigError(f"data.teacher is {self.data.teacher!r}; allowed: none, for {self.model.backbone.kind}")

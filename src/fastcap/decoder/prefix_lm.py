@@ -282,13 +282,18 @@ def unfreeze_layers(language_model: Any, count: int) -> None:
         layer.requires_grad_(True)
 
 
+def all_layers(language_model: Any) -> nn.ModuleList:
+    """The layers of a language model: its longest list of modules."""
+    return max((m for m in language_model.base_model.children() if isinstance(m, nn.ModuleList)), key=len)
+
+
 def last_layers(language_model: Any, count: int) -> list[nn.Module]:
     """The last `count` layers of a language model.
 
     Raises:
         ModelFileError: it has fewer layers.
     """
-    layers = max((m for m in language_model.base_model.children() if isinstance(m, nn.ModuleList)), key=len)
+    layers = all_layers(language_model)
     if not 0 <= count <= len(layers):
         raise ModelFileError(f"unfreeze_layers is {count}; allowed: 0 to {len(layers)}, the language model's layers")
     return list(layers[len(layers) - count :])

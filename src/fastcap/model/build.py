@@ -28,9 +28,9 @@ DECODERS: dict[str, Any] = {"moe": MoEDecoder, "rope": RopeDecoder}
 MODELS: dict[str, Any] = {"parallel": ParallelCaptionModel, "autoregressive": CaptionModel}
 
 
-def load_frozen(config: ModelConfig, dtype: torch.dtype = torch.float32) -> FrozenParts | None:
+def load_frozen(config: ModelConfig, dtype: torch.dtype = torch.float32, nf4: bool = False) -> FrozenParts | None:
     """The pretrained parts that a configuration names, which several models may share; None where it names none."""
-    return FrozenParts(config, dtype) if config.kind == "prefix" else None
+    return FrozenParts(config, dtype, nf4) if config.kind == "prefix" else None
 
 
 def build_model(config: ModelConfig, frozen: FrozenParts | None = None) -> CaptionModel:

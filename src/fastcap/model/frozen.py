@@ -19,6 +19,7 @@ from torch import nn
 
 from fastcap.backbone.pretrained import SideBySide, load_tower, without_bars
 from fastcap.config import ModelConfig, PrefixConfig, TowersConfig
+from fastcap.decoder.nf4 import store_in_nf4
 from fastcap.decoder.prefix_lm import last_layers
 from fastcap.decoder.vocabulary_pruning import in_one_form, prune_embeddings, prune_tokenizer
 from fastcap.errors import ConfigError, ModelFileError, needs
@@ -36,13 +37,14 @@ class FrozenParts:
     Args:
         config: of the family "prefix". Where it notes digests, the parts must have them.
         dtype: of the language model, float32 or bfloat16; the towers compute in float32.
+        nf4: whether its frozen matrices have 4 bits, see `fastcap.decoder.nf4`.
 
     Raises:
         ModelFileError: a part is not here, damaged, or another one than the configuration notes; the language model has
             no tokenizer.
     """
 
-    def __init__(self, config: ModelConfig, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, config: ModelConfig, dtype: torch.dtype = torch.float32, nf4: bool = False) -> None:
         assert isinstance(config.backbone, TowersConfig) and isinstance(config.decoder, PrefixConfig)
         self.settings, self.eyes = config.decoder, config.backbone
         noted = config.backbone.sha256 or [""] * len(config.backbone.names)
@@ -60,6 +62,8 @@ class FrozenParts:
                     f"{config.image_size}"
                 )
         self.language_model = load_language_model(folder, dtype)
+        if nf4:
+            self.language_model = store_in_nf4(self.language_model, self.settings.unfreeze_layers)
         self.scale = float(self.language_model.get_input_embeddings().weight.float().square().mean().sqrt())
         """Root mean square of the table of words: what the language model is used to."""
         self.kept: list[int | None] = []

@@ -15,6 +15,7 @@ from fastcap.backbone.convolutional import InvertedResidual
 from fastcap.backbone.resnet_vit import EncoderLayer, ResidualBlock
 from fastcap.backbone.spatial_mamba import SpatialMambaBlock
 from fastcap.decoder.moe_decoder import DecoderLayer
+from fastcap.decoder.prefix_lm import PrefixLM, all_layers
 from fastcap.decoder.rope_decoder import RopeLayer
 
 __all__ = ["BLOCKS", "checkpoint_blocks"]
@@ -23,9 +24,13 @@ BLOCKS = (InvertedResidual, SpatialMambaBlock, ResidualBlock, EncoderLayer, Deco
 
 
 def checkpoint_blocks(model: nn.Module) -> None:
-    """Let every block of a model recompute its activations in training; gradients are the same, dropout included."""
+    """Let every block of a model recompute its activations in training, a language model's layers among them; gradients
+    are the same, dropout included."""
+    layers = {
+        layer for part in model.modules() if isinstance(part, PrefixLM) for layer in all_layers(part.language_model)
+    }
     for module in model.modules():
-        if isinstance(module, BLOCKS):
+        if isinstance(module, BLOCKS) or module in layers:
             module.forward = functools.partial(recomputing, module, module.forward)  # type: ignore[method-assign]
 
 
