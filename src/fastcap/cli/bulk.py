@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastcap.cli.parser import Number, one_of, print_error
-from fastcap.cli.progress import progress_bar
+from fastcap.cli.progress import continuing, progress_bar
 from fastcap.errors import ConfigError, DataError, ImageError, counted
 from fastcap.runtime.bulk.journal import TABLES, Journal, check_output
 from fastcap.runtime.bulk.photos import WRITES, has_text, made_by, write_text
@@ -128,14 +128,10 @@ def run(
         rows = _captioned(todo, args, options)
         advance = stack.enter_context(progress_bar(job.total, job.total - len(todo)))
         started = time.monotonic()
-        try:
-            with contextlib.closing(rows):
-                for row in rows:
-                    job.record(row)
-                    advance()
-        except KeyboardInterrupt:
-            print("fastcap: interrupted; the same command continues", file=sys.stderr)
-            raise
+        with continuing(), contextlib.closing(rows):
+            for row in rows:
+                job.record(row)
+                advance()
         seconds = time.monotonic() - started
         if journal and args.out != journal.path:
             journal.write_table(args.out)

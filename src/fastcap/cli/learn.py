@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fastcap.cli.options import add_model, check_folder
 from fastcap.cli.parser import print_error
-from fastcap.cli.progress import progress_bar
+from fastcap.cli.progress import continuing, progress_bar
 from fastcap.errors import ConfigError, counted
 
 __all__ = ["add_arguments", "run"]
@@ -47,12 +47,8 @@ def run(args: argparse.Namespace) -> int:
     for problem in own.problems:
         print_error(problem)
     started = time.monotonic()
-    try:
-        with progress_bar(len(own.captions)) as advance:
-            learnt = learn(captioner, own.captions, args.out, add_to=kept, on_picture=advance, on_error=print_error)
-    except KeyboardInterrupt:
-        print("fastcap: interrupted; the same command continues", file=sys.stderr)
-        raise
+    with continuing(), progress_bar(len(own.captions)) as advance:
+        learnt = learn(captioner, own.captions, args.out, add_to=kept, on_picture=advance, on_error=print_error)
     failed = len(own.problems) + len(learnt.errors)
     done = len(own.captions) - len(learnt.errors)
     parts = [f"{counted(done, 'picture')} learnt in {time.monotonic() - started:.1f} s"]

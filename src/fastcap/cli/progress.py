@@ -6,7 +6,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator
 
-__all__ = ["progress_bar"]
+__all__ = ["continuing", "progress_bar"]
 
 
 @contextlib.contextmanager
@@ -29,3 +29,13 @@ def progress_bar(total: int, completed: int = 0) -> Iterator[Callable[[], object
     with Progress(*columns, console=console, redirect_stdout=False) as progress:
         task = progress.add_task("", total=total, completed=completed)
         yield lambda: progress.advance(task)
+
+
+@contextlib.contextmanager
+def continuing() -> Iterator[None]:
+    """Says of an interrupted block that nothing of it is lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("fastcap: interrupted; the same command continues", file=sys.stderr)
+        raise

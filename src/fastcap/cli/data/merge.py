@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fastcap.cli.options import add_bad_data
 from fastcap.cli.parser import Number
-from fastcap.cli.progress import progress_bar
+from fastcap.cli.progress import continuing, progress_bar
 
 __all__ = ["add_arguments", "run"]
 
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     cache = args.out.with_name(f".{args.out.name}.merging") / "sources"
     progress = sys.stderr.isatty()
     sources = [find_source(text, args.root, cache, progress) for text in args.sources]
-    with ExitStack() as stack:
+    with continuing(), ExitStack() as stack:
 
         def start(count: int) -> Callable[[], object]:
             return stack.enter_context(progress_bar(count))

@@ -11,7 +11,7 @@ from typing import Any
 
 from fastcap.cli.options import one_reader
 from fastcap.cli.parser import Number, one_of, print_wrapped
-from fastcap.cli.progress import progress_bar
+from fastcap.cli.progress import continuing, progress_bar
 from fastcap.errors import FastcapError
 
 __all__ = ["add_arguments", "run"]
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     splits = read_splits(name, folder, [args.split] if args.split else [])
     align, fidelity = _judges(args)
     args.out.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
+    with continuing(), ExitStack() as stack:
 
         def start(count: int) -> Callable[[], object]:
             return stack.enter_context(progress_bar(count))

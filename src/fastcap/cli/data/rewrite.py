@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the table and print what became of the captions."""
-    from fastcap.cli.progress import progress_bar
+    from fastcap.cli.progress import continuing, progress_bar
     from fastcap.curation.endpoint import Answers
     from fastcap.curation.rewrite import rewrite_captions, to_ask
     from fastcap.curation.rules import INVISIBLE, check_categories
@@ -84,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
             )
             return 0
     total = len(asked) if endpoint else len(captions)
-    with progress_bar(total) as advance:
+    with continuing() if endpoint else nullcontext(), progress_bar(total) as advance:
         rewritten = rewrite_captions(
             captions,
             categories,
