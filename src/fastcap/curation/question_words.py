@@ -48,7 +48,8 @@ BACKGROUND = words("""
     cobblestone tarmac turf terrain ridge summit meadow countryside backdrop skyline sunshine sunrise midair stance
     position crouch grin smile frown expression gaze stroll walk hike race marathon dive flip wheelie leap
     headphone earphone handbag makeup tattoo bracelet earring necklace sunglass lens cord cable wire plug button knob
-    switch hinge cattle circle heel ponytail silhouette boar roadway shown sort strip fun lit retrieve feature bound eaten close-up attire foliage space stadium doorway
+    switch hinge cattle circle heel ponytail silhouette boar roadway
+    shown sort strip fun lit retrieve feature bound eaten close-up attire foliage space stadium doorway
     handrail hillside gym boulder banner harbor office decker desert zoo pier jet harness dune sunset rain tray screen
     creek stream greenery vegetation shrub hedge sidelines crossing
 """)
