@@ -60,11 +60,11 @@ def test_the_bare_command_lists_the_verbs_and_is_no_success(capsys):
 
 
 MISUSES = [
-    ("captoin", "unknown verb 'captoin' (did you mean 'caption'?); allowed are caption, lint, ", ""),
+    ("captoin", "unknown verb 'captoin' (did you mean 'caption'?); allowed are caption, learn, lint, ", ""),
     ("Caption photo.jpg", "unknown verb 'Caption' (did you mean 'caption'?)", ""),
     ("version", "unknown verb 'version' (did you mean '--version'?)", ""),
     ("photo.jpg", "unknown verb 'photo.jpg' (did you mean fastcap caption photo.jpg?)", ""),
-    ("''", "unknown verb ''; allowed are caption, lint, ", ""),
+    ("''", "unknown verb ''; allowed are caption, learn, lint, ", ""),
     ("help captoin", "unknown verb 'captoin' (did you mean 'caption'?)", ""),
     ("--json caption photo.jpg", "'--json' stands before the verb; options follow it: fastcap caption --json", ""),
     ("--verbose", "unknown option '--verbose' (did you mean '--version'?)", ""),

@@ -35,7 +35,7 @@ VERBS = {
         "fastcap caption photos/ --recursive --length short",
     ),
     "learn": Verb(
-        "keep your own pictures and captions as a memory, without training",
+        "remember your own pictures and captions; nothing is trained",
         "fastcap learn album/ --out mine.memory",
     ),
     "lint": Verb("flag poor alternative text", 'fastcap lint "An image of a dog" "IMG_1234"'),

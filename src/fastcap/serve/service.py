@@ -141,7 +141,8 @@ class Service:
 
 
 def _read_history(given: list[str]) -> list[Turn]:
-    """The turns before the questions, from at most one part of a form."""
+    """The turns before the questions, from at most one part of a form; a browser sends an empty one where nothing was
+    written."""
     if len(given) > 1:
         raise HTTPException(422, f"{len(given)} texts 'conversation'; allowed is one")
-    return parse_turns(given[0], "conversation") if given else []
+    return parse_turns(given[0], "conversation") if given and given[0].strip() else []
