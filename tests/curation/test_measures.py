@@ -169,6 +169,13 @@ def test_the_command_compares_a_folder_with_captions_of_any_model(tmp_path, caps
     assert {word["word"] for word in figures["associations"]} == {"cooks", "skates"}
     assert main(line) == 0
     assert "amplification" in capsys.readouterr().out
+    few = tmp_path / "few"
+    few.mkdir()
+    rows = [{"image": f"../{at}.png", "caption": text["caption"]} for at, text in enumerate(rows[:40:2])]
+    (few / "val.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    assert main(["data", "bias", str(few), "--captions", str(captions)]) == 0  # what can be told of few is told
+    told = capsys.readouterr().out
+    assert "captions by the model" in told and "LIC is not measured: " in told
     captions.write_text("image,caption\n0.png,A man.\n")
     assert main(line) == 1
     assert "no caption of 59 pictures" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -110,6 +111,32 @@ def test_a_folder_is_rewritten_too(tmp_path):
     assert main(["data", "rewrite", str(tmp_path), "--out", str(tmp_path / "out.csv")]) == 0
     (row,) = read_table(tmp_path / "out.csv")
     assert (row["image"], row["caption"], row["original"]) == ("a.png", "A person runs.", "A man runs.")
+
+
+@pytest.mark.parametrize("verb", ["rewrite", "bias", "prompts", "questions"])
+def test_rows_of_a_folder_that_cannot_be_used_are_told(tmp_path, capsys, verb):
+    from PIL import Image
+
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    rows = [{"image": "a.png", "caption": "A man runs."}, {"image": "a.png", "caption": 7}]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = [] if verb == "bias" else ["--out", str(tmp_path.parent / f"{tmp_path.name}.jsonl")]
+    with contextlib.suppress(SystemExit):
+        main(["data", verb, str(tmp_path), "--split", "train", *out])
+    told = capsys.readouterr().err
+    assert "1 of 2 rows cannot be used and are left out" in told
+    assert "train.jsonl:2: the caption is int, not text" in told
+
+
+def test_a_rewritten_data_set_is_not_advised_to_be_rewritten(tmp_path):
+    from PIL import Image
+
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    for caption, advised in (("A woman runs.", True), ("A child runs.", False)):
+        (tmp_path / "train.jsonl").write_text(json.dumps({"image": "a.png", "caption": caption}) + "\n")
+        assert main(["data", "report", str(tmp_path), "--out", str(tmp_path / "report"), "--model", "none"]) == 0
+        summary = json.loads((tmp_path / "report" / "quality_summary.json").read_text())
+        assert any("data rewrite" in line for line in summary["next"]) == advised
 
 
 def test_a_rewritten_folder_is_a_data_set_elsewhere_too(tmp_path, capsys):

@@ -7,16 +7,18 @@ import importlib.util
 import json
 import re
 import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastcap.cli.parser import Number, one_of
-from fastcap.errors import MAX_BAD_SHARE, ConfigError, FastcapError, ModelFileError, nearest, needs
+from fastcap.errors import MAX_BAD_SHARE, ConfigError, FastcapError, ModelFileError, counted, nearest, needs
 from fastcap.runtime.bundle import available_models
 from fastcap.runtime.options import Options, Sampling, Setting, settings
 
 if TYPE_CHECKING:
+    from fastcap.data.readers import Examples
     from fastcap.runtime.captioner import Captioner
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "one_reader",
     "open_captioner",
     "options_of",
+    "tell_bad_rows",
     "usual_of",
     "write_json",
 ]
@@ -97,6 +100,14 @@ def one_reader(parser: argparse.ArgumentParser) -> None:
     names = ("karpathy", "flickr8k", "flickr30k", "coco", "coco_machine", "jsonl", "csv")
     told = f"its format, {', '.join(names[:-1])} or {names[-1]} (default: that of the files that are there)"
     parser.add_argument("--dataset", **one_of(names) | {"metavar": "NAME"}, help=told)
+
+
+def tell_bad_rows(examples: Examples) -> None:
+    """Say on stderr how many rows of a data set are left out: what is made of it must not lack them in silence."""
+    if examples.bad_rows:
+        first = examples.bad_rows[0]
+        told = f"{len(examples.bad_rows)} of {counted(examples.n_rows, 'row')} cannot be used and are left out"
+        print(f"fastcap: {told}, the first: {first.where}: {first.problem}", file=sys.stderr)
 
 
 def open_captioner(args: argparse.Namespace) -> tuple[Captioner, Options]:

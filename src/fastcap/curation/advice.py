@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from fastcap.curation.rules import INVISIBLE
 from fastcap.errors import ConfigError, counted, nearest
 
 __all__ = ["FAULTS", "advice", "alerts", "failures", "parse_faults"]
@@ -48,10 +49,12 @@ def advice(summary: Mapping[str, Any]) -> list[str]:
             f"Captions that fit their picture far worse than is usual: {fit['far_below']}. Look at top_failures/, then "
             "down ranked_by_combined.csv until they are right."
         )
-    if bias["share"] > 0.01:
-        first = max(bias["categories"], key=lambda name: bias["categories"][name]["captions"])
+    categories = bias["categories"]
+    first = max(INVISIBLE, key=lambda name: categories[name]["captions"])
+    if categories[first]["share"] > 0.01:  # an age is what rewriting leaves, and no reason for it
+        named = first.replace("race_", "race or ").replace("_", " ")
         lines.append(
-            f"{100 * bias['share']:.0f} % of captions state a protected attribute, mostly {first.replace('_', ' ')}: "
+            f"{100 * categories[first]['share']:.0f} % of captions state {named}, which a photo does not tell: "
             "'fastcap data rewrite' makes them neutral."
         )
     if objects["rare"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from fastcap.curation.nouns import OF_ANIMALS, YOUNG_ANIMALS, is_only_animal
+from fastcap.curation.nouns import OF_ANIMALS, YOUNG_ANIMALS, is_animal, is_only_animal
 from fastcap.curation.parsing import Parse
 from fastcap.curation.terms import gender_of
 from fastcap.runtime import english
@@ -19,6 +19,7 @@ _TOYS = english.words("""
     snowman snowmen mermaid mermaids doll dolls puppet puppets marionette robot robots scarecrow ragdoll teddy figurine
     figurines dummy
 """)
+_BREEDS = english.words("dane danes shepherd shepherds")
 _NOBODY = re.compile(r"snow|gingerbread|lego|toy|doll|barbie|playmobil|scarecrow|nutcracker")
 _SHE = english.words("she her hers herself")
 
@@ -72,7 +73,9 @@ def _candidates(parse: Parse, start: int, stop: int, pronoun: str) -> tuple[list
         token = parse.tokens[at]
         is_ship = token.lower in _SHIPS and pronoun in _SHE
         is_toy = token.lower in _TOYS or (token.nobody and bool(_NOBODY.search(token.lower)))
-        if is_ship or is_toy or parse.is_animal(at):
+        last = token.lower.rpartition(" ")[2]
+        is_kind = token.nobody and (last in _BREEDS or is_animal(last))  # "a queen bee", "a Great Dane"
+        if is_ship or is_toy or is_kind or parse.is_animal(at):
             owns_noun = at + 1 < stop and not parse.tokens[at + 1].gap.strip() and parse.is_person(at + 1)
             if not owns_noun or token.owner or parse.is_third_person(at + 1):
                 animals.append(at)

@@ -172,6 +172,8 @@ ANIMALS = words("""
     chow akita samoyed newfoundland ridgeback bloodhound basset wolfhound weimaraner shorthair longhair angora
     shetland clydesdale thoroughbred hatchling nestling fledgling livestock herd flock poultry puppies kitties
     litter cockatiel lovebird mynah hyrax okapi oryx ibex chamois warthog aardvark capybara guinea-pig chinchilla
+    westie yorkie vizsla tzu inu apso frise corso airedale cavapoo cockapoo labradoodle sphynx lipizzaner appaloosa
+    palomino gander peregrine
     marten polecat wolverine narwhal beluga lark wren bluetit cuckoo hoopoe curlew sandpiper ocelot serval caracal
 """)
 OF_ANIMALS = words("""

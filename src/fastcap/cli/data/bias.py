@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastcap.cli.options import add_number, one_reader, write_json
+from fastcap.cli.options import add_number, one_reader, tell_bad_rows, write_json
 
 if TYPE_CHECKING:
     from fastcap.curation.leakage import Leakage
@@ -69,25 +69,28 @@ def _changes(args: argparse.Namespace) -> int:
 
 def _data_set(args: argparse.Namespace) -> int:
     from fastcap.curation.bias import mentions
-    from fastcap.curation.leakage import leakage
+    from fastcap.curation.leakage import FEWEST, leakage
     from fastcap.curation.measures import as_json, associations, mentioned, pictures_by_gender, said_of
     from fastcap.curation.sources import find_reader, read_splits
 
     name = args.dataset or find_reader(args.source)
     examples = read_splits(name, args.source, [args.split])[args.split]
+    tell_bad_rows(examples)
     captions = [example.captions for example in examples]
     genders = pictures_by_gender(captions)
     shares = mentioned([mentions(caption) for texts in captions for caption in texts])
     words = associations(captions, genders, args.minimum)
     generated = _generated(args, examples)
-    leaked = leakage(captions, generated, genders, seeds=args.seeds) if generated else None
+    women, men = genders.count("woman"), genders.count("man")
+    enough = generated and min(women, men) >= FEWEST
+    leaked = leakage(captions, generated, genders, seeds=args.seeds) if enough else None
     model_shares = mentioned([mentions(text) for text in generated]) if generated else None
     figures: dict[str, Any] = {
         "dataset": name,
         "split": args.split,
         "pictures": len(examples),
-        "women": genders.count("woman"),
-        "men": genders.count("man"),
+        "women": women,
+        "men": men,
         "mentioned": as_json(shares),
         "associations": as_json(words),
         "model": args.model or (args.captions and str(args.captions)),
@@ -103,14 +106,17 @@ def _data_set(args: argparse.Namespace) -> int:
     if model_shares:
         print("\ncaptions by the model\n")
         _print_shares(model_shares)
-    _print_words(words[: args.top], genders.count("woman"), genders.count("man"))
-    if leaked:
+    _print_words(words[: args.top], women, men)
+    if generated:
         print("\nwhat the model says where people's captions agree\n")
         for gender, one in said_of(genders, generated).items():
             same, other, none = (100 * n / max(1, one.pictures) for n in (one.same, one.other, one.none))
             told = f"the same {same:.1f} %, the other {other:.1f} %, neither or both {none:.1f} %"
             print(f"{one.pictures} of a {gender}: {told}")
-        _print_leakage(leaked)
+        if leaked:
+            _print_leakage(leaked)
+        else:
+            print(f"\nLIC is not measured: {women} pictures of women and {men} of men; needed: {FEWEST} of each")
     return 0
 
 

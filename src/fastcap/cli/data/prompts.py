@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from fastcap.cli.options import add_number, one_reader
+from fastcap.cli.options import add_number, one_reader, tell_bad_rows
 from fastcap.cli.parser import Number
 from fastcap.errors import ConfigError, DataError
 
@@ -69,6 +69,7 @@ def _counts(args: argparse.Namespace) -> dict[str, int]:
     from fastcap.curation.sources import find_reader, read_splits
 
     examples = read_splits(args.dataset or find_reader(args.source), args.source, [args.split])[args.split]
+    tell_bad_rows(examples)
     return dict(ObjectCounts(example.captions for example in examples).pictures)
 
 

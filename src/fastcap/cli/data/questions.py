@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from fastcap.cli.options import check_folder, one_reader
+from fastcap.cli.options import check_folder, one_reader, tell_bad_rows
 from fastcap.cli.parser import Number
 from fastcap.errors import counted
 
@@ -45,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
         if not there:
             raise ConfigError(f"{folder} has the splits {', '.join(find_splits(name, folder))}; --split names none")
         for examples in read_splits(name, folder, there).values():
+            tell_bad_rows(examples)
             for example in examples:
                 captions.setdefault(example.image, []).extend(example.captions)
     questions = questions_from_captions(list(captions.items()), seed=args.seed, kinds=args.kinds, limit=args.limit or 0)

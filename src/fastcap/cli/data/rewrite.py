@@ -9,9 +9,9 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastcap.cli.options import one_reader
+from fastcap.cli.options import one_reader, tell_bad_rows
 from fastcap.cli.parser import Number
-from fastcap.errors import ConfigError, DataError
+from fastcap.errors import ConfigError, DataError, counted
 
 if TYPE_CHECKING:
     from fastcap.curation.endpoint import Endpoint
@@ -109,6 +109,7 @@ def _rows(args: argparse.Namespace) -> tuple[list[dict[str, Any]], str]:
 
     if args.source.is_dir():
         examples = read_splits(args.dataset or find_reader(args.source), args.source, [args.split])[args.split]
+        tell_bad_rows(examples)
         rows = [
             {"image": _from(args.out.parent, one.image), "caption": text} for one in examples for text in one.captions
         ]
@@ -171,7 +172,7 @@ def _print(rewritten: Sequence[Rewritten], out: Path) -> None:
     changed = sum(one.caption != one.original for one in rewritten)
     left, added = sum(bool(one.mentions_left) for one in rewritten), sum(bool(one.mentions_added) for one in rewritten)
     poor, failed = sum(bool(one.lint) for one in rewritten), sum(bool(one.problem) for one in rewritten)
-    print(f"{len(rewritten)} captions, {changed} changed: {out}")
+    print(f"{counted(len(rewritten), 'caption')}, {changed} changed: {out}")
     print(f"{left} still mention what was to go, {added} mention something new, {poor} are poor alternative text")
     if failed:
         print(f"{failed} were not rewritten: the model's answers were no captions")
