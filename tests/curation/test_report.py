@@ -212,3 +212,15 @@ def test_a_disk_that_is_full_while_pictures_are_examined_names_the_file(folder, 
     (out / ".examined.jsonl").symlink_to("/dev/full")
     assert report(folder) == 1
     assert capsys.readouterr().err == f"fastcap: error: {out}/.examined.jsonl: No space left on device\n"
+
+
+def test_a_report_is_not_written_among_other_files(tmp_path, capsys):
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    (tmp_path / "train.jsonl").write_text('{"image": "a.png", "caption": "A dog runs."}\n')
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(SystemExit, match="2"):
+        main(["data", "report", str(tmp_path), "--out", str(tmp_path), "--model", "none"])
+    assert "holds something else than a report" in capsys.readouterr().err
+    assert sorted(tmp_path.iterdir()) == before
+    for _ in range(2):  # a new folder, then an earlier report
+        assert main(["data", "report", str(tmp_path), "--out", str(tmp_path / "report"), "--model", "none"]) == 0

@@ -12,7 +12,7 @@ from typing import Any
 from fastcap.cli.options import one_reader
 from fastcap.cli.parser import Number, one_of, print_wrapped
 from fastcap.cli.progress import continuing, progress_bar
-from fastcap.errors import FastcapError
+from fastcap.errors import ConfigError, FastcapError
 
 __all__ = ["add_arguments", "run"]
 
@@ -63,8 +63,7 @@ def run(args: argparse.Namespace) -> int:
     from fastcap.files import written_aside
 
     allowed = parse_faults(args.fail_on) if args.fail_on is not None else {}
-    if args.out.exists() and not args.out.is_dir():
-        raise FastcapError(f"{args.out}: not a folder; --out takes a folder")
+    _check_out(args.out)
     if args.folder.is_dir() or not named_as(args.folder.as_posix()):
         folder = unpacked(args.folder, args.out / UNPACKED)
     else:
@@ -105,6 +104,17 @@ def run(args: argparse.Namespace) -> int:
     for line in found:
         print(f"fastcap: {line}", file=sys.stderr)
     return 1 if found else 0
+
+
+def _check_out(out: Path) -> None:
+    """A report replaces files of its own only; in a data set's folder its tables would be taken for splits."""
+    if out.exists() and not out.is_dir():
+        raise FastcapError(f"{out}: not a folder; --out takes a folder")
+    own = (NOTES, UNPACKED, "quality_summary.json")
+    if out.is_dir() and any(out.iterdir()) and not any((out / name).exists() for name in own):
+        raise ConfigError(
+            f"--out: {out} holds something else than a report; allowed: a new folder or an earlier report"
+        )
 
 
 def _judges(args: argparse.Namespace) -> tuple[Any, Any]:
