@@ -111,6 +111,14 @@ def test_wrong_usage_and_paths_that_are_no_documents(alt, folder, wrong_usage):
     assert "notes.txt: no document that is read; allowed are .md" in err
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are POSIX's")
+def test_a_pipe_is_named_and_not_waited_for(alt, folder):
+    os.mkfifo(folder / "pipe.md")
+    status, _, err = alt("pipe.md")
+    assert status == 1
+    assert "pipe.md: no regular file" in err
+
+
 def test_folders_of_other_people_and_hidden_ones_are_passed_over(alt, folder):
     for name in (".git", "node_modules", "deep/er", "deep"):
         (folder / name).mkdir(parents=True, exist_ok=True)

@@ -247,6 +247,18 @@ def test_the_older_block_keeps_its_keywords_and_a_caption_in_it_counts(tmp_path)
     assert "XMP-dc:Description" not in after
 
 
+def test_no_sidecar_outshines_what_a_person_wrote_into_the_photo(tmp_path):
+    path, beside = file_of(tmp_path, PICTURES["jpeg"]), tmp_path / "photo.jpg.xmp"
+    write_text(str(path), "Our barn in May.", "xmp", "", False)  # nobody is recorded as its maker
+    assert has_text(str(path), "sidecar")
+    write_text(str(path), TEXT, "sidecar", MAKER, False)
+    assert not beside.exists()
+    write_text(str(path), TEXT, "xmp", MAKER, True)
+    assert not has_text(str(path), "sidecar")  # now it is ours
+    write_text(str(path), TEXT, "sidecar", MAKER, False)
+    assert texts(beside.read_bytes()).alt == TEXT
+
+
 def test_a_sidecar_keeps_what_other_programs_hold_there(tmp_path):
     path = file_of(tmp_path, PICTURES["jpeg"])
     write_text(str(path), TEXT, "sidecar", MAKER, False)

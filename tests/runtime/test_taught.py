@@ -96,6 +96,7 @@ def test_a_description_that_a_person_wrote_into_a_photo_is_read(tmp_path: Path) 
         ({}, "no captioned picture"),
         ({"0.txt": " \n"}, "0.txt is empty"),
         ({"0.txt": b"caf\xe9"}, "0.txt: the caption is not valid UTF-8"),
+        ({"0.txt": b"\xff\xfea\0b"}, "0.txt: not valid utf-16-le: truncated data"),
     ],
 )
 def test_a_folder_that_teaches_nothing_is_told(tmp_path: Path, files: dict[str, str | bytes], told: str) -> None:

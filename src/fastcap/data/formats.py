@@ -368,11 +368,15 @@ def _records(path: Path, key: str) -> Iterator[dict[str, Any]]:
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Numbered lines, from 1. What is not valid in their encoding becomes surrogates and so spoils its row only."""
+    """Numbered lines, from 1. What is not valid in their encoding becomes surrogates and so spoils its row only;
+    only UTF-16 that is cut short raises DataError."""
     with path.open("rb") as file:
         encoding = text_encoding(file.read(2))
     with path.open(encoding=encoding, errors="surrogatepass" if "16" in encoding else "surrogateescape") as file:
-        yield from enumerate(file, start=1)
+        try:
+            yield from enumerate(file, start=1)
+        except UnicodeDecodeError as error:  # UTF-16 that ends within a character
+            raise DataError(f"{path}: not valid {error.encoding}: {error.reason}") from None
 
 
 def _first_file(root: Path, names: Sequence[str], what: str) -> Path:

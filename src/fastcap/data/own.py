@@ -82,7 +82,10 @@ def _said(image: str) -> tuple[list[str], bool]:
 
 def _lines(path: Path) -> Iterator[str]:
     data = path.read_bytes()
-    text = data.decode(text_encoding(data[:2]), "surrogateescape")
+    try:
+        text = data.decode(text_encoding(data[:2]), "surrogateescape")
+    except UnicodeDecodeError as error:  # of UTF-8 the bytes become surrogates, of UTF-16 half a character cannot
+        raise DataError(f"{path.name}: not valid {error.encoding}: {error.reason}") from None
     for line in filter(str.strip, text.split("\n")):
         if problem := caption_problem(line):
             raise DataError(f"{path.name}: {problem}")

@@ -66,6 +66,8 @@ def find_documents(path: str) -> Iterator[tuple[Path, Path | FastcapError]]:
             yield Path(error.filename), DataError(f"{error.filename}: cannot be listed: {error.strerror}")
     elif not top.exists():
         yield top, DataError(f"{path}: no such file or folder")
+    elif not top.is_file():  # a pipe would be waited for without end
+        yield top, DataError(f"{path}: no regular file")
     elif not _is_document(top.name):
         yield top, DataError(f"{path}: no document that is read; allowed are {', '.join([*FORMATS, _EPUB])}")
     else:

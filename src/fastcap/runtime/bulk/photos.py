@@ -37,10 +37,16 @@ def made_by(bundle: Bundle) -> str:
 
 
 def has_text(image: str, kind: str) -> bool:
-    """Whether a photo has an alternative text where this kind would write one; False for what cannot be read."""
+    """Whether a photo has an alternative text where this kind would write one; False for what cannot be read.
+
+    For "sidecar" a person's text in the photo counts, too: programs that read both would show the sidecar's instead.
+    """
     try:
         if kind == "sidecar":
-            return bool(_read_sidecar(_sidecar(image)).alt)
+            if _read_sidecar(_sidecar(image)).alt:
+                return True
+            inside = _read_inside(image)
+            return bool(inside.alt and not inside.made_by)
         with _mapped(image) as data:
             return bool(_texts(held(data, _kind_of(data, image)).xmp).alt)
     except (DataError, OSError):
@@ -55,6 +61,10 @@ def read_texts(image: str) -> Texts:
     beside = _read_sidecar(_sidecar(image))
     if beside.alt or beside.description:
         return beside
+    return _read_inside(image)
+
+
+def _read_inside(image: str) -> Texts:
     with _mapped(image) as data:
         kind = format_of(bytes(data[:512]))
         if kind not in EMBEDS or os.path.splitext(image)[1].lower() in RAW_TIFF_SUFFIXES:
@@ -77,7 +87,7 @@ def write_text(image: str, caption: str, kind: str, maker: str, overwrite: bool)
         path = _sidecar(image)
         packet = path.read_bytes() if path.exists() else None
         old = _texts(packet or b"")
-        if overwrite or not old.alt:
+        if overwrite or not has_text(image, kind):
             _replace(path, with_texts(packet, caption, maker, overwrite or not old.description))
         return
     path = Path(image)
