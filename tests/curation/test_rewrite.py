@@ -384,6 +384,10 @@ def test_the_command_asks_tells_the_cost_and_goes_on(server, tmp_path, capsys, m
         "People sing.",
     ]
     told = capsys.readouterr().out
+    server.answer = lambda captions: (200, [])
+    again = tmp_path / "again.jsonl"
+    assert main([*line[:4], str(again), *line[5:]]) == 1  # the table is there, with what was not rewritten
+    assert all(row["problem"] for row in read_table(again) if row["original"] not in (CAPTIONS[1], ""))
     assert "1 requests" in told and "100 tokens asked and 10 answered, cost 0.0002" in told and "secret" not in told
 
 

@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the table and print what became of the captions."""
+    """Write the table and print what became of the captions; returns 1 if a model gave some no caption."""
     from fastcap.cli.progress import continuing, progress_bar
     from fastcap.curation.endpoint import Answers
     from fastcap.curation.rewrite import rewrite_captions, to_ask
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
     if endpoint:
         used = endpoint.usage
         print(f"{used.requests} requests, {used.retries} tries again, {_tokens(used, args)}")
-    return 0
+    return int(any(one.problem for one in rewritten))
 
 
 def _rows(args: argparse.Namespace) -> tuple[list[dict[str, Any]], str]:
