@@ -29,7 +29,7 @@ NOT_RUN = {
     r"fastcap download (?!--list)": "asks the package index; tests/test_parts.py",
     r"fastcap (export|adapters|build|explain)\b": "needs a trained checkpoint; tests/export, tests/training",
     r"fastcap (caption|evaluate) .*--model runs/": "needs a trained checkpoint; tests/training",
-    r"fastcap compare fastcap-base models/distilvit": "needs what was built of parts; tests/evaluation/test_compare.py",
+    r"fastcap (compare fastcap-base|caption photo\.jpg --model) models/distilvit": "needs frozen parts; tests/export",
     r"fastcap checkpoint": "needs the extra export; tests/export/test_weights.py",
     r"fastcap ask": "needs a trained model that answers; tests/export/test_asking.py",
     r"fastcap bench|python benchmarks/": "measures for minutes; tests/benchmarks",

@@ -61,3 +61,10 @@ def test_the_wheel_trains_on_a_folder_of_pictures(installed, tmp_path):
     done = run(installed, tmp_path, "train", "--config", "finetune", *few)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(Path("runs") / "fastcap-mine" / "best")
+
+
+def test_adapters_stay_in_the_clone_and_a_wheel_says_so(installed, tmp_path):
+    assert not list((installed / "fastcap" / "adapters").glob("*/"))
+    done = run(installed, tmp_path, "build", "distilvit")
+    assert done.returncode == 2
+    assert "a wheel leaves them out" in done.stderr

@@ -21,7 +21,7 @@ from fastcap.errors import ConfigError, DataError, FastcapError, ModelFileError
 from fastcap.export import families
 from fastcap.release import build as building
 from fastcap.release import pipeline
-from fastcap.release.adapters import find_adapters, pack, read_record, unpack
+from fastcap.release.adapters import available_adapters, find_adapters, pack, read_record, unpack
 from fastcap.release.build import build
 from fastcap.release.drawn import drawn
 from fastcap.release.settings import ExportSettings
@@ -254,3 +254,12 @@ def test_adapters_are_renewed_and_nothing_else_is_replaced(root, tmp_path):
     (tmp_path / "mine" / "photo.jpg").write_bytes(b"")
     with pytest.raises(ModelFileError, match="holds no adapters"):
         pipeline.ship(root / "best", tmp_path / "mine", root / "data")
+
+
+def test_what_ships_takes_at_most_six_megabytes_and_has_its_figures_and_captions():
+    assert available_adapters() == ["distilvit"]
+    folder = find_adapters("distilvit")
+    assert sum(file.stat().st_size for file in folder.iterdir()) <= 6_000_000
+    record = read_record(folder)
+    assert record.facts["description"] and record.facts["quality"]["cider"] > 0
+    assert len(record.captions) == 8

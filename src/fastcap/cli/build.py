@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
         for name in available_adapters():
             print_wrapped(f"{name:24}", read_record(find_adapters(name)).facts["description"], 24)
         if not available_adapters():
-            print("No adapters are part of this installation; pass a folder that 'fastcap adapters' wrote.")
+            print("No adapters are part of this installation: a wheel leaves them out, a clone has them.")
         return 0
     if not args.name:
         raise ConfigError(f"NAME is missing: adapters; installed are: {', '.join(available_adapters()) or 'none'}")

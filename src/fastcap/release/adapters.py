@@ -73,7 +73,7 @@ def find_adapters(name_or_folder: str | os.PathLike[str]) -> Path:
         return ADAPTERS / name
     if (Path(name) / CONFIG).is_file():
         return Path(name)
-    allowed = ", ".join(known) or "none"
+    allowed = ", ".join(known) or "none (a clone has ours, a wheel leaves them out)"
     raise ConfigError(
         f"unknown adapters {name!r}{nearest(name, known)}; installed are: {allowed}; allowed, too, is a folder that "
         "'fastcap adapters' wrote"
