@@ -32,7 +32,7 @@ from fastcap.serve.service import Service
 
 __all__ = ["Refused", "compat_router", "shape_of_errors"]
 
-_OURS = ("/v1/caption", "/v1/score")
+_OURS = ("/v1/caption", "/v1/score", "/v1/ask")
 _DATA_URL = re.compile(r"data:[^,]*?(;base64)?,(.*)", re.IGNORECASE | re.DOTALL)
 
 

@@ -14,6 +14,7 @@ _PATHS = {
     "demo/": "the web page, which captions in the browser",
     "v1/caption": "POST a picture: its caption",
     "v1/score": "POST a picture and texts: how well each fits",
+    "v1/ask": "POST a picture and questions: an answer to each, if the model answers",
     "v1/models": "the model, with its measured quality and speed",
     "healthz": "whether the process is alive",
     "readyz": "whether requests are welcome",
