@@ -38,6 +38,7 @@ NOT_RUN = {
     r".*--engine ray": "needs a cluster; tests/runtime/test_cluster.py",
     r".*--endpoint http": "needs an endpoint; tests/curation/test_rewrite.py",
     r"fastcap data questions .*data/coco": "needs COCO; tests/curation/test_questions.py",
+    r"fastcap evaluate --task vqa": "needs a trained model that answers; tests/evaluation/test_vqa.py",
     r"python scripts/committee\.py": "needs trained voices; tests/training/test_committee.py",
     r"fastcap data merge coco ": "asks the hub; tests/curation/test_merge.py",
     r"fastcap data report data/flickr8k --out report --split val.*--plot": "needs matplotlib; tests/curation",
