@@ -72,11 +72,11 @@ class Prompted:
 
 
 def check_answers(bundle: Bundle) -> None:
-    """Raise ConfigError for a model that was not trained to answer; the message names one that can be made."""
+    """Raise ConfigError for a model that was not trained to answer; the message says where to read on."""
     if bundle.questions is None:
         raise ConfigError(
-            f"model {bundle.name!r} writes captions and answers no questions; 'fastcap build fastvlm-base --out DIR' "
-            "makes one that does"
+            f"model {bundle.name!r} writes captions and answers no questions; docs/fastvlm.md says how one that "
+            "does is trained, none ships yet"
         )
 
 
