@@ -31,6 +31,7 @@ NOT_RUN = {
     r"fastcap (caption|evaluate) .*--model runs/": "needs a trained checkpoint; tests/training",
     r"fastcap (compare fastcap-base|caption photo\.jpg --model) models/distilvit": "needs frozen parts; tests/export",
     r"fastcap checkpoint": "needs the extra export; tests/export/test_weights.py",
+    r"fastcap convert|python scripts/convert_to_mobile\.py": "needs converters; tests/export/test_converters.py",
     r"fastcap ask": "needs a trained model that answers; tests/export/test_asking.py",
     r"fastcap bench|python benchmarks/": "measures for minutes; tests/benchmarks",
     r"python scripts/kinds\.py": "makes pictures for minutes; tests/benchmarks/test_kinds.py",

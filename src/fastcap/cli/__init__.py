@@ -103,6 +103,11 @@ VERBS = {
         "fastcap export --model runs/mine/best --out models/mine --root data/flickr8k",
         "export",
     ),
+    "convert": Verb(
+        "turn a model into what phones and other runtimes load",
+        "fastcap convert --model fastcap-base --platform ios android --out mobile",
+        "export",
+    ),
     "checkpoint": Verb(
         "turn a model directory back into a checkpoint, to train on",
         "fastcap checkpoint --model fastcap-base --out runs/fastcap-base/best",

@@ -1,0 +1,146 @@
+"""From a model to a folder that another runtime loads.
+
+A converted folder is whole by itself: what the converter wrote, the tokenizer, and `manifest.json` with the constants
+of preprocessing and decoding, the tensors of each part, and the size and SHA-256 of every file. It is no model
+directory; `fastcap.export.converted` opens it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from fastcap.checkpoint import load_checkpoint
+from fastcap.errors import ConfigError, ModelFileError, nearest, needs
+from fastcap.export.targets import CONVERTERS, Converter
+from fastcap.export.weights import restore
+from fastcap.files import folder_written_aside
+from fastcap.model import CaptionModel
+from fastcap.runtime.bundle import Bundle, find_model
+from fastcap.runtime.contract import MANIFEST as MODEL_MANIFEST
+from fastcap.runtime.contract import PHOTO, TOKENIZER, Manifest
+
+__all__ = ["FORMAT", "MANIFEST", "Source", "convert_all"]
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is converted: a model in PyTorch, and what a model directory says of it.
+
+    Attributes:
+        folder: the model directory or the checkpoint directory.
+        model: in evaluation mode; of a model directory, with its weights as they are rounded there.
+        manifest: sizes, marks, limits and calibration; `files` are those of a model directory.
+    """
+
+    folder: Path
+    model: CaptionModel
+    tokenizer: Tokenizer
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, name_or_dir: str | os.PathLike[str]) -> Source:
+        """Read a bundled model, a model directory of one of our own decoders, or a checkpoint directory.
+
+        Raises:
+            ConfigError: neither a name nor a path.
+            ModelFileError: it is damaged, or a prefix model's directory, which cannot be turned back to PyTorch.
+        """
+        folder = find_model(name_or_dir)
+        if (folder / MODEL_MANIFEST).is_file() or not (folder / "model.safetensors").is_file():
+            bundle = Bundle.open(folder)
+            return cls(folder, restore(folder), bundle.tokenizer(), bundle)
+        model, tokenizer = load_checkpoint(folder)
+        return cls(folder, model, tokenizer, Manifest.of(model.config, name=folder.resolve().name, files={}))
+
+
+def convert_all(
+    model: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    targets: Mapping[str, str],
+    precision: str | None = None,
+    *,
+    overwrite: bool = False,
+    told: Callable[[str], object] = lambda _: None,
+) -> list[Path]:
+    """Write converted folders into a folder, each whole or not at all.
+
+    Args:
+        model: a bundled model's name, a model directory, or a checkpoint directory.
+        targets: keys of `CONVERTERS` by the name of the folder.
+        precision: one that each of the converters has; unset: the default of each.
+        overwrite: whether converted folders that are there already may be replaced.
+        told: is told what is being done.
+
+    Raises:
+        ConfigError: an unknown converter, or a precision that it lacks.
+        ModelFileError: something is in the way, a converter is not installed, or it lacks an operator.
+    """
+    plan: list[tuple[Path, str, Converter, str]] = []
+    for name, chosen in targets.items():  # everything is checked before anything is written
+        converter, folder = find_converter(chosen), Path(out) / name
+        kind = precision or converter.precisions[0]
+        if kind not in converter.precisions:
+            raise ConfigError(f"precision is {kind!r}; {chosen} writes {' or '.join(converter.precisions)}")
+        check_free(folder, overwrite)
+        if importlib.util.find_spec(converter.package) is None:
+            raise ModelFileError(f"converting for {name} {needs(converter.package, converter.extra)}")
+        plan.append((folder, chosen, converter, kind))
+    source = Source.open(model)
+    for folder, chosen, converter, kind in plan:
+        told(f"{chosen}, {kind}: {folder}")
+        write(source, folder, chosen, converter, kind)
+    return [folder for folder, *_ in plan]
+
+
+def find_converter(name: str) -> Converter:
+    if name not in CONVERTERS:
+        raise ConfigError(f"unknown converter {name!r}{nearest(name, CONVERTERS)}; allowed: {', '.join(CONVERTERS)}")
+    return CONVERTERS[name]
+
+
+def check_free(out: Path, overwrite: bool) -> None:
+    """Refuse to write over something else. Raises ModelFileError."""
+    if not os.path.lexists(out) or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (out / MANIFEST).is_file():
+        raise ModelFileError(f"{out} is there already and no converted model; allowed: a path that is free")
+    if not overwrite:
+        raise ModelFileError(f"{out} is a converted model already; allowed: a path that is free, or to overwrite it")
+
+
+def write(source: Source, out: Path, name: str, converter: Converter, precision: str) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with folder_written_aside(out) as folder:
+        facts = importlib.import_module(converter.module).convert(source, folder, precision)
+        if not (folder / TOKENIZER).exists():
+            source.tokenizer.save(str(folder / TOKENIZER), pretty=False)
+        if PHOTO in source.manifest.files:
+            shutil.copyfile(source.folder / PHOTO, folder / PHOTO)
+        write_manifest(folder, source.manifest, {"converter": name, "precision": precision, **facts})
+
+
+def write_manifest(folder: Path, manifest: Manifest, facts: Mapping[str, Any]) -> None:
+    files = {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    listed = {
+        path.relative_to(folder).as_posix(): {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        for path, content in files.items()
+    }
+    kept = ("kind", "name", "description", "licence", "preprocessing", "vocabulary", "decoding", "calibration")
+    of_model = dataclasses.replace(manifest, files={}).as_json()
+    values = {key: of_model[key] for key in (*kept, "questions") if key in of_model}
+    text = json.dumps({"format": FORMAT, **facts, **values, "files": listed}, indent=1, ensure_ascii=False)
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")

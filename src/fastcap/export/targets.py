@@ -1,0 +1,40 @@
+"""What a model can be converted to: runtimes other than ours, and what each platform wants of them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["CONVERTERS", "PLATFORMS", "PRECISIONS", "Converter"]
+
+
+class Converter(NamedTuple):
+    """A runtime other than ONNX Runtime.
+
+    Attributes:
+        module: where its `convert(source, folder, precision)` stands, which writes its files into an empty folder and
+            returns what the manifest says of them, by key; see `fastcap.export.converters`. It is imported when it is
+            used.
+        package: what it imports first; where that is absent, the error names the extra.
+        extra: the extra of this package that installs it.
+        precisions: those that it writes, the default first.
+    """
+
+    module: str
+    package: str
+    extra: str
+    precisions: tuple[str, ...] = ("int8", "fp32")
+
+
+CONVERTERS = {
+    "litert": Converter("fastcap.export.litert", "litert_torch", "litert"),
+    "executorch": Converter("fastcap.export.executorch", "executorch", "executorch"),
+    "coreml": Converter("fastcap.export.coreml", "coremltools", "coreml"),
+    "openvino": Converter("fastcap.export.openvino", "openvino", "openvino", ("int8", "fp32", "int4")),
+}
+"""By name. Each makes all that a model needs in one folder."""
+
+PLATFORMS = {"ios": "coreml", "android": "litert"}
+"""The converter of each platform of `fastcap convert --platform`."""
+
+PRECISIONS = ("int8", "fp32", "int4")
+"""What weights are stored in."""
