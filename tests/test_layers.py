@@ -92,8 +92,9 @@ CORE = (
 )
 """The core in reading order, as README and docs/index.md print it."""
 
-BESIDE = ("model/prefix.py", "model/frozen.py", "losses/clip.py", "losses/invariance.py")
-"""Files of its folders that are another evening's: networks that others have trained, and versions of a picture."""
+BESIDE = ("model/prefix.py", "model/frozen.py", "model/shrinking.py", "losses/clip.py", "losses/invariance.py")
+"""Files of its folders that are another evening's: networks that others have trained, what is cut out of a
+model, and versions of a picture."""
 
 MAX_FILE, MAX_FUNCTION, MAX_CORE = 450, 80, 2370  # lines
 

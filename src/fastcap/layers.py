@@ -103,7 +103,7 @@ class SelfAttention(nn.Module):
         super().__init__()
         if d_model % n_heads:
             raise ValueError(f"d_model {d_model} is not a multiple of n_heads {n_heads}")
-        self.n_heads = n_heads
+        self.n_heads, self.d_head = n_heads, d_model // n_heads
         self.project_in = nn.Linear(d_model, 3 * d_model)
         self.project_out = nn.Linear(d_model, d_model)
 
@@ -125,14 +125,14 @@ class SelfAttention(nn.Module):
             cache, layer: keys and values of earlier tokens, and where in the cache this layer keeps its own.
             positions: rotary positions of x.
         """
-        rows, length, width = x.shape
-        heads = self.project_in(x).view(rows, length, 3, self.n_heads, width // self.n_heads)
+        rows, length, _ = x.shape
+        heads = self.project_in(x).view(rows, length, 3, self.n_heads, self.d_head)
         queries, keys, values = heads.permute(2, 0, 3, 1, 4)  # (R, H, T, K) each
         if positions is not None:
             queries, keys = rotate(queries, positions), rotate(keys, positions)
         if cache is not None:
             keys, values = cache.append(layer, keys, values)
-        scores = queries @ keys.transpose(-1, -2) * (width // self.n_heads) ** -0.5
+        scores = queries @ keys.transpose(-1, -2) * self.d_head**-0.5
         if causal and length > 1:
             past = keys.shape[2] - length
             future = torch.ones(length, keys.shape[2], dtype=torch.bool, device=x.device).triu(past + 1)
@@ -140,7 +140,7 @@ class SelfAttention(nn.Module):
         if padding_mask is not None:
             scores = scores.masked_fill(padding_mask[:, None, None, :], -torch.inf)
         y = scores.softmax(dim=-1) @ values
-        return self.project_out(y.transpose(1, 2).reshape(rows, length, width))
+        return self.project_out(y.transpose(1, 2).flatten(2))
 
 
 class Routing(NamedTuple):

@@ -338,6 +338,9 @@ class ModelConfig:
     """How captions are decoded where nobody says otherwise."""
     marks: Marks = field(default_factory=Marks)
     """Ids of the tokens that are no text; a run takes them from its tokenizer, and these are the ones we train."""
+    pruned: tuple[str, ...] = ()
+    """The units that are left of channels, heads, feed-forward networks, experts and layers, "GROUP SIZE HEX" of each
+    group of which some were removed; `fastcap compress` writes them, see `fastcap.model.shrinking`."""
 
     def __post_init__(self) -> None:
         if (self.backbone.kind == "towers") != (self.decoder.kind == "prefix_lm"):

@@ -61,7 +61,7 @@ class CrossAttention(nn.Module):
         self.project_out = nn.Linear(d_model, d_model)
 
     def split(self, x: Tensor) -> Tensor:
-        """(B, M, D) -> (B, H, M, K)."""
+        """(B, M, H K) -> (B, H, M, K); H K is D, or less where heads were removed."""
         return x.reshape(x.shape[0], -1, self.n_heads, self.d_head).transpose(1, 2)
 
     def weights(self, x: Tensor, image_tokens: Tensor) -> Tensor:
@@ -152,8 +152,8 @@ class RankAugmentedLinearAttention(LinearAttention):
 
     def keys_values_weights(self, image_tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """As in `LinearAttention`, α = N softmax_j(q̄ · κ(K_j) / √K)."""
-        batch, n_tokens, width = image_tokens.shape
-        side = math.isqrt(int(n_tokens))
+        batch, n_tokens, _ = image_tokens.shape
+        side, width = math.isqrt(int(n_tokens)), self.n_heads * self.d_head
         keys = kernel(self.split(self.key(image_tokens)))
         values = self.value(image_tokens)
         grid = values.transpose(1, 2).reshape(batch, width, side, side)

@@ -112,7 +112,7 @@ def export_autoregressive(model: CaptionModel, folder: Path) -> None:
     _, *values = encode(images)
     state = {f"{STATE}{index}": value for index, value in enumerate(values)}
     trace(encode, (images,), folder / ENCODE.file, ENCODE.inputs, (*IMAGE_VECTORS, *state), {})
-    trace_step(Step(model), model.config, folder / STEP.file, state)
+    trace_step(Step(model), model.decoder.layers, folder / STEP.file, state)
     export_text(model, folder / TEXT.file)
 
 

@@ -70,7 +70,7 @@ class Packed(NamedTuple):
 def with_self_attention(layer: DecoderLayer | RopeLayer, x: Tensor, attend: Attend) -> Tensor:
     """x (N, D) plus the layer's self-attention to it, computed by `attend`."""
     attention = layer.self_attention
-    n_heads, width = attention.n_heads, attention.project_out.in_features // attention.n_heads
+    n_heads, width = attention.n_heads, attention.d_head
     heads = attention.project_in(layer.norm_self(x)).reshape(-1, 3 * n_heads, width).transpose(0, 1)
     y = attend(*heads.split(n_heads))
     return x + cast(Tensor, attention.project_out(y.transpose(0, 1).reshape(-1, n_heads * width)))

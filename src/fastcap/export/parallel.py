@@ -146,7 +146,7 @@ def export_parallel(model: CaptionModel, folder: Path) -> None:
     arguments = (*carried[:3], log_p, vectors, *layout, *values)
     inputs = [*KEPT, "log_p", *IMAGE_VECTORS, *LAYOUT, *state]
     trace(Rank(model), arguments, folder / "rank.onnx", inputs, MODEL.outputs, CHANGING)
-    trace_step(Step(model), config, folder / STEP.file, state)
+    trace_step(Step(model), model.decoder.layers, folder / STEP.file, state)
     export_text(model, folder / TEXT.file)
 
 

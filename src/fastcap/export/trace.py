@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,7 +13,6 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from fastcap.config import ModelConfig
 from fastcap.decoder.attention import RankAugmentedLinearAttention
 from fastcap.export.surgery import OPSET, fold_padding, rename
 from fastcap.export.weights import JOINED
@@ -69,12 +69,11 @@ def changing_axes(graph: Graph) -> dict[str, list[int]]:
     }
 
 
-def trace_step(module: nn.Module, config: ModelConfig, path: Path, state: Mapping[str, Tensor]) -> None:
+def trace_step(module: nn.Module, layers: Sequence[Any], path: Path, state: Mapping[str, Tensor]) -> None:
     """Export the module that reads one more token of each row: the inputs and outputs of `PackedDecoder.step`, and the
-    tensors of the image `state`, by name."""
-    rows = torch.arange(2)
-    decoder = config.decoder
-    cache = torch.zeros(2 * decoder.n_layers, decoder.n_heads, len(rows), 3, config.d_model // decoder.n_heads)
+    tensors of the image `state`, by name. `layers`: the decoder's."""
+    rows, attention = torch.arange(2), layers[0].self_attention
+    cache = torch.zeros(2 * len(layers), attention.n_heads, len(rows), 3, attention.d_head)
     trace(module, (rows, rows, cache, *state.values()), path, (*STEP.inputs, *state), STEP.outputs, changing_axes(STEP))
 
 

@@ -19,6 +19,7 @@ from fastcap.model.captioning import CaptionModel
 from fastcap.model.frozen import FrozenParts
 from fastcap.model.parallel import ParallelCaptionModel
 from fastcap.model.prefix import PrefixCaptionModel, prefix_parts
+from fastcap.model.shrinking import shrunk
 
 __all__ = ["BACKBONES", "DECODERS", "MODELS", "build_model", "load_frozen"]
 
@@ -42,7 +43,7 @@ def build_model(config: ModelConfig, frozen: FrozenParts | None = None) -> Capti
         frozen: what `load_frozen` gave, fitted to the model's tokenizer.
     """
     if frozen is not None:
-        return PrefixCaptionModel(config, **prefix_parts(config, frozen))
+        return shrunk(PrefixCaptionModel(config, **prefix_parts(config, frozen)))
     width, vocabulary = config.d_model, config.vocabulary
     parts: dict[str, nn.Module] = {
         "backbone": BACKBONES[config.backbone.kind](d_model=width, **keywords(config.backbone)),
@@ -54,4 +55,4 @@ def build_model(config: ModelConfig, frozen: FrozenParts | None = None) -> Capti
         parts["length_predictor"] = LengthPredictor(width, config.max_length)
         parts["refiner"] = ICMRDecoder(vocabulary, config.generation.passes)
     parts["alignment"] = Alignment(width, config.d_space, config.max_length)
-    return MODELS[config.kind](config, **parts)
+    return shrunk(MODELS[config.kind](config, **parts))

@@ -49,6 +49,9 @@ class CaptionModel(nn.Module):
         """Beginnings of the names of weights that learn at another rate, and the setting of a stage that says which."""
         return {f"backbone.{name}.": "convolution_rate" for name in self.backbone.convolutions}
 
+    def note_learned(self) -> None:
+        """Note the names of what is trained, where that is not everything; after units were removed, once more."""
+
     def thaw(self) -> None:
         """Let all that may be trained require gradients."""
         self.requires_grad_(True)

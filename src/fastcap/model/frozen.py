@@ -62,6 +62,8 @@ class FrozenParts:
                     f"{config.image_size}"
                 )
         self.language_model = load_language_model(folder, dtype)
+        if nf4 and config.pruned:
+            raise ConfigError("precision is nf4; allowed: no or bf16, where units of the language model were removed")
         if nf4:
             self.language_model = store_in_nf4(self.language_model, self.settings.unfreeze_layers)
         self.scale = float(self.language_model.get_input_embeddings().weight.float().square().mean().sqrt())
@@ -136,6 +138,10 @@ class FrozenParts:
                 f"with one mark, {self.begin!r}"
             )
         return Marks(pad_id=end, bos_id=begin, eos_id=end, mask_id=None, unk_id=None)
+
+    def new_towers(self) -> SideBySide:
+        """Towers of the same weights, which are shared, for a model that will remove some of them."""
+        return copy.deepcopy(self.towers, {id(tensor): tensor for tensor in tensors(self.towers)})
 
     def new_language_model(self) -> Any:
         """A language model of the same weights, which are shared; what is added to it, and layers that will be trained,

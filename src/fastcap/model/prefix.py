@@ -51,9 +51,10 @@ def new_backbone(config: ModelConfig, frozen: FrozenParts) -> TowersBackbone | M
     """The towers as they are, or one of them at several scales."""
     eyes, count = config.backbone, config.decoder.image_tokens  # type: ignore[union-attr]
     assert isinstance(eyes, TowersConfig)
+    towers = frozen.new_towers() if config.pruned else frozen.towers
     if not eyes.scales:
-        return TowersBackbone(frozen.towers, config.image_size, count)
-    (tower,) = frozen.towers.listed
+        return TowersBackbone(towers, config.image_size, count)
+    (tower,) = towers.listed
     if not isinstance(tower, ConvolutionalTower):
         raise ConfigError(f"scales with tower {eyes.names[0]}; allowed: a convolutional one, {', '.join(TRUNKS)}")
     return MultiScaleBackbone(tower, config.image_size, eyes.scales, count, eyes.thresholds)
@@ -79,7 +80,7 @@ class PrefixCaptionModel(CaptionModel):
 
     def __init__(self, config: ModelConfig, **parts: nn.Module) -> None:
         super().__init__(config, **parts)
-        self.learned = frozenset(name for name, parameter in self.named_parameters() if parameter.requires_grad)
+        self.note_learned()
         for parameter in self.parameters():
             if parameter.requires_grad:
                 parameter.data = parameter.data.float()
@@ -91,6 +92,10 @@ class PrefixCaptionModel(CaptionModel):
         """Adapters correct what is good already: they learn more slowly than the projection, which begins from
         nothing."""
         return {"decoder.language_model.": "adapter_rate"}
+
+    def note_learned(self) -> None:
+        """As in `CaptionModel`."""
+        self.learned = frozenset(name for name, parameter in self.named_parameters() if parameter.requires_grad)
 
     def thaw(self) -> None:
         """Let what is trained require gradients, and nothing else."""

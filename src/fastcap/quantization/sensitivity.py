@@ -24,7 +24,7 @@ from fastcap.quantization.scales import Layer
 from fastcap.runtime.encoding import clean_caption, encode
 from fastcap.vocabulary import Marks
 
-__all__ = ["Batch", "Change", "batches_of", "measure_sensitivity"]
+__all__ = ["Batch", "Change", "batches_of", "loss_of", "measure_sensitivity"]
 
 ROUNDED = (4, 8)  # 16 bits are the reference
 
@@ -125,12 +125,24 @@ def loss(model: CaptionModel, image: ImageTokens, batch: Batch, seed: int) -> fl
     return float(LOSSES[model.config.kind](model, image, model.decoder.prepare(image), batch, seed))
 
 
+def loss_of(model: CaptionModel, batch: Batch, seed: int) -> Tensor:
+    """As `loss`, of pictures that are not encoded yet, with a gradient."""
+    image = model.encode(batch.pixels)
+    return LOSSES[model.config.kind](model, image, model.decoder.prepare(image), batch, seed)
+
+
 def causal_losses(model: CaptionModel, image: ImageTokens, state: Any, batch: Batch, seed: int) -> Tensor:
     """Of the next token, and of which caption belongs to which picture."""
     hidden = read_causally(model.decoder, state, batch.token_ids)
     next_token = causal_loss(model.decoder, hidden, batch.token_ids, batch.lengths, 0.0)
-    words = model.decoder.embedding(batch.token_ids)
-    return next_token + contrastive_loss(model.alignment, "info_nce", image, words, batch.lengths)
+    texts, lengths = model.read_texts(batch.token_ids, batch.lengths)
+    return next_token + contrastive_loss(model.alignment, "info_nce", image, texts, lengths)
+
+
+def next_word_loss(model: CaptionModel, image: ImageTokens, state: Any, batch: Batch, seed: int) -> Tensor:
+    """Of the next token alone: a language model that reads every text twice takes twice the time."""
+    hidden = read_causally(model.decoder, state, batch.token_ids, batch.lengths)
+    return causal_loss(model.decoder, hidden, batch.token_ids, batch.lengths, 0.0)
 
 
 def all_losses(model: CaptionModel, image: ImageTokens, state: Any, batch: Batch, seed: int) -> Tensor:
@@ -144,7 +156,7 @@ def all_losses(model: CaptionModel, image: ImageTokens, state: Any, batch: Batch
     return causal_losses(model, image, state, batch, seed) + masked_token + length
 
 
-LOSSES = {"parallel": all_losses, "autoregressive": causal_losses}
+LOSSES = {"parallel": all_losses, "autoregressive": causal_losses, "prefix": next_word_loss}
 """By the kind of model."""
 
 
