@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ import torch
 
 from fastcap.checkpoint import load_checkpoint
 from fastcap.model import CaptionModel
-from fastcap.runtime.answering import search_answers
+from fastcap.runtime.answering import Prompts, search_answers
 from fastcap.runtime.bundle import Bundle, check_threads
 from fastcap.runtime.captioner import Captioner
 from fastcap.runtime.contract import KINDS, File
@@ -80,12 +79,10 @@ class TorchEngine:
         return [Decoded(ids[:length], p, token_p[:length]) for ids, length, p, token_p in rows]
 
     @torch.no_grad()
-    def answer(self, encoded: Encoded, prompts: Sequence[Sequence[int]], beams: int) -> list[Decoded]:
+    def answer(self, encoded: Encoded, prompts: Prompts) -> list[Decoded]:
         reader: Any = self.model.stepper()  # of the prefix family: no other is asked
-        config = self.model.config
-        return answered(
-            search_answers(reader, self._state(encoded), prompts, config.vocabulary, config.max_length, beams)
-        )
+        config, state = self.model.config, self._state(encoded)
+        return answered(search_answers(reader, state, prompts.ids, config.vocabulary, config.max_length, prompts.beams))
 
     @torch.no_grad()
     def vector(self, encoded: Encoded) -> np.ndarray:

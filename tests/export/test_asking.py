@@ -106,6 +106,29 @@ def test_many_tokens_in_one_go_are_those_tokens_one_by_one(family, parts, pictur
         np.testing.assert_allclose(after[row], expected[0], atol=1e-5)
 
 
+@pytest.mark.parametrize("prompts", [[[1, 9, 8, 7]], [[1, 9, 8, 7, 6, 11], [1, 9, 8, 5], [1, 9, 8, 30, 31]]])
+def test_tokens_that_all_prompts_begin_with_are_read_once(prompts, parts, pictures, tmp_path):
+    model, _ = prefix_model(config_of(parts))
+    stepper = open_stepper(graphs_of(model, tmp_path), "prefix")
+    image = stepper.encode(pictures[:1])
+    opened, lengths, run = stepper.start(image, 1, prompts[0][:3]), [], stepper._run
+    stepper._run = lambda ids, *rest: (lengths.append(ids.shape[1]), run(ids, *rest))[1]
+    rows, newest = np.arange(len(prompts)), np.array([8, 9, 10])[: len(prompts)]
+    for expected, got in (
+        (stepper.read(image, prompts), stepper.read(image, prompts, opened)),
+        (stepper.read(image, [prompts[0]]), stepper.read(image, [prompts[0]], opened)),  # which is not used up
+    ):
+        np.testing.assert_allclose(got[0], expected[0], atol=1e-5)
+        for wanted, found in zip(expected[1][1:], got[1][1:], strict=True):
+            assert wanted.shape == found.shape
+    (after, _), (expected_after, _) = (
+        stepper.step(newest, stepper.read(image, prompts, *given)[1], rows) for given in ((opened,), ())
+    )
+    np.testing.assert_allclose(after, expected_after, atol=1e-5)
+    longest = max(map(len, prompts))
+    assert lengths[:2] == [longest, longest - 3]
+
+
 def test_an_export_compares_how_questions_are_read(parts, pictures, tmp_path):
     model, _ = prefix_model(config_of(parts))
     graphs = graphs_of(model, tmp_path)
@@ -194,6 +217,16 @@ def test_a_picture_is_encoded_once_for_all_verbs_and_answers_stay_the_same(direc
         np.testing.assert_array_equal(keeping.embed_images([picture]), plain.embed_images([picture]))
     assert runs == [1]
     assert keeping.encode(picture) is keeping.prepare(picture)
+
+
+def test_what_stands_before_every_question_is_read_once_a_picture(directory, picture):
+    captioner = Captioner.open(directory)
+    photo, reads, start = captioner.encode(picture), [], captioner._engine._stepper.start
+    captioner._engine._stepper.start = lambda image, rows, prompt: (reads.append(prompt), start(image, rows, prompt))[1]
+    apart = [captioner.ask(picture, question).text for question in QUESTIONS]
+    assert len(reads) == 3 and len(reads[0]) > 1  # the begin mark, and "question:"
+    assert [captioner.ask(photo, question).text for question in QUESTIONS] == apart
+    assert len(reads) == 4 and len(set(reads)) == 1
 
 
 def test_the_picture_asked_for_longest_ago_goes_first(directory, pictures):

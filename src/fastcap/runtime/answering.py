@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypedDict
 import numpy as np
 
 from fastcap.errors import ConfigError, many
-from fastcap.runtime.conversation import USER, Turn, check_turns, encode_prompt
-from fastcap.runtime.encoding import decode
+from fastcap.runtime.conversation import PLACE, USER, Turn, check_turns, encode_prompt
+from fastcap.runtime.encoding import decode, encode
 from fastcap.runtime.options import Options, settings
 
 if TYPE_CHECKING:
@@ -109,6 +109,8 @@ class Prompts:
 
     Attributes:
         ids: the tokens of each question, begin mark included, behind the turns of `history`.
+        opening: tokens with which every prompt begins, whatever is asked: the begin mark, and the template before the
+            question as far as it has tokens of its own.
 
     Raises ConfigError for a question that is no text, empty or too long, or a history that does not end with an answer.
     """
@@ -128,6 +130,10 @@ class Prompts:
         if not 1 <= len(self._questions) <= MAX_QUESTIONS:
             raise ConfigError(f"got {len(self._questions)} questions; allowed are 1 to {MAX_QUESTIONS}")
         self.ids = [self._ids(question, history, bundle.questions) for question in self._questions]
+        before = bundle.questions.template.partition(PLACE)[0].rstrip()  # a space belongs to the question's first token
+        opening = bundle.vocabulary.bos_id, *encode(tokenizer, before)
+        shared = all(tuple(ids[: len(opening)]) == opening for ids in self.ids)
+        self.opening = opening if shared else opening[:1]
 
     def _ids(self, question: str, history: Sequence[Turn], limits: Questions) -> list[int]:
         turns = check_turns([*many(history, "turns"), Turn(USER, question)], asks=True)

@@ -204,7 +204,7 @@ class Captioner:
         check_answers(self.bundle)
         started = time.perf_counter()
         prompts = Prompts(self.bundle, self._tokenizer, questions, **how)
-        answers = prompts.answers(self._engine.answer(self._taken(image), prompts.ids, prompts.beams), started)
+        answers = prompts.answers(self._engine.answer(self._taken(image), prompts), started)
         return answers[0] if isinstance(questions, str) else answers
 
     def score(self, image: ImageSource | Encoded, texts: Sequence[str]) -> list[float]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol, TypeVar
 
@@ -20,10 +20,11 @@ from fastcap.runtime.answering import check_answers, search_answers
 from fastcap.runtime.bundle import Bundle, running
 from fastcap.runtime.contract import IMAGE_VECTORS, MODEL, SHORT
 from fastcap.runtime.options import LEAST_END, LEAST_TOKEN, NO_REPEAT, Options, Plan
-from fastcap.runtime.stepper import OnnxStepper
+from fastcap.runtime.stepper import OnnxStepper, Opened
 
 if TYPE_CHECKING:
     from fastcap.generation.autoregressive import Hypothesis, Stepper
+    from fastcap.runtime.answering import Prompts
     from fastcap.vocabulary import Vocabulary
 
 __all__ = ["ENGINES", "Decoded", "Encoded", "Engine", "ParallelEngine", "StepEngine", "answered", "search"]
@@ -89,8 +90,8 @@ class Engine(Protocol):
         Raises ModelFileError for a graph whose outputs make no sense, ConfigError if the plan leaves no caption.
         """
 
-    def answer(self, encoded: Encoded, prompts: Sequence[Sequence[int]], beams: int) -> list[Decoded]:
-        """The best answer to each prompt of `fastcap.runtime.answering.encode_questions`.
+    def answer(self, encoded: Encoded, prompts: Prompts) -> list[Decoded]:
+        """The best answer to each question.
 
         Raises ConfigError for a model that was not trained to answer.
         """
@@ -168,9 +169,13 @@ class StepEngine:
     def decode(self, encoded: Encoded, plan: Plan) -> list[Decoded]:
         return search(self._stepper, self._state(encoded), plan, self._vocabulary)
 
-    def answer(self, encoded: Encoded, prompts: Sequence[Sequence[int]], beams: int) -> list[Decoded]:
+    def answer(self, encoded: Encoded, prompts: Prompts) -> list[Decoded]:
         state = self._state(encoded)
-        return answered(search_answers(self._stepper, state, prompts, self._vocabulary, self._longest, beams))
+        opening = prompts.opening
+        reader = encoded.once(
+            ("opening", opening), lambda: Opened(self._stepper, self._stepper.start(state, 1, opening))
+        )
+        return answered(search_answers(reader, state, prompts.ids, self._vocabulary, self._longest, prompts.beams))
 
     def vector(self, encoded: Encoded) -> np.ndarray:
         return self._state(encoded)[_VECTORS]
@@ -204,7 +209,7 @@ class ParallelEngine:
         rows = zip(*(output[0].tolist() for output in outputs[: len(MODEL.outputs)]), strict=True)
         return [Decoded(ids[:length], p, token_p[:length]) for ids, length, p, token_p in rows]
 
-    def answer(self, encoded: Encoded, prompts: Sequence[Sequence[int]], beams: int) -> list[Decoded]:
+    def answer(self, encoded: Encoded, prompts: Prompts) -> list[Decoded]:
         check_answers(self._bundle)  # raises: a directory of this kind is never trained to
         raise AssertionError
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from fastcap.runtime.bundle import Bundle
 
-__all__ = ["OnnxStepper"]
+__all__ = ["OnnxStepper", "Opened"]
 
 # the picture's tensors by name, the cache, and how many columns of it are padding in each row
 _State: TypeAlias = "tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]"
@@ -91,8 +91,14 @@ class OnnxStepper:
             _, state = self.step(np.array([token]), state, np.array([0]))
         return state
 
-    def read(self, image_state: dict[str, np.ndarray], prompts: Sequence[Sequence[int]]) -> tuple[np.ndarray, _State]:
+    def read(
+        self, image_state: dict[str, np.ndarray], prompts: Sequence[Sequence[int]], opened: _State | None = None
+    ) -> tuple[np.ndarray, _State]:
         """Let a language model read one prompt a row, each of one token or more, in one go.
+
+        Args:
+            opened: the state after tokens with which all prompts begin, as `start` gives it; they are not read again.
+                Every prompt has more tokens than these.
 
         Returns:
             Log-probabilities (R, V) of the token after each prompt, and the state of these rows.
@@ -101,7 +107,9 @@ class OnnxStepper:
         padding = np.array([longest - len(prompt) for prompt in prompts])
         ids = np.array([[0] * short + list(prompt) for short, prompt in zip(padding, prompts, strict=True)])
         tensors, cache, _ = self._nothing_read(image_state, len(prompts))
-        return self._run(ids, np.arange(len(prompts)), (tensors, cache, padding))
+        if opened is not None:
+            cache = padded_rows(opened[1], padding)
+        return self._run(ids[:, cache.shape[3] :], np.arange(len(prompts)), (tensors, cache, padding))
 
     def step(self, token_ids: np.ndarray, state: _State, parents: np.ndarray) -> tuple[np.ndarray, _State]:
         """Log-probabilities (R, V) after one more token of each row, and the new state."""
@@ -129,3 +137,32 @@ class OnnxStepper:
                 f"{self._path}: log_p is {log_p.shape} or not a number; expected R={len(token_ids)} rows"
             )
         return log_p, (tensors, cache, padding)
+
+
+class Opened:
+    """A `fastcap.runtime.answering.Reader` that has read of a picture what all prompts begin with."""
+
+    def __init__(self, stepper: OnnxStepper, opened: _State) -> None:
+        """`opened`: as in `OnnxStepper.read`."""
+        self._stepper, self._opened = stepper, opened
+
+    def read(self, image_state: dict[str, np.ndarray], prompts: Sequence[Sequence[int]]) -> tuple[np.ndarray, _State]:
+        """As `OnnxStepper.read`."""
+        return self._stepper.read(image_state, prompts, self._opened)
+
+    def step(self, token_ids: np.ndarray, state: _State, parents: np.ndarray) -> tuple[np.ndarray, _State]:
+        """As `OnnxStepper.step`."""
+        return self._stepper.step(token_ids, state, parents)
+
+
+def padded_rows(cache: np.ndarray, padding: np.ndarray) -> np.ndarray:
+    """A cache of one row (S, N, 1, T, D) for rows that have these numbers of padding before it (R,): (S, N, R, T, D).
+
+    What of it no longer fits is read again by these rows, since all read equally many new tokens: shorter prompts end
+    where longer ones do.
+    """
+    layers, heads, _, length, width = cache.shape
+    rows = np.zeros((layers, heads, len(padding), length, width), cache.dtype)
+    for row, short in enumerate(padding):
+        rows[:, :, row, short:] = cache[:, :, 0, : max(0, length - short)]
+    return rows
