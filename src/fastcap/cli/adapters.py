@@ -28,7 +28,8 @@ def run(args: argparse.Namespace) -> int:
     from fastcap.release.pipeline import ship
 
     checkpoint = check_checkpoint(args.model)
-    settings = ExportSettings(**{name: getattr(args, name) for name in vars(ExportSettings()) if name in args})
+    given = {name: getattr(args, name) for name in vars(ExportSettings()) if name in args}
+    settings = ExportSettings(**given | {"questions": tuple(args.questions or ())})
     command = shlex.join(["fastcap", *sys.argv[1:]])
     ship(checkpoint, args.out, args.root, settings, console=Console(stderr=True), command=command)
     print(args.out)

@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="learn from a data set (split: train) which words people use of a picture, to rank captions by; "
         "may be given several times, not with --target-size (default: none)",
     )
-    parser.set_defaults(**vars(DEFAULTS) | {"memory": None})
+    parser.set_defaults(**vars(DEFAULTS) | {"memory": None, "questions": None})
 
 
 def add_measuring(parser: argparse.ArgumentParser) -> None:
@@ -57,10 +57,15 @@ def add_measuring(parser: argparse.ArgumentParser) -> None:
     add_number(parser, "--calibration", 1, MAX_CALIBRATION, DEFAULTS.calibration, "pictures to calibrate on")
     told = "measure on the first N pictures only (default: all)"
     parser.add_argument("--limit", type=Number(int, MIN_MEASURED), metavar="N", help=told)
-    told = "CIDEr points (x 100) that int8 may lose against fp32 at most"
+    told = "CIDEr points (x 100), and points of VQA accuracy, that int8 may lose against fp32 at most"
     parser.add_argument("--max-loss", type=Number(float), metavar="POINTS", help=told)
+    told = "validation questions for a model that answers; may be given several times (default: none)"
+    parser.add_argument("--questions", action="append", type=Path, metavar="FILE", help=told)
+    told = "questions of each FILE that are asked, spread evenly over it; 0 for all"
+    parser.add_argument("--question-limit", type=Number(int, 0), metavar="N", help=told)
     measured = vars(DEFAULTS).items()
     parser.set_defaults(**{name: value for name, value in measured if name not in ("precision", "target_size", "bits")})
+    parser.set_defaults(questions=None)  # where argparse appends to
 
 
 def run(args: argparse.Namespace) -> int:
@@ -71,7 +76,8 @@ def run(args: argparse.Namespace) -> int:
 
     console = Console(stderr=True)
     command = shlex.join(["fastcap", *sys.argv[1:]])
-    settings = ExportSettings(**{name: getattr(args, name) for name in vars(DEFAULTS)} | {"memory": args.memory or ()})
+    lists = {"memory": args.memory or (), "questions": tuple(args.questions or ())}
+    settings = ExportSettings(**{name: getattr(args, name) for name in vars(DEFAULTS)} | lists)
     checkpoint = check_checkpoint(args.model)
     overwrite = args.overwrite or may_replace(args.out)
     export(checkpoint, args.out, args.root, settings, overwrite=overwrite, console=console, command=command)

@@ -1,14 +1,17 @@
-"""How far a mean of few pictures can be trusted."""
+"""Few of many: which are taken, and how far their mean can be trusted."""
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import TypeVar
 
 from fastcap.errors import counted
 
-__all__ = ["SMALL", "margin", "small_sample"]
+__all__ = ["SMALL", "margin", "small_sample", "spread"]
+
+Item = TypeVar("Item")
 
 SMALL = 200  # pictures; the CIDEr of as many is known to about 7 points, that of Flickr8k's 1,000 to about 3
 
@@ -25,3 +28,9 @@ def small_sample(scores: Collection[float]) -> str:
     width = margin(scores)
     known = f"known to within ±{width:.1f} points" if width else "says little"
     return f"{counted(len(scores), 'picture')}, a small sample: {known}"
+
+
+def spread(items: Sequence[Item], limit: int) -> list[Item]:
+    """`limit` of the items, spread evenly over all."""
+    limit = min(limit, len(items))
+    return [items[i * len(items) // limit] for i in range(limit)]

@@ -20,6 +20,7 @@ import numpy as np
 
 from fastcap.errors import DataError, many
 from fastcap.evaluation.answers import normalised, vqa_accuracy
+from fastcap.evaluation.calibration import calibration_error
 from fastcap.evaluation.readers import BagOfWords, Majority
 from fastcap.evaluation.sample import margin
 from fastcap.runtime.conversation import Conversation
@@ -38,7 +39,8 @@ class Asker(Protocol):
 
 @dataclass(frozen=True)
 class VqaRow:
-    """A question, what people answered, and each reader's answer with its accuracy, 0..1."""
+    """A question, what people answered, and each reader's answer with its accuracy, 0..1; `confidence` of the model's
+    answer, None from one that gives none."""
 
     image: Path
     question: str
@@ -46,6 +48,7 @@ class VqaRow:
     people: tuple[str, ...]
     told: Mapping[str, str]
     accuracy: Mapping[str, float]
+    confidence: float | None = None
 
 
 @dataclass(frozen=True)
@@ -72,10 +75,17 @@ class VqaEvaluation:
         rows = self.rows if rows is None else rows
         return sum(row.accuracy[reader] for row in rows) / len(rows)
 
+    def calibration(self) -> tuple[list[float], list[float]]:
+        """Confidence and accuracy of each of the model's answers, 0..1; empty for a model without confidences."""
+        told = [(row.confidence, row.accuracy[MODEL]) for row in self.rows if row.confidence is not None]
+        return [confidence for confidence, _ in told], [accuracy for _, accuracy in told]
+
     def as_json(self) -> dict[str, Any]:
-        """Fit for `json.dumps`: `accuracy` in percent by reader, `kinds` the same by kind, and `margin`, within which
-        the model's lies in 19 of 20 draws of as many questions."""
+        """Fit for `json.dumps`: `accuracy` in percent by reader, `kinds` the same by kind, `margin`, within which the
+        model's lies in 19 of 20 draws of as many questions, and how far confidences are from accuracies."""
         scores = [100 * row.accuracy[MODEL] for row in self.rows]
+        confidences, accuracies = self.calibration()
+        error = {"calibration_error": calibration_error(confidences, accuracies)} if confidences else {}
         return {
             "format": 1,
             "kind": "vqa",
@@ -87,6 +97,7 @@ class VqaEvaluation:
                 kind: {"questions": len(rows), **{reader: 100 * self.accuracy(reader, rows) for reader in self.readers}}
                 for kind, rows in self.kinds().items()
             },
+            **error,
             **self.facts,
         }
 
@@ -126,24 +137,25 @@ def evaluate_answers(
     if not conversations:
         raise DataError("there are no questions to ask; needed: at least one")
     images = list(dict.fromkeys(conversation.image for conversation in conversations))
-    told = {MODEL: asked(asker, conversations, {image: image for image in images}, on_picture)}
+    answers = asked(asker, conversations, {image: image for image in images}, on_picture)
+    told = {MODEL: list(map(str, answers))}
     if train:
-        questions, answers = [c.question for c in train], [c.turns[-1].text for c in train]
+        questions, theirs = [c.question for c in train], [c.turns[-1].text for c in train]
         mine = [conversation.question for conversation in conversations]
-        told["majority"] = Majority(answers).answers(mine)
-        told["question"] = BagOfWords(questions, answers, seed).answers(mine)
+        told["majority"] = Majority(theirs).answers(mine)
+        told["question"] = BagOfWords(questions, theirs, seed).answers(mine)
     if other_pictures and len(images) > 1:
         order = np.random.default_rng(seed).permutation(len(images))
         shown = {images[at]: images[other] for at, other in zip(order, np.roll(order, 1), strict=True)}
-        told[OTHER_PICTURE] = asked(asker, conversations, shown, on_picture)
+        told[OTHER_PICTURE] = list(map(str, asked(asker, conversations, shown, on_picture)))
     rows = []
     for place, conversation in enumerate(conversations):
         people = conversation.answers or (conversation.turns[-1].text,)
-        mine_ = {reader: answers[place] for reader, answers in told.items()}
-        right = {reader: vqa_accuracy(answer, people) for reader, answer in mine_.items()}
-        rows.append(
-            VqaRow(conversation.image, conversation.question, kind_of(conversation), tuple(people), mine_, right)
-        )
+        each = {reader: texts[place] for reader, texts in told.items()}
+        right = {reader: vqa_accuracy(text, people) for reader, text in each.items()}
+        sure = getattr(answers[place], "confidence", None)
+        asks = conversation.image, conversation.question, kind_of(conversation)
+        rows.append(VqaRow(*asks, tuple(people), each, right, sure))
     return VqaEvaluation(tuple(rows), dict(facts or {}))
 
 
@@ -152,9 +164,9 @@ def asked(
     conversations: Sequence[Conversation],
     shown: Mapping[Any, Any],
     on_picture: Callable[[], object],
-) -> list[str]:
+) -> list[Any]:
     """Answers to the last questions, each about the picture that is `shown` in place of its own."""
-    answers = [""] * len(conversations)
+    answers: list[Any] = [None] * len(conversations)
     groups: dict[tuple[Any, Any], list[int]] = {}
     for place, conversation in enumerate(conversations):
         groups.setdefault((conversation.image, conversation.turns[:-2]), []).append(place)
@@ -163,7 +175,7 @@ def asked(
         how = {"history": history} if history else {}
         found = asker.ask(shown[image], [conversations[place].question for place in places], **how)
         for place, answer in zip(places, found, strict=True):
-            answers[place] = str(answer)
+            answers[place] = answer
         if image not in seen:
             seen.add(image)
             on_picture()

@@ -15,7 +15,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,9 +24,10 @@ import numpy as np
 from fastcap.errors import ConfigError, ModelFileError, nearest
 from fastcap.parts import PARTS
 from fastcap.release.drawn import drawn
+from fastcap.runtime.answering import Prompts, search_answers
 from fastcap.runtime.bundle import Bundle
 from fastcap.runtime.encoding import decode
-from fastcap.runtime.engine import Decoded, search
+from fastcap.runtime.engine import Decoded, answered, search
 from fastcap.runtime.options import Options
 from fastcap.runtime.stepper import OnnxStepper
 from fastcap.runtime.text import sentence
@@ -55,6 +56,9 @@ CARD = "README.md"
 STEPS = ".steps"  # what follows the name of a matrix in that of its steps
 LARGEST = 127
 DRAWN, RECORDED = 24, 8  # pictures that are drawn, and that are recorded: those on which the model is surest
+SAID = ("captions", "answers")  # what is recorded
+ASKED = ("is there a ball in the picture?", "what color is it?", "how many are there?")
+"""What a model that answers is asked of drawn pictures, in turn."""
 
 
 def available_adapters() -> list[str]:
@@ -177,28 +181,33 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 class Said(NamedTuple):
-    """A caption of a drawn picture: its text, its tokens, and the mean log-probability of these and the end mark."""
+    """A caption of a drawn picture, or an answer to a question: its text, its tokens, and the mean log-probability of
+    these and the end mark."""
 
     text: str
     token_ids: list[int]
     log_p: float
+    question: str = ""
 
 
 class Record(NamedTuple):
     """What adapters say of the model that is built from them.
 
     Attributes:
-        facts: keywords of `fastcap.export.writer.write_bundle`: name, description, calibration, alignment, quality and
-            speed.
+        facts: keywords of `fastcap.export.writer.write_bundle`: name, description, calibration, alignment, quality,
+            speed, and answering of a model that answers.
         captions: by the seed of a drawn picture.
+        answers: likewise, of a model that answers.
     """
 
     facts: dict[str, Any]
     captions: dict[int, Said]
+    answers: dict[int, Said]
 
 
 class Reader:
-    """A model directory that captions drawn pictures, and says how likely it finds given captions."""
+    """A model directory that captions drawn pictures and answers questions about them, and says how likely it finds
+    given captions and answers."""
 
     def __init__(self, directory: Path) -> None:
         self.bundle = Bundle.open(directory)
@@ -208,34 +217,70 @@ class Reader:
         """Of a drawn picture, best first."""
         return search(self.stepper, self.encoded(seed), Options().plan(self.bundle), self.bundle.vocabulary)
 
-    def text(self, token_ids: Sequence[int]) -> str:
-        """The sentence that tokens make."""
-        return sentence(decode(self.tokenizer, token_ids))
+    def answer(self, seed: int, question: str) -> Decoded:
+        """The best answer to a question about a drawn picture."""
+        prompt, longest = self.prompt(question), self.bundle.decoding.max_length
+        encoded, marks = self.encoded(seed), self.bundle.vocabulary
+        return answered(search_answers(self.stepper, encoded, [prompt], marks, longest, beams=1))[0]
 
-    def log_p(self, seed: int, token_ids: Sequence[int]) -> float:
-        """Mean log-probability of these tokens and an end mark as a caption of a drawn picture."""
-        vocabulary, alone = self.bundle.vocabulary, np.array([0])
-        state, last, total = self.stepper.start(self.encoded(seed), 1), vocabulary.bos_id, 0.0
-        for token in (*token_ids, vocabulary.eos_id):
-            log_p, state = self.stepper.step(np.array([last]), state, alone)
-            total, last = total + float(log_p[0, token]), token
-        return total / (len(token_ids) + 1)
+    def text(self, said: Decoded, question: str = "") -> str:
+        """What tokens say: a caption's sentence, or an answer."""
+        text = decode(self.tokenizer, said.token_ids)
+        return text if question else sentence(text)
+
+    def prompt(self, question: str) -> list[int]:
+        """The tokens behind which a caption stands, or the answer to a question."""
+        if not question:
+            return [self.bundle.vocabulary.bos_id]
+        return Prompts(self.bundle, self.tokenizer, question).ids[0]
+
+    def log_p(self, seed: int, said: Said) -> float:
+        """Mean log-probability of these tokens and an end mark as a caption of a drawn picture, or as an answer."""
+        log_p, state = self.stepper.read(self.encoded(seed), [self.prompt(said.question)])
+        total, alone = 0.0, np.array([0])
+        for place, token in enumerate((*said.token_ids, self.bundle.vocabulary.eos_id)):
+            total += float(log_p[0, token])
+            if place < len(said.token_ids):
+                log_p, state = self.stepper.step(np.array([token]), state, alone)
+        return total / (len(said.token_ids) + 1)
 
     def encoded(self, seed: int) -> dict[str, np.ndarray]:
         """A drawn picture's state."""
         return self.stepper.encode(drawn(seed, self.bundle.preprocessing.width)[None])
 
 
-def record_captions(directory: Path) -> dict[int, Said]:
+def record_captions(reader: Reader) -> dict[int, Said]:
     """What a model directory says of the drawn pictures on which its best caption is furthest ahead of the second."""
-    reader, found = Reader(directory), {}
+    found = {}
     for seed in range(DRAWN):
         best, *others = reader.captions(seed)
         ahead = best.probability - max((other.probability for other in others), default=0.0)
-        found[seed] = ahead, best.token_ids
-    surest = sorted(found, key=lambda seed: -found[seed][0])[:RECORDED]
-    said = {seed: found[seed][1] for seed in sorted(surest)}
-    return {seed: Said(reader.text(ids), ids, round(reader.log_p(seed, ids), 4)) for seed, ids in said.items()}
+        found[seed] = ahead, recorded(reader, seed, best)
+    return surest(found)
+
+
+def record_answers(reader: Reader) -> dict[int, Said]:
+    """What a model directory answers about the drawn pictures of which it is surest; nothing if it answers nothing."""
+    if reader.bundle.questions is None:
+        return {}
+    found = {}
+    for seed in range(DRAWN):
+        question = ASKED[seed % len(ASKED)]
+        answer = reader.answer(seed, question)
+        found[seed] = answer.probability, recorded(reader, seed, answer, question)
+    return surest(found)
+
+
+def recorded(reader: Reader, seed: int, said: Decoded, question: str = "") -> Said:
+    """What was said, with the log-probability that is compared later."""
+    unmeasured = Said(reader.text(said, question), said.token_ids, 0.0, question)
+    return unmeasured._replace(log_p=round(reader.log_p(seed, unmeasured), 4))
+
+
+def surest(found: Mapping[int, tuple[float, Said]]) -> dict[int, Said]:
+    """The `RECORDED` of which the model is surest, by seed."""
+    seeds = sorted(found, key=lambda seed: -found[seed][0])[:RECORDED]
+    return {seed: found[seed][1] for seed in sorted(seeds)}
 
 
 def write_record(folder: Path, directory: Path, description: str = "") -> None:
@@ -243,9 +288,19 @@ def write_record(folder: Path, directory: Path, description: str = "") -> None:
     manifest = read_json(directory / "model.json")
     facts = {key: manifest.get(key) for key in ("name", "description", "calibration", "alignment", "quality", "speed")}
     facts["description"] = description or facts["description"]
-    captions = {str(seed): said._asdict() for seed, said in record_captions(directory).items()}
-    text = json.dumps({"facts": facts, "captions": captions}, indent=1, ensure_ascii=False)
+    if manifest.get("questions"):
+        facts["answering"] = {key: manifest["questions"][key] for key in ("scale", "offset")}
+    reader = Reader(directory)
+    said = dict(zip(SAID, (record_captions(reader), record_answers(reader)), strict=True))
+    told = {part: {str(seed): each._asdict() for seed, each in found.items()} for part, found in said.items()}
+    text = json.dumps({"facts": facts, **told}, indent=1, ensure_ascii=False)
     (folder / RECORD).write_text(text + "\n", encoding="utf-8")
+
+
+def said_of(values: Mapping[str, Any]) -> Said:
+    """A caption or an answer as the record has it."""
+    token_ids = [*map(int, values["token_ids"])]
+    return Said(str(values["text"]), token_ids, float(values["log_p"]), str(values.get("question", "")))
 
 
 def read_record(folder: Path) -> Record:
@@ -257,13 +312,10 @@ def read_record(folder: Path) -> Record:
     values = read_json(folder / RECORD)
     try:
         facts = dict(values["facts"])
-        for name in ("calibration", "alignment"):
+        for name in ("calibration", "alignment", *(["answering"] if "answering" in facts else [])):
             facts[name] = (float(facts[name]["scale"]), float(facts[name]["offset"]))
-        captions = {
-            int(seed): Said(str(said["text"]), [*map(int, said["token_ids"])], float(said["log_p"]))
-            for seed, said in values["captions"].items()
-        }
-        return Record(facts, captions)
+        captions, answers = ({int(seed): said_of(said) for seed, said in values.get(part, {}).items()} for part in SAID)
+        return Record(facts, captions, answers)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelFileError(f"{folder / RECORD} cannot be read: {type(error).__name__} {error}") from error
 

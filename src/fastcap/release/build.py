@@ -21,7 +21,7 @@ from fastcap.errors import DataError, FastcapError, ModelFileError
 from fastcap.export.families import EXPORTS
 from fastcap.export.writer import check_destination, write_bundle
 from fastcap.parts import PARTS, download_part, find_part, folder_name, local_part
-from fastcap.release.adapters import CONFIG, Reader, Said, find_adapters, part_names, read_json, read_record, unpack
+from fastcap.release.adapters import CONFIG, Reader, Record, find_adapters, part_names, read_json, read_record, unpack
 from fastcap.release.drawn import reading
 from fastcap.release.sizes import quantised_graphs
 from fastcap.runtime.bundle import Bundle
@@ -81,7 +81,7 @@ def build(
             config = named_as(model.config, settings)
             facts: Any = record.facts
             write_bundle(scratch / "made", graphs, tokenizer, config, **facts)
-            check_captions(scratch / "made", record.captions, console)
+            check_said(scratch / "made", record, console)
             write_bundle(out, graphs, tokenizer, config, **facts, overwrite=overwrite)
     except OSError as error:
         if error.errno != errno.ENOSPC:
@@ -146,28 +146,36 @@ def named_as(config: ModelConfig, settings: Mapping[str, Any]) -> ModelConfig:
     return dataclasses.replace(config, backbone=backbone, decoder=decoder)
 
 
-def check_captions(directory: Path, captions: Mapping[int, Said], console: Console) -> None:
-    """Compare a model directory with what was recorded of drawn pictures: how likely it finds the recorded captions.
+def check_said(directory: Path, record: Record, console: Console) -> None:
+    """Compare a model directory with what was recorded of drawn pictures: how likely it finds the recorded captions and
+    answers.
 
-    Captions themselves may differ where another processor or version of ONNX Runtime rounds in another way and two
-    are nearly as good; how many are equal is printed.
+    What it says itself may differ where another processor or version of ONNX Runtime rounds in another way and two are
+    nearly as good; how many are equal is printed.
 
     Raises:
         FastcapError: it finds one more or less likely.
         ModelFileError: nothing was recorded.
     """
-    if not captions:
+    if not record.captions:
         raise ModelFileError("the adapters' record holds no caption to compare with")
-    reader, furthest, equal = Reader(directory), 0.0, 0
-    for seed, said in captions.items():
-        found = reader.log_p(seed, said.token_ids)
-        furthest = max(furthest, abs(found - said.log_p))
-        equal += reader.text(reader.captions(seed)[0].token_ids) == said.text
-        if not furthest <= TOLERANCE:
-            raise FastcapError(
-                f"the built model gives {said.text!r}, of drawn picture {seed}, a mean log-probability of {found:.2f} "
-                f"a token; recorded was {said.log_p:.2f}, allowed is a difference of {TOLERANCE}. Nothing was written"
+    reader = Reader(directory)
+    if record.answers and reader.bundle.questions is None:
+        raise ModelFileError("the adapters' record holds answers, and their settings are of a model that answers none")
+    for what, recorded in (("captions", record.captions), ("answers", record.answers)):
+        furthest, equal = 0.0, 0
+        for seed, said in recorded.items():
+            found = reader.log_p(seed, said)
+            furthest = max(furthest, abs(found - said.log_p))
+            own = reader.answer(seed, said.question) if said.question else reader.captions(seed)[0]
+            equal += reader.text(own, said.question) == said.text
+            if not furthest <= TOLERANCE:
+                raise FastcapError(
+                    f"the built model gives {said.text!r}, of drawn picture {seed}, a mean log-probability of "
+                    f"{found:.2f} a token; recorded was {said.log_p:.2f}, allowed is a difference of {TOLERANCE}. "
+                    "Nothing was written"
+                )
+        if recorded:
+            console.print(
+                f"{equal} of {len(recorded)} {what} as recorded, log-probabilities a token within {furthest:.1e}"
             )
-    console.print(
-        f"{equal} of {len(captions)} captions as recorded, log-probabilities a token within {furthest:.1e} of these"
-    )

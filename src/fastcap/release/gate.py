@@ -16,14 +16,17 @@ from fastcap.config import ModelConfig
 from fastcap.data.readers import Example
 from fastcap.errors import FastcapError, counted
 from fastcap.evaluation.evaluate import Evaluation, evaluate_model
-from fastcap.evaluation.sample import small_sample
+from fastcap.evaluation.sample import margin, small_sample
 from fastcap.evaluation.speed import Timing
+from fastcap.evaluation.vqa import MODEL, VqaEvaluation
 from fastcap.export.families import EXPORTS
 from fastcap.export.writer import write_bundle
 from fastcap.model import CaptionModel
+from fastcap.release.answers import measure_answers
 from fastcap.release.settings import ExportSettings
 from fastcap.release.sizes import MANIFEST, directory_size
 from fastcap.runtime.captioner import Captioner
+from fastcap.runtime.conversation import Conversation
 
 __all__ = ["Measured", "check_equal", "check_gate", "compared", "measure", "network_milliseconds"]
 
@@ -32,16 +35,23 @@ MIN_EQUAL = 0.95  # share of equal captions below which fp32 graphs are another 
 
 @dataclass(frozen=True)
 class Measured:
-    """A folder of graphs, a model directory made of them, and what that was measured at."""
+    """A folder of graphs, a model directory made of them, and what that was measured at; `answers` of a model that
+    answers."""
 
     graphs: Path
     directory: Path
     evaluation: Evaluation
+    answers: VqaEvaluation | None = None
 
     @property
     def cider(self) -> float:
         """CIDEr points (x 100)."""
         return self.evaluation.metrics["cider"]
+
+    @property
+    def accuracy(self) -> float:
+        """VQA accuracy in percent; 0 where nothing was asked."""
+        return 100 * self.answers.accuracy() if self.answers else 0.0
 
     @property
     def graph_bytes(self) -> int:
@@ -68,15 +78,23 @@ def check_equal(model: CaptionModel, graphs: Path, pictures: np.ndarray, console
 
 
 def measure(
-    graphs: Path, tokenizer: Tokenizer, config: ModelConfig, examples: Sequence[Example], console: Console
+    graphs: Path,
+    tokenizer: Tokenizer,
+    config: ModelConfig,
+    examples: Sequence[Example],
+    console: Console,
+    questions: Sequence[Conversation] = (),
 ) -> Measured:
-    """Evaluate a folder of graphs the way users run them: as a model directory in the runtime."""
+    """Evaluate a folder of graphs the way users run them: as a model directory in the runtime, its answers too if there
+    are questions."""
     name, directory = graphs.name, graphs / "measured"
     write_bundle(directory, graphs, tokenizer, config, name=name)
     bar = iter(track(range(len(examples)), f"measuring {name}", console=console))
-    evaluation = evaluate_model(Captioner.open(directory), examples, on_caption=lambda: next(bar))
+    captioner = Captioner.open(directory)
+    evaluation = evaluate_model(captioner, examples, on_caption=lambda: next(bar))
     next(bar, None)
-    measured = Measured(graphs, directory, evaluation)
+    answers = measure_answers(captioner, questions, name, console) if questions else None
+    measured = Measured(graphs, directory, evaluation, answers)
     sample = small_sample([row.cider for row in evaluation.rows]) or counted(len(examples), "picture")
     console.print(f"{name}: CIDEr {measured.cider:.2f} ({sample})")
     return measured
@@ -95,6 +113,9 @@ def compared(fp32: Measured, int8: Measured, milliseconds: tuple[float, float]) 
     loss = round(fp32.cider - int8.cider, 2)
     quality = f"{abs(loss):.2f} CIDEr points {'worse' if loss > 0 else 'better'}" if loss else "the same CIDEr"
     sample = differences(fp32, int8)
+    if int8.answers:
+        quality += f"{f' ({sample})' if sample else ''}, VQA accuracy {int8.accuracy - fp32.accuracy:+.2f} points"
+        sample = ""
     size = _ratio(fp32.graph_bytes, int8.graph_bytes, "smaller", "larger")
     speed = _ratio(*milliseconds, "faster", "slower")
     return (
@@ -107,6 +128,14 @@ def differences(fp32: Measured, int8: Measured) -> str:
     """What to say of a difference in CIDEr on fewer than 200 pictures; else ""."""
     pairs = zip(fp32.evaluation.rows, int8.evaluation.rows, strict=True)
     return small_sample([ours.cider - theirs.cider for theirs, ours in pairs])
+
+
+def answer_losses(fp32: Measured, int8: Measured) -> list[float]:
+    """Points of VQA accuracy that int8 loses at each question; none where nothing was asked."""
+    if fp32.answers is None or int8.answers is None:
+        return []
+    pairs = zip(fp32.answers.rows, int8.answers.rows, strict=True)
+    return [100 * (before.accuracy[MODEL] - after.accuracy[MODEL]) for before, after in pairs]
 
 
 def _ratio(before: float, after: float, less: str, more: str) -> str:
@@ -123,13 +152,17 @@ def check_gate(
         FastcapError: int8 loses too much, or is not smaller and faster, or larger than asked for; the message says by
             how much.
     """
-    loss = fp32.cider - int8.cider
+    loss, loss_of_answers = fp32.cider - int8.cider, fp32.accuracy - int8.accuracy
     console.print(compared(fp32, int8, milliseconds))
     problems = []
     if loss > settings.max_loss:
         sample = differences(fp32, int8)
         note = f" ({sample})" if sample else ""
         problems.append(f"it loses {loss:.2f} CIDEr points, allowed: max_loss={settings.max_loss:g}{note}")
+    if loss_of_answers > settings.max_loss:
+        within = margin(answer_losses(fp32, int8))
+        note = f" (known to within ±{within:.1f} points)" if within else ""
+        problems.append(f"it answers {loss_of_answers:.2f} points worse, allowed: max_loss={settings.max_loss:g}{note}")
     if int8.graph_bytes >= fp32.graph_bytes:
         problems.append(f"it has {int8.graph_bytes} bytes, fp32 has {fp32.graph_bytes}")
     if milliseconds[1] >= milliseconds[0]:

@@ -18,13 +18,14 @@ from rich.console import Console
 from fastcap.checkpoint import load_checkpoint
 from fastcap.data.readers import Example, load_dataset
 from fastcap.errors import ConfigError, DataError, ModelFileError, counted
-from fastcap.evaluation.calibration import calibration_error, fit_alignment, fit_calibration
+from fastcap.evaluation.calibration import fit_alignment, fit_calibration
 from fastcap.export.families import EXPORTS
 from fastcap.export.weights import unheld
 from fastcap.export.writer import check_destination, write_bundle
 from fastcap.files import folder_written_aside
 from fastcap.quantization.scales import quantised_layers, read_bits, tensor_bits
 from fastcap.release.adapters import CARD, RECORD, pack, unpack, write_card, write_record
+from fastcap.release.answers import answer_facts, check_answers_asked, fitted_error, load_questions
 from fastcap.release.drawn import reading
 from fastcap.release.gate import Measured, check_equal, check_gate, measure, network_milliseconds
 from fastcap.release.memory import remember, remembered_captions
@@ -32,7 +33,6 @@ from fastcap.release.settings import MIN_MEASURED, ExportSettings
 from fastcap.release.sizes import bits_under_size, quantised_graphs
 from fastcap.runtime.bundle import Bundle
 from fastcap.runtime.captioner import Captioner
-from fastcap.runtime.contract import Calibration
 from fastcap.runtime.encoding import encode
 from fastcap.runtime.images import load_image
 
@@ -79,6 +79,8 @@ def export(
         raise ConfigError("target size and bits are for other models; a prefix model has 4 bits where they harm least")
     bits = read_bits(Path(settings.bits), layers) if settings.bits else {}
     examples, calibrating = load_examples(settings, Path(data))
+    questions = load_questions(settings)
+    check_answers_asked(config, questions)
     captions = remembered_captions(settings.memory, examples)
     pictures = load_pictures(calibrating, settings.calibration, config.image_size)
     with tempfile.TemporaryDirectory() as aside:
@@ -89,14 +91,14 @@ def export(
         check_equal(model, fp32, pictures, console)
         if target := settings.target_bytes:
             bits = bits_under_size(target, out, parts, model, tokenizer, pictures, command, console)
-        chosen = reference = measure(fp32, tokenizer, config, examples, console)
+        chosen = reference = measure(fp32, tokenizer, config, examples, console, questions)
         if settings.precision == "int8":
             if config.kind == "prefix":  # whose language model reads what everybody has
                 pictures, texts = reading(partial(encode, tokenizer), config.image_size, config.max_length)
                 quantised_graphs(parts, int8, model, pictures, {}, texts=texts)
             else:
                 quantised_graphs(parts, int8, model, pictures, tensor_bits(layers, bits))
-            chosen = measure(int8, tokenizer, config, examples, console)
+            chosen = measure(int8, tokenizer, config, examples, console, questions)
             fp32_ms, int8_ms = (network_milliseconds(graphs, config, pictures[:1]) for graphs in (fp32, int8))
             check_gate(reference, chosen, (fp32_ms, int8_ms), settings, console)
         chosen, memory = with_memory(chosen, captions, examples, console) if captions else (chosen, {})
@@ -190,7 +192,8 @@ def load_pictures(examples: Sequence[Example], count: int, size: int) -> np.ndar
 def manifest_facts(
     chosen: Measured, reference: Measured, examples: Sequence[Example], settings: ExportSettings, command: str
 ) -> dict[str, Any]:
-    """What the manifest says of graphs beside what they are: calibration, alignment, quality, speed.
+    """What the manifest says of graphs beside what they are: calibration, alignment, quality, speed; of answers too, if
+    they were measured.
 
     Args:
         chosen, reference: the graphs to write, and those in fp32.
@@ -215,13 +218,12 @@ def manifest_facts(
     }
     speed = {**facts["latency"], "threads": 1, "machine": facts["machine"]["cpu"], **measured}
     calibration = fit_calibration(confidences, supports)
-    return {"calibration": calibration, "alignment": alignment, "quality": quality, "speed": speed}
-
-
-def fitted_error(confidences: list[float], supports: list[float], fit: int, test: int) -> float:
-    """Calibration error on every second picture, fitted to the others; `fit` and `test` are 0 or 1."""
-    fitted = Calibration(*fit_calibration(confidences[fit::2], supports[fit::2]))
-    return calibration_error([fitted.confidence(p) for p in confidences[test::2]], supports[test::2])
+    found = {"calibration": calibration, "alignment": alignment, "quality": quality, "speed": speed}
+    if chosen.answers and reference.answers:
+        found["answering"], of_answers = answer_facts(chosen.answers, reference.answers)
+        files = ", ".join(Path(file).name for file in settings.questions)
+        quality |= {**of_answers, "questions_from": files}
+    return found
 
 
 def fitted_alignment(directory: Path, examples: Sequence[Example]) -> tuple[tuple[float, float], float]:

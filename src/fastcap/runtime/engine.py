@@ -172,9 +172,7 @@ class StepEngine:
     def answer(self, encoded: Encoded, prompts: Prompts) -> list[Decoded]:
         state = self._state(encoded)
         opening = prompts.opening
-        reader = encoded.once(
-            ("opening", opening), lambda: Opened(self._stepper, self._stepper.start(state, 1, opening))
-        )
+        reader = encoded.once(("opening", opening), lambda: Opened(self._stepper, opening))
         return answered(search_answers(reader, state, prompts.ids, self._vocabulary, self._longest, prompts.beams))
 
     def vector(self, encoded: Encoded) -> np.ndarray:

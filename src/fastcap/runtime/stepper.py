@@ -22,6 +22,9 @@ __all__ = ["OnnxStepper", "Opened"]
 # the picture's tensors by name, the cache, and how many columns of it are padding in each row
 _State: TypeAlias = "tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]"
 
+FEW = 4
+"""Prompts up to which their common beginning is not worth a run of its own, which takes as long as eight tokens."""
+
 
 class OnnxStepper:
     """A `fastcap.generation.autoregressive.Stepper` over the graphs of left-to-right decoding (`Kind.left_to_right`);
@@ -140,15 +143,27 @@ class OnnxStepper:
 
 
 class Opened:
-    """A `fastcap.runtime.answering.Reader` that has read of a picture what all prompts begin with."""
+    """A `fastcap.runtime.answering.Reader` of one picture that reads but once what all prompts begin with.
 
-    def __init__(self, stepper: OnnxStepper, opened: _State) -> None:
-        """`opened`: as in `OnnxStepper.read`."""
-        self._stepper, self._opened = stepper, opened
+    What a language model makes of a token does not depend on those after it, so that the first prompt's own reading
+    leaves what the next ones need. Threads may share it: two that come first read the same.
+    """
+
+    def __init__(self, stepper: OnnxStepper, opening: Sequence[int]) -> None:
+        """`opening`: the tokens that every prompt begins with; each has more than these."""
+        self._stepper, self._opening = stepper, opening
+        self._opened: _State | None = None
 
     def read(self, image_state: dict[str, np.ndarray], prompts: Sequence[Sequence[int]]) -> tuple[np.ndarray, _State]:
         """As `OnnxStepper.read`."""
-        return self._stepper.read(image_state, prompts, self._opened)
+        if self._opened is None and len(prompts) > FEW:
+            self._opened = self._stepper.start(image_state, 1, self._opening)
+        log_p, state = self._stepper.read(image_state, prompts, self._opened)
+        if self._opened is None:
+            tensors, cache, padding = state
+            kept = cache[:, :, :1, padding[0] : padding[0] + len(self._opening)].copy()
+            self._opened = tensors, kept, np.zeros(1, np.int64)
+        return log_p, state
 
     def step(self, token_ids: np.ndarray, state: _State, parents: np.ndarray) -> tuple[np.ndarray, _State]:
         """As `OnnxStepper.step`."""

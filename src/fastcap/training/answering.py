@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from tokenizers import Tokenizer
@@ -12,23 +11,16 @@ from tokenizers import Tokenizer
 from fastcap.config import DataConfig, ModelConfig
 from fastcap.data.cache import ImageCache
 from fastcap.evaluation.answers import vqa_accuracy
+from fastcap.evaluation.sample import spread
 from fastcap.layers import ImageTokens
 from fastcap.model import CaptionModel
 from fastcap.runtime.conversation import encode_prompt
 from fastcap.runtime.encoding import decode
 from fastcap.training.conversations import read_conversations
 
-__all__ = ["Answering", "spread"]
+__all__ = ["Answering"]
 
 LONGEST = 12  # tokens of an answer: those of people have three at most, but for one in a hundred
-
-Item = TypeVar("Item")
-
-
-def spread(items: Sequence[Item], limit: int) -> list[Item]:
-    """`limit` of the items, spread evenly over all."""
-    limit = min(limit, len(items))
-    return [items[i * len(items) // limit] for i in range(limit)]
 
 
 class Answering:

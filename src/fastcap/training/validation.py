@@ -18,11 +18,11 @@ from fastcap.data.cache import ImageCache
 from fastcap.data.resave import as_jpeg
 from fastcap.evaluation.cider import CiderD
 from fastcap.evaluation.ptb import ptb_tokens
-from fastcap.evaluation.sample import small_sample
+from fastcap.evaluation.sample import small_sample, spread
 from fastcap.model import CaptionModel
 from fastcap.runtime.encoding import clean_caption, decode, encode
 from fastcap.runtime.images import load_image
-from fastcap.training.answering import Answering, spread
+from fastcap.training.answering import Answering
 from fastcap.training.pools import read_examples
 from fastcap.training.streaming import read_first
 
