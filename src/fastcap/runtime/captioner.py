@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from fastcap.runtime.answering import How
+    from fastcap.runtime.conversation import Turn
     from fastcap.runtime.options import Keywords
 
 __all__ = ["Candidate", "Caption", "Captioner", "Token"]
@@ -245,6 +246,11 @@ class Captioner:
     def check_options(self, options: Options | None = None, **keywords: Unpack[Keywords]) -> None:
         """Raise the ConfigError that `caption` would raise for these options, without a picture."""
         plan_of(Options.of(options, keywords), self._ranker, self.bundle)
+
+    def check_question(self, question: str, history: Sequence[Turn] = ()) -> None:
+        """Raise the ConfigError that `ask` would raise for this question, without a picture."""
+        check_answers(self.bundle)
+        Prompts(self.bundle, self._tokenizer, question, history)
 
     def _load(self, image: ImageSource, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         """A picture as pixels (1, H, W, 3)."""

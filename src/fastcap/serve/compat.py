@@ -1,7 +1,8 @@
 """Endpoints that other software speaks already: Ollama's and OpenAI's chat, with a caption as the answer.
 
-Prompts are not read: whatever is asked of a picture, the answer is its caption. What cannot be done is refused in the
-shape that the clients of each know. Shapes: docs/api.md of ollama/ollama, and OpenAI's API reference.
+A model that answers questions is asked those that stand in a chat (`fastcap.serve.chat`). One that writes captions
+reads no prompts: whatever is asked of a picture, the answer is its caption. What cannot be done is refused in the shape
+that the clients of each know. Shapes: docs/api.md of ollama/ollama, and OpenAI's API reference.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ import json
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from fastapi import APIRouter, Request, Response
@@ -24,10 +25,12 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, StreamingResponse
 
 import fastcap
+from fastcap.errors import ConfigError, ImageError
 from fastcap.runtime.options import Options
 from fastcap.serve.body import Picture
+from fastcap.serve.chat import Asked, asked_of
 from fastcap.serve.gate import shown
-from fastcap.serve.schema import Captioned, Failed, Model
+from fastcap.serve.schema import Failed, Model
 from fastcap.serve.service import Service
 
 __all__ = ["Refused", "compat_router", "shape_of_errors"]
@@ -69,6 +72,13 @@ class _Wish:
     url: str = ""
 
 
+class _Said(NamedTuple):
+    """The wordings of a caption, best first, or the one answer to a question; and the time that it took."""
+
+    texts: list[str]
+    milliseconds: float
+
+
 class _Model:
     """The one model that is served, as both protocols name and describe it."""
 
@@ -88,17 +98,36 @@ class _Model:
             raise Refused(404, message, "model", "model_not_found")
         return name
 
-    async def captions(self, wish: _Wish, count: int = 1) -> Captioned:
+    def asked(self, messages: Sequence[dict[str, Any]]) -> Asked:
+        """The question that messages end with, if the model answers questions. Raises Refused."""
+        try:
+            return asked_of(messages) if self.bundle.questions else Asked()
+        except ConfigError as error:
+            raise Refused(400, str(error), "messages") from None
+
+    async def says(self, wish: _Wish, asked: Asked, count: int = 1) -> _Said:
         """What the model says of a picture, which has taken its place in the queue. Raises Refused."""
-        options = replace(Options.from_flat(self.service.usual), candidates=count)
-        row: Captioned | Failed
+        picture: Picture | Failed = Picture(wish.data, "image")
         if wish.url:
-            row = await self.service.caption_url(wish.url, options)
-        else:
-            row = await self.service.caption_picture(Picture(wish.data, "image"), options)
+            picture = await self.service.fetched(wish.url)
+        if isinstance(picture, Failed):
+            raise Refused(400, picture.error, "messages", "image_parse_error")
+        if asked.question:
+            if count > 1:
+                raise Refused(400, f"n is {count}; allowed is 1, as a question has one answer", "n")
+            try:
+                answer = await self.service.answer(picture, *asked)
+            except ImageError as error:
+                raise Refused(400, str(error), "messages", "image_parse_error") from None
+            except ConfigError as error:
+                raise Refused(400, str(error), "messages") from None
+            return _Said([answer.text], answer.milliseconds)
+        options = replace(Options.from_flat(self.service.usual), candidates=count)
+        row = await self.service.caption_picture(picture, options)
         if isinstance(row, Failed):
             raise Refused(400, row.error, "messages", "image_parse_error")
-        return row
+        texts = [wording.caption for wording in row.candidates or ()] or [row.caption]  # "" if it was too uncertain
+        return _Said(texts, row.milliseconds)
 
 
 async def _body(request: Request) -> dict[str, Any]:
@@ -259,12 +288,13 @@ async def _ollama(
             reason = "unload" if body.get("keep_alive") in (0, "0") else "load"
             return JSONResponse(head | words("") | {"done": True, "done_reason": reason})
         _shaped("", wanted, "format")  # now, not once a picture was captioned
-        row = await model.captions(_ollama_picture(images, name))
-    text = _shaped(row.caption, wanted, "format")
+        asked = model.asked(body.get("messages") or [{"role": "user", "content": body.get("prompt")}])
+        said = await model.says(_ollama_picture(images, name), asked)
+    text = _shaped(said.texts[0], wanted, "format")
     pieces, nanoseconds = _pieces(text), time.perf_counter_ns() - started
     end = {"done": True, "done_reason": "stop", "total_duration": nanoseconds, "load_duration": 0}
     end |= {"prompt_eval_count": 1, "prompt_eval_duration": 0, "eval_count": len(pieces)}
-    end |= {"eval_duration": int(row.milliseconds * 1e6)}
+    end |= {"eval_duration": int(said.milliseconds * 1e6)}
     if body.get("stream") is False:
         return JSONResponse(head | words(text) | end)
     lines = [head | words(piece) | {"done": False} for piece in pieces] + [head | words("") | end]
@@ -323,9 +353,9 @@ def _add_openai(router: APIRouter, model: _Model) -> None:
             count, most = body.get("n") or 1, model.bundle.decoding.max_candidates
             if type(count) is not int or not 1 <= count <= most:
                 raise Refused(400, f"n is {shown(count)}; allowed are whole numbers from 1 to {most}", "n")
-            row = await model.captions(_openai_picture(_messages(body), model), count)
-        texts = [wording.caption for wording in row.candidates or ()] or [row.caption]  # "" if it was too uncertain
-        texts = [_shaped(text, wanted, "response_format") for text in texts]
+            messages = _messages(body)
+            said = await model.says(_openai_picture(messages, model), model.asked(messages), count)
+        texts = [_shaped(text, wanted, "response_format") for text in said.texts]
         head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": name}
         head |= {"system_fingerprint": f"fp_{model.digest[:10]}"}
         tokens = sum(len(_pieces(text)) for text in texts)

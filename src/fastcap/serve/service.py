@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from fastcap.errors import ImageError, counted
-from fastcap.runtime.answering import check_answers
+from fastcap.errors import ConfigError, ImageError, counted
+from fastcap.runtime.answering import Answer, check_answers
 from fastcap.runtime.captioner import Captioner
 from fastcap.runtime.conversation import Turn, parse_turns
 from fastcap.runtime.engine import Encoded
@@ -109,12 +109,23 @@ class Service:
         return texts
 
     async def caption_url(self, url: str, options: Options, max_bytes: int | None = None) -> Captioned | Failed:
-        """Fetch a picture, by default of at most as many bytes as a body may have, and caption it."""
+        """Fetch a picture and caption it."""
+        picture = await self.fetched(url, max_bytes)
+        return picture if isinstance(picture, Failed) else await self.caption_picture(picture, options)
+
+    async def fetched(self, url: str, max_bytes: int | None = None) -> Picture | Failed:
+        """A picture from the web, by default of at most as many bytes as a body may have."""
         try:
             data = await self._fetcher.fetch(url, self.limits.body_bytes if max_bytes is None else max_bytes)
         except FetchError as error:
             return Failed(image=url, error=str(error))
-        return await self.caption_picture(Picture(data, url), options)
+        return Picture(data, url)
+
+    async def answer(self, picture: Picture, question: str, history: Sequence[Turn] = ()) -> Answer:
+        """Answer one question about a picture for which a place was taken. Turns for which the model has no room are
+        left out, the first ones first: a chat grows."""
+        fitting = newest_fitting(self.captioner, question, history)
+        return await self.workers.run(lambda: self.captioner.ask(self._prepared(picture), question, history=fitting))
 
     async def caption_picture(self, picture: Picture, options: Options) -> Captioned | Failed:
         """Caption a picture for which a place was taken."""
@@ -138,6 +149,18 @@ class Service:
     def _prepared(self, picture: Picture) -> Encoded:
         """What is kept of the picture, or will be."""
         return self.captioner.prepare(picture, self.limits.pixels)
+
+
+def newest_fitting(captioner: Captioner, question: str, history: Sequence[Turn]) -> Sequence[Turn]:
+    """The newest turns of a history with which the model can read a question."""
+    while len(history) >= 2:
+        try:
+            captioner.check_question(question, history)
+        except ConfigError:
+            history = history[2:]
+        else:
+            break
+    return history
 
 
 def _read_history(given: list[str]) -> list[Turn]:
