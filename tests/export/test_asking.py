@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -339,6 +340,33 @@ def test_the_command_answers(directory, picture, tmp_path, capsys):
     assert [row["question"] for row in rows] == QUESTIONS and all(
         row.keys() >= {"answer", "confidence"} for row in rows
     )
+
+
+def test_without_a_model_the_one_that_was_built_is_asked(directory, saved, picture, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as exit:
+        main(["ask", str(picture), "a dog?"])
+    assert exit.value.code == 2
+    told = capsys.readouterr().err
+    assert "models/fastvlm-base is not here" in told and "docs/fastvlm.md" in told and told.count("\n") == 1
+    shutil.copytree(directory, tmp_path / "models" / "fastvlm-base")
+    assert main(["ask", str(picture), "a dog?"]) == 0
+    answered = capsys.readouterr()
+    assert answered.out.strip() == Captioner.open(directory).ask(picture, "a dog?").text
+    assert answered.err == "fastcap: asking models/fastvlm-base\n"
+    assert main(["ask", str(picture), "a dog?", "--model", str(saved)]) == 0  # a checkpoint
+    assert capsys.readouterr().out == answered.out
+
+
+def test_a_model_that_only_captions_says_how_to_get_one_that_answers(picture, monkeypatch, tmp_path):
+    captioner = Captioner.open("fastcap-base")
+    for adapters, told in (
+        (tmp_path / "none", "how one that does is trained"),
+        (picture, "'fastcap build fastvlm-base'"),
+    ):
+        monkeypatch.setattr("fastcap.runtime.answering._ADAPTERS", adapters)
+        with pytest.raises(ConfigError, match=told):
+            captioner.ask(picture, "a dog?")
 
 
 @pytest.mark.parametrize(

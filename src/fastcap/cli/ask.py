@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
-from fastcap.cli.options import add_model, add_number
+from fastcap.cli.options import add_number, open_model
 from fastcap.errors import ConfigError
+from fastcap.runtime.answering import BUILT, how_to_get_one
 from fastcap.runtime.options import MAX_BEAMS
 
 __all__ = ["add_arguments", "run"]
@@ -17,7 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
     parser.add_argument("image", type=Path, metavar="IMAGE", help="picture file")
     parser.add_argument("questions", nargs="+", metavar="QUESTION", help="question about the picture")
-    add_model(parser)
+    told = f"model that answers: a model directory or a checkpoint directory (default: {BUILT}, if it is there)"
+    parser.add_argument("--model", metavar="DIR", help=told)
     told = "turns before the questions, as JSON (default: none)"
     parser.add_argument("--conversation", type=Path, metavar="FILE", help=told)
     add_number(parser, "--beams", 1, MAX_BEAMS, 1, "hypotheses of an answer")
@@ -26,8 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print an answer to each question, in the order given."""
-    from fastcap.runtime.captioner import Captioner
     from fastcap.runtime.conversation import parse_turns
+
+    model = args.model or usual_model()
 
     history = []
     if args.conversation:
@@ -36,8 +40,19 @@ def run(args: argparse.Namespace) -> int:
         except UnicodeDecodeError:
             raise ConfigError(f"{args.conversation} is not UTF-8; needed: a list of turns in JSON") from None
         history = parse_turns(text, str(args.conversation))
-    answers = Captioner.open(args.model).ask(args.image, args.questions, history=history, beams=args.beams)
+    answers = open_model(model).ask(args.image, args.questions, history=history, beams=args.beams)
     for answer in answers:
         row = {"question": answer.question, "answer": answer.text, "confidence": round(answer.confidence, 4)}
         print(json.dumps(row, ensure_ascii=False) if args.json else answer.text)
     return 0
+
+
+def usual_model() -> str:
+    """The model that was built, which is said on stderr, since it depends on the folder.
+
+    Raises ConfigError where there is none.
+    """
+    if not (Path(BUILT) / "model.json").is_file():
+        raise ConfigError(f"--model is missing, and {BUILT} is not here; {how_to_get_one()}")
+    print(f"fastcap: asking {BUILT}", file=sys.stderr)
+    return BUILT

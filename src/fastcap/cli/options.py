@@ -34,6 +34,7 @@ __all__ = [
     "check_folder",
     "one_reader",
     "open_captioner",
+    "open_model",
     "options_of",
     "tell_bad_rows",
     "usual_of",
@@ -116,12 +117,16 @@ def open_captioner(args: argparse.Namespace) -> tuple[Captioner, Options]:
     Raises ConfigError or ModelFileError; ConfigError also for options that the model does not take.
     """
     options = options_of(args)
-    captioner = _open(args.model, args.threads, getattr(args, "memory", None))
+    captioner = open_model(args.model, args.threads, getattr(args, "memory", None))
     captioner.check_options(options)
     return captioner, options
 
 
-def _open(model: str, threads: int, memory: str | None) -> Captioner:
+def open_model(model: str, threads: int = 1, memory: str | None = None) -> Captioner:
+    """A model directory, a bundled model, or a checkpoint directory, which needs PyTorch.
+
+    Raises ConfigError or ModelFileError.
+    """
     if not (Path(model) / "model.safetensors").is_file():
         from fastcap.runtime.captioner import Captioner
 

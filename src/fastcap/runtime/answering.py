@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypedDict
 
 import numpy as np
@@ -26,9 +27,25 @@ if TYPE_CHECKING:
     from fastcap.runtime.engine import Decoded
     from fastcap.vocabulary import Vocabulary
 
-__all__ = ["MAX_QUESTIONS", "Answer", "How", "Prompted", "Prompts", "Reader", "check_answers", "search_answers"]
+__all__ = [
+    "BUILT",
+    "MAX_QUESTIONS",
+    "Answer",
+    "How",
+    "Prompted",
+    "Prompts",
+    "Reader",
+    "check_answers",
+    "how_to_get_one",
+    "search_answers",
+]
 
 MAX_QUESTIONS = 1000  # of one call
+ANSWERING = "fastvlm-base"
+"""The model of ours that answers, whose adapters ship."""
+BUILT = f"models/{ANSWERING}"
+"""Where `fastcap build` puts it by default."""
+_ADAPTERS = Path(__file__).resolve().parent.parent / "adapters" / ANSWERING / "config.json"
 TOGETHER = 16
 """Questions that are read side by side; more only cost memory."""
 
@@ -72,12 +89,16 @@ class Prompted:
 
 
 def check_answers(bundle: Bundle) -> None:
-    """Raise ConfigError for a model that was not trained to answer; the message says where to read on."""
+    """Raise ConfigError for a model that was not trained to answer; the message says how to get one that was."""
     if bundle.questions is None:
-        raise ConfigError(
-            f"model {bundle.name!r} writes captions and answers no questions; docs/fastvlm.md says how one that "
-            "does is trained, none ships yet"
-        )
+        raise ConfigError(f"model {bundle.name!r} writes captions and answers no questions; {how_to_get_one()}")
+
+
+def how_to_get_one() -> str:
+    """What to do for a model that answers."""
+    if _ADAPTERS.is_file():
+        return f"'fastcap build {ANSWERING}' makes one that answers, {BUILT} (docs/fastvlm.md)"
+    return "docs/fastvlm.md says how one that does is trained, none is part of this installation"
 
 
 class How(TypedDict, total=False):
