@@ -151,7 +151,7 @@ def distances(model: CaptionModel, old: CaptionModel, images: Tensor, again: Ten
     for name, version in (("as_it_is", images), ("re_saved", again)):
         found = cut.compute(version)
         losses[name] = (found - features).square().sum() / features.square().sum()
-        losses[f"{name}_tokens"] = token_distance(cut.resume(found).tokens, tokens)
+        losses[f"{name}_tokens"] = token_distance(tokens, cut.resume(found).tokens)
     return losses
 
 

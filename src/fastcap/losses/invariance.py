@@ -1,8 +1,9 @@
 """One answer for two versions of a picture: as it is, and re-saved by another program.
 
 The same caption is forced in both, and what is predicted at each of its places is compared: distributions say more than
-captions do, which change only where the first choice does. Consistency of predictions under changes that keep the
-meaning is from unsupervised data augmentation (Xie et al. 2020); here both versions get a gradient, and captions too.
+captions do, which change only where the first choice does. What is predicted of the one version is the target of the
+other and gets no gradient, as in unsupervised data augmentation (Xie et al. 2020): two predictions that are pulled
+towards each other agree soonest where they say what fits every picture.
 
 Letters: B images, R caption rows, T tokens, N image tokens, D width, V classes, E experts.
 """
@@ -20,34 +21,33 @@ from fastcap.layers import Routing
 __all__ = ["choice_divergence", "routing_divergence", "token_distance"]
 
 
-def choice_divergence(first: Tensor, second: Tensor, known: Tensor | None = None) -> Tensor:
-    """Symmetric Kullback-Leibler divergence of two predictions as logits, in nats; both get a gradient:
-    `½ Σ_v (p_v - q_v)(log p_v - log q_v)`.
+def choice_divergence(target: Tensor, other: Tensor, known: Tensor | None = None) -> Tensor:
+    """Kullback-Leibler divergence of a prediction from its target, both as logits, in nats: `Σ_v p_v (log p_v - log q_v)`.
 
     Args:
-        first, second: (R, T, V), or (R, V).
+        target, other: (R, T, V), or (R, V); p and q. The target gets no gradient.
         known: (R, T), the places that count; a row's are averaged first, so that all rows count alike. Each row has one
             at least.
     """
     if known is not None:
         weights = (known / known.sum(dim=1, keepdim=True) / len(known))[known]
-        first, second = first[known], second[known]
+        target, other = target[known], other[known]
     else:
-        weights = torch.full(first.shape[:-1], 1 / first[..., 0].numel(), device=first.device)
-    log_p, log_q = first.log_softmax(dim=-1), second.log_softmax(dim=-1)
-    return (weights * 0.5 * ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum(dim=-1)).sum()
+        weights = torch.full(target.shape[:-1], 1 / target[..., 0].numel(), device=target.device)
+    log_p, log_q = target.detach().log_softmax(dim=-1), other.log_softmax(dim=-1)
+    return (weights * (log_p.exp() * (log_p - log_q)).sum(dim=-1)).sum()
 
 
-def routing_divergence(first: Sequence[Routing], second: Sequence[Routing]) -> Tensor:
+def routing_divergence(target: Sequence[Routing], other: Sequence[Routing]) -> Tensor:
     """The same of the probabilities (B, E) by which layers choose their experts, the mean over layers: another expert
     says something else."""
     parts = [
         choice_divergence(*(routing.probabilities.clamp(min=1e-9).log() for routing in pair))
-        for pair in zip(first, second, strict=True)
+        for pair in zip(target, other, strict=True)
     ]
     return torch.stack(parts).mean()
 
 
-def token_distance(first: Tensor, second: Tensor) -> Tensor:
-    """1 minus the cosine of the image tokens (B, N, D) of both versions, the mean over all."""
-    return 1 - F.cosine_similarity(first, second, dim=-1).mean()
+def token_distance(target: Tensor, other: Tensor) -> Tensor:
+    """1 minus the cosine of the image tokens (B, N, D) of both versions, the mean over all. The target gets no gradient."""
+    return 1 - F.cosine_similarity(target.detach(), other, dim=-1).mean()

@@ -113,9 +113,9 @@ class TrainingStep(nn.Module):
         return losses
 
     def invariance(self, batch: dict[str, Tensor], image: ImageTokens, state: Any) -> dict[str, Tensor]:
-        """How far apart both versions of the images are: their tokens; and what is read of them, the mean over the
-        causal and the parallel reading of the batch's captions, lengths and the choice of experts, where there are
-        such. Without dropout, whose noise is not the picture's."""
+        """How far the other version of the images is from this one: its tokens; and what is read of it, the mean over
+        the causal and the parallel reading of the batch's captions, lengths and the choice of experts, where there are
+        such. Without dropout, whose noise is not the picture's. This version is the target."""
         model, training = self.model, self.model.training
         other = self.encode(batch, "other_")
         losses = {"token_invariance": token_distance(image.tokens, other.tokens)}
