@@ -22,7 +22,7 @@ __all__ = ["choice_divergence", "routing_divergence", "token_distance"]
 
 
 def choice_divergence(target: Tensor, other: Tensor, known: Tensor | None = None) -> Tensor:
-    """Kullback-Leibler divergence of a prediction from its target, both as logits, in nats: `Σ_v p_v (log p_v - log q_v)`.
+    """Kullback-Leibler divergence of a prediction from its target, both logits, in nats: `Σ_v p_v (log p_v - log q_v)`.
 
     Args:
         target, other: (R, T, V), or (R, V); p and q. The target gets no gradient.
@@ -49,5 +49,5 @@ def routing_divergence(target: Sequence[Routing], other: Sequence[Routing]) -> T
 
 
 def token_distance(target: Tensor, other: Tensor) -> Tensor:
-    """1 minus the cosine of the image tokens (B, N, D) of both versions, the mean over all. The target gets no gradient."""
+    """1 minus the cosine of both versions' image tokens (B, N, D), the mean over all. The target gets no gradient."""
     return 1 - F.cosine_similarity(target.detach(), other, dim=-1).mean()
