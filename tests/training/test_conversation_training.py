@@ -21,6 +21,7 @@ from fastcap.data.conversations import load_conversations
 from fastcap.errors import ConfigError
 from fastcap.losses.language import causal_loss, read_causally
 from fastcap.runtime.conversation import encode_prompt
+from fastcap.runtime.encoding import decode
 from fastcap.training.answering import answer_ids
 from fastcap.training.conversations import Dealer
 from fastcap.training.objective import TrainingStep
@@ -166,6 +167,27 @@ def test_an_epoch_reads_every_conversation(asking, n_questions, max_tokens):
             assert (
                 seen.total() == sum(-(-len(rows) // n_questions) for rows in pool.conversations.values()) * n_questions
             )
+
+
+def test_an_answer_is_drawn_among_people_s_in_each_epoch_again(asking, asked, tmp_path):
+    (row, *_) = json.loads(asked.read_text())
+    said = ["red"] * 6 + ["pink"] * 3 + ["a light red"]
+    (tmp_path / "several.json").write_text(json.dumps([{**row, "answer": "red", "answers": said}]))
+    files = {"conversations": (str(tmp_path / "several.json"),), "val_conversations": (str(asked),)}
+    found = {}
+    for how in ("drawn", "frequent"):
+        config = asking(stages=(questions(images=1),))
+        data = dataclasses.replace(config.data, answers=how, **files)
+        made = prepared(dataclasses.replace(config, data=data))
+        (whole,) = made.corpus.pool.conversations[0]
+        assert len(whole.others) == (10 if how == "drawn" else 0)
+        drawn = [made.inputs.dealer.deal(Position(1, 0, step))[0].conversations[0] for step in range(300)]
+        again = [made.inputs.dealer.deal(Position(1, 0, step))[0].conversations[0] for step in range(300)]
+        assert drawn == again  # as a run that is resumed needs it
+        prompt = whole.token_ids[: whole.learned.index(True)]
+        texts = Counter(decode(made.tokenizer, row.token_ids[len(prompt) :]) for row in drawn)
+        found[how] = {text: round(count / 300, 1) for text, count in texts.items()}
+    assert found["drawn"] == {"red": 0.6, "pink": 0.3, "a light red": 0.1} and found["frequent"] == {"red": 1.0}
 
 
 def test_groups_of_about_equal_length_hold_no_more_than_their_tokens(asking):

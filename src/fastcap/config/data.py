@@ -76,6 +76,9 @@ class DataConfig:
     beside the data sets of `train`, or in their place."""
     val_conversations: tuple[str, ...] = ()
     """Such files to validate on."""
+    answers: Literal["drawn", "frequent"] = "drawn"
+    """Which answer is learnt where several people answered: drawn reads another person's each time, so that the model
+    learns how many agree; frequent always the most frequent one."""
     longest_conversation: int = 128
     """Most tokens of a conversation, questions included; longer ones are left out of training."""
     text: tuple[str, ...] = ()

@@ -22,7 +22,8 @@ from fastcap.config import DataConfig, StageConfig
 from fastcap.data.batching import bucket_batches
 from fastcap.data.conversations import load_conversations
 from fastcap.errors import ConfigError, DataError
-from fastcap.runtime.conversation import Conversation, encode_training, parts
+from fastcap.runtime.conversation import ASSISTANT, Conversation, Turn, encode_training, parts
+from fastcap.runtime.encoding import clean_caption
 from fastcap.training.pools import CaptionPool, Row
 from fastcap.training.position import Position
 
@@ -49,8 +50,12 @@ def read_conversations(data: DataConfig, part: str) -> list[Conversation]:
 
 
 def spoken(conversations: Sequence[Conversation], template: str) -> list[str]:
-    """All texts of conversations as a tokenizer sees them, questions within the template."""
-    return [text for conversation in conversations for text, _ in parts(conversation.turns, template)]
+    """All texts of conversations as a tokenizer sees them, questions within the template, and all that was answered."""
+    texts = []
+    for conversation in conversations:
+        texts += [text for text, _ in parts(conversation.turns, template)]
+        texts += [cleaned for answer in dict.fromkeys(conversation.answers) if (cleaned := clean_caption(answer))]
+    return texts
 
 
 def add_conversations(
@@ -61,9 +66,11 @@ def add_conversations(
     eos_id: int,
     longest: int,
     longest_prompt: int,
+    drawn: bool = False,
 ) -> None:
     """Add conversations to a pool, and the images that it lacks. Those of more than `longest` tokens, or more than
-    `longest_prompt` before the last answer, are left out, and counted in `pool.skipped`."""
+    `longest_prompt` before the last answer, are left out, and counted in `pool.skipped`; `drawn`: with the answers of
+    all people."""
     index_of = {path: index for index, path in enumerate(pool.paths)}
     for conversation in conversations:
         index = index_of.setdefault(conversation.image, len(pool.paths))
@@ -73,9 +80,18 @@ def add_conversations(
         row = Row(*encode_training(tokenizer, conversation.turns, template, eos_id))
         n_prompt = len(row.learned) - row.learned[::-1].index(False)
         if len(row.token_ids) <= longest and n_prompt <= longest_prompt:
+            if drawn:
+                told = (Row(*encode_training(tokenizer, turns, template, eos_id)) for turns in answered(conversation))
+                row = row._replace(others=tuple(each for each in told if len(each.token_ids) <= longest))
             pool.conversations.setdefault(index, []).append(row)
         else:
             pool.skipped += 1
+
+
+def answered(conversation: Conversation) -> list[tuple[Turn, ...]]:
+    """The turns with each person's answer at their end, as often as it was given; none where one answer is known."""
+    cleaned = map(clean_caption, conversation.answers)
+    return [(*conversation.turns[:-1], Turn(ASSISTANT, text)) for text in cleaned if text]
 
 
 def learned_mask(rows: Sequence[Row], width: int) -> Tensor:
@@ -132,7 +148,7 @@ class Dealer:
 
     def longest(self, image: int) -> int:
         """Tokens of the longest row that a step may read of an image."""
-        rows = [row.token_ids for row in self.pool.conversations.get(image, ())]
+        rows = [each.token_ids for row in self.pool.conversations.get(image, ()) for each in (row, *row.others)]
         if self.has_captions(image):
             rows += [ids for source in self.stage.sources for ids in self.pool.token_ids[image].get(source, ())]
         return max(map(len, rows))
@@ -171,7 +187,11 @@ class Dealer:
         rows, asked = self.pool.conversations.get(image, []), self.asked(image)
         if not asked:
             return Share(image, [], self.stage.rows)
-        order = np.random.default_rng([*self.order_seed, epoch, ORDER, image]).permutation(len(rows))
-        filled = np.resize(order, math.ceil(len(rows) / asked) * asked)
-        chosen = filled[group * asked : (group + 1) * asked]
-        return Share(image, [rows[place] for place in chosen], self.stage.rows - asked)
+        rng = np.random.default_rng([*self.order_seed, epoch, ORDER, image])
+        filled = np.resize(rng.permutation(len(rows)), math.ceil(len(rows) / asked) * asked)
+        people = rng.random(len(rows))  # of each row, whose answer is read in this epoch
+        chosen = []
+        for place in filled[group * asked : (group + 1) * asked]:
+            others = rows[place].others
+            chosen.append(others[int(people[place] * len(others))] if others else rows[place])
+        return Share(image, chosen, self.stage.rows - asked)

@@ -107,6 +107,7 @@ class Corpus:
                 model.marks.eos_id,
                 self.data.longest_conversation,
                 model.decoder.question_tokens,
+                self.data.answers == "drawn",
             )
 
     def decode_images(self) -> None:

@@ -42,10 +42,14 @@ MACHINE_DATASETS = ("coco_machine",)  # captions by a stronger captioner; all ot
 
 
 class Row(NamedTuple):
-    """Tokens of a caption or conversation, and which of them are learnt, the end mark at the end: one more."""
+    """Tokens of a caption or conversation, and which of them are learnt, the end mark at the end: one more.
+
+    `others`: where several people answered, the conversation with each one's answer, of which one is read at a time.
+    """
 
     token_ids: list[int]
     learned: list[bool]
+    others: tuple[Row, ...] = ()
 
 
 def read_examples(data: DataConfig, part: str) -> list[tuple[str, Examples]]:
