@@ -71,6 +71,14 @@ def test_a_process_that_captions_has_memory_and_start_up_measured(result: dict) 
     assert 0 < process["import_ms"] < process["caption_command_ms"]
 
 
+def test_every_operator_of_a_graph_is_timed(result: dict) -> None:
+    rows = result["operators"]
+    assert {row["graph"] for row in rows} == {"model.onnx"} and len(rows) > 3
+    assert [row["ms"] for row in rows] == sorted((row["ms"] for row in rows), reverse=True)
+    assert sum(row["share"] for row in rows) == pytest.approx(1, abs=0.01)
+    assert not {"asking", "decoding", "reading"} & result.keys()  # this model decodes in parallel, and answers nothing
+
+
 def test_stages_add_up_to_about_the_whole(tiny_model: Path, photo: Path) -> None:
     stages = measure_stages(str(tiny_model), photo, threads=1, repeats=25)
     parts = sum(stages[stage]["p50_ms"] for stage in STAGES[:-1])

@@ -13,6 +13,7 @@ from PIL import Image
 
 from fastcap.checkpoint import save_checkpoint
 from fastcap.cli import main
+from fastcap.cli.bench import measure_reading
 from fastcap.eager import checkpoint_captioner
 from fastcap.errors import ConfigError, ImageError, ModelFileError
 from fastcap.export.compare import open_stepper
@@ -425,3 +426,16 @@ def test_the_server_answers_and_keeps_pictures(directory, picture):
     with testing.TestClient(create_app(Captioner.open("fastcap-base"))) as client:
         refused = client.post("/v1/ask", files=image, data={"question": "a dog?"})
         assert refused.status_code == 422 and "docs/fastvlm.md" in refused.json()["error"]
+
+
+def test_the_benchmark_measures_words_questions_and_operators(directory, picture, tmp_path):
+    result = measure_reading(Bundle.open(directory), picture, 2, tmp_path)
+    asking = result["asking"]
+    assert 0 < asking["second"]["p50_ms"] < asking["first"]["p50_ms"] < asking["ten"]["p50_ms"]
+    assert asking["times_first"]["second"] == pytest.approx(
+        asking["second"]["p50_ms"] / asking["first"]["p50_ms"], 0.01
+    )
+    assert result["decoding"]["first_token"]["p50_ms"] > 0 and result["decoding"]["tokens_per_second"] > 1
+    assert result["reading"] == {"tokens_kept": 4, "tokens": 16}
+    assert {row["graph"] for row in result["operators"]} == {
+        "vision_encoder.onnx", "projection.onnx", "prefix_init.onnx", "language_model.onnx"}  # fmt: skip

@@ -20,6 +20,7 @@ __all__ = ["add_arguments", "run"]
 SEED = 0
 PHOTOS = {"640x480": (640, 480), "12 MP": (4032, 3024)}
 THREADS = (1, 2)
+SHOWN = 12  # operators of the table; the JSON has them all
 PEER_REPEATS = 5  # a peer takes a second or more a caption
 PEERS_NOTE = (
     "Peers are public architectures with RANDOM weights, {tokens} tokens each, in eager PyTorch fp32 on one "
@@ -84,6 +85,7 @@ def measure(model: str, image: Path | None, repeats: int, peers: bool) -> dict[s
             runs = [{"threads": count, "stages": measure_stages(model, path, count, repeats)} for count in THREADS]
             result["photos"].append({"name": name, "bytes": path.stat().st_size, "runs": runs})
         result["process"] = measure_process(model, next(iter(photos.values())))
+        result |= measure_reading(bundle, next(iter(photos.values())), repeats, Path(folder))
     if peers:
         from fastcap.evaluation.peers import NEW_TOKENS, PEERS, measure_peers
 
@@ -94,6 +96,29 @@ def measure(model: str, image: Path | None, repeats: int, peers: bool) -> dict[s
             row["size_times_ours"] = round(row["fp32_mb"] * 1e6 / result["model"]["bytes"], 1)
         result["peers_note"] = PEERS_NOTE.format(tokens=NEW_TOKENS)
     return result
+
+
+def measure_reading(bundle: Bundle, photo: Path, repeats: int, folder: Path) -> dict[str, Any]:
+    """What the first photo costs beyond a caption: words, questions, operators; `reading` only of a model with exits or
+    tokens to choose from, `asking` only of one that answers."""
+    from fastcap.evaluation.reading import (
+        decodes_left_to_right,
+        measure_asking,
+        measure_decoding,
+        measure_operators,
+        what_is_read,
+    )
+
+    found: dict[str, Any] = {}
+    if decodes_left_to_right(bundle):
+        found["decoding"] = measure_decoding(bundle, photo, repeats)
+    if bundle.questions:
+        found["asking"] = measure_asking(bundle, photo, repeats)
+    if reading := what_is_read(bundle, photo):
+        found["reading"] = reading
+    notes = folder / "notes"
+    notes.mkdir()
+    return found | {"operators": measure_operators(bundle, photo, notes)}
 
 
 def _command(model: str, image: Path | None, repeats: int, peers: bool) -> str:
@@ -121,6 +146,9 @@ def _show(result: dict[str, Any]) -> None:
         f"fastcap caption {process['caption_command_ms']:.0f} ms",
         highlight=False,
     )
+    for line in _reading_lines(result):
+        console.print(line, highlight=False)
+    console.print(_operator_table(result))
     if "peers" in result:
         console.print(_peer_table(result))
         console.print(result["peers_note"], highlight=False)
@@ -136,6 +164,29 @@ def _stage_table(result: dict[str, Any]) -> Table:
             cells = [f"{stages[stage]['p50_ms']:.1f}" for stage in STAGES]
             cells.append(f"{stages['photo to text']['p95_ms']:.1f}")
             table.add_row(f"{photo['name']}, {photo['bytes'] / 1e6:.2f} MB", str(run["threads"]), *cells)
+    return table
+
+
+def _reading_lines(result: dict[str, Any]) -> list[str]:
+    """Words, questions and exits, a line each."""
+    lines = []
+    if decoding := result.get("decoding"):
+        first, pace = decoding["first_token"]["p50_ms"], decoding["tokens_per_second"]
+        lines.append(f"first token after {first:.0f} ms, then {pace:.0f} a second (processor time, one thread)")
+    if asking := result.get("asking"):
+        shares = asking["times_first"]
+        told = ", ".join(f"{name.replace('_', ' ')} {share:.2f}" for name, share in shares.items())
+        lines.append(f"first question {asking['first']['p50_ms']:.0f} ms; in first questions: {told}")
+    if reading := result.get("reading"):
+        exits = f"; exits taken: {reading['exits_taken']}" if "exits_taken" in reading else ""
+        lines.append(f"read of a picture: {reading['tokens_kept']} of {reading['tokens']} tokens{exits}")
+    return lines
+
+
+def _operator_table(result: dict[str, Any]) -> Table:
+    table = _table("Operators, most expensive first", "graph", "operator", "ms", "share")
+    for row in result["operators"][:SHOWN]:
+        table.add_row(row["graph"], row["operator"], f"{row['ms']:.2f}", f"{row['share']:.0%}")
     return table
 
 

@@ -109,6 +109,9 @@ class _Clocked:
     def open_graph(self, graph: Graph, threads: int) -> _ClockedSession:
         return _ClockedSession(self._bundle.open_graph(graph, threads), self)
 
+    def open_file(self, name: str, threads: int) -> _ClockedSession:
+        return _ClockedSession(self._bundle.open_file(name, threads), self)
+
 
 class _ClockedSession:
     """Adds the time of its runs to `clock.milliseconds`."""

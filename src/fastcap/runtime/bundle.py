@@ -26,7 +26,7 @@ from fastcap.runtime.manifest import first_line, not_a_folder, read_manifest
 from fastcap.vocabulary import Marks
 
 if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
+    from onnxruntime import InferenceSession, SessionOptions
     from tokenizers import Tokenizer
 
 __all__ = ["Bundle", "available_models", "check_threads", "find_model", "running"]
@@ -84,14 +84,7 @@ class Bundle(Manifest):
         check_threads(threads)
         import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        # ONNX Runtime's arena has one lock: threads that share a session wait for it at every node.
-        options.enable_cpu_mem_arena = False
-        # Idle threads that spin steal the core from whatever else the user runs.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 4  # problems arrive as exceptions; do not print them as well
+        options = self.session_options(threads)
         # Before 1.22 this optimiser named two new nodes alike where the old ones have no names, and loading failed.
         is_old = tuple(map(int, onnxruntime.__version__.split(".")[:2])) < (1, 22)
         path = self.folder / name
@@ -108,6 +101,20 @@ class Bundle(Manifest):
         except Exception as error:  # onnxruntime's exception types share no base of their own
             raise ModelFileError(f"{path}: not a valid ONNX model ({first_line(error)})") from error
         return session
+
+    def session_options(self, threads: int) -> SessionOptions:
+        """How ONNX Runtime runs a graph."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        # ONNX Runtime's arena has one lock: threads that share a session wait for it at every node.
+        options.enable_cpu_mem_arena = False
+        # Idle threads that spin steal the core from whatever else the user runs.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 4  # problems arrive as exceptions; do not print them as well
+        return options
 
     def tokenizer(self) -> Tokenizer:
         """The tokenizer. Raises ModelFileError when it disagrees with the vocabulary in `model.json`."""

@@ -243,6 +243,11 @@ class Captioner:
         """
         return self._judge(self._taken(image))
 
+    @property
+    def exits_taken(self) -> list[int] | None:
+        """How many pictures left the vision part at each of its exits so far; None for a model without exits."""
+        return getattr(self._engine, "exits_taken", None)
+
     def check_options(self, options: Options | None = None, **keywords: Unpack[Keywords]) -> None:
         """Raise the ConfigError that `caption` would raise for these options, without a picture."""
         plan_of(Options.of(options, keywords), self._ranker, self.bundle)

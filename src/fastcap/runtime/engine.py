@@ -178,6 +178,11 @@ class StepEngine:
     def vector(self, encoded: Encoded) -> np.ndarray:
         return self._state(encoded)[_VECTORS]
 
+    @property
+    def exits_taken(self) -> list[int] | None:
+        """As `OnnxStepper.exits_taken`."""
+        return self._stepper.exits_taken
+
     def _state(self, encoded: Encoded) -> dict[str, np.ndarray]:
         return encoded.once("state", lambda: self._stepper.encode(encoded.pixels))
 

@@ -70,6 +70,12 @@ class OnnxStepper:
             sessions[files[0]] = Scales.open(bundle, sessions[files[0]], threads)
         return cls(bundle.folder, sessions)
 
+    @property
+    def exits_taken(self) -> list[int] | None:
+        """How many pictures left at each exit so far; None without exits."""
+        taken = getattr(self._encoders[0][1], "taken", None)
+        return None if taken is None else list(taken)
+
     def encode(self, picture: np.ndarray) -> dict[str, np.ndarray]:
         """picture (1,H,W,3) uint8 -> the picture's state by name, and `image_vectors` (1,A) if a graph gives them."""
         vectors: dict[str, np.ndarray] = {}
