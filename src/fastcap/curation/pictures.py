@@ -26,6 +26,8 @@ FORMS: Mapping[str, tuple[str, ...]] = {
     ),
     "number": ("how many {s} are there?", "how many {s} are in the picture?", "how many {s} can you see?"),
     "colour": ("what color is the {s}?", "what is the color of the {s}?"),
+    "attribute": ("{is} the {s} {c}?", "is the color of the {s} {c}?"),
+    "amount": ("are there {c} {s}?", "do you see {c} {s}?", "does the picture show {c} {s}?"),
     "activity": ("what {is} the {s} doing?",),
     "place": ("where {is} the {s}?",),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastcap.runtime.english import pairs, words
 
 __all__ = ["BACKGROUND", "FURNITURE", "GROUPS_OF_WORDS", "OBJECTS_OF", "PLACES", "PLAIN_ACTIVITIES", "SAME"]
-__all__ += ["COLOURLESS", "MASS_NOUNS", "NOT_COUNTED", "PLURAL_ONLY", "SPORTS"]
+__all__ += ["COLOURLESS", "MASS_NOUNS", "NOT_COUNTED", "PLURAL_ONLY", "SPORTS", "WORN"]
 
 SAME = pairs("""
     bicycle bike, puppy dog, doggy dog, pup dog, canine dog, kitten cat, kitty cat, sofa couch, woods forest,
@@ -188,6 +188,13 @@ COLOURLESS = words("""
     glow flash goat-ee retriever terrier labrador lab setter racer rider
 """)
 """What has a colour of its own, or none that one can ask for; people are asked for no colour."""
+
+WORN = words("""
+    shirt pants jeans shorts dress skirt jacket coat sweater suit tie hat cap helmet shoe boot sock glove glasses
+    sunglasses goggles scarf belt vest jersey hoodie sweatshirt t-shirt wetsuit bathing-suit swimsuit bikini trunks robe
+    costume apron backpack bag purse umbrella mask blouse top tank outfit gown turban headscarf bandanna
+""")
+"""What several people of a picture may wear, each in another colour."""
 
 SPORTS = words("""
     soccer tennis baseball football basketball volleyball hockey golf rugby cricket wii lacrosse badminton skateboarding

@@ -3,10 +3,12 @@
 | kind | a question | from |
 | --- | --- | --- |
 | existence | "is there a dog?" yes, no | a caption names it; of another picture none names it or anything like it |
-| number | "how many dogs are there?" 2 | two captions count it alike, none differently |
-| colour | "what color is the ball?" red | two captions give it one colour, none another |
+| number | "how many dogs are there?" 2 | two captions name it, one or more count it, none differently |
+| colour | "what color is the ball?" red | two captions name it, one or more give it a colour, none another |
 | activity | "what is the boy doing?" riding bike | two captions say so |
 | place | "where is the cat?" couch | two captions say so |
+| attribute | "is the ball red?" yes, no | as colour and number; no of another one in the same picture |
+| object | "what animal is this?" horse | two captions name it, none another; of what is ridden, as activity |
 
 For each object there are as many "yes" as "no". Of the other kinds, the most frequent answer to the same question is
 cut to as many as the second has: what remains is not told by the question alone. People are asked for no colour.
@@ -20,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fastcap.curation.attributes import asked_twice
 from fastcap.curation.existence import AGREEING, existence
 from fastcap.curation.nouns import is_person_noun, singular
 from fastcap.curation.objects import ObjectCounts
@@ -33,7 +36,9 @@ from fastcap.curation.question_words import (
     OBJECTS_OF,
     PLACES,
     PLAIN_ACTIVITIES,
+    WORN,
 )
+from fastcap.curation.recognition import ASKED_FOR, recognised, ridden
 from fastcap.errors import ConfigError, DataError
 from fastcap.runtime import english
 
@@ -87,28 +92,36 @@ def questions_from_captions(
 def numbers(picture: Picture) -> Iterator[tuple[str, str]]:
     """Things and their number, where captions agree and none may mean another."""
     told: dict[str, list[int]] = defaultdict(list)
-    for phrases in picture.phrases:
+    telling: dict[str, set[int]] = defaultdict(set)
+    for place, phrases in enumerate(picture.phrases):
         for phrase in phrases:
             told[named(phrase.noun)].append(counted(phrase))
+            telling[named(phrase.noun)].add(place)
     for noun, counts in told.items():
-        head = singular(noun)
-        if noun in NOT_COUNTED or head in NOT_COUNTED or min(counts) < 1 or len(set(counts)) > 1:
+        head, exact = singular(noun), {count for count in counts if count != VAGUE}
+        if noun in NOT_COUNTED or head in NOT_COUNTED or len(exact) != 1 or len(telling[noun]) < AGREEING:
             continue
-        number = counts[0]
-        is_person = is_person_noun(noun)
-        if number == 1 and (is_person or len(counts) < AGREEING + 1 or is_among_others(picture, noun)):
+        (number,), is_person = exact, is_person_noun(noun)
+        if number == 1 and (
+            VAGUE in counts or is_person or len(counts) < AGREEING + 1 or is_among_others(picture, noun)
+        ):
             continue
         if is_person and not picture.people <= {noun, f"{noun}s", noun.replace("man", "men")}:
             continue
-        if len(counts) >= AGREEING and number <= 6:
+        if 1 <= number <= 6:
             yield noun, str(number)
 
 
+VAGUE = -1
+
+
 def counted(phrase: Phrase) -> int:
-    """How many things a phrase names; 0 where it does not say exactly."""
+    """How many things a phrase names; `VAGUE` for a plural without a number, 0 for what may be any number."""
     if phrase.lead in english.NUMBERS:
         return english.COUNTS.get(phrase.lead, 0) if phrase.is_plural else 0
-    return 0 if phrase.is_plural or phrase.lead not in ("a", "an", "one", "the") else 1
+    if phrase.is_plural:
+        return VAGUE
+    return 1 if phrase.lead in ("a", "an", "one", "the") else 0
 
 
 def is_among_others(picture: Picture, noun: str) -> bool:
@@ -119,11 +132,14 @@ def is_among_others(picture: Picture, noun: str) -> bool:
 
 
 def colours(picture: Picture) -> Iterator[tuple[str, str]]:
-    """Things and their colour, where captions agree and none names the thing with another or in the plural."""
+    """Things and their colour, where captions agree and none names the thing with another or in the plural. Of animals
+    and clothes two have to say it: these have several colours, those several people."""
     told: dict[str, list[str]] = defaultdict(list)
-    for words, phrases in zip(picture.captions, picture.phrases, strict=True):
+    telling: dict[str, set[int]] = defaultdict(set)
+    for place, (words, phrases) in enumerate(zip(picture.captions, picture.phrases, strict=True)):
         for phrase in phrases:
             noun = named(phrase.noun)
+            telling[noun].add(place)
             after = words[phrase.end] if phrase.end < len(words) else ""
             said = [word.replace("grey", "gray") for word in phrase.adjectives if word in english.COLOURS]
             compound = len(phrase.nouns) > 1 and phrase.nouns[0] in english.COLOURS
@@ -132,7 +148,8 @@ def colours(picture: Picture) -> Iterator[tuple[str, str]]:
             elif said and not compound and after not in ("and", "or"):
                 told[noun].append(" and ".join(sorted(set(said))))
     for noun, said in told.items():
-        if len(said) < AGREEING or len(set(said)) > 1 or said[0] == "several":
+        several = noun in WORN or noun in english.ANIMALS
+        if (len(said) if several else len(telling[noun])) < AGREEING or len(set(said)) > 1 or said[0] == "several":
             continue
         if noun in COLOURLESS or is_person_noun(noun) or said[0].count(" and ") > 1 or len(noun) < 3:
             continue
@@ -268,11 +285,26 @@ def evened(
     return [questions[place] for place in sorted(kept)]
 
 
+def objects(pictures: Sequence[Picture], rng: np.random.Generator) -> list[list[Question]]:
+    """Questions for the name of a thing, evened out as others are."""
+    made = []
+    for picture in pictures:
+        for what, name in recognised(picture):
+            form = ASKED_FOR[what][rng.integers(len(ASKED_FOR[what]))]
+            made.append(Question(picture.image, "object", what, form, name))
+        for subject, verb, thing in ridden(activities(picture)):
+            text = phrased(picture.image, "activity", verb, subject, thing, rng).text.replace("doing", verb)
+            made.append(Question(picture.image, "object", verb, text, thing))
+    return [[question] for question in evened(made, lambda question: question.about, rng)]
+
+
 KINDS: Mapping[str, Callable[[Sequence[Picture], np.random.Generator], list[list[Question]]]] = {
     "existence": existence,
     "number": asked_evenly("number", numbers),
     "colour": asked_evenly("colour", colours),
     "activity": asked_evenly("activity", activities),
     "place": asked_evenly("place", places),
+    "attribute": asked_twice(colours, numbers, plural_forms),
+    "object": objects,
 }
 """What makes the questions of each kind."""

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     one_reader(parser)
     told = "splits that are read; of each folder those that it has"
     parser.add_argument("--split", nargs="+", default=["train"], metavar="NAME", help=told)
-    told = "existence, number, colour, activity or place (default: all)"
+    told = "existence, number, colour, activity, place, attribute or object (default: all)"
     parser.add_argument("--kinds", nargs="+", default=[], metavar="KIND", help=told)
     told = "most questions (default: all that can be made)"
     parser.add_argument("--limit", type=Number(int, 1), metavar="N", help=told)
