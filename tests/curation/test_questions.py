@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from fastcap.cli import main
+from fastcap.curation.attributes import surely_another
 from fastcap.curation.existence import surely_has, surely_lacks
 from fastcap.curation.phrases import noun_phrases, words_of
 from fastcap.curation.pictures import Picture
@@ -24,6 +25,7 @@ from fastcap.curation.questions import (
     places,
     questions_from_captions,
 )
+from fastcap.curation.recognition import recognised
 from fastcap.data.conversations import load_conversations
 from fastcap.errors import ConfigError, DataError
 
@@ -87,7 +89,10 @@ def test_a_picture_surely_has_what_captions_agree_on(name, captions, has):
     [
         (numbers, ("two dogs run", "Two brown dogs"), {("dog", "2")}),
         (numbers, ("two dogs run", "three dogs run"), set()),
-        (numbers, ("two dogs run", "dogs run"), set()),
+        (numbers, ("two dogs run", "dogs run"), {("dog", "2")}),  # which is no other number
+        (numbers, ("two dogs run", "several dogs run"), set()),
+        (numbers, ("two dogs run", "his dog runs"), set()),
+        (numbers, ("two dogs run", "it is fun"), set()),
         (numbers, ("two dogs run", "a dog runs"), set()),
         (numbers, ("several dogs", "several dogs"), set()),
         (numbers, ("a cat", "a cat", "the cat"), {("cat", "1")}),
@@ -96,6 +101,9 @@ def test_a_picture_surely_has_what_captions_agree_on(name, captions, has):
         (colours, ("a red ball", "the red ball"), {("ball", "red")}),
         (colours, ("a red ball", "a blue ball"), set()),
         (colours, ("a red ball", "red balls"), set()),
+        (colours, ("a red ball", "a ball"), {("ball", "red")}),
+        (colours, ("a red ball", "a boy"), set()),
+        (colours, ("a red shirt", "a shirt"), set()),  # of two people, maybe
         (colours, ("a black and white dog", "a white and black dog"), {("dog", "black and white")}),
         (colours, ("a grey car", "a gray car"), {("car", "gray")}),
         (colours, ("a black man", "a black man"), set()),  # people have no colour
@@ -108,6 +116,12 @@ def test_a_picture_surely_has_what_captions_agree_on(name, captions, has):
         (places, ("a cat on a couch", "a cat is lying on the sofa"), {("cat", "couch")}),
         (places, ("a man with a cup on a table", "a man with a cup on a table"), set()),
         (places, ("a dog in the snow", "a dog"), set()),
+        (recognised, ("a poodle", "two dogs run"), {("animal", "dog")}),
+        (recognised, ("a dog and a cat", "two dogs run"), set()),
+        (recognised, ("a surfer in a wave", "a man surfing"), {("sport", "surfing")}),
+        (recognised, ("boys play soccer", "they play football"), set()),  # which of the two?
+        (recognised, ("a stove in the kitchen", "a kitchen"), {("room", "kitchen")}),
+        (recognised, ("a stove in the kitchen", "a stove"), set()),
     ],
 )
 def test_captions_that_agree_tell_and_others_do_not(read, captions, told):
@@ -130,6 +144,29 @@ def test_each_object_has_as_many_yes_as_no_and_the_no_of_pictures_that_lack_it()
     assert counts.keys() == {"dog", "cat", "horse", "cow"}
     assert all(c["yes"] == c["no"] == 15 for c in counts.values())
     assert len({(question.image, question.about) for question in questions}) == len(questions)
+
+
+def test_an_attribute_is_asked_for_as_often_where_it_is_as_where_it_is_not():
+    captions = [(image, [*texts, texts[1]]) for image, texts in CAPTIONS[:15]]
+    balls = [(Path(f"{n}.jpg"), [f"{number} balls", f"{number} balls in the grass"])
+             for n, number in enumerate(("two", "three", "two", "four", "two"))]  # fmt: skip
+    questions = questions_from_captions([*captions, *balls], seed=1, kinds=["attribute"])
+    sides = defaultdict(Counter)
+    for question in questions:
+        asked = next(word for word in ("black", "brown", "white", "two", "three", "four") if word in question.text)
+        sides[asked][question.answer] += 1
+        said = " ".join(dict([*captions, *balls])[question.image])
+        assert (asked in said) == (question.answer == "yes")
+    assert sides.keys() >= {"black", "brown", "two"} and all(each["yes"] == each["no"] > 0 for each in sides.values())
+    assert any(question.text.startswith(("are there", "do you see", "does the")) for question in questions)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "differs"),
+    [("red", "blue", True), ("red", "pink", False), ("black and white", "white", False), ("two", "three", True)],
+)
+def test_what_may_be_called_the_same_is_not_asked_for(one, other, differs):
+    assert surely_another(one, other) is surely_another(other, one) is differs
 
 
 def test_the_most_frequent_answer_of_a_thing_is_as_frequent_as_the_second():

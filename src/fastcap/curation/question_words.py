@@ -185,7 +185,7 @@ COLOURLESS = words("""
     top bottom photo photograph picture image background color colour tone stripe spot polka area outfit attire clothes
     clothing uniform material medal hill mountain field forest bush plant ground dirt mud rock stone road street
     pavement sidewalk vegetable broccoli lettuce banana carrot lemon lime night sea ocean sun cloud one pair fence-post
-    glow flash goat-ee retriever terrier labrador lab setter racer rider
+    glow flash surface goat-ee retriever terrier labrador lab setter racer rider
 """)
 """What has a colour of its own, or none that one can ask for; people are asked for no colour."""
 
@@ -213,7 +213,7 @@ PLURAL_ONLY = words("shorts pants jeans stairs scissors headphones chopsticks gl
 
 NOT_COUNTED = BACKGROUND - words("""
     hat chair umbrella ball bottle bowl box bag plate cup flag pillow window wheel sign toy
-""") | words("piece slice type kind side story lane level hour year way time thing tier kinds types pieces")
+""") | words("piece slice type kind side story lane level hour year way time thing tier kinds types pieces stage state step")
 
 PLAIN_ACTIVITIES = words("""
     running jumping walking sitting standing sleeping swimming surfing skateboarding skiing snowboarding climbing
