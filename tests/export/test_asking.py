@@ -1,10 +1,13 @@
 """Questions about a picture: the same answers from PyTorch, from graphs, alone and together, kept and computed anew."""
 
+# ruff: noqa: E501
+
 from __future__ import annotations
 
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,7 +26,7 @@ from fastcap.generation.autoregressive import Hypothesis, beam_search
 from fastcap.runtime.answering import Prompted
 from fastcap.runtime.bundle import Bundle
 from fastcap.runtime.captioner import Captioner
-from fastcap.runtime.conversation import ASSISTANT, USER, Turn
+from fastcap.runtime.conversation import ASSISTANT, USER, Turn, read_turns
 from fastcap.runtime.engine import answered
 from tiny_parts import LANGUAGE_MODELS, changed, prefix_config, prefix_model, write_language_model, write_tower
 
@@ -302,7 +305,9 @@ def test_a_bad_conversation_is_one_clear_line(directory, picture, history, told)
 
 def test_a_model_that_was_not_trained_to_answer_says_where_to_read_on():
     captioner = Captioner.open("fastcap-base")
-    with pytest.raises(ConfigError, match=r"fastcap-base' writes captions and answers no questions; docs/fastvlm\.md"):
+    with pytest.raises(
+        ConfigError, match=r"fastcap-base' writes captions and answers no questions; .*docs/fastvlm\.md"
+    ):
         captioner.ask("no such file", "a dog?")
 
 
@@ -426,6 +431,64 @@ def test_the_server_answers_and_keeps_pictures(directory, picture):
     with testing.TestClient(create_app(Captioner.open("fastcap-base"))) as client:
         refused = client.post("/v1/ask", files=image, data={"question": "a dog?"})
         assert refused.status_code == 422 and "docs/fastvlm.md" in refused.json()["error"]
+
+
+def said(*turns: tuple[str, object]) -> list[dict[str, object]]:
+    return [{"role": role, "content": content} for role, content in turns]
+
+
+ANSWERED = ("user", "is it <image> dark?"), ("assistant", "yes")
+EVERYWHERE = {
+    "no picture": ("", "a dog?", None, ""),
+    "no such picture": ("nowhere.png", "a dog?", None, "nowhere.png"),
+    "unreadable picture": ("BAD", "a dog?", None, "holds text"),
+    "half a picture": ("HALF", "a dog?", None, "half.png"),
+    "empty question": ("PHOTO", " ?", None, "the question is empty"),
+    "long question": ("PHOTO", "x" * 10_000, None, "10,000 characters"),
+    "ends with the user": ("PHOTO", "a dog?", said(("user", "is it dark?")), "turn 1 is the user's; needed: the assistant's"),
+    "begins with the assistant": ("PHOTO", "a dog?", said(("assistant", "yes"), ("user", "why?")), "turn 0 is the assistant's"),
+    "unknown role": ("PHOTO", "a dog?", said(("narrator", "once")), "has the role 'narrator'; allowed: human, user, gpt, assistant"),
+    "two marks": ("PHOTO", "a <image> dog?", said(*ANSWERED), "<image> stands 2 times in a conversation about one picture"),
+    "an answer that is no text": ("PHOTO", "a dog?", said(("user", "dark?"), ("assistant", 3)), "turn 1 is the int 3; needed: a text"),
+    "a list for an answer": ("PHOTO", "a dog?", said(("user", "dark?"), ("assistant", ["yes"])), "turn 1 is a value of type list; needed: a text"),
+    "an empty answer": ("PHOTO", "a dog?", said(("user", "dark?"), ("assistant", " ")), "turn 1, an answer, is empty"),
+    "no list": ("PHOTO", "a dog?", {"a": 1}, "turns"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", EVERYWHERE)
+def test_bad_input_is_one_clear_line_wherever_it_comes_in(case, directory, picture, tmp_path, capsys):
+    testing = pytest.importorskip("fastapi.testclient")
+    from fastcap.serve.app import create_app
+
+    image, question, turns, told = EVERYWHERE[case]
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    (tmp_path / "half.png").write_bytes(picture.read_bytes()[:60])
+    (tmp_path / "turns.json").write_text(json.dumps(turns))
+    path = {"PHOTO": picture, "BAD": tmp_path / "bad.png", "HALF": tmp_path / "half.png"}.get(image, image)
+
+    captioner = Captioner.open(directory)
+    with pytest.raises((ConfigError, ImageError)) as error:
+        captioner.ask(path, question, history=read_turns(turns) if turns is not None else ())
+    lines = [str(error.value)]
+
+    words = ["ask", str(path), question, "--model", str(directory)]
+    words += ["--conversation", str(tmp_path / "turns.json")] if turns is not None else []
+    try:
+        status = main(words)
+    except SystemExit as exit:
+        status = exit.code
+    printed = capsys.readouterr()
+    assert status == (1 if isinstance(error.value, ImageError) else 2) and not printed.out
+    lines.append(printed.err.strip())
+
+    with testing.TestClient(create_app(captioner)) as client:
+        sent = {"image": (path.name, path.read_bytes())} if isinstance(path, Path) else None
+        form = {"question": question} | ({"conversation": json.dumps(turns)} if turns is not None else {})
+        answer = client.post("/v1/ask", files=sent, data=form)
+        assert answer.status_code in (400, 415, 422)
+        lines += [answer.json()["error"]] if sent else []
+    assert all(told in line and "\n" not in line for line in lines), lines
 
 
 def test_the_benchmark_measures_words_questions_and_operators(directory, picture, tmp_path):
