@@ -213,7 +213,9 @@ PLURAL_ONLY = words("shorts pants jeans stairs scissors headphones chopsticks gl
 
 NOT_COUNTED = BACKGROUND - words("""
     hat chair umbrella ball bottle bowl box bag plate cup flag pillow window wheel sign toy
-""") | words("piece slice type kind side story lane level hour year way time thing tier kinds types pieces stage state step")
+""") | words("""
+    piece slice type kind side story lane level hour year way time thing tier kinds types pieces stage state step
+""")
 
 PLAIN_ACTIVITIES = words("""
     running jumping walking sitting standing sleeping swimming surfing skateboarding skiing snowboarding climbing
