@@ -58,6 +58,22 @@ def message(source: object) -> str:
 # What is accepted
 
 
+@pytest.mark.parametrize("size", [(300, 500), (230, 1300), (500, 300), (1003, 1377), (30, 20)])
+def test_pixels_are_the_same_by_every_version_of_pillow(size: tuple[int, int]) -> None:
+    """Each step alone, which leaves no order to Pillow: means of whole pixels, then across, then down."""
+    width, height = size
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8))
+    fx, fy = max(1, width // 448), max(1, height // 448)
+    small = image.reduce((fx, fy))
+    across = small.resize((224, small.height), Image.Resampling.BILINEAR, box=(0, 0, width / fx, small.height))
+    down = across.resize((224, 224), Image.Resampling.BILINEAR, box=(0, 0, 224, height / fy))
+    np.testing.assert_array_equal(load_image(image), np.asarray(down))
+    clear = image.convert("RGBA")
+    clear.putalpha(Image.linear_gradient("L").resize(size))
+    whole = Image.alpha_composite(Image.new("RGBA", size, "white"), clear)
+    assert abs(load_image(clear).astype(int) - load_image(whole)).max() <= 2  # all that is left is rounding
+
+
 @pytest.mark.parametrize("kind", WRITTEN)
 def test_every_allowed_format_gives_rgb_bytes_of_the_asked_size(kind):
     pixels = load_image(encode(photo(), kind), (160, 96))

@@ -149,7 +149,7 @@ def _load(source: ImageSource, fit: Callable[[tuple[int, int]], tuple[int, int]]
             tile = getattr(image, "tile", None)
             box = tile[0][1] if tile and image.format == "GIF" else None  # what its first frame draws of the canvas
             image.load()
-        image = _plain(image, box).resize((width, height), Image.Resampling.BILINEAR, reducing_gap=_REDUCING_GAP)
+        image = _resized(_plain(image, box), width, height)
         if image.mode != "L" and (in_srgb := _to_srgb(profile, image.mode)):
             image = in_srgb(image)
         if image.mode == "RGBA":
@@ -343,6 +343,22 @@ def _plain(image: Image.Image, box: tuple[int, int, int, int] | None = None) -> 
     if image.mode in ("L", "RGB"):
         return image
     return image.convert("L" if image.mode == "1" else "RGB")
+
+
+def _resized(image: Image.Image, width: int, height: int) -> Image.Image:
+    """What `resize` with `_REDUCING_GAP` gives, the same by every version of Pillow, in the web page and in the apps.
+
+    Before Pillow 13, pictures with transparency were not shrunk first; since then, tall pictures are mixed down their
+    columns before they are mixed across, which rounds otherwise.
+    """
+    mode = image.mode
+    if mode == "RGBA":
+        image = image.convert("RGBa")
+    fx, fy = (int(old / new / _REDUCING_GAP) or 1 for old, new in zip(image.size, (width, height), strict=True))
+    box_width, box_height = image.width / fx, image.height / fy
+    small = image.reduce((fx, fy))
+    across = small.resize((width, small.height), Image.Resampling.BILINEAR, box=(0, 0, box_width, small.height))
+    return across.resize((width, height), Image.Resampling.BILINEAR, box=(0, 0, width, box_height)).convert(mode)
 
 
 def _has_transparency(image: Image.Image) -> bool:
