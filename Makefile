@@ -32,7 +32,7 @@ test: .venv/.stamp  ## run the tests but the slow ones
 test-slow: .venv/.stamp  ## run the slow tests
 	.venv/bin/pytest -m slow
 
-test-web: .venv/.stamp web/vendor/ort.wasm.min.mjs tests/web/vendor/axe.min.js tests/web/vendor/node_modules/vite  ## test the web page in Chromium and fastcap.js in Node, if installed
+test-web: .venv/.stamp web/vendor/ort.wasm.min.mjs tests/web/vendor/axe.min.js tests/web/vendor/node_modules/@huggingface/transformers  ## test the web page in Chromium and fastcap.js in Node, if installed
 	.venv/bin/pytest -rs tests/web
 
 test-floors: .venv-floors/.stamp  ## run the smoke tests with the lowest versions that pyproject.toml allows
@@ -132,6 +132,6 @@ tests/web/vendor/axe.min.js:
 	@touch $@
 
 # Without install scripts: that of onnxruntime-node would fetch CUDA.
-tests/web/vendor/node_modules/vite:
+tests/web/vendor/node_modules/@huggingface/transformers:
 	@npm install --silent --no-save --ignore-scripts --prefix tests/web/vendor onnxruntime-node@1.30.0 pngjs@7.0.0 \
-		vite@8.4.0 webpack@5.113.0 esbuild@0.28.2 rollup@4.68.8 typescript@7.0.2 ollama@0.6.4 openai@6.49.0
+		@huggingface/transformers@4.3.2 vite@8.4.0 webpack@5.113.0 esbuild@0.28.2 rollup@4.68.8 typescript@7.0.2 ollama@0.6.4 openai@6.49.0

@@ -49,6 +49,7 @@ NOT_RUN = {
 PYTHON_NOT_RUN = {
     "docs/fastvlm.md": "needs a trained model that answers; tests/export/test_asking.py",
     "docs/quantization.md": "needs a trained checkpoint; tests/export/test_release.py",
+    "docs/transformers_js.md": "needs a converted model; tests/web/test_transformers_js.py",
     "docs/server.md": "needs a server; tests/serve/test_compat.py",
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from fastcap.cli.parser import one_of
 from fastcap.export.targets import CONVERTERS, PLATFORMS, PRECISIONS
@@ -13,14 +14,14 @@ __all__ = ["add_arguments", "run"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
-    told = "bundled model, model directory or checkpoint directory"
+    told = "bundled model, model directory, checkpoint directory or adapters"
     parser.add_argument("--model", default="fastcap-base", metavar="NAME|DIR", help=told)
     told = f"platforms, each for a folder of its name in DIR: {', '.join(PLATFORMS)} (default: none)"
     parser.add_argument("--platform", nargs="+", **one_of(PLATFORMS) | {"metavar": "NAME"}, help=told)
     told = f"other runtimes by name, each for a folder of its name in DIR: {', '.join(CONVERTERS)} (default: none)"
     parser.add_argument("--converter", nargs="+", **one_of(CONVERTERS) | {"metavar": "NAME"}, help=told)
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write into")
-    told = "what weights are stored in; not every converter has each (default: int8)"
+    told = "what weights are stored in; not every converter has each (default: int8; web: int4)"
     parser.add_argument("--precision", **one_of(PRECISIONS), help=told)
     parser.add_argument("--overwrite", action="store_true", help="replace converted models in DIR")
 
@@ -31,6 +32,7 @@ def run(args: argparse.Namespace) -> int:
 
     from fastcap.errors import ConfigError
     from fastcap.export.converters import convert_all
+    from fastcap.release.adapters import as_checkpoint
 
     if not args.platform and not args.converter:
         raise ConfigError(
@@ -40,8 +42,8 @@ def run(args: argparse.Namespace) -> int:
     targets = {name: PLATFORMS[name] for name in args.platform or ()}
     targets |= {name: name for name in args.converter or ()}
     console = Console(stderr=True)
-    for folder in convert_all(
-        args.model, args.out, targets, args.precision, overwrite=args.overwrite, told=console.print
-    ):
-        print(folder)
+    told: dict[str, Any] = {"overwrite": args.overwrite, "told": console.print}
+    with as_checkpoint(args.model) as model:
+        for folder in convert_all(model, args.out, targets, args.precision, **told):
+            print(folder)
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import onnxruntime
@@ -102,8 +102,14 @@ class TwoSteppers:
         return expected, (first, second)
 
 
+class PictureStepper(Stepper, Protocol):
+    """A stepper that gives the state of a picture (1, H, W, 3) uint8."""
+
+    def encode(self, picture: np.ndarray) -> Any: ...
+
+
 @torch.no_grad()
-def compare_steps(model: CaptionModel, stepper: OnnxStepper, images: np.ndarray, beams: int = 3) -> Agreement:
+def compare_steps(model: CaptionModel, stepper: PictureStepper, images: np.ndarray, beams: int = 3) -> Agreement:
     """Decode pictures (N, H, W, 3) uint8 from left to right with both, by beam search.
 
     Raises:

@@ -19,7 +19,7 @@ import contextlib
 import copy
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import onnx
 import torch
@@ -45,7 +45,7 @@ from fastcap.runtime.contract import (
     scale_file,
 )
 
-__all__ = ["assemble_prefix", "export_prefix"]
+__all__ = ["Language", "ReadText", "assemble_prefix", "export_prefix", "with_merged_adapters"]
 
 ATTENTION = "fastcap_export"  # the name under which transformers finds `attend`
 LARGEST = 2**31 - 2**24  # bytes of a graph in one file: ONNX's limit, less room for its nodes
@@ -161,12 +161,15 @@ class Language(nn.Module):
         super().__init__()
         self.model = model
 
-    def read(self, attention: ReadText | ReadTokens, words: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """What the language model makes of words (R, T, D) at positions (R, T), or (1, T) for all rows, and the keys
-        and values on the way."""
+    def hidden(self, attention: Any, words: Tensor, positions: Tensor) -> Tensor:
+        """What the language model makes of words (R, T, D) at positions (R, T), or (1, T) for all rows."""
         decoder = self.model.decoder
         with attending(decoder.language_model, attention):
-            hidden = decoder.body(inputs_embeds=words, position_ids=positions, use_cache=False)[0]
+            return decoder.body(inputs_embeds=words, position_ids=positions, use_cache=False)[0]
+
+    def read(self, attention: ReadText | ReadTokens, words: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """As `hidden`, and the keys and values on the way."""
+        hidden = self.hidden(attention, words, positions)
         return hidden, torch.stack(attention.grown)
 
 
@@ -207,9 +210,8 @@ class EmbedText(Language):
         return self.model.alignment.embed_text(hidden, torch.as_tensor(length).reshape(1))
 
 
-@torch.no_grad()
-def export_prefix(model: CaptionModel, folder: Path) -> None:
-    """Write the fp32 parts of a prefix model into a folder, its adapters merged with what they belong to.
+def with_merged_adapters(model: CaptionModel) -> CaptionModel:
+    """A copy of a prefix model in evaluation mode, its adapters merged with what they belong to.
 
     Raises:
         ModelFileError: the language model is too large for one file.
@@ -223,6 +225,17 @@ def export_prefix(model: CaptionModel, folder: Path) -> None:
         raise ModelFileError(
             f"the language model has {size} bytes in fp32; an ONNX file holds {LARGEST}: smaller ones can be exported"
         )
+    return cast(CaptionModel, merged)
+
+
+@torch.no_grad()
+def export_prefix(model: CaptionModel, folder: Path) -> None:
+    """Write the fp32 parts of a prefix model into a folder, its adapters merged with what they belong to.
+
+    Raises:
+        ModelFileError: the language model is too large for one file.
+    """
+    merged = with_merged_adapters(model)
     images = torch.zeros(1, model.config.image_size, model.config.image_size, 3, dtype=torch.uint8)
     vision, prefix_init = VisionEncoder(merged), PrefixInit(merged)
     has_scales = isinstance(merged.backbone, MultiScaleBackbone)

@@ -29,7 +29,7 @@ def trace(
     path: Path,
     inputs: Iterable[str],
     outputs: Iterable[str],
-    changing: Mapping[str, Sequence[int]],
+    changing: Mapping[str, Sequence[int] | Mapping[int, str]],
 ) -> None:
     """Export a module.
 
@@ -39,10 +39,13 @@ def trace(
     Args:
         arguments: an example of its inputs.
         inputs, outputs: their names in the graph.
-        changing: axes of inputs, by name, whose sizes change from run to run.
+        changing: axes of inputs, by name, whose sizes change from run to run; a mapping says what the graph calls them.
     """
     inputs = list(inputs)
-    axes = {name: {axis: f"{name}_{axis}" for axis in changing[name]} for name in inputs if name in changing}
+    axes = {
+        name: dict(given) if isinstance(given, Mapping) else {axis: f"{name}_{axis}" for axis in given}
+        for name, given in changing.items()
+    }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # sizes that are constants of the graph, on purpose
         torch.onnx.export(

@@ -110,6 +110,7 @@ def quantize_blocks(
     bits: Mapping[str, int],
     moments: Mapping[str, np.ndarray] | None = None,
     known: dict[str, tuple[np.ndarray, np.ndarray]] | None = None,
+    accuracy: int = ACCURACY,
 ) -> None:
     """Quantise the matrix products and the token table of a graph in place. A table that the output matrix repeats is
     stored once.
@@ -118,6 +119,8 @@ def quantize_blocks(
         bits: of tensors by name, 4, 8 or 16 (left as they are), in place of `block_bits`.
         moments: of the inputs of weights of 4 bits, by the weight's name; see `to_blocks`.
         known: what other graphs with the same weights were given, by name and bits; filled.
+        accuracy: `ACCURACY`, or 1 for activations in floats: slower, and the same on every processor but for the last
+            digits.
     """
     moments, known = moments or {}, {} if known is None else known
     model = onnx.load(str(path))
@@ -151,7 +154,7 @@ def quantize_blocks(
         about = {"K": weight.shape[1], "N": weight.shape[0], "bits": chosen, "block_size": size}
         inputs = [node.input[0], *blocks_of(name, weight, chosen), *rest]
         replaced[node.output[0]] = [
-            helper.make_node("MatMulNBits", inputs, [node.output[0]], domain=CONTRIB, accuracy_level=ACCURACY, **about)
+            helper.make_node("MatMulNBits", inputs, [node.output[0]], domain=CONTRIB, accuracy_level=accuracy, **about)
         ]
     for node in tables:
         table = numpy_helper.to_array(weights[node.input[0]])

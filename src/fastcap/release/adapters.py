@@ -12,10 +12,12 @@ whole model directory.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import os
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,6 +41,7 @@ __all__ = [
     "Reader",
     "Record",
     "Said",
+    "as_checkpoint",
     "available_adapters",
     "find_adapters",
     "pack",
@@ -82,6 +85,21 @@ def find_adapters(name_or_folder: str | os.PathLike[str]) -> Path:
         f"unknown adapters {name!r}{nearest(name, known)}; installed are: {allowed}; allowed, too, is a folder that "
         "'fastcap adapters' wrote"
     )
+
+
+@contextlib.contextmanager
+def as_checkpoint(name_or_folder: str | os.PathLike[str]) -> Iterator[str | os.PathLike[str]]:
+    """What was named; of adapters a checkpoint directory, as long as the context lasts. Raises as `unpack`."""
+    folder = Path(name_or_folder)
+    if os.fspath(name_or_folder) in available_adapters():
+        folder = find_adapters(name_or_folder)
+    elif not (folder / RECORD).is_file() or (folder / "model.safetensors").is_file():
+        yield name_or_folder
+        return
+    with tempfile.TemporaryDirectory() as aside:
+        checkpoint = Path(aside) / folder.name
+        unpack(folder, checkpoint)
+        yield checkpoint
 
 
 # --- weights ------------------------------------------------------------------------------------------------
