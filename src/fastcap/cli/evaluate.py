@@ -132,8 +132,10 @@ def answer_questions(args: argparse.Namespace) -> int:
         )
     if args.report:
         args.report.write_text(render_answers(evaluation), encoding="utf-8")
-    if not write_json(args.json, evaluation.as_json()):
-        show_answers(evaluation.as_json())
+    taken = captioner.exits_taken
+    record = evaluation.as_json() | ({} if taken is None else {"exits_taken": taken})
+    if not write_json(args.json, record):
+        show_answers(record)
     return 0
 
 
@@ -157,6 +159,10 @@ def show_answers(record: dict[str, Any]) -> None:
     if within is not None:
         told = f"{record['model']['name']}: within {within:.1f} of this accuracy in 19 of 20 draws of as many questions"
         console.print(told, highlight=False, markup=False)
+    if "calibration_error" in record:
+        console.print(f"calibration error of the confidence: {record['calibration_error']:.3f}", highlight=False)
+    if "exits_taken" in record:
+        console.print(f"pictures that left at each exit: {record['exits_taken']}", highlight=False)
 
 
 def load_examples(args: argparse.Namespace) -> tuple[list[Example], dict[str, int]]:

@@ -1,0 +1,194 @@
+"""Accuracy of answers against time and size: models, and each of their exits at several thresholds.
+
+    python benchmarks/fastvlm.py curve --model models/fastvlm-base --questions data/coco/conversations_val.json \\
+        --limit 400 --thresholds 0.5 0.6 0.7 0.8 0.9 --out curve.json
+    python benchmarks/fastvlm.py plot curve.json --out docs/fastvlm.png
+    python benchmarks/fastvlm.py record --yes-no a.json --open b.json --existence c.json --bench bench.json \\
+        --curve curve.json --out benchmarks/results/recorded/fastvlm.json
+
+`curve` goes on where it was interrupted: a model with a threshold that its file has is not measured again. A threshold
+of 2 computes all scales of every picture. Times are processor time on one thread, of `--timed` pictures. `record` joins
+what `fastcap evaluate --task vqa --json` and `fastcap bench --json` wrote to what docs/claims.md reads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.progress import track
+
+from fastcap.data.conversations import load_conversations
+from fastcap.errors import FastcapError
+from fastcap.evaluation.machine import git_commit, machine_facts, now
+from fastcap.evaluation.reading import QUESTIONS, what_is_read
+from fastcap.evaluation.sample import spread
+from fastcap.evaluation.vqa import evaluate_answers
+from fastcap.files import written_aside
+from fastcap.runtime.bundle import Bundle, find_model
+from fastcap.runtime.captioner import Captioner
+from fastcap.runtime.contract import Exits
+from fastcap.runtime.conversation import Conversation
+
+WHOLE = 2.0  # a threshold that no confidence reaches
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(required=True)
+    curve = verbs.add_parser("curve", help="measure")
+    curve.add_argument("--model", nargs="+", required=True, help="model directories that answer")
+    curve.add_argument("--questions", type=Path, nargs="+", required=True, help="files of validation questions")
+    curve.add_argument("--limit", type=int, default=400, help="questions of each file, spread evenly (%(default)s)")
+    curve.add_argument(
+        "--thresholds", type=float, nargs="*", default=[], help="of exits; that of the model and 2 always"
+    )
+    curve.add_argument("--timed", type=int, default=30, help="pictures that are timed (%(default)s)")
+    curve.set_defaults(run=measure)
+    plot = verbs.add_parser("plot", help="draw what was measured")
+    plot.add_argument("curves", type=Path, nargs="+")
+    plot.set_defaults(run=draw)
+    record = verbs.add_parser("record", help="join results for docs/claims.md")
+    for name in ("yes-no", "open", "existence", "bench", "curve"):
+        record.add_argument(f"--{name}", type=Path, required=True)
+    record.set_defaults(run=join)
+    for verb in (curve, plot, record):
+        verb.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    args.run(args)
+
+
+def measure(args: argparse.Namespace) -> None:
+    """Write a row for each model and threshold, as soon as it is measured."""
+    files = {path.stem: spread(load_conversations(path), args.limit) for path in args.questions}
+    record = read(args.out) if args.out.is_file() else {"format": 1, "kind": "fastvlm_curve", "rows": []}
+    for model in args.model:
+        bundle = Bundle.open(find_model(model))
+        own = bundle.exits.thresholds if bundle.exits else ()
+        wanted = [own, *((value,) * len(own) for value in (*args.thresholds, WHOLE) if own)]
+        for thresholds in dict.fromkeys(wanted):
+            known = [(row["model"], tuple(row["thresholds"])) for row in record["rows"]]
+            if (bundle.name, thresholds) not in known:
+                chosen = dataclasses.replace(bundle, exits=Exits(thresholds) if thresholds else None)
+                record["rows"].append(row_of(chosen, thresholds == own, files, args.timed))
+                facts = {"date": now(), "commit": git_commit(), "machine": machine_facts(), "threads": 1}
+                facts |= {"command": " ".join(sys.argv), "limit": args.limit}
+                write(args.out, record | facts)
+
+
+def row_of(bundle: Bundle, usual: bool, files: dict[str, list[Conversation]], timed: int) -> dict[str, Any]:
+    """Accuracy in percent, milliseconds of the vision part and of a first question, and where pictures left."""
+    captioner = Captioner(bundle)
+    asker: Any = captioner
+    accuracy = {}
+    for name, questions in files.items():
+        bar = iter(track(range(len({each.image for each in questions})), f"{bundle.name}, {name}"))
+        evaluation = evaluate_answers(asker, questions, other_pictures=False, on_picture=lambda bar=bar: next(bar))
+        next(bar, None)
+        accuracy[name] = 100 * evaluation.accuracy()
+    taken = captioner.exits_taken
+    pictures = spread(list(dict.fromkeys(each.image for questions in files.values() for each in questions)), timed + 1)
+    vision, first = [], []
+    for picture in pictures:
+        started = time.process_time()
+        encoded = captioner.encode(picture)
+        vision.append(1000 * (time.process_time() - started))
+        captioner.ask(encoded, QUESTIONS[0])
+        first.append(1000 * (time.process_time() - started))
+    return {
+        "model": bundle.name,
+        "thresholds": list(bundle.exits.thresholds) if bundle.exits else [],
+        "usual": usual,
+        "accuracy": accuracy,
+        "mb": sum(path.stat().st_size for path in bundle.folder.iterdir()) / 1e6,
+        "vision_ms": statistics.mean(vision[1:]),  # a mean, since exits differ; the first picture warms up
+        "first_ms": statistics.median(first[1:]),
+        "exits": None if taken is None else [count / sum(taken) for count in taken],
+        **{name: value for name, value in what_is_read(bundle, pictures[0]).items() if name.startswith("tokens")},
+    }
+
+
+def draw(args: argparse.Namespace) -> None:
+    """Accuracy against time, and against size."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    rows = [row for path in args.curves for row in read(path)["rows"]]
+    figure, (by_time, by_size) = pyplot.subplots(1, 2, figsize=(10, 4.2), sharey=True, layout="constrained")
+    for name in dict.fromkeys(row["model"] for row in rows):
+        mine = sorted((row for row in rows if row["model"] == name), key=lambda row: row["first_ms"])
+        height = [statistics.mean(row["accuracy"].values()) for row in mine]
+        by_time.plot([row["first_ms"] for row in mine], height, "o-", label=name)
+        for row, accuracy in zip(mine, height, strict=True):
+            if row["thresholds"]:
+                told = "all scales" if row["thresholds"][0] == WHOLE else f"exit at {row['thresholds'][0]:.2f}"
+                by_time.annotate(
+                    told, (row["first_ms"], accuracy), xytext=(4, 4), textcoords="offset points", fontsize=8
+                )
+        by_size.plot([row["mb"] for row in mine], height, "o", label=name)
+    by_time.set(xlabel="first question, ms of processor time", ylabel="VQA accuracy, %")
+    by_size.set(xlabel="model directory, MB")
+    by_time.legend()
+    figure.savefig(args.out, dpi=120)
+
+
+def join(args: argparse.Namespace) -> None:
+    """Write one file of what was measured."""
+    marks = {"yes_no": args.yes_no, "open": args.open, "existence": args.existence}
+    told = {name: read(path) for name, path in marks.items()}
+    bench, rows = read(args.bench), read(args.curve)["rows"]
+    usual = next(row for row in rows if row["usual"])
+    whole = next((row for row in rows if row["thresholds"] and row["thresholds"][0] == WHOLE), usual)
+    lost = {name: whole["accuracy"][name] - usual["accuracy"][name] for name in usual["accuracy"]}
+    write(
+        args.out,
+        {
+            "format": 1,
+            "kind": "recorded",
+            "date": now()[:10],
+            "commit": git_commit(),
+            "command": "; ".join([*(each["command"] for each in told.values()), bench["command"]]),
+            "machine": bench["machine"],
+            "threads": 1,
+            "seed": 0,
+            **{
+                name: {key: each[key] for key in ("questions", "accuracy", "margin", "kinds")}
+                for name, each in told.items()
+            },
+            "mb": bench["model"]["bytes"] / 1e6,
+            "first_ms": bench["asking"]["first"]["p50_ms"],
+            "times_first": bench["asking"]["times_first"],
+            "first_token_ms": bench["decoding"]["first_token"]["p50_ms"],
+            "tokens_per_second": bench["decoding"]["tokens_per_second"],
+            "peak_mb": bench["process"]["peak_memory_mb"],
+            "exits": {
+                "taken": usual["exits"],
+                "saved": 1 - usual["vision_ms"] / whole["vision_ms"],
+                "points_lost": statistics.mean(lost.values()),
+            },
+        },
+    )
+
+
+def read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write(path: Path, record: dict[str, Any]) -> None:
+    with written_aside(path) as file:
+        file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except FastcapError as error:
+        raise SystemExit(str(error)) from None
