@@ -86,7 +86,7 @@ def test_the_oldest_node_is_the_one_that_the_package_states() -> None:
 
 
 def test_pixels_are_those_of_python(program: str) -> None:
-    pictures = [photo(1), photo(2, (1511, 1007)), photo(3, (2403, 300)), photo(4, (30, 20))]
+    pictures = [photo(1), photo(2, (1511, 1007)), photo(3, (2403, 300)), photo(4, (30, 20)), photo(6, (300, 500))]
     body = """const pixels = await Promise.all(pictures.map((picture) => loadImage(picture, 224, 224)));
               return pixels.map((each) => Buffer.from(each).toString('base64'))"""
     for found, picture in zip(Node(program, None).run(body, pictures), pictures, strict=True):
