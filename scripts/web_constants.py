@@ -61,6 +61,7 @@ def contract_constants() -> dict[str, Any]:
         "TOKENIZER": contract.TOKENIZER,
         "MODEL": contract.MODEL.file,
         "PHOTO": contract.PHOTO,
+        "WORDS": contract.WORDS,
         "PICTURES": contract.PICTURES,
         "IMAGE_VECTORS": next(iter(contract.IMAGE_VECTORS)),
         "LEFT_TO_RIGHT": contract.LEFT_TO_RIGHT,
@@ -71,7 +72,8 @@ def contract_constants() -> dict[str, Any]:
             if kind.left_to_right == contract.LEFT_TO_RIGHT  # the page does not run language models yet
         },
         "USUAL": {
-            name: options[name] for name in ("length", "candidates", "neutral", "beams", "min_confidence", "hedge")
+            name: options[name]
+            for name in ("length", "candidates", "neutral", "beams", "min_confidence", "hedge", "no_memory")
         },
         "MAX_BEAMS": MAX_BEAMS,
         "WORD_SPREAD": WORD_SPREAD,

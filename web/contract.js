@@ -5,6 +5,7 @@ export const MANIFEST = 'model.json';
 export const TOKENIZER = 'tokenizer.json';
 export const MODEL = 'model.onnx';
 export const PHOTO = 'photo.json';
+export const WORDS = 'words.npz';
 export const PICTURES = ['photo', 'blank', 'text', 'screen', 'chart', 'drawing'];
 export const IMAGE_VECTORS = 'image_vectors';
 export const LEFT_TO_RIGHT = ['encode.onnx', 'step.onnx'];
@@ -25,7 +26,8 @@ export const USUAL = {
   'neutral': false,
   'beams': 3,
   'min_confidence': 0.0,
-  'hedge': 0.0
+  'hedge': 0.0,
+  'no_memory': false
 };
 export const MAX_BEAMS = 8;
 export const WORD_SPREAD = 4;

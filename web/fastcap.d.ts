@@ -55,6 +55,8 @@ export interface CaptionOptions {
   minConfidence?: number;
   /** A caption whose confidence is lower, and any of what is no photo, begins with "Maybe: "; 0 by default: none. */
   hedge?: number;
+  /** Candidates stay as the network orders them, also where the model has words of pictures to rank them by. */
+  noMemory?: boolean;
 }
 
 /** What a picture is. */

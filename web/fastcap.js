@@ -10,10 +10,11 @@
 
 import {
   FORMAT, IMAGE_VECTORS, KINDS, LEAST_END, LEAST_TOKEN, LEFT_TO_RIGHT, LENGTH_BEAMS, MANIFEST, MAX_BEAMS, MODEL,
-  NO_REPEAT, OUTPUTS, PHOTO, SHORT, TOKENIZER, USUAL, WORD_SPREAD,
+  NO_REPEAT, OUTPUTS, PHOTO, SHORT, TOKENIZER, USUAL, WORDS, WORD_SPREAD,
 } from './contract.js';
 import { ImageError, loadImage } from './images.js';
 import { doubted, PhotoHead } from './photo.js';
+import { PictureWords, Ranker } from './ranking.js';
 import { Stepper, beamSearch, everyLength } from './search.js';
 import { Tokenizer } from './text.js';
 import { withSoundOthers, Wordings } from './wording.js';
@@ -32,7 +33,7 @@ export class ConfigError extends Error {
 
 /**
  * Load a model directory below the address `folder`, in Node also a path: `model.json`, `tokenizer.json`, `photo.json`
- * if it has one, and `model.onnx` or, of an autoregressive model, `encode.onnx` and `step.onnx`.
+ * and `words.npz` if it has them, and `model.onnx` or, of an autoregressive model, `encode.onnx` and `step.onnx`.
  *
  * `onProgress`: called with the share that has arrived, 0 to 1, of the model and of the runtime.
  * `threads`: for the network; more than 1 needs a cross-origin isolated page (COOP and COEP headers), where half of the
@@ -63,9 +64,11 @@ export async function load(folder, { onProgress = () => {}, threads = usualThrea
   }
   const fetched = (names, to) =>
     Promise.all(names.map((name) => fetchFile(base, name, manifest.files?.[name], to)));
-  const [[vocabulary, ...graphs], [photo], api] = await Promise.all([
+  const optional = (name) => fetched(Object.hasOwn(manifest.files ?? {}, name) ? [name] : [], progress);
+  const [[vocabulary, ...graphs], [photo], [words], api] = await Promise.all([
     fetched([TOKENIZER, ...KINDS[manifest.kind].graphs], progress),
-    fetched(Object.hasOwn(manifest.files ?? {}, PHOTO) ? [PHOTO] : [], progress),
+    optional(PHOTO),
+    optional(WORDS),
     runtime,
   ]);
   const head = photo ? new PhotoHead(JSON.parse(new TextDecoder().decode(photo))) : null;
@@ -74,16 +77,26 @@ export async function load(folder, { onProgress = () => {}, threads = usualThrea
   const stepped = async ([encode, step], whole) =>
     new Stepper(api, await opened(encode, whole), await opened(step, whole));
   const tokenizer = new Tokenizer(JSON.parse(new TextDecoder().decode(vocabulary)));
+  const said = words ? await readWords(words) : null;
+  const ranker = manifest.ranking ? new Ranker(manifest.ranking, said, tokenizer) : null;
   if (manifest.kind === 'autoregressive') {
     const stepper = await stepped(graphs);
-    return new Captioner(api, null, () => stepper, tokenizer, manifest, head);
+    return new Captioner(api, null, () => stepper, tokenizer, manifest, head, ranker);
   }
   const openStepper = async () => {
     // The two read their weights out of the whole graph's file, which a browser has kept.
     const [whole, ...both] = await fetched([MODEL, ...LEFT_TO_RIGHT]);
     return stepped(both, [{ path: MODEL, data: whole }]);
   };
-  return new Captioner(api, await opened(graphs[0]), openStepper, tokenizer, manifest, head);
+  return new Captioner(api, await opened(graphs[0]), openStepper, tokenizer, manifest, head, ranker);
+}
+
+async function readWords(bytes) {
+  try {
+    return await PictureWords.read(bytes);
+  } catch (error) {
+    throw new ModelFileError(`${WORDS}: not the words of pictures (${error.message})`);
+  }
 }
 
 /** A loaded model; make one with `load`. Captions one picture at a time, in the order in which they were asked for. */
@@ -94,9 +107,10 @@ export class Captioner {
   #stepper = null;
   #tokenizer;
   #head; // null where the model cannot tell what a picture is
+  #ranker; // null where candidates stay as the network orders them
   #last = Promise.resolve();
 
-  constructor(ort, session, openStepper, tokenizer, manifest, head) {
+  constructor(ort, session, openStepper, tokenizer, manifest, head, ranker) {
     if (tokenizer.size !== manifest.vocabulary.size) {
       throw new ModelFileError(
         `${TOKENIZER}: ${tokenizer.size} tokens; ${MANIFEST} states ${manifest.vocabulary.size}`,
@@ -107,6 +121,7 @@ export class Captioner {
     this.#openStepper = openStepper;
     this.#tokenizer = tokenizer;
     this.#head = head;
+    this.#ranker = ranker;
     /** What `model.json` says: name, preprocessing, decoding limits, measured quality and speed. */
     this.manifest = manifest;
     /** How the model can decode; the first is what it does at the length 'normal' where nobody asks for another. */
@@ -133,6 +148,7 @@ export class Captioner {
    * `minConfidence`: a caption whose confidence is lower has no text and no candidates; 0 by default.
    * `hedge`: a caption whose confidence is lower, and any of a picture that is no photo, begins with "Maybe: "; 0 by
    * default, which hedges nothing.
+   * `noMemory`: candidates stay as the network orders them, also where the model has words of pictures to rank them by.
    *
    * A caption is {text, confidence, tokens, candidates, milliseconds, kind}: `kind` is what the picture is, 'photo' or
    * else 'blank', 'text', 'screen', 'chart' or 'drawing', of which the confidence is lowered; null where the model
@@ -182,12 +198,11 @@ export class Captioner {
     const { width, height } = this.manifest.preprocessing;
     const images = new this.#ort.Tensor('uint8', pixels, [1, height, width, 3]);
     const vectors = {};
-    const decoded = (asked) => (asked.decode === 'parallel' ? this.#refined(images, asked, vectors) : this.#searched(images, asked, vectors));
     const worded = async (asked) => {
       const wordings = new Wordings(asked, this.#tokenizer);
-      wordings.add(await decoded(asked));
+      wordings.add(await this.#ranked(images, asked, vectors));
       const further = wordings.further(this.manifest.decoding);
-      if (further) wordings.add(await decoded(further));
+      if (further) wordings.add(await this.#ranked(images, further, vectors));
       return wordings.best();
     };
     let best = await worded(plan);
@@ -201,6 +216,21 @@ export class Captioner {
     const { shown, confidence } = doubted(candidates, verdict, plan);
     const [{ text, tokens } = { text: '', tokens: [] }] = shown;
     return { text, confidence, tokens, candidates: shown, kind: verdict?.kind ?? null };
+  }
+
+  /**
+   * What is decoded of a picture, best first: by the ranker if there is one and the plan asks for it. Captions of every
+   * length keep their order, since weights are fitted to those of the usual ones.
+   */
+  async #ranked(images, plan, vectors) {
+    const { decode, every_length: everyOne, noMemory } = plan;
+    const found = await (decode === 'parallel' ? this.#refined : this.#searched).call(this, images, plan, vectors);
+    if (!this.#ranker?.weights(decode) || everyOne || noMemory || found.length < 2) return found;
+    const vector = await this.#vector(images, vectors);
+    if (!this.#ranker.fits(vector)) {
+      throw new ModelFileError(`${WORDS}: made with vectors of another width than the model's, ${vector.length}`);
+    }
+    return this.#ranker.order(found, vector, decode);
   }
 
   /** The picture's vector: from what was run of it; else from a run for it alone. */
@@ -219,7 +249,7 @@ export class Captioner {
       candidates: new Tensor('int64', BigInt64Array.of(BigInt(plan.decoded)), [1]),
       penalties: new Tensor('float32', new Float32Array(size), [size]),
     };
-    const outputs = this.#head ? [...OUTPUTS, IMAGE_VECTORS] : OUTPUTS;
+    const outputs = this.#head || this.#ranker ? [...OUTPUTS, IMAGE_VECTORS] : OUTPUTS;
     const { token_ids, lengths, confidences, token_confidences, ...more } = await this.#session.run(feeds, outputs);
     vectors.found = more[IMAGE_VECTORS]?.data;
     const row = token_ids.dims[2];
@@ -270,6 +300,7 @@ export class Captioner {
     beams = USUAL.beams,
     minConfidence = USUAL.min_confidence,
     hedge = USUAL.hedge,
+    noMemory = USUAL.no_memory,
     ...unknown
   }) {
     const usualWay = length !== USUAL.length && this.decodes.includes('beam') ? 'beam' : this.decodes[0];
@@ -277,7 +308,7 @@ export class Captioner {
     const limits = this.manifest.decoding;
     const [stranger] = Object.keys(unknown);
     if (stranger) {
-      const known = 'length, candidates, neutral, decode, beams, minConfidence, hedge';
+      const known = 'length, candidates, neutral, decode, beams, minConfidence, hedge, noMemory';
       throw new ConfigError(`unknown option ${stranger}; allowed are ${known}`);
     }
     checkWhole('candidates', candidates, 1, limits.max_candidates);
@@ -292,13 +323,14 @@ export class Captioner {
       throw new ConfigError(`candidates is ${candidates}; greedy search finds 1, beam search up to ${MAX_BEAMS}`);
     }
     if (decode === 'parallel' && !wayAsked && candidates > 1 && this.decodes.includes('beam')) {
-      const options = { length, neutral, beams, minConfidence, hedge };
+      const options = { length, neutral, beams, minConfidence, hedge, noMemory };
       return { ...this.#plan({ ...options, candidates: 1 }), others: this.#plan({ ...options, candidates, decode: 'beam' }) };
     }
     const everyOne = length !== USUAL.length && decode !== 'parallel';
     const kept = Math.max(beams, candidates, everyOne ? LENGTH_BEAMS : 1);
     const way = {
       neutral, decode, beams: decode === 'greedy' ? 1 : kept, every_length: everyOne, others: null, minConfidence, hedge,
+      noMemory,
     };
     if (typeof length === 'string') {
       if (!Object.hasOwn(limits.lengths, length)) {

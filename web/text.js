@@ -116,7 +116,7 @@ export function sentence(text) {
  * adjective or number whose noun is missing ("A man in a red."). A single noun is whole in the plural alone.
  */
 export function endsEarly(text) {
-  const before = text.toLowerCase().match(WORD) ?? [];
+  const before = captionWords(text);
   if (!before.length) return true;
   const last = before.pop();
   const previous = before.at(-1) ?? '';
@@ -147,7 +147,7 @@ export function endsEarly(text) {
  * than `endsEarly`: for captions among which others can be chosen.
  */
 export function lacksNoun(text) {
-  const words = text.toLowerCase().match(WORD) ?? [];
+  const words = captionWords(text);
   const [part, previous, last] = ['', '', '', ...words].slice(-3);
   if (previous === 'is' || previous === 'are') return last === 'rock' || (COMPOUNDS.has(last) && !last.endsWith('ing'));
   if (previous === 'of' && PARTS.includes(part)) return !(PLURAL.test(last) || MASSES.has(last));
@@ -164,7 +164,7 @@ export function lacksNoun(text) {
  * running", "Two man are", "in a white dog". For captions among which others can be chosen.
  */
 export function isGarbled(text) {
-  const words = [...(text.toLowerCase().match(WORD) ?? []), '', ''];
+  const words = [...captionWords(text), '', ''];
   const clauses = /[,;:]/.test(text) || words.some((word) => RELATIVES.includes(word));
   let state = false; // whether a verb of this clause was found
   for (const [place, word] of words.slice(0, -2).entries()) {
@@ -206,6 +206,11 @@ function lacksItsNoun(words, article) {
   if (ANIMALS.has(noun) && article && words[article - 1] === 'in') return !after || AFTER_NOUN.has(after);
   const one = ANIMALS.has(noun) || ['man', 'woman', 'boy', 'girl', 'child', 'person'].includes(noun);
   return one && after === 'are' && !words.slice(0, article).includes('and');
+}
+
+/** The words of a text in small letters, without punctuation: those of `caption_words` in fastcap/runtime/memory.py. */
+export function captionWords(text) {
+  return text.toLowerCase().match(WORD) ?? [];
 }
 
 /** Words as a reader counts them: runs of non-space that hold a letter or digit. */

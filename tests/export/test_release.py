@@ -131,7 +131,7 @@ def test_a_model_directory_gets_a_memory_without_a_new_export(checkpoint, monkey
     script = Path(__file__).parents[2] / "scripts" / "remember.py"
     line = [str(script), "--model", str(plain), "--out", str(out), "--memory", "csv:seen", str(folder)]
     run = runpy.run_path(str(script))["main"]
-    monkeypatch.setattr("sys.argv", [*line, "--pictures", "--fit", "csv", str(folder), "--candidates", "4"])
+    monkeypatch.setattr("sys.argv", [*line, "--pictures", "--measure", "csv", str(folder), "--candidates", "4"])
     assert run() == 0
     after = Bundle.open(out)
     assert {name: file for name, file in after.files.items() if name not in ("memory.npz", "words.npz")} == before.files
@@ -140,7 +140,7 @@ def test_a_model_directory_gets_a_memory_without_a_new_export(checkpoint, monkey
     assert after.ranking.weights.keys() == {"parallel", "search"} and "remember.py" in after.quality["command"]
     assert run() == 1
     assert "is a model directory already" in capsys.readouterr().err
-    monkeypatch.setattr("sys.argv", [*line, "--overwrite", "--fit", "csv:seen", str(folder)])
+    monkeypatch.setattr("sys.argv", [*line, "--overwrite", "--measure", "csv:seen", str(folder)])
     assert run() == 1
     assert "3 pictures are remembered and measured" in capsys.readouterr().err
 

@@ -1,8 +1,9 @@
-"""What a model learns about choosing among its candidates: the words of captioned pictures, and a memory of these
-pictures if asked for. The ranking by them is fitted to other pictures that people described.
+"""What a model learns about choosing among its candidates: the words of captioned pictures, a memory of these pictures
+if asked for, and a ranking by them. Nothing is learnt of the pictures that it is measured on.
 
-Weights are measured on pictures that they were not fitted to: these are captioned in `FOLDS` parts, each with the
-weights of the others. What ships is fitted to all.
+The ranking is fitted to some of the same pictures, each with the words and the memory of the others: in `FOLDS` parts,
+in turn. The network has seen them all in training, and is surer of what it says of them than of what it says of new
+ones; still such weights choose as well as weights that were fitted to val, crosswise (docs/log.md).
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from fastcap.errors import ConfigError
 from fastcap.evaluation.cider import CiderD
 from fastcap.evaluation.evaluate import Evaluation, evaluate_model
 from fastcap.evaluation.ptb import ptb_tokens
-from fastcap.evaluation.ranking import FOLDS, USED, Judged, cross_fitted, fit_weights
+from fastcap.evaluation.ranking import FOLDS, USED, Judged, fit_weights, worth
 from fastcap.release.words import fit_words
-from fastcap.runtime.captioner import Caption, Captioner
+from fastcap.runtime.captioner import Captioner
 from fastcap.runtime.contract import Calibration, Ranking, Weights, ranked_as
 from fastcap.runtime.encoding import decode
 from fastcap.runtime.engine import ENGINES, Encoded, Engine
@@ -38,13 +39,13 @@ if TYPE_CHECKING:
     from fastcap.runtime.bundle import Bundle
 
 __all__ = [
-    "CrossFitted",
     "MemorySettings",
     "Remembered",
     "judge",
     "remember",
     "remembered_captions",
     "remembered_vectors",
+    "ways",
 ]
 
 
@@ -66,12 +67,13 @@ class MemorySettings:
     """Pictures whose captions a candidate is compared with."""
     sharpness: float = SHARPNESS
     """How much more the captions of the nearest ones count; see `Memory.similarity`."""
+    fitted: int = 2000
+    """Pictures that the ranking is fitted to, at most, evenly drawn. Each is captioned once by each way of decoding."""
 
 
 @dataclass(frozen=True)
 class Remembered:
-    """The words, the memory if one was asked for, the ranking by them, and what captions are worth with it:
-    `evaluation`, crosswise."""
+    """The words, the memory if one was asked for, the ranking by them, and what captions are worth with it."""
 
     words: PictureWords
     memory: Memory | None
@@ -84,35 +86,22 @@ class Remembered:
         return self.evaluation.metrics["cider"]
 
 
-class CrossFitted:
-    """A captioner that captions each picture with weights that were not fitted to it; for `evaluate_model`."""
-
-    def __init__(self, captioners: Sequence[Captioner], chosen: Mapping[Path, int]) -> None:
-        self._captioners, self._chosen = captioners, chosen
-        self.bundle = captioners[0].bundle
-
-    def caption(self, image: Path, options: Options) -> Caption:
-        return self._captioners[self._chosen[image]].caption(image, options)
-
-
 def remember(
     bundle: Bundle,
     captions: Mapping[Path, Sequence[str]],
     examples: Sequence[Example],
     settings: MemorySettings | None = None,
     *,
-    others: Sequence[Sequence[Example]] = (),
     threads: int = 1,
     facts: Mapping[str, Any] | None = None,
     on_picture: Callable[[], object] = lambda: None,
 ) -> Remembered:
-    """Learn the words of pictures, remember these if asked to, and fit the ranking.
+    """Learn the words of pictures, remember these if asked to, fit the ranking, and measure.
 
     Args:
         bundle: the model, which has an alignment; its confidences are measured as they are before calibration.
-        captions: what is remembered, as `remembered_captions` gives it.
-        examples: pictures with people's captions to fit the ranking to, and to measure it on.
-        others: more sets to fit it to.
+        captions: what is learnt from, as `remembered_captions` gives it.
+        examples: other pictures with people's captions, to measure on.
         facts: recorded in the evaluation.
         on_picture: called after each picture that is read.
 
@@ -126,33 +115,55 @@ def remember(
     bundle = replace(bundle, calibration=Calibration(), ranking=None)
     engine, tokenizer = ENGINES[bundle.kind](bundle, threads), bundle.tokenizer()
     vectors = remembered_vectors(bundle, engine, captions, on_picture)
-    words, memory = fit_words(vectors, list(captions.values()), settings.common), Memory()
+    words, memory = _learnt(vectors, [*captions.values()], settings)
     used = (*USED, "similarity") if settings.pictures else USED
-    if settings.pictures:
-        memory.add(vectors, list(captions.values()))
-        memory = memory.smaller(settings.entries, settings.least, settings.width)
     ranking = Ranking(settings.neighbours, settings.sharpness, {})
+    parts = _parts(vectors, captions, settings)
     weights: dict[str, Weights] = {}
-    rotated: list[dict[str, Weights]] = [{} for _ in range(FOLDS)]
-    for way in dict.fromkeys((bundle.decodes[0], "beam") if "beam" in bundle.decodes else bundle.decodes[:1]):
+    for way in ways(bundle):
         options = Options(decode=way, beams=MAX_BEAMS if way == "beam" else 3)
         judged = [
             picture
-            for part in (examples, *others)
-            for picture in judge(bundle, engine, tokenizer, (memory, words), ranking, part, options, on_picture)
+            for part, held in parts
+            for picture in judge(bundle, engine, tokenizer, held, ranking, part, options, on_picture)
         ]
         weights[ranked_as(way)] = Weights(*fit_weights(judged, used).tolist())
-        for place, values in cross_fitted(judged, used):
-            rotated[place % FOLDS][ranked_as(way)] = Weights(*values.tolist())
+    ranking = ranking._replace(weights=weights)
+    captioner = Captioner(bundle, threads, engine, ranker=Ranker(memory, ranking, tokenizer, words))
+    evaluation = evaluate_model(captioner, examples, facts=facts, on_caption=on_picture)
+    return Remembered(words, memory if settings.pictures else None, ranking, evaluation)
 
-    def captioner(fitted: Mapping[str, Weights]) -> Captioner:
-        ranker = Ranker(memory, ranking._replace(weights=fitted), tokenizer, words)
-        return Captioner(bundle, threads, engine, ranker=ranker)
 
-    chosen = {example.image: place % FOLDS for place, example in enumerate(examples)}
-    crosswise = CrossFitted([captioner(fitted) for fitted in rotated], chosen)
-    evaluation = evaluate_model(crosswise, examples, facts=facts, on_caption=on_picture)
-    return Remembered(words, memory if settings.pictures else None, ranking._replace(weights=weights), evaluation)
+def ways(bundle: Bundle) -> tuple[str, ...]:
+    """The ways of decoding whose candidates get weights: one of each kind that the model has."""
+    return tuple(dict.fromkeys((bundle.decodes[0], "beam") if "beam" in bundle.decodes else bundle.decodes[:1]))
+
+
+def _learnt(
+    vectors: np.ndarray, captions: Sequence[Sequence[str]], settings: MemorySettings
+) -> tuple[PictureWords, Memory]:
+    """The words, and the memory, which is empty unless asked for."""
+    memory = Memory()
+    if settings.pictures:
+        memory.add(vectors, captions)
+        memory = memory.smaller(settings.entries, settings.least, settings.width)
+    return fit_words(vectors, captions, settings.common), memory
+
+
+def _parts(
+    vectors: np.ndarray, captions: Mapping[Path, Sequence[str]], settings: MemorySettings
+) -> list[tuple[list[Example], tuple[Memory, PictureWords]]]:
+    """The pictures to fit the ranking to, in parts, with what was learnt of all pictures but those of the part."""
+    images, said = [*captions], [*captions.values()]
+    drawn = sorted({*np.linspace(0, len(images) - 1, min(settings.fitted, len(images))).astype(int).tolist()})
+    parts = []
+    for fold in range(min(FOLDS, len(drawn))):
+        chosen = {*drawn[fold::FOLDS]}
+        others = [place for place in range(len(images)) if place not in chosen] or [*chosen]  # one picture alone
+        words, memory = _learnt(vectors[others], [said[place] for place in others], settings)
+        examples = [Example(images[place], tuple(said[place]), str(place), "") for place in sorted(chosen)]
+        parts.append((examples, (memory, words)))
+    return parts
 
 
 def remembered_captions(
@@ -201,15 +212,17 @@ def judge(
     options: Options,
     on_picture: Callable[[], object] = lambda: None,
 ) -> list[Judged]:
-    """The features of each picture's candidates, and their CIDEr-D x 100 against people."""
-    metric = CiderD({str(place): [ptb_tokens(text) for text in e.captions] for place, e in enumerate(examples)})
+    """The features of each picture's candidates, and what they are worth to people (`worth`)."""
+    said = {str(place): [ptb_tokens(text) for text in example.captions] for place, example in enumerate(examples)}
+    metric = CiderD(said)
     plan = options.plan(bundle)
     judged = []
     for place, example in enumerate(examples):
         encoded = _encoded(bundle, engine, example.image)
         candidates = engine.decode(encoded, plan)
         texts = [sentence(decode(tokenizer, candidate.token_ids)) for candidate in candidates]
-        gains = np.array([100 * metric.score(ptb_tokens(text), str(place)) for text in texts])
+        tokens = [ptb_tokens(text) for text in texts]
+        gains = np.array([worth(metric.score(each, str(place)), each, said[str(place)]) for each in tokens])
         table = features(candidates, texts, engine.vector(encoded)[0], held[0], ranking, words=held[1])
         whole = np.array([not ends_early(text) for text in texts])  # others come after these, whatever the weights
         judged.append(Judged(table[whole], gains[whole]) if whole.any() else Judged(table, gains))

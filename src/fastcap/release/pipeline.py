@@ -116,7 +116,7 @@ def with_memory(
     """The graphs measured again with the words of pictures that have these captions; the words and the ranking."""
     with console.status("learning words of pictures and fitting the ranking"):
         made = remember(Bundle.open(chosen.directory), captions, examples)
-    console.print(f"words of {counted(len(captions), 'picture')}: CIDEr {made.cider - chosen.cider:+.2f}, crosswise")
+    console.print(f"words of {counted(len(captions), 'picture')}: CIDEr {made.cider - chosen.cider:+.2f}")
     return replace(chosen, evaluation=made.evaluation), {"words": made.words, "ranking": made.ranking}
 
 

@@ -63,7 +63,7 @@ class ExportSettings:
     memory: Sequence[tuple[str, Path | str]] = ()
     """Data sets of whose captions the model learns which words people use of a picture, to rank candidates by them
     (`fastcap.release.memory`): `NAME` or `NAME:SPLIT`, train by default, and its folder. None of the pictures that are
-    measured may be among them. The ranking is fitted to these, and measured crosswise."""
+    measured may be among them. The ranking is fitted to some of theirs, too."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.calibration <= MAX_CALIBRATION:

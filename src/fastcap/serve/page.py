@@ -10,14 +10,14 @@ from typing import NamedTuple
 import fastcap
 from fastcap.errors import FastcapError
 from fastcap.runtime.bundle import Bundle
-from fastcap.runtime.contract import KINDS, LEFT_TO_RIGHT, MANIFEST, MODEL, PHOTO, TOKENIZER
+from fastcap.runtime.contract import KINDS, LEFT_TO_RIGHT, MANIFEST, MODEL, PHOTO, TOKENIZER, WORDS
 
 __all__ = ["Answer", "PageError", "WebPage"]
 
 _PACKAGE = Path(fastcap.__file__).resolve().parent
 _FOLDERS = (_PACKAGE / "web", _PACKAGE.parents[1] / "web")  # installed; in a clone
 _RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm.gz")
-_MODEL = (MANIFEST, TOKENIZER, PHOTO, MODEL.file, *LEFT_TO_RIGHT)
+_MODEL = (MANIFEST, TOKENIZER, PHOTO, WORDS, MODEL.file, *LEFT_TO_RIGHT)
 _TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -28,6 +28,7 @@ _TYPES = {
     ".json": "application/json",
     ".gz": "application/gzip",
     ".onnx": "application/octet-stream",
+    ".npz": "application/octet-stream",
 }
 _HEADERS = {
     # Nothing is loaded from or sent to another host; 'wasm-unsafe-eval' allows WebAssembly to compile, but no eval().
