@@ -4,6 +4,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: help caption web site wheel test test-slow test-web test-floors lint bench readme claims ablation train train-quick
 .PHONY: train-modern train-large train-all
+.PHONY: ranking
 .PHONY: quality-report quality-report-quick generate-prompts merge-datasets
 .DEFAULT_GOAL := help
 
@@ -67,6 +68,27 @@ generate-prompts: .venv-runtime/.stamp  ## write prompts for rare objects: make 
 		"$(or $(wildcard $(or $(OUTPUT_DIR),quality_reports)/object_counts.csv),$(or $(DATASET),data/flickr8k))" \
 		--out "$(or $(PROMPTS),synthetic_prompts.jsonl)" --threshold $(or $(THRESHOLD),50) \
 		$(if $(PER_OBJECT),--per-object $(PER_OBJECT)) $(if $(MAX_OBJECTS),--max-objects $(MAX_OBJECTS))
+
+# After new weights: MODEL is their model directory, with a photo.json of its own; docs/memory.md.
+BUNDLE = src/fastcap/bundled/fastcap-base
+LEARNT = --memory flickr8k data/flickr8k --memory coco data/coco --memory coco:more data/coco
+RESULTS = benchmarks/results
+EVALUATE = .venv/bin/fastcap evaluate --split val --root data
+ranking: .venv/.stamp  ## bundle new weights that rank their candidates, measured anew: make ranking MODEL=DIR CANDIDATES=4
+	@if [ -z "$(MODEL)" ]; then echo "Which weights? make ranking MODEL=DIR" >&2; exit 2; fi
+	.venv/bin/python scripts/remember.py --model "$(MODEL)" --out $(BUNDLE) --overwrite $(LEARNT) \
+		--measure flickr8k data/flickr8k --candidates $(or $(CANDIDATES),4)
+	$(EVALUATE)/flickr8k --dataset flickr8k --json $(RESULTS)/quality.json
+	$(EVALUATE)/flickr8k --dataset flickr8k --decode beam --json $(RESULTS)/quality_beam.json
+	$(EVALUATE)/flickr8k --dataset flickr8k --neutral --json $(RESULTS)/neutral.json
+	$(EVALUATE)/coco --dataset coco --json $(RESULTS)/quality_coco.json
+	.venv/bin/python benchmarks/good_enough.py --data data
+	.venv/bin/python benchmarks/samples.py --root data/flickr8k
+	.venv/bin/python benchmarks/reliability.py --root data/flickr8k
+	.venv/bin/python benchmarks/choosing.py --flickr8k data/flickr8k --coco data/coco --cache cache/choosing --save
+	.venv/bin/python benchmarks/taught.py --flickr8k data/flickr8k --coco data/coco --cache cache/choosing --save
+	.venv/bin/python benchmarks/readme_table.py
+	.venv/bin/python benchmarks/claims.py
 
 readme: .venv/.stamp  ## rewrite the README's tables from benchmarks/results
 	.venv/bin/python benchmarks/readme_table.py

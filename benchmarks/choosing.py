@@ -4,9 +4,10 @@
 
 Candidates of the val pictures of both sets, in parallel and by beam search, are ranked by the network alone, by the
 words that people would use of the picture (`fastcap.runtime.words`), by what they said of similar training pictures
-(`fastcap.runtime.memory`), and by more. The weights are fitted to the pictures of both sets; each picture is captioned
-with weights fitted to four fifths of them, of which it is none. What takes long is kept in the cache: vectors and
-candidates of a model whose graphs are the same.
+(`fastcap.runtime.memory`), and by more. The weights are fitted to the pictures of both sets, for CIDEr-D and a share of
+BLEU-4 (`fastcap.evaluation.ranking.worth`); each picture is captioned with weights fitted to four fifths of them, of
+which it is none. (A model directory has weights fitted to training pictures, `fastcap.release.memory`.) What takes long
+is kept in the cache: vectors and candidates of a model whose graphs are the same.
 """
 
 from __future__ import annotations
@@ -25,11 +26,12 @@ import numpy as np
 from rich.progress import track
 
 from fastcap.data.readers import Example, load_dataset
+from fastcap.evaluation.bleu import bleu
 from fastcap.evaluation.cider import CiderD
 from fastcap.evaluation.machine import git_commit, machine_facts, now
-from fastcap.evaluation.metrics import score_captions
+from fastcap.evaluation.meteor import meteor
 from fastcap.evaluation.ptb import ptb_tokens
-from fastcap.evaluation.ranking import USED, Judged, cross_fitted
+from fastcap.evaluation.ranking import USED, Judged, cross_fitted, worth
 from fastcap.release.memory import MemorySettings, remembered_captions
 from fastcap.release.words import fit_words
 from fastcap.runtime.bundle import Bundle, find_model
@@ -45,12 +47,13 @@ from fastcap.runtime.words import PictureWords
 
 RESULTS = Path(__file__).parent / "results"
 SETS = ("flickr8k", "coco")
-QUARTER = 4  # every fourth picture, as an earlier table had it
 TIMED = 100  # pictures
+BY_CIDER = "words, for CIDEr alone"  # whose weights are fitted to that, and not to the length, as they were at first
 RANKED_BY = {
     "probability": ("log_p",),
     "similarity": ("log_p", "similarity"),
     "words": USED,
+    BY_CIDER: tuple(name for name in USED if name != "words"),
     "words, similarity": (*USED, "similarity"),
     "words, consensus": (*USED, "consensus"),
     "everything": Weights._fields,
@@ -81,6 +84,7 @@ def main() -> None:
     parser.add_argument("--flickr8k", required=True, type=Path, help="folder of Flickr8k")
     parser.add_argument("--coco", required=True, type=Path, help="folder of COCO, with machine captions")
     parser.add_argument("--cache", required=True, type=Path, help="folder for vectors and candidates")
+    parser.add_argument("--memories", action="store_true", help="measure memories of other pictures and sizes, too")
     parser.add_argument("--save", action="store_true", help="write JSON and plot into benchmarks/results")
     args = parser.parse_args()
     args.cache.mkdir(parents=True, exist_ok=True)
@@ -88,6 +92,7 @@ def main() -> None:
     roots = {"flickr8k": args.flickr8k, "coco": args.coco}
     study = Study(network, {name: load_dataset(name, roots[name], "val") for name in SETS})
     sources = sources_of(network, roots)
+    saved = json.loads((RESULTS / "choosing.json").read_text(encoding="utf-8"))
     result = {
         "format": 1,
         "kind": "choosing",
@@ -100,6 +105,7 @@ def main() -> None:
         "folds": 5,
         "command": "python benchmarks/choosing.py --flickr8k DIR --coco DIR --cache DIR --save",
         **study.table(sources),
+        "memories": study.memories(sources) if args.memories else saved["memories"],
     }
     text = json.dumps(result, indent=1) + "\n"
     print(text, end="")
@@ -175,8 +181,8 @@ def memory_of(source: Source) -> Memory:
 
 @dataclass
 class Picture:
-    """A val picture: its vector, its candidates by way, and of every text among these whether it is whole, and its
-    CIDEr-D x 100 against people."""
+    """A val picture: its vector, its candidates by way, and of every text among these whether it is whole, its CIDEr-D
+    x 100 against people, and what it is worth."""
 
     example: Example
     vector: np.ndarray
@@ -184,6 +190,7 @@ class Picture:
     texts: dict[str, list[str]]
     whole: dict[str, bool]
     gains: dict[str, float]
+    worth: dict[str, float]
 
 
 class Study:
@@ -196,7 +203,8 @@ class Study:
     def _read(self, name: str, examples: Sequence[Example]) -> Iterator[Picture]:
         network = self.network
         found = {way: network.candidates(name, way, plan, examples) for way, plan in self.plans.items()}
-        metric = CiderD({str(place): [ptb_tokens(text) for text in e.captions] for place, e in enumerate(examples)})
+        said = {str(place): [ptb_tokens(text) for text in e.captions] for place, e in enumerate(examples)}
+        metric = CiderD(said)
         vectors = network.vectors(f"{name}-val", [example.image for example in examples])
         for place, example in enumerate(examples):
             candidates = {way: rows[place] for way, rows in found.items()}
@@ -206,35 +214,40 @@ class Study:
             }
             different = {text for rows in texts.values() for text in rows}
             whole = {text: not ends_early(text) for text in different}
-            gains = {text: 100 * metric.score(ptb_tokens(text), str(place)) for text in different}
-            yield Picture(example, vectors[place], candidates, texts, whole, gains)
+            gains = {text: metric.score(ptb_tokens(text), str(place)) for text in different}
+            worths = {text: worth(gain, ptb_tokens(text), said[str(place)]) for text, gain in gains.items()}
+            gains = {text: 100 * gain for text, gain in gains.items()}
+            yield Picture(example, vectors[place], candidates, texts, whole, gains, worths)
 
     def table(self, sources: Mapping[str, Source]) -> dict[str, Any]:
-        """The rows of the result, the times, and what words and memories of other pictures and sizes are worth."""
+        """The rows of the result, the times, and what words of other pictures are worth."""
         usual = MemorySettings()
-        memories = {name: memory_of(source) for name, source in sources.items()}
-        kept = {name: each.smaller(usual.entries, usual.least, usual.width) for name, each in memories.items()}
-        memory, words = kept["people's"], fit_words(*sources["people's"], usual.common)
+        memory = memory_of(sources["people's"]).smaller(usual.entries, usual.least, usual.width)
+        words = fit_words(*sources["people's"], usual.common)
         milliseconds = self.times(memory, words)
         base = {way: self.features(way, memory, words) for way in self.plans}
         rows = []
         for way in self.plans:
             ms = round(milliseconds["picture"] + milliseconds[way], 2)
             rows.append({"candidates": way, "ranked_by": "own order", "ms": ms, **self.measure(way, first)})
-            rows.append({"candidates": way, "ranked_by": "people", **self.measure(way, best, thorough=False)})
+            rows.append({"candidates": way, "ranked_by": "people", **self.measure(way, best)})
             for by, used in RANKED_BY.items():
                 if by == "probability" and way.startswith("parallel"):
                     continue  # the network's own order
                 asked = sum(milliseconds[held] for held, name in HELD.items() if name in used)
                 row = {"candidates": way, "ranked_by": by, "ms": round(ms + asked, 2)}
-                rows.append({**row, **self.measure(way, self.fitted(base[way], used), thorough=by in PLOTTED)})
-        return {
-            "milliseconds": milliseconds,
-            "rows": rows,
-            "words": list(self.vocabularies(sources, base)),
-            "memories": list(self.memories(kept, base)),
-            "sizes": list(self.sizes(memories["people's"], base)),
-        }
+                choice = self.fitted(base[way], used, "gains" if by == BY_CIDER else "worth")
+                rows.append({**row, **self.measure(way, choice)})
+        return {"milliseconds": milliseconds, "rows": rows, "words": list(self.vocabularies(sources, base))}
+
+    def memories(self, sources: Mapping[str, Source]) -> dict[str, Any]:
+        """What memories of other pictures and sizes are worth, and when that was measured."""
+        usual, words = MemorySettings(), fit_words(*sources["people's"])
+        whole = {name: memory_of(source) for name, source in sources.items()}
+        kept = {name: each.smaller(usual.entries, usual.least, usual.width) for name, each in whole.items()}
+        base = {way: self.features(way, kept["people's"], words) for way in VARIED}
+        facts = {"date": now(), "commit": git_commit()}
+        return {**facts, "of": list(self.others(kept, base)), "sizes": list(self.sizes(whole["people's"], base))}
 
     def vocabularies(self, sources: Mapping[str, Source], base: Mapping[str, Features]) -> Iterator[dict[str, Any]]:
         """Words of other pictures, and more or fewer of them."""
@@ -246,7 +259,7 @@ class Study:
                 row[way] = self.plain(way, self.changed(way, base[way], WORDS, words.score), "words")
             yield row
 
-    def memories(self, kept: Mapping[str, Memory], base: Mapping[str, Features]) -> Iterator[dict[str, Any]]:
+    def others(self, kept: Mapping[str, Memory], base: Mapping[str, Features]) -> Iterator[dict[str, Any]]:
         """Memories of other pictures, asked for other neighbours."""
         for way in VARIED:
             for name, memory in kept.items():
@@ -297,15 +310,15 @@ class Study:
 
     def plain(self, way: str, given: Features, by: str) -> dict[str, Any]:
         """CIDEr of both sets, ranked by one of `RANKED_BY`."""
-        return self.measure(way, self.fitted(given, RANKED_BY[by]), thorough=False)
+        return self.measure(way, self.fitted(given, RANKED_BY[by]))
 
-    def fitted(self, given: Features, used: Sequence[str]) -> Choice:
-        """The choice by weights that are fitted to other pictures."""
+    def fitted(self, given: Features, used: Sequence[str], to: str = "worth") -> Choice:
+        """The choice by weights that are fitted to other pictures, to what `Picture` calls so."""
 
         def choose(way: str) -> Iterator[tuple[str, int, np.ndarray]]:
             places = [(name, place) for name in SETS for place in range(len(self.pictures[name]))]
             judged = [
-                Judged(given[name][place], np.array([picture.gains[text] for text in picture.texts[way]]))
+                Judged(given[name][place], np.array([getattr(picture, to)[text] for text in picture.texts[way]]))
                 for name, place in places
                 for picture in [self.pictures[name][place]]
             ]
@@ -314,8 +327,8 @@ class Study:
 
         return choose
 
-    def measure(self, way: str, choose: Choice, thorough: bool = True) -> dict[str, Any]:
-        """Figures of both sets; of every fourth picture of Flickr8k, too, as an earlier table had it."""
+    def measure(self, way: str, choose: Choice) -> dict[str, Any]:
+        """Figures of both sets."""
         chosen: dict[str, dict[int, str]] = {name: {} for name in SETS}
         given = choose(way) if choose not in (first, best) else choose(self, way)  # type: ignore[call-arg]
         for name, place, scores in given:
@@ -323,20 +336,7 @@ class Study:
             order = np.argsort(-scores, kind="stable").tolist()
             texts = [picture.texts[way][each] for each in order]
             chosen[name][place] = next((text for text in texts if picture.whole[text]), texts[0])
-        figures: dict[str, Any] = {}
-        for name, texts in chosen.items():
-            pictures = self.pictures[name]
-            figures[name] = {"cider": round(float(np.mean([pictures[p].gains[text] for p, text in texts.items()])), 2)}
-            if thorough:
-                figures[name] |= {
-                    key: round(value, 2)
-                    for key, value in scored(pictures, texts).items()
-                    if key in ("bleu_4", "meteor")
-                }
-        if thorough:
-            quarter = {place: text for place, text in chosen["flickr8k"].items() if place % QUARTER == 0}
-            figures["flickr8k"]["cider_quarter"] = round(scored(self.pictures["flickr8k"], quarter)["cider"], 2)
-        return figures
+        return {name: scored(self.pictures[name], texts) for name, texts in chosen.items()}
 
     def times(self, memory: Memory, words: PictureWords) -> dict[str, float]:
         """Median CPU time in milliseconds of reading a picture, of each way and of ranking four candidates by each of
@@ -378,9 +378,12 @@ def best(study: Study, way: str) -> Iterator[tuple[str, int, np.ndarray]]:
 
 
 def scored(pictures: Sequence[Picture], texts: Mapping[int, str]) -> dict[str, float]:
-    """All metrics of these pictures."""
-    references = {str(place): pictures[place].example.captions for place in texts}
-    return score_captions({str(place): text for place, text in texts.items()}, references).metrics
+    """Metrics x 100 of the captions of these pictures, by place."""
+    said = {str(place): ptb_tokens(text) for place, text in texts.items()}
+    references = {str(place): [ptb_tokens(text) for text in pictures[place].example.captions] for place in texts}
+    cider = float(np.mean([pictures[place].gains[text] for place, text in texts.items()]))
+    values = {"cider": cider, "bleu_4": 100 * bleu(said, references)[3], "meteor": 100 * meteor(said, references)}
+    return {name: round(value, 2) for name, value in values.items()}
 
 
 def timed(run: Callable[[], object]) -> tuple[float, object]:

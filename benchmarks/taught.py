@@ -36,10 +36,11 @@ from fastcap.runtime.bulk.learn import learn
 from fastcap.runtime.bundle import Bundle, find_model
 from fastcap.runtime.captioner import Captioner
 from fastcap.runtime.memory import Memory
+from fastcap.runtime.ranking import Ranker
 from fastcap.runtime.taught import NEAR, RANKING, Taught, TaughtRanker, nearness
 
 SETS = choosing.SETS
-WAYS = {"parallel 3": "parallel", "beam 8": "search"}
+WAYS = {"parallel 4": "parallel", "beam 8": "search"}
 SHARPNESS = RANKING.sharpness
 NEIGHBOURS, WEIGHTS, NEARS = (5, 10, 30), (0.0, 0.05, 0.1, 0.2, 0.3, 0.4), ((0.5, 0.9), (0.6, 0.9), (0.7, 0.95))
 FITTED = {"flickr8k": ("Flickr8k", "Flickr8k, 1,000"), "coco": ("COCO", "COCO, 1,000")}
@@ -64,10 +65,11 @@ def shipped(way: str) -> Settings:
 
 
 class Asked(NamedTuple):
-    """A picture's candidates beside a memory: log-probabilities (K,), similarities (K,) by number of neighbours, the
-    cosine of the nearest picture, CIDEr (K,), and which are whole (K,)."""
+    """A picture's candidates beside a memory: how the model directory ranks them, in units of a logarithm of
+    probability (K,), similarities (K,) by number of neighbours, the cosine of the nearest picture, CIDEr (K,), and
+    which are whole (K,)."""
 
-    log_p: np.ndarray
+    own: np.ndarray
     similarity: dict[int, np.ndarray]
     cosine: float
     gains: np.ndarray
@@ -75,7 +77,7 @@ class Asked(NamedTuple):
 
     def gain(self, settings: Settings) -> float:
         share = settings.weight * nearness(self.cosine, settings.near)
-        order = np.argsort(-(self.log_p + share * self.similarity[settings.neighbours]), kind="stable").tolist()
+        order = np.argsort(-(self.own + share * self.similarity[settings.neighbours]), kind="stable").tolist()
         return float(self.gains[next((place for place in order if self.whole[place]), order[0])])
 
 
@@ -95,8 +97,9 @@ def main() -> None:
     choosing.plans = lambda bundle: {way: plan for way, plan in usual(bundle).items() if way in WAYS}
     study = Study(network, {name: load_dataset(name, roots[name], "val") for name in SETS})
     captions, vectors = training(network, roots)
+    ranker = Ranker.open(bundle, network.tokenizer)
     asked = {
-        (way, name, memory_name): [ask(picture, way, memory) for picture in study.pictures[name]]
+        (way, name, memory_name): [ask(picture, way, memory, ranker) for picture in study.pictures[name]]
         for memory_name, memory in memories(captions, vectors).items()
         for name in SETS
         if memory_name in (*FITTED[name], *FOREIGN[name])
@@ -152,10 +155,13 @@ def memories(captions: Mapping[str, dict[Path, list[str]]], vectors: Mapping[str
     return found
 
 
-def ask(picture: Picture, way: str, memory: Memory) -> Asked:
+def ask(picture: Picture, way: str, memory: Memory, ranker: Ranker | None) -> Asked:
     candidates, texts = picture.candidates[way], picture.texts[way]
+    own = np.log([max(candidate.probability, 1e-9) for candidate in candidates])
+    if ranker and (weights := ranker.weights(WAYS[way], picture.vector)):
+        own = ranker.scores(candidates, picture.vector, WAYS[way]) / weights.log_p
     return Asked(
-        np.log([max(candidate.probability, 1e-9) for candidate in candidates]),
+        own,
         {count: memory.similarity(picture.vector, texts, count, SHARPNESS) for count in NEIGHBOURS},
         memory.closest(picture.vector, 1)[0][1],
         np.array([picture.gains[text] for text in texts]),
@@ -176,9 +182,7 @@ def table(asked: Mapping[tuple[str, str, str], Sequence[Asked]]) -> dict[str, An
         picks = [best(gains, fold) for fold in range(FOLDS)]
         chosen[way] = [grid[pick]._asdict() for pick in [*picks, best(gains, None)]]
         for (name, memory), table_ in gains.items():
-            own = np.array(
-                [p.gains[next((k for k, whole in enumerate(p.whole) if whole), 0)] for p in asked[way, name, memory]]
-            )
+            without = [p.gain(shipped(way)._replace(weight=0.0)) for p in asked[way, name, memory]]
             crosswise = [table_[place, picks[place % FOLDS]] for place in range(len(table_))]
             rows.append(
                 {
@@ -186,7 +190,7 @@ def table(asked: Mapping[tuple[str, str, str], Sequence[Asked]]) -> dict[str, An
                     "set": name,
                     "memory": memory,
                     "fits": memory in FITTED[name],
-                    "cider_without": round(float(own.mean()), 2),
+                    "cider_without": round(float(np.mean(without)), 2),
                     "cider": round(float(np.mean([p.gain(shipped(way)) for p in asked[way, name, memory]])), 2),
                     "cider_crosswise": round(float(np.mean(crosswise)), 2),
                 }
@@ -212,10 +216,18 @@ def album(network: Network, study: Study, train: Mapping[Path, Sequence[str]], v
         shots = [network.encoded(shot(p.example.image)) for p in track(pictures, "album")]
         np.save(path, [network.engine.vector(each)[0] for each in shots])
     shots_ = np.load(path)
-    own = {f"shot {place}": [p.example.captions[0]] for place, p in enumerate(pictures)}
+    shot_captions = {f"shot {place}": [p.example.captions[0]] for place, p in enumerate(pictures)}
     others = dict(itertools.islice(((str(image), texts) for image, texts in train.items()), 1000))
-    taught = Taught.of(network.bundle, np.concatenate([shots_, vectors[: len(others)]]), {**own, **others})
-    ranker = TaughtRanker(taught, network.tokenizer)
+    taught = Taught.of(network.bundle, np.concatenate([shots_, vectors[: len(others)]]), {**shot_captions, **others})
+    own = Ranker.open(network.bundle, network.tokenizer)
+    ranker = TaughtRanker(taught, network.tokenizer, own)
+
+    def by_itself(picture: Picture) -> str:
+        candidates, texts = picture.candidates["parallel 4"], picture.texts["parallel 4"]
+        scores = own.scores(candidates, picture.vector, "parallel") if own else np.zeros(len(texts))
+        ordered = [texts[place] for place in np.argsort(-scores, kind="stable")]
+        return next((text for text in ordered if picture.whole[text]), ordered[0])
+
     metric = CiderD({str(n): [ptb_tokens(text) for text in p.example.captions[1:]] for n, p in enumerate(pictures)})
     said: dict[str, list[float]] = {"without": [], "ranked": [], "neighbour": []}
     found = []
@@ -226,7 +238,7 @@ def album(network: Network, study: Study, train: Mapping[Path, Sequence[str]], v
         near = taught.neighbours(picture.vector)
         found.append(bool(near) and near[0].source == f"shot {place}")
         for way, words in (
-            ("without", picture.texts["parallel 3"][0]),
+            ("without", by_itself(picture)),
             ("ranked", next((each for each in texts if picture.whole[each]), texts[0])),
             ("neighbour", near[0].caption if near else ""),
         ):
