@@ -80,6 +80,10 @@ class Remembered:
     ranking: Ranking
     evaluation: Evaluation
 
+    def ranker(self, bundle: Bundle) -> Ranker:
+        """What ranks so."""
+        return Ranker(self.memory or Memory(), self.ranking, bundle.tokenizer(), self.words)
+
     @property
     def cider(self) -> float:
         """CIDEr points (x 100)."""
