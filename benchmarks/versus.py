@@ -1,7 +1,8 @@
 """Photo to text of several installations or model directories, picture by picture in turn, in one run.
 
-    git worktree add ../before b4ef1f6                  # 0.1.0
-    python benchmarks/versus.py 0.1.0=../before/src now=src [three=src:DIR] [--photos 160] [--save]
+    git worktree add ../first b4ef1f6 && git worktree add ../table 87fd5bd && git worktree add ../three b3e623d
+    python benchmarks/versus.py "0.1.0=../first/src" "the table above=../table/src" "three lengths=../three/src" \\
+        today=src [--photos 160] [--save]
 
 Each `NAME=SOURCES[:MODEL]` is a process of its own that captions with one thread; MODEL is fastcap-base unless said.
 What counts is processor time, since what else a shared machine does is not ours, and the median of its ratios to the
@@ -31,6 +32,7 @@ WORKER = """
 import sys, time
 import fastcap
 captioner = fastcap.load_model(sys.argv[1])
+print(sum(path.stat().st_size for path in captioner.bundle.folder.iterdir()), flush=True)
 for line in sys.stdin:
     started = time.process_time()
     captioner.caption(line.strip())
@@ -45,6 +47,8 @@ class Installation:
         paths = os.environ | {"PYTHONPATH": str(Path(sources).resolve())}
         command = [sys.executable, "-c", WORKER, model]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=paths)
+        assert self._process.stdout
+        self.bytes = int(self._process.stdout.readline())  # of the model directory
 
     def milliseconds(self, photo: Path) -> float:
         """Processor time from the file to the sentence."""
@@ -77,7 +81,14 @@ def main() -> None:
         installation.stop()
     facts = {"date": now(), "commit": git_commit(), "machine": machine_facts(), "threads": 1, "seed": 0}
     command = "python benchmarks/versus.py NAME=SOURCES[:MODEL]... --save"
-    result = {"format": 1, "kind": "versus", **facts, "command": command, "photos": args.photos, "rows": rows(taken)}
+    result = {
+        "format": 1,
+        "kind": "versus",
+        **facts,
+        "command": command,
+        "photos": args.photos,
+        "rows": rows(taken, running),
+    }
     text = json.dumps(result, indent=1) + "\n"
     print(text, end="")
     if args.save:
@@ -97,15 +108,15 @@ def measured(running: dict[str, Installation], photos: list[Path], count: int) -
     return {name: np.array(each) for name, each in taken.items()}
 
 
-def rows(taken: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    """Median and ratio of each, with the ratio's standard error by resampling the photos."""
+def rows(taken: dict[str, np.ndarray], running: dict[str, Installation]) -> list[dict[str, Any]]:
+    """Median and ratio of each, with the ratio's standard error by resampling the photos, and its files' size."""
     first, drawn = next(iter(taken.values())), np.random.default_rng(0)
     found = []
     for name, each in taken.items():
         ratios = each / first
         errors = [np.median(drawn.choice(ratios, len(ratios))) for _ in range(DRAWN)]
         row = {"name": name, "ms": round(float(np.median(each)), 2), "ratio": round(float(np.median(ratios)), 3)}
-        found.append({**row, "error": round(float(np.std(errors)), 3)})
+        found.append({**row, "error": round(float(np.std(errors)), 3), "bytes": running[name].bytes})
     return found
 
 
