@@ -24,6 +24,10 @@ from fastcap.vocabulary import Vocabulary
 
 __all__ = ["PrefixLM", "PrefixStepper", "last_layers", "unfreeze_layers"]
 
+LENGTHS = 32
+"""Packed captions are as long as a multiple of it. Kernels and buffers of every length are kept by what computes them:
+with any length, a process that trains grows by gigabytes."""
+
 
 class Packed(NamedTuple):
     """How the captions of an image stand behind its prefix: `image` and `column` (R, T) say where a token goes in
@@ -51,7 +55,7 @@ def pack(lengths: Tensor, width: int, n_images: int, n_prefix: int) -> Packed:
     device = lengths.device
     per_image = lengths.view(n_images, -1)
     start = n_prefix + per_image.cumsum(dim=1) - per_image  # (B, R / B)
-    longest = n_prefix + int(per_image.sum(dim=1).max())
+    longest = -(-(n_prefix + int(per_image.sum(dim=1).max())) // LENGTHS) * LENGTHS
     steps = torch.arange(width, device=device)
     real = steps < lengths[:, None]
     image = torch.arange(n_images, device=device).repeat_interleave(per_image.shape[1])[:, None].expand_as(real)
