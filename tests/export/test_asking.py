@@ -153,11 +153,35 @@ def test_hypotheses_of_several_questions_do_not_mix(parts, pictures):
         model.limits(),
     )
     prompts = [[1, 9, 8, 7], [1, 5], [1, 12, 30]]
-    together = beam_search(Prompted(model.stepper(), prompts), state, 3, beams=3, **settings)
+    together = beam_search(Prompted(model.stepper(), prompts, 2), state, 3, beams=3, **settings)
     for prompt, found in zip(prompts, together, strict=True):
-        (alone,) = beam_search(Prompted(model.stepper(), [prompt]), state, 1, beams=3, **settings)
+        (alone,) = beam_search(Prompted(model.stepper(), [prompt], 2), state, 1, beams=3, **settings)
         assert [each.token_ids for each in found] == [each.token_ids for each in alone]
         np.testing.assert_allclose([each.score for each in found], [each.score for each in alone], atol=1e-4)
+
+
+def test_answers_that_have_ended_are_not_computed_any_more():
+    class Reading:
+        """After prompt [n], n tokens 5 and the end mark 2; notes how many rows it computed."""
+
+        computed: tuple[int, ...] = ()
+
+        def read(self, image_state, prompts):
+            return self.told(np.array([prompt[-1] for prompt in prompts]))
+
+        def step(self, token_ids, state, parents):
+            assert (token_ids == 5).all()
+            return self.told(state[parents] - 1)
+
+        def told(self, left):
+            self.computed += (len(left),)
+            log_p = np.full((len(left), 8), -9.0)
+            log_p[np.arange(len(left)), np.where(left > 0, 5, 2)] = -0.1
+            return log_p, left
+
+    reader, settings = Reading(), {"max_length": 6, "bos_id": 1, "eos_id": 2, "min_length": 0, "forbidden": ()}
+    found = beam_search(Prompted(reader, [[1, 0], [1, 1], [1, 1], [1, 1]], 2), None, 4, beams=1, **settings)
+    assert [each[0].token_ids for each in found] == [[], [5], [5], [5]] and reader.computed == (4, 3)
 
 
 # --- asking -----------------------------------------------------------------------------------------------------

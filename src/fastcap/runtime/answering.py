@@ -60,32 +60,37 @@ class Reader(Protocol):
 
 
 class Progress(NamedTuple):
-    """Where a search stands. `log_p`: of the prompts, until the first step has given them to the search.
-    `rows_per_prompt`: k, as long as the state has one row for each prompt, and then 1."""
+    """Where a search stands. `log_p`: of the prompts, until the first step has given them to the search. `rows`: the
+    row in the state of each row of the search (R,)."""
 
     state: Any
     log_p: np.ndarray | None
-    rows_per_prompt: int
+    rows: np.ndarray
 
 
 class Prompted:
     """A stepper for which each "image" of a search is one question about the same picture: its rows continue their own
-    prompt, begin mark included."""
+    prompt, begin mark included. A row that has ended is not computed any more: its log-probabilities are 0."""
 
-    def __init__(self, reader: Reader, prompts: Sequence[Sequence[int]]) -> None:
-        self._reader, self._prompts = reader, prompts
+    def __init__(self, reader: Reader, prompts: Sequence[Sequence[int]], eos_id: int) -> None:
+        self._reader, self._prompts, self._eos_id = reader, prompts, eos_id
 
     def start(self, image_state: Any, rows_per_image: int, prompt_ids: Sequence[int] = ()) -> Progress:
         """The state of the prompts, which are read once for all hypotheses."""
         log_p, state = self._reader.read(image_state, self._prompts)
-        return Progress(state, log_p, rows_per_image)
+        return Progress(state, log_p, np.arange(len(self._prompts)).repeat(rows_per_image))
 
     def step(self, token_ids: np.ndarray, state: Progress, parents: np.ndarray) -> tuple[np.ndarray, Progress]:
         """As every stepper, but for the first time, when the search hands in the begin mark: that was read."""
         if state.log_p is not None:
-            return state.log_p.repeat(state.rows_per_prompt, axis=0), state._replace(log_p=None)
-        log_p, grown = self._reader.step(token_ids, state.state, parents // state.rows_per_prompt)
-        return log_p, Progress(grown, None, 1)
+            return state.log_p[state.rows], state._replace(log_p=None)
+        (going,) = np.nonzero(token_ids != self._eos_id)
+        computed, grown = self._reader.step(token_ids[going], state.state, state.rows[parents[going]])
+        log_p = np.zeros((len(token_ids), computed.shape[1]), computed.dtype)
+        log_p[going] = computed
+        rows = np.zeros(len(token_ids), np.int64)
+        rows[going] = np.arange(len(going))
+        return log_p, Progress(grown, None, rows)
 
 
 def check_answers(bundle: Bundle) -> None:
@@ -197,7 +202,7 @@ def search_answers(
     for start in range(0, len(prompts), TOGETHER):
         part = prompts[start : start + TOGETHER]
         found = beam_search(
-            Prompted(reader, part),
+            Prompted(reader, part, vocabulary.eos_id),
             image_state,
             len(part),
             beams=beams,
