@@ -31,7 +31,8 @@ from fastcap.decoder.lora import merge_adapters
 from fastcap.evaluation.machine import git_commit, machine_facts, now
 from fastcap.evaluation.speed import Timing
 from fastcap.model import CaptionModel
-from fastcap.quantization.blocks import block_size, input_moments, to_blocks
+from fastcap.quantization.blocks import input_moments, to_blocks
+from fastcap.quantization.scales import block_size
 from fastcap.release.drawn import reading
 from fastcap.release.pipeline import load_pictures
 from fastcap.runtime.encoding import clean_caption, encode

@@ -28,6 +28,7 @@ NOT_RUN = {
     r"fastcap train (?!--list)|torchrun|accelerate|python scripts/train\w*\.py": "trains; tests/training",
     r"fastcap download (?!--list)": "asks the package index; tests/test_parts.py",
     r"fastcap (export|adapters|build|explain)\b": "needs a trained checkpoint; tests/export, tests/training",
+    r"fastcap compress|python scripts/optimize_model": "needs a trained checkpoint; tests/export/test_compress.py",
     r"fastcap (caption|evaluate) .*--model runs/": "needs a trained checkpoint; tests/training",
     r"fastcap (compare fastcap-base|caption photo\.jpg --model) models/distilvit": "needs frozen parts; tests/export",
     r"fastcap checkpoint": "needs the extra export; tests/export/test_weights.py",
@@ -50,6 +51,7 @@ PYTHON_NOT_RUN = {
     "docs/fastvlm.md": "needs a trained model that answers; tests/export/test_asking.py",
     "docs/quantization.md": "needs a trained checkpoint; tests/export/test_release.py",
     "docs/transformers_js.md": "needs a converted model; tests/web/test_transformers_js.py",
+    "docs/compression.md": "needs a trained checkpoint; tests/export/test_compress.py, tests/model/test_pruning.py",
     "docs/server.md": "needs a server; tests/serve/test_compat.py",
 }
 

@@ -22,7 +22,8 @@ from fastcap.export.families import EXPORTS
 from fastcap.export.weights import restore
 from fastcap.export.writer import write_bundle
 from fastcap.generation.autoregressive import beam_search
-from fastcap.quantization.blocks import block_bits, block_size, input_moments, quantize_blocks, to_blocks
+from fastcap.quantization.blocks import input_moments, quantize_blocks, to_blocks
+from fastcap.quantization.scales import block_bits, block_size
 from fastcap.release.drawn import reading
 from fastcap.release.sizes import quantised_graphs
 from fastcap.runtime.bundle import Bundle

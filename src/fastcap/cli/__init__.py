@@ -108,6 +108,11 @@ VERBS = {
         "fastcap convert --model fastcap-base --platform ios android --out mobile",
         "export",
     ),
+    "compress": Verb(
+        "make a model fit a size: fewer bits, fewer units, as good",
+        "fastcap compress --model runs/mine/best --out models/small --root data/flickr8k --target-size 6MB",
+        "export",
+    ),
     "checkpoint": Verb(
         "turn a model directory back into a checkpoint, to train on",
         "fastcap checkpoint --model fastcap-base --out runs/fastcap-base/best",

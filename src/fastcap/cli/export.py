@@ -63,6 +63,8 @@ def add_measuring(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--questions", action="append", type=Path, metavar="FILE", help=told)
     told = "questions of each FILE that are asked, spread evenly over it; 0 for all"
     parser.add_argument("--question-limit", type=Number(int, 0), metavar="N", help=told)
+    told = "share of pictures, 0 to 1, whose caption has to stay as it is, word by word"
+    parser.add_argument("--min-same", type=Number(float, 0, 1), metavar="SHARE", help=told)
     measured = vars(DEFAULTS).items()
     parser.set_defaults(**{name: value for name, value in measured if name not in ("precision", "target_size", "bits")})
     parser.set_defaults(questions=None)  # where argparse appends to

@@ -20,10 +20,7 @@ WEIGHTS = {
     "prefix": {"masked": 0.0, "length": 0.0},
 }
 _NO_READING = "0, since a {decoder} decoder has no parallel reading"
-_LEFT_TO_RIGHT = {
-    **dict.fromkeys(("masked", "consistency", "length", "reward"), _NO_READING),
-    "quantized": "false, since a {decoder} decoder is not trained with rounded weights",
-}
+_LEFT_TO_RIGHT = dict.fromkeys(("masked", "consistency", "length", "reward"), _NO_READING)
 REFUSED: dict[str, dict[str, str]] = {"parallel": {}, "autoregressive": _LEFT_TO_RIGHT, "prefix": _LEFT_TO_RIGHT}
 PRECISIONS = {"fsdp2": ("no", "bf16"), "zero3": ("no",)}  # by sharding: neither scales losses, as fp16 needs
 UNSHARDED = ("reward", "causal_reward", "contrastive", "clip_loss", "quantized")

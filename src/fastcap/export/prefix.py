@@ -16,7 +16,6 @@ S keys and values in turn of each layer, D width, V vocabulary.
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -27,12 +26,12 @@ from torch import Tensor, nn
 
 from fastcap.backbone.multiscale import MultiScaleBackbone
 from fastcap.config import ModelConfig
-from fastcap.decoder.lora import merge_adapters
 from fastcap.errors import ModelFileError
 from fastcap.export.scales import export_scales
 from fastcap.export.surgery import merge_equal, write_graph
 from fastcap.export.trace import changing_axes, trace
 from fastcap.model import CaptionModel
+from fastcap.model.prefix import merged
 from fastcap.runtime.contract import (
     IMAGE_VECTORS,
     LANGUAGE_MODEL,
@@ -216,11 +215,8 @@ def with_merged_adapters(model: CaptionModel) -> CaptionModel:
     Raises:
         ModelFileError: the language model is too large for one file.
     """
-    merged: Any = copy.deepcopy(model).eval()  # what is frozen may be shared with other models
-    language_model = merge_adapters(merged.decoder.language_model)
-    everything = [*merged.named_parameters(), *merged.named_buffers()]
-    merged.learned = frozenset(name for name, _ in everything)  # tracing reads the state, which has to be whole
-    size = 4 * sum(parameter.numel() for parameter in language_model.parameters())
+    whole: Any = merged(model)
+    size = 4 * sum(parameter.numel() for parameter in whole.decoder.language_model.parameters())
     if size > LARGEST:
         raise ModelFileError(
             f"the language model has {size} bytes in fp32; an ONNX file holds {LARGEST}: smaller ones can be exported"
@@ -237,25 +233,25 @@ def export_prefix(model: CaptionModel, folder: Path) -> None:
     """
     merged = with_merged_adapters(model)
     images = torch.zeros(1, model.config.image_size, model.config.image_size, 3, dtype=torch.uint8)
-    vision, prefix_init = VisionEncoder(merged), PrefixInit(merged)
-    has_scales = isinstance(merged.backbone, MultiScaleBackbone)
-    tokens = export_scales(merged, images, folder) if has_scales else vision(images)[0]
-    project = Project(merged)
+    vision, prefix_init = VisionEncoder(whole), PrefixInit(whole)
+    has_scales = isinstance(whole.backbone, MultiScaleBackbone)
+    tokens = export_scales(whole, images, folder) if has_scales else vision(images)[0]
+    project = Project(whole)
     prefix = project(tokens)
     state = prefix_init(prefix)
-    whole = (vision, images, VISION_ENCODER, (*VISION_ENCODER.outputs, *IMAGE_VECTORS))
+    seeing = (vision, images, VISION_ENCODER, (*VISION_ENCODER.outputs, *IMAGE_VECTORS))
     for module, given, graph, names in (
-        *([] if has_scales else [whole]),
+        *([] if has_scales else [seeing]),
         (project, tokens, PROJECTION, PROJECTION.outputs),
         (prefix_init, prefix, PREFIX_INIT, (f"{STATE}0",)),
-        (EmbedText(merged), torch.arange(3)[None], TEXT, TEXT.outputs),
+        (EmbedText(whole), torch.arange(3)[None], TEXT, TEXT.outputs),
     ):
         trace(module, (given,), folder / graph.file, graph.inputs, names, changing_axes(graph))
     rows, step = torch.arange(2), LANGUAGE_MODEL
     layers, heads, _, width = state.shape
     given = torch.zeros(2, 4, dtype=torch.long), rows, torch.zeros(layers, heads, len(rows), 3, width), rows
     inputs = (*step.inputs, f"{STATE}0")
-    trace(Step(merged), (*given, state), folder / step.file, inputs, step.outputs, changing_axes(step))
+    trace(Step(whole), (*given, state), folder / step.file, inputs, step.outputs, changing_axes(step))
 
 
 def assemble_prefix(parts: Path, folder: Path, config: ModelConfig) -> None:

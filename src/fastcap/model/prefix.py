@@ -5,6 +5,7 @@ Letters: R rows of tokens, T tokens, D width of the language model.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from fastcap.backbone.multiscale import MultiScaleBackbone
 from fastcap.backbone.token_selection import TokenSelection
 from fastcap.backbone.towers import TowersBackbone
 from fastcap.config import ModelConfig, PrefixConfig, TowersConfig
-from fastcap.decoder.lora import add_adapters
+from fastcap.decoder.lora import add_adapters, merge_adapters
 from fastcap.decoder.prefix_lm import PrefixLM, PrefixStepper, unfreeze_layers
 from fastcap.decoder.projection import Projection
 from fastcap.decoder.resampler import Resampler
@@ -25,7 +26,7 @@ from fastcap.layers import ImageTokens
 from fastcap.model.captioning import CaptionModel
 from fastcap.model.frozen import FrozenParts
 
-__all__ = ["PrefixCaptionModel", "prefix_parts"]
+__all__ = ["PrefixCaptionModel", "merged", "prefix_parts"]
 
 
 def prefix_parts(config: ModelConfig, frozen: FrozenParts) -> dict[str, nn.Module]:
@@ -123,6 +124,15 @@ class PrefixCaptionModel(CaptionModel):
     def encode_words(self, words: Tensor) -> ImageTokens:
         """Refused: frozen towers read pictures alone."""
         raise ConfigError("inputs is words; allowed: images, since frozen towers read pictures alone")
+
+
+def merged(model: Any) -> PrefixCaptionModel:
+    """A copy whose adapters are added to the matrices they belong to, and whose state is whole: frozen parts, which may
+    be shared with other models, are its own."""
+    copied: PrefixCaptionModel = copy.deepcopy(model).eval()
+    merge_adapters(copied.decoder.language_model)
+    copied.learned = frozenset(name for name, _ in [*copied.named_parameters(), *copied.named_buffers()])
+    return copied
 
 
 def keep_learned(module: Any, state: dict[str, Any], prefix: str, metadata: Any) -> None:

@@ -126,7 +126,7 @@ def report_rows(
             "kind": layer.kind,
             "weights": layer.n_weights,
             "bits": bits[name],
-            "bytes": {str(width): layer.size(width) for width in BITS},
+            "bytes": {str(width): layer.size(width) for width in layer.widths},
             "loss": {str(width): round(change.mean, 6) for width, change in sensitivity[name].items()},
             "standard_error": {str(width): round(change.error, 6) for width, change in sensitivity[name].items()},
         }
@@ -146,8 +146,8 @@ def draw_report(rows: list[dict[str, Any]], path: Path) -> None:
     inches = max(6.0, 0.13 * len(rows))
     figure, (loss, bits, size) = plt.subplots(3, 1, figsize=(inches, 9), sharex=True, layout="constrained")
     for width in (4, 8):
-        means = [row["loss"][str(width)] for row in rows]
-        errors = [row["standard_error"][str(width)] for row in rows]
+        means = [row["loss"].get(str(width), np.nan) for row in rows]
+        errors = [row["standard_error"].get(str(width), np.nan) for row in rows]
         loss.errorbar(places, means, errors, fmt=".", color=colours[width], label=f"{width} bits", elinewidth=0.8)
     loss.axhline(0, color="black", linewidth=0.5)
     loss.set_yscale("symlog", linthresh=1e-3)

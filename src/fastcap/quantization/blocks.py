@@ -11,7 +11,6 @@ Letters: K and N numbers of the input and output of a product, B numbers of a bl
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,27 +20,15 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from fastcap.quantization.integers import is_large, rewrite, to_integers
+from fastcap.quantization.scales import block_bits, block_size
 
-__all__ = ["block_bits", "block_size", "input_moments", "quantize_blocks", "store_convolutions", "to_blocks"]
+__all__ = ["from_blocks", "input_moments", "quantize_blocks", "store_convolutions", "to_blocks"]
 
 CONTRIB = "com.microsoft"
 ACCURACY = 4  # activations in 8 bits, a step for each block
-COARSE = re.compile(r"language_model\..*(?:gate_proj|up_proj|q_proj|k_proj|c_fc|fc1)\.weight")
-"""Matrices that take 4 bits: those that read the hidden states, but for the values of attention. What is written back
-into the hidden states keeps 8 bits (docs/prefix.md has what each costs)."""
 CLIPPED = np.linspace(1.0, 0.7, 7)  # shares of the largest number that the 8 steps of 4 bits may span
 DAMPING = 0.01  # share of the mean square of an input that is added to each: few texts say little of rare directions
 LARGEST = 127  # integer of a convolution's weight; it is only stored as one
-
-
-def block_bits(name: str) -> int:
-    """The bits of a weight by its name, if nobody asks for other ones."""
-    return 4 if COARSE.search(name) else 8
-
-
-def block_size(k: int, bits: int) -> int:
-    """B: 32 at 4 bits; at 8 bits, where steps hardly matter, the largest that leaves no padding."""
-    return 32 if bits == 4 else next((size for size in (128, 64) if k % size == 0), 32)
 
 
 def to_blocks(weight: np.ndarray, bits: int, moments: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -75,6 +62,15 @@ def to_blocks(weight: np.ndarray, bits: int, moments: np.ndarray | None = None) 
     if bits == 4:
         packed = packed[..., ::2] | packed[..., 1::2] << 4
     return packed, steps.reshape(-1)
+
+
+def from_blocks(packed: np.ndarray, steps: np.ndarray, bits: int, k: int) -> np.ndarray:
+    """The weight (N, K), float32, that `MatMulNBits` computes with; arguments as `to_blocks` gives them."""
+    if bits == 4:
+        packed = np.stack([packed & 15, packed >> 4], axis=-1).reshape(*packed.shape[:2], -1)
+    values = (packed.astype(np.float32) - (1 << bits - 1)) * steps.reshape(*packed.shape[:2], 1)
+    weight: np.ndarray = values.reshape(len(packed), -1)[:, :k]
+    return weight
 
 
 def block_steps(block: np.ndarray, bits: int) -> np.ndarray:
@@ -167,7 +163,9 @@ def quantize_blocks(
     onnx.save(model, str(path))
 
 
-def input_moments(model: Any, images: np.ndarray, texts: Sequence[Sequence[int]]) -> dict[str, np.ndarray]:
+def input_moments(
+    model: Any, images: np.ndarray, texts: Sequence[Sequence[int]], bits: Mapping[str, int] | None = None
+) -> dict[str, np.ndarray]:
     """Sums of products of the inputs (K, K) of a prefix model's products that get 4 bits, by the names that their
     weights have in a graph, while it reads texts of pictures.
 
@@ -175,6 +173,7 @@ def input_moments(model: Any, images: np.ndarray, texts: Sequence[Sequence[int]]
         model: a `fastcap.model.CaptionModel` of the family.
         images: (B, H, W, 3) uint8.
         texts: token ids; the t-th is read as a text of picture t modulo B, and all pictures have as many.
+        bits: of tensors by name, in place of `block_bits`.
     """
     import torch
 
@@ -189,7 +188,9 @@ def input_moments(model: Any, images: np.ndarray, texts: Sequence[Sequence[int]]
         return hook
 
     for name, module in model.named_modules():
-        if COARSE.search(f"{name}.weight") and not name.endswith("base_layer"):
+        linear = type(getattr(module, "base_layer", module)).__name__ in ("Linear", "Conv1D")
+        chosen = (bits or {}).get(f"model.{name}.weight", block_bits(f"{name}.weight"))
+        if linear and chosen == 4 and name.startswith("decoder.language_model.") and not name.endswith("base_layer"):
             handles.append(module.register_forward_pre_hook(watch(f"model.{name}.weight")))
     try:
         with torch.no_grad():
@@ -238,16 +239,16 @@ def row_nodes(
     ]
 
 
-def store_convolutions(path: Path) -> None:
-    """Store the weights of a graph's convolutions in 8 bits with a step a channel, in place. They are floats again once
-    the graph is loaded: activations in 8 bits would need pictures to calibrate on."""
+def store_convolutions(path: Path, bits: Mapping[str, int]) -> None:
+    """Store the weights of a graph's convolutions in 8 bits with a step a channel, in place, unless `bits` has 16 for
+    them. They are floats again once the graph is loaded: activations in 8 bits would need pictures to calibrate on."""
     model = onnx.load(str(path))
     graph = model.graph
     read = {node.input[1] for node in graph.node if node.op_type == "Conv"}
     nodes: list[onnx.NodeProto] = []
     for tensor in list(graph.initializer):
         name = tensor.name
-        if name not in read or tensor.data_type != TensorProto.FLOAT:
+        if name not in read or tensor.data_type != TensorProto.FLOAT or bits.get(name) == 16:
             continue
         values, steps = to_integers(numpy_helper.to_array(tensor), (1, 2, 3), LARGEST)
         graph.initializer.remove(tensor)

@@ -29,6 +29,11 @@ __all__ = [
 
 def rounded(weight: Tensor, layer: Layer, bits: int) -> Tensor:
     """A copy of a layer's weight, rounded as in the exported graph, at 4 or 8 bits."""
+    if layer.shapes:
+        from fastcap.quantization.blocks import from_blocks, to_blocks  # whose graphs training does without
+
+        stored = to_blocks(weight.detach().float().cpu().numpy(), bits)
+        return torch.from_numpy(from_blocks(*stored, bits, weight.shape[1])).to(weight)
     largest = largest_integer(layer.kind, bits)
     step = torch.from_numpy(channel_steps(weight.detach().cpu().numpy(), layer.axes, largest)).to(weight.device)
     return (weight.detach() / step).round().clamp(-largest, largest) * step

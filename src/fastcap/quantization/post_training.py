@@ -62,11 +62,14 @@ def quantize(
 
 def quantize_prefix(parts: Path, moments: Mapping[str, np.ndarray], bits: Mapping[str, int]) -> None:
     """Quantise the ONNX parts of a prefix model in place: blocks for products and tables, convolutions that are stored
-    in 8 bits and compute in floats; arguments as in `fastcap.quantization.blocks.quantize_blocks`."""
+    in 8 bits and compute in floats, and what has 16 bits as half-precision floats that do so, too; arguments as in
+    `fastcap.quantization.blocks.quantize_blocks`."""
     known: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for path in sorted(parts.glob("*.onnx")):
         quantize_blocks(path, bits, moments, known)
-        store_convolutions(path)
+        store_convolutions(path, bits)
+        if 16 in bits.values():
+            pack(path, {name: chosen for name, chosen in bits.items() if chosen == 16})
 
 
 def pack(path: Path, bits: Mapping[str, int]) -> None:

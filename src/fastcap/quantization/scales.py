@@ -8,9 +8,11 @@ computes with the same kernels.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -23,6 +25,8 @@ __all__ = [
     "BITS",
     "LARGE",
     "Layer",
+    "block_bits",
+    "block_size",
     "channel_steps",
     "check_bits",
     "largest_integer",
@@ -33,8 +37,11 @@ __all__ = [
 
 BITS = (4, 8, 16)
 LARGE = 2**14  # weights of a matrix; smaller ones are left as they are
-LARGEST = {"depthwise": 127, "convolution": 64, "product": 63, "experts": 63, "table": 63}
+LARGEST = {"depthwise": 127, "convolution": 64, "product": 63, "experts": 63, "table": 63, "stored": 127}
 LARGEST_4 = 7
+COARSE = re.compile(r"language_model\..*(?:gate_proj|up_proj|q_proj|k_proj|c_fc|fc1)\.weight")
+"""Matrices of a language model that take 4 bits: those that read the hidden states, but for the values of attention.
+What is written back into the hidden states keeps 8 bits (docs/prefix.md has what each costs)."""
 CLIPPED = np.linspace(1.0, 0.5, 11)  # shares of the peak: in 4 bits a narrower step may be worth clipping the largest
 NODES = 448  # bytes, at most, of the nodes that unpack a tensor
 
@@ -53,6 +60,13 @@ class Layer:
     axes: tuple[int, ...]
     n_weights: int
     n_channels: int
+    shapes: tuple[tuple[int, int], ...] = ()
+    """Of the parameters (N, K), where they are stored in blocks; see `fastcap.quantization.blocks`."""
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The bits that it may have."""
+        return BITS[1:] if self.kind in ("stored", "rows") else BITS
 
     @property
     def tensors(self) -> tuple[str, ...]:
@@ -62,6 +76,9 @@ class Layer:
 
     def size(self, bits: int) -> int:
         """Bytes in a graph's file, or slightly more."""
+        if self.shapes and bits < 16:
+            sizes = ((n, k, block_size(k, bits)) for n, k in self.shapes)
+            return sum(n * -(-k // size) * (size * bits // 8 + 4) for n, k, size in sizes)
         convolution = self.kind in ("depthwise", "convolution")
         scales = (13 if convolution else 4) * self.n_channels  # with those of int32 biases, and zero points
         nodes = NODES * len(self.tensors) if bits != 8 else 0
@@ -70,7 +87,7 @@ class Layer:
     @property
     def smallest(self) -> int:
         """Least bytes that any bits take."""
-        return min(self.size(bits) for bits in BITS)
+        return min(self.size(bits) for bits in self.widths)
 
 
 def largest_integer(kind: str, bits: int) -> int:
@@ -82,16 +99,69 @@ def largest_integer(kind: str, bits: int) -> int:
     return LARGEST_4 if bits == 4 else LARGEST[kind]
 
 
-def quantised_layers(model: nn.Module) -> dict[str, Layer]:
+def block_bits(name: str) -> int:
+    """The bits of a weight of a prefix model by its name, if nobody asks for other ones."""
+    return 4 if COARSE.search(name) else 8
+
+
+def block_size(k: int, bits: int) -> int:
+    """Numbers of K that share a step: 32 at 4 bits; at 8 bits, where steps hardly matter, the largest that leaves no
+    padding."""
+    return 32 if bits == 4 else next((size for size in (128, 64) if k % size == 0), 32)
+
+
+def block_layers(model: Any, large: int) -> dict[str, Layer]:
+    """The layers of a prefix model: matrices of one module that have the same bits by default, the token table, and the
+    convolutions of each tower. Their parameters are named as they are once adapters are merged."""
+    matrices: dict[str, list[str]] = {}
+    stored: dict[str, list[str]] = {}
+    layers: dict[str, Layer] = {}
+    state = {name.replace(".base_layer.", "."): value for name, value in model.named_parameters()}
+    table = model.decoder.embedding
+    for name, module in model.named_modules():
+        linear = isinstance(module, nn.Linear) and ".lora_" not in name and not hasattr(module, "base_layer")
+        if name.endswith(".base_layer"):
+            name = name.removesuffix(".base_layer")
+        if isinstance(module, nn.Conv2d):
+            tower = re.match(r"backbone(?:\.towers\.towers\.\d+|\.tower)?", name)
+            stored.setdefault(f"{tower[0] if tower else name}:convolutions", []).append(f"{name}.weight")
+        elif module is table:
+            layers[name] = layer_of(name, "rows", [f"{name}.weight"], state)
+        elif linear and module.weight is not table.weight and module.weight.numel() >= large:
+            parent, _, child = name.rpartition(".")
+            matrices.setdefault(f"{parent} {block_bits(f'{name}.weight')}", []).append(child)
+    for key, children in matrices.items():
+        parent = key.rpartition(" ")[0]
+        name = f"{parent}.{'+'.join(children)}"
+        layers[name] = layer_of(name, "blocks", [f"{parent}.{child}.weight" for child in children], state)
+    return layers | {name: layer_of(name, "stored", weights, state) for name, weights in stored.items()}
+
+
+def layer_of(name: str, kind: str, parameters: Sequence[str], state: Mapping[str, Any]) -> Layer:
+    """A layer of a prefix model."""
+    values = [state[parameter] for parameter in parameters]
+    axes = (1, 2, 3) if kind == "stored" else (1,)
+    shapes = () if kind == "stored" else tuple((int(value.shape[0]), int(value.shape[1])) for value in values)
+    n_channels = sum(int(value.shape[0]) for value in values)
+    return Layer(name, kind, tuple(parameters), axes, sum(value.numel() for value in values), n_channels, shapes)
+
+
+def quantised_layers(model: nn.Module, large: int = LARGE) -> dict[str, Layer]:
     """The layers of a model by name, in its order: convolutions, large matrices, the experts of each decoder layer, and
-    the token table, which is the output matrix too."""
+    the token table, which is the output matrix too; of a prefix model, `block_layers`.
+
+    Args:
+        large: matrices of fewer weights are left out.
+    """
+    if getattr(getattr(model, "config", None), "kind", "") == "prefix":
+        return block_layers(model, large)
     layers: dict[str, Layer] = {}
 
     def add(name: str, kind: str, *parameters: str, axes: tuple[int, ...] = (1,)) -> None:
         weights = [model.get_parameter(parameter) for parameter in parameters]
         n_channels = sum(weight.amax(dim=axes).numel() for weight in weights)
         layer = Layer(name, kind, parameters, axes, sum(weight.numel() for weight in weights), n_channels)
-        if len(axes) > 1 or layer.n_weights >= LARGE * len(layer.tensors):
+        if len(axes) > 1 or layer.n_weights >= large * len(layer.tensors):
             layers[name] = layer
 
     joined: set[str] = set()
@@ -132,8 +202,12 @@ def channel_steps(weight: np.ndarray, axes: tuple[int, ...], largest: int) -> np
 
 
 def tensor_bits(layers: Mapping[str, Layer], bits: Mapping[str, int]) -> dict[str, int]:
-    """Bits of a graph's tensors by name, from those of layers; layers that are not named have 8."""
-    return {tensor: bits.get(name, 8) for name, layer in layers.items() for tensor in layer.tensors}
+    """Bits of a graph's tensors by name, from those of layers; layers that are not named have 8, or `block_bits`."""
+    return {
+        tensor: bits.get(name, block_bits(tensor) if layer.shapes else 8)
+        for name, layer in layers.items()
+        for tensor in layer.tensors
+    }
 
 
 def check_bits(layers: Mapping[str, Layer], bits: Mapping[str, int], source: str) -> None:
@@ -147,8 +221,9 @@ def check_bits(layers: Mapping[str, Layer], bits: Mapping[str, int], source: str
             near = difflib.get_close_matches(str(name), layers, n=1, cutoff=0.4)
             hint = f"; the nearest is {near[0]!r}" if near else ""
             raise ConfigError(f"{source}: the model has no layer {name!r}{hint}")
-        if isinstance(chosen, bool) or chosen not in BITS:
-            raise ConfigError(f"{source}: {name} is {chosen!r}; allowed: {', '.join(map(str, BITS))} bits")
+        if isinstance(chosen, bool) or chosen not in layers[name].widths:
+            allowed = ", ".join(map(str, layers[name].widths))
+            raise ConfigError(f"{source}: {name} is {chosen!r}; allowed: {allowed} bits")
 
 
 def read_bits(path: Path, layers: Mapping[str, Layer]) -> dict[str, int]:

@@ -78,7 +78,8 @@ def measure_sensitivity(
     model: CaptionModel,
     layers: Mapping[str, Layer],
     batches: Sequence[Batch],
-    on_layer: Callable[[], object] = lambda: None,
+    on_layer: Callable[[str, dict[int, Change]], object] = lambda *_: None,
+    known: Mapping[str, dict[int, Change]] | None = None,
 ) -> dict[str, dict[int, Change]]:
     """The change of the loss, for each layer by name and for 4 and 8 bits, when only that layer is rounded.
 
@@ -86,7 +87,9 @@ def measure_sensitivity(
     to the backbone's first cut once for its layers behind that.
 
     Args:
-        on_layer: called after each layer.
+        model: of the prefix family, with its adapters merged (`fastcap.model.prefix.merged`).
+        on_layer: called after each layer with its name and its changes.
+        known: what was measured before, which is not measured again.
     """
     cut = next(iter(model.eval().backbone.cuts.values()))
     before_cut = {id(parameter) for module in cut.frozen for parameter in module.parameters()}
@@ -110,13 +113,15 @@ def measure_sensitivity(
 
     sensitivity: dict[str, dict[int, Change]] = {}
     for name, layer in layers.items():
-        sensitivity[name] = {}
-        for bits in ROUNDED:
+        sensitivity[name] = dict((known or {}).get(name, {}))
+        for bits in layer.widths if not sensitivity[name] else ():
+            if bits not in ROUNDED:
+                continue
             with rounded_layer(model, layer, bits, means):
                 rises = changes(layer)
             error = float(np.std(rises, ddof=1) / len(rises) ** 0.5)
             sensitivity[name][bits] = Change(float(np.mean(rises)), error)
-        on_layer()
+        on_layer(name, sensitivity[name])
     return sensitivity
 
 
@@ -165,7 +170,7 @@ def input_means(model: CaptionModel, batches: Sequence[Batch]) -> dict[str, Tens
     means: dict[str, list[Tensor]] = {}
     hooks = []
     for name, module in model.named_modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d) and model.config.kind != "prefix":  # whose convolutions only store integers
             parts = means.setdefault(name, [])
             hooks.append(module.register_forward_pre_hook(lambda _, x, parts=parts: parts.append(x[0].mean((0, 2, 3)))))
     for batch in batches:
@@ -180,7 +185,7 @@ def rounded_layer(model: CaptionModel, layer: Layer, bits: int, means: Mapping[s
     """A context in which a layer's weights are rounded; a convolution gets the bias that keeps the mean of its output,
     as an exported one does."""
     changed = {name: rounded(model.get_parameter(name), layer, bits) for name in layer.parameters}
-    module = model.get_submodule(layer.name) if len(layer.axes) > 1 else None
+    module = model.get_submodule(layer.name) if layer.kind in ("depthwise", "convolution") else None
     if isinstance(module, nn.Conv2d) and module.bias is not None:
         (weight,) = changed.values()
         patch = means[layer.name][:, None, None].expand(-1, *module.kernel_size)

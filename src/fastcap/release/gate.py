@@ -28,7 +28,7 @@ from fastcap.release.sizes import MANIFEST, directory_size
 from fastcap.runtime.captioner import Captioner
 from fastcap.runtime.conversation import Conversation
 
-__all__ = ["Measured", "check_equal", "check_gate", "compared", "measure", "network_milliseconds"]
+__all__ = ["Measured", "check_equal", "check_gate", "compared", "measure", "network_milliseconds", "same_captions"]
 
 MIN_EQUAL = 0.95  # share of equal captions below which fp32 graphs are another model: rounding may turn a tie
 
@@ -138,6 +138,12 @@ def answer_losses(fp32: Measured, int8: Measured) -> list[float]:
     return [100 * (before.accuracy[MODEL] - after.accuracy[MODEL]) for before, after in pairs]
 
 
+def same_captions(before: Measured, after: Measured) -> float:
+    """Share of the pictures that both caption with the very same words."""
+    pairs = list(zip(before.evaluation.rows, after.evaluation.rows, strict=True))
+    return sum(one.caption == other.caption for one, other in pairs) / len(pairs)
+
+
 def _ratio(before: float, after: float, less: str, more: str) -> str:
     """ "2.00x smaller" or "1.25x larger": how many times the larger of two amounts is the smaller one."""
     return f"{max(before, after) / min(before, after):.2f}x {less if after <= before else more}"
@@ -154,7 +160,10 @@ def check_gate(
     """
     loss, loss_of_answers = fp32.cider - int8.cider, fp32.accuracy - int8.accuracy
     console.print(compared(fp32, int8, milliseconds))
-    problems = []
+    problems, same = [], same_captions(fp32, int8)
+    console.print(f"the very same caption on {same:.1%} of the pictures")
+    if same < settings.min_same:
+        problems.append(f"{same:.1%} of its captions stay as they are, needed: min_same={settings.min_same:g}")
     if loss > settings.max_loss:
         sample = differences(fp32, int8)
         note = f" ({sample})" if sample else ""

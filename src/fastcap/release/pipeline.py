@@ -75,8 +75,6 @@ def export(
     command = command or f"fastcap.release.export({str(checkpoint)!r}, {str(out)!r}, {str(data)!r}, {settings!r})"
     model, tokenizer = load_checkpoint(Path(checkpoint))
     config, family, layers = model.config, EXPORTS[model.config.kind], quantised_layers(model)
-    if config.kind == "prefix" and (settings.bits or settings.target_bytes):
-        raise ConfigError("target size and bits are for other models; a prefix model has 4 bits where they harm least")
     bits = read_bits(Path(settings.bits), layers) if settings.bits else {}
     examples, calibrating = load_examples(settings, Path(data))
     questions = load_questions(settings)
@@ -95,7 +93,7 @@ def export(
         if settings.precision == "int8":
             if config.kind == "prefix":  # whose language model reads what everybody has
                 pictures, texts = reading(partial(encode, tokenizer), config.image_size, config.max_length)
-                quantised_graphs(parts, int8, model, pictures, {}, texts=texts)
+                quantised_graphs(parts, int8, model, pictures, tensor_bits(layers, bits), texts=texts)
             else:
                 quantised_graphs(parts, int8, model, pictures, tensor_bits(layers, bits))
             chosen = measure(int8, tokenizer, config, examples, console, questions)

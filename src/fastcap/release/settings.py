@@ -54,6 +54,8 @@ class ExportSettings:
     question_limit: int = 1000
     """Ask as many questions of each file, spread evenly over it; 0 for all. On 1,000, accuracy is known to 3 points,
     and the difference of two precisions much better, since both answer the same questions."""
+    min_same: float = 0.0
+    """Smallest share of pictures, 0 to 1, whose caption quantisation leaves as it is, word by word; 0 for any."""
     target_size: int | str | None = None
     """Most bytes that the model directory may take, or a text such as "9MB". Layers then get 4, 8 or 16 bits as their
     sensitivity asks for; which and why is written beside the directory: `DIR.bits.json`, `DIR.report.json` and
@@ -72,6 +74,8 @@ class ExportSettings:
             raise ConfigError(f"limit is {self.limit}; allowed: {MIN_MEASURED} or more")
         if self.question_limit < 0:
             raise ConfigError(f"question_limit is {self.question_limit}; allowed: 0 (all) or more")
+        if not 0 <= self.min_same <= 1:
+            raise ConfigError(f"min_same is {self.min_same:g}; allowed: 0 to 1")
         if self.precision not in PRECISIONS:
             raise ConfigError(f"precision is {self.precision!r}; allowed: {', '.join(PRECISIONS)}")
         if self.bits is not None and self.target_size is not None:

@@ -20,16 +20,18 @@ from fastcap.evaluation.machine import git_commit, now
 from fastcap.export.families import EXPORTS
 from fastcap.export.writer import write_bundle
 from fastcap.model import CaptionModel
+from fastcap.model.prefix import PrefixCaptionModel, merged
 from fastcap.quantization.bits import choose_bits, options_of, write_report
 from fastcap.quantization.blocks import input_moments
 from fastcap.quantization.post_training import quantize, quantize_prefix
-from fastcap.quantization.scales import Layer, quantised_layers
+from fastcap.quantization.scales import Layer, quantised_layers, tensor_bits
 from fastcap.quantization.sensitivity import Batch, batches_of, measure_sensitivity
 from fastcap.runtime.encoding import decode
 
 __all__ = ["MANIFEST", "Sizes", "bits_under_size", "directory_size", "own_batches", "quantised_graphs"]
 
-SENSITIVITY_IMAGES = 64  # of those that calibrate
+SENSITIVITY_IMAGES = {"parallel": 64, "autoregressive": 64, "prefix": 16}
+"""Of those that calibrate, by the kind of model: with a language model, each takes a second a layer."""
 MANIFEST = 2**12  # bytes, at most, that a manifest gains when the model is measured
 
 
@@ -51,7 +53,7 @@ def quantised_graphs(
     with tempfile.TemporaryDirectory() as aside:
         copies = shutil.copytree(parts, Path(aside) / "parts")
         if model.config.kind == "prefix":
-            quantize_prefix(copies, input_moments(model, pictures, texts) if texts else {}, bits)
+            quantize_prefix(copies, input_moments(model, pictures, texts, bits) if texts else {}, bits)
         else:
             quantize(copies, pictures, family.feeds(model.config), bits, corrected)
         family.assemble(copies, folder, model.config)
@@ -76,7 +78,8 @@ class Sizes:
         held = {tensor.name for part in parts.iterdir() for tensor in onnx.load(str(part)).graph.initializer}
         layers = {name: layer for name, layer in quantised_layers(model).items() if held.issuperset(layer.tensors)}
         with tempfile.TemporaryDirectory() as aside:
-            graphs = quantised_graphs(parts, Path(aside) / "int8", model, pictures[:1], {}, corrected=False)
+            eight = tensor_bits(layers, dict.fromkeys(layers, 8))
+            graphs = quantised_graphs(parts, Path(aside) / "int8", model, pictures[:1], eight, corrected=False)
             bundle = Path(aside) / "bundle"
             write_bundle(bundle, graphs, tokenizer, model.config, name="")
             size = directory_size(bundle) + MANIFEST
@@ -89,7 +92,8 @@ class Sizes:
 
 
 def own_batches(model: CaptionModel, tokenizer: Tokenizer, pictures: np.ndarray) -> list[Batch]:
-    """Pictures (N, H, W, 3) uint8 with the model's own greedy captions, to measure sensitivity on.
+    """Pictures (N, H, W, 3) uint8 with the model's own greedy captions, to measure sensitivity on; `SENSITIVITY_IMAGES`
+    of them at most.
 
     Rounding can only take the model away from its own captions. On people's captions it may seem to help, since a model
     is surer than people are.
@@ -97,6 +101,7 @@ def own_batches(model: CaptionModel, tokenizer: Tokenizer, pictures: np.ndarray)
     Raises:
         ConfigError: fewer than 16 pictures.
     """
+    pictures = pictures[: SENSITIVITY_IMAGES[model.config.kind]]
     with torch.no_grad():
         searched = [model.search(model.encode(torch.from_numpy(picture[None])), beams=1)[0] for picture in pictures]
     captions = [decode(tokenizer, best.token_ids) for best, *_ in searched]
@@ -125,9 +130,10 @@ def bits_under_size(
             f"target size is {target} bytes; allowed: {sizes.smallest} or more, which is this model with 4 bits "
             "wherever they save space"
         )
-    batches = own_batches(model, tokenizer, pictures[:SENSITIVITY_IMAGES])
+    readable = merged(model) if isinstance(model, PrefixCaptionModel) else model
+    batches = own_batches(readable, tokenizer, pictures)
     bar = iter(track(range(len(sizes.layers)), "measuring the sensitivity of layers", console=console))
-    sensitivity = measure_sensitivity(model, sizes.layers, batches, on_layer=lambda: next(bar))
+    sensitivity = measure_sensitivity(readable, sizes.layers, batches, on_layer=lambda *_: next(bar))
     next(bar, None)
     bits = choose_bits(options_of(sizes.layers, sensitivity), target - sizes.other)
     facts = {

@@ -23,7 +23,7 @@ from fastcap.checkpoint import load_checkpoint, save_checkpoint
 from fastcap.config import ModelConfig, StageConfig, TrainConfig
 from fastcap.errors import ConfigError, FastcapError
 from fastcap.model import CaptionModel, build_model, load_frozen
-from fastcap.quantization.fake import plain_name, rounded_once
+from fastcap.quantization.fake import plain_name
 from fastcap.runtime.cores import usable_cores
 from fastcap.training.activations import ActivationMonitor
 from fastcap.training.batch import Batch, unit
@@ -340,7 +340,7 @@ class Trainer:
                 return self.reward(np.repeat(images, captions.shape[1] // len(images)).tolist(), captions)
 
             waiting = self.accelerator.no_sync(self.module) if index < parts - 1 else contextlib.nullcontext()
-            with waiting, rounded_once(self.model):
+            with waiting, self.average.rounding(self.model):
                 with self.accelerator.autocast(), self.monitor or contextlib.nullcontext():
                     losses = self.module(tensors, reward, generator)
                 fractions = part.fractions()

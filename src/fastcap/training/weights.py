@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import copy
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from fastcap.quantization.fake import fold_steps, folded_state, learn_steps, learns_steps, plain_name
-from fastcap.quantization.scales import quantised_layers, read_bits
+from fastcap.errors import ConfigError
+from fastcap.quantization.fake import fold_steps, folded_state, learn_steps, learns_steps, plain_name, rounded_once
+from fastcap.quantization.fake_blocks import rounded_matrices
+from fastcap.quantization.scales import quantised_layers, read_bits, tensor_bits
 from fastcap.training.sharding import gather, local_parts
 
 __all__ = ["WeightAverage"]
+
+
+def is_prefix(model: nn.Module) -> bool:
+    """Whether a model is one of the prefix family, whose export rounds what its adapters are merged into."""
+    return getattr(getattr(model, "config", None), "kind", "") == "prefix"
 
 
 class WeightAverage:
@@ -24,6 +32,7 @@ class WeightAverage:
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay, self.updates = decay, 0
+        self.rounded: dict[str, int] | None = None  # bits of a prefix model's matrices, in a stage that rounds them
         self.values = {name: value.detach().clone() for name, value in model.state_dict().items()}
 
     @torch.no_grad()
@@ -53,13 +62,25 @@ class WeightAverage:
         """
         if learns_steps(model):
             return
-        learn_steps(model, read_bits(Path(bits), quantised_layers(model)) if bits else {})
+        if any(type(module).__name__ == "Linear4bit" for module in model.modules()):
+            raise ConfigError("quantized is true; allowed: false, with precision nf4, whose matrices are rounded")
+        layers = quantised_layers(model)
+        chosen = read_bits(Path(bits), layers) if bits else {}
+        if is_prefix(model):  # whose weights have no steps to learn
+            self.rounded = tensor_bits(layers, chosen)
+            return
+        learn_steps(model, chosen)
         plain = self.values
         self.values = {
             name: plain.get(plain_name(name), value).detach().clone() for name, value in model.state_dict().items()
         }
 
+    def rounding(self, model: nn.Module) -> AbstractContextManager[None]:
+        """A context in which the model computes with rounded weights, if it is to."""
+        return rounded_once(model) if self.rounded is None else rounded_matrices(model, self.rounded)
+
     def end_rounding(self, model: nn.Module) -> None:
         """At the end of a stage: the rounded weights, if any, become the weights of model and average."""
+        self.rounded = None
         self.values = self.shipped(model)
         fold_steps(model)

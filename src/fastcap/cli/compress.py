@@ -1,0 +1,61 @@
+"""`fastcap compress`: a model of any family to a model directory within a size, refused unless it is as good."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from fastcap.cli.export import add_measuring, may_replace
+from fastcap.cli.options import add_number
+from fastcap.release.settings import ExportSettings
+
+__all__ = ["add_arguments", "run"]
+
+OPTIMIZATIONS = ("quantization", "pruning", "distillation")
+MAX_STEPS = 10**7
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the verb; defaults of measuring are those of `ExportSettings`."""
+    told = "checkpoint directory, folder of adapters, or model directory"
+    parser.add_argument("--model", required=True, metavar="DIR", help=told)
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="model directory to write")
+    told = "most that the model directory may take, such as 100MB"
+    parser.add_argument("--target-size", required=True, metavar="SIZE", help=told)
+    told = (
+        "what may be done: quantization (4, 8 or 16 bits a layer), pruning (channels, heads, units, experts, layers "
+        "and words go), distillation (a pruned model learns from the whole one) (default: quantization pruning)"
+    )
+    choices = {"nargs": "+", "choices": OPTIMIZATIONS, "default": list(OPTIMIZATIONS[:2]), "metavar": "NAME"}
+    parser.add_argument("--optimization", **choices, help=told)  # type: ignore[arg-type]
+    add_number(parser, "--steps", 1, MAX_STEPS, 500, "steps of distillation")
+    told = "conversations to gate on in place of captions: .json, .jsonl, .csv or .tsv (default: none)"
+    parser.add_argument("--questions", type=Path, metavar="FILE", help=told)
+    parser.add_argument("--overwrite", action="store_true", help="replace a model directory at DIR without asking")
+    add_measuring(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compress, and print where the model directory is."""
+    from rich.console import Console
+
+    from fastcap.compression.pipeline import compress
+
+    settings = ExportSettings(**{name: getattr(args, name) for name in vars(ExportSettings()) if name in args})
+    overwrite = args.overwrite or may_replace(args.out)
+    compress(
+        args.model,
+        args.out,
+        args.root,
+        settings,
+        optimization=args.optimization,
+        steps=args.steps,
+        questions=args.questions,
+        overwrite=overwrite,
+        console=Console(stderr=True),
+        command=shlex.join(["fastcap", *sys.argv[1:]]),
+    )
+    print(args.out)
+    return 0

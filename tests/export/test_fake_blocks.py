@@ -1,0 +1,85 @@
+"""A prefix model is trained with the rounded matrices that its export has."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fastcap.model.prefix import merged
+from fastcap.quantization.blocks import from_blocks, to_blocks
+from fastcap.quantization.fake import rounded
+from fastcap.quantization.fake_blocks import round_blocks, rounded_matrices
+from fastcap.quantization.scales import quantised_layers, tensor_bits
+from fastcap.training.weights import WeightAverage
+from tiny_parts import prefix_config, prefix_model, write_language_model, write_tower
+
+pytest.importorskip("transformers")
+pytest.importorskip("peft")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    root = tmp_path_factory.mktemp("parts")
+    words = write_language_model(root / "words", "llama", hidden_size=128, intermediate_size=256)
+    return prefix_model(prefix_config(words, write_tower(root / "eye")))[0]
+
+
+@pytest.fixture
+def read(model):
+    """What a model makes of a picture and a caption."""
+    pixels = torch.randint(0, 256, (1, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    ids = torch.tensor([[5, 9, 7, 6]])
+
+    def logits(model):
+        return model.decoder.logits(model.decoder.inputs(ids), model.decoder.prepare(model.encode(pixels)))
+
+    return logits
+
+
+@pytest.mark.parametrize("k", [128, 96, 50])
+def test_blocks_of_8_bits_are_rounded_as_in_the_graph_and_the_gradient_passes(k):
+    weight = torch.randn(6, k, requires_grad=True)
+    found = round_blocks(weight, 8)
+    stored = to_blocks(weight.detach().numpy(), 8)
+    torch.testing.assert_close(found.detach(), torch.from_numpy(from_blocks(*stored, 8, k)))
+    found.square().sum().backward()
+    torch.testing.assert_close(weight.grad, 2 * found.detach())
+
+
+def test_blocks_of_4_bits_have_sixteen_values():
+    found = round_blocks(torch.randn(2, 32), 4)
+    assert all(len(row.unique()) <= 16 for row in found)
+    assert round_blocks(torch.zeros(1, 32), 4).eq(0).all()
+
+
+def test_training_computes_with_the_merged_and_rounded_matrices(model, read):
+    layers = quantised_layers(model)
+    bits = tensor_bits(layers, dict.fromkeys(layers, 8))
+    expected = merged(model)
+    with torch.no_grad():
+        for layer in layers.values():
+            for name in layer.parameters if layer.kind == "blocks" and layer.name.startswith("decoder") else ():
+                expected.get_parameter(name).data = rounded(expected.get_parameter(name), layer, 8)
+        wanted, plain = read(expected), read(model)
+    before = [name for name, _ in model.named_parameters()]
+    with rounded_matrices(model, bits):
+        found = read(model)
+        found.square().mean().backward()
+    torch.testing.assert_close(found.detach(), wanted, rtol=1e-4, atol=1e-4)
+    assert (found.detach() - plain).abs().max() > 1e-4
+    assert [name for name, _ in model.named_parameters()] == before
+    torch.testing.assert_close(read(model).detach(), plain)
+    adapters = [p for name, p in model.named_parameters() if ".lora_" in name and ".q_proj" in name]
+    assert adapters and all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in adapters)
+
+
+def test_a_stage_that_rounds_changes_no_state(model, read):
+    average = WeightAverage(model, 0.9)
+    state = set(model.state_dict())
+    average.begin_rounding(model, "")
+    with torch.no_grad(), average.rounding(model):
+        found = read(model)
+    assert set(model.state_dict()) == state == set(average.shipped(model))
+    average.end_rounding(model)
+    with torch.no_grad(), average.rounding(model):
+        assert not torch.equal(read(model), found)
