@@ -52,19 +52,24 @@ class Change:
 
 
 def batches_of(
-    pictures: np.ndarray, captions: Sequence[str], tokenizer: Tokenizer, max_length: int, size: int = 8
+    pictures: np.ndarray,
+    captions: Sequence[str],
+    tokenizer: Tokenizer,
+    max_length: int,
+    size: int = 8,
+    pad_id: int | None = None,
 ) -> list[Batch]:
     """Pictures (N, H, W, 3) uint8 and their captions, cut at `max_length` tokens, as batches of `size`.
+
+    `pad_id`: of the model, where the tokenizer does not name its marks as ours does.
 
     Raises:
         ConfigError: fewer than two batches: without a second one, change and chance cannot be told apart.
     """
     if len(pictures) < 2 * size:
         raise ConfigError(f"sensitivity needs at least {2 * size} pictures, got {len(pictures)}")
-    rows, pad_id = (
-        [encode(tokenizer, clean_caption(text))[:max_length] for text in captions],
-        Marks.of(tokenizer).pad_id,
-    )
+    rows = [encode(tokenizer, clean_caption(text))[:max_length] for text in captions]
+    pad_id = Marks.of(tokenizer).pad_id if pad_id is None else pad_id
     batches = []
     for start in range(0, len(pictures) - size + 1, size):
         token_ids, padding_mask = map(torch.from_numpy, pad_tokens(rows[start : start + size], pad_id))

@@ -105,7 +105,8 @@ def own_batches(model: CaptionModel, tokenizer: Tokenizer, pictures: np.ndarray)
     with torch.no_grad():
         searched = [model.search(model.encode(torch.from_numpy(picture[None])), beams=1)[0] for picture in pictures]
     captions = [decode(tokenizer, best.token_ids) for best, *_ in searched]
-    return batches_of(pictures, captions, tokenizer, model.config.max_length)
+    pad_id = model.vocabulary.pad_id
+    return batches_of(pictures, captions, tokenizer, model.config.max_length, pad_id=pad_id)
 
 
 def bits_under_size(
