@@ -31,8 +31,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     choices = {"nargs": "+", "choices": OPTIMIZATIONS, "default": list(OPTIMIZATIONS[:2]), "metavar": "NAME"}
     parser.add_argument("--optimization", **choices, help=told)  # type: ignore[arg-type]
     add_number(parser, "--steps", 1, MAX_STEPS, 500, "steps of distillation")
-    told = "conversations to gate on in place of captions: .json, .jsonl, .csv or .tsv (default: none)"
-    parser.add_argument("--questions", type=Path, metavar="FILE", help=told)
     parser.add_argument("--overwrite", action="store_true", help="replace a model directory at DIR without asking")
     add_measuring(parser)
 
@@ -43,7 +41,8 @@ def run(args: argparse.Namespace) -> int:
 
     from fastcap.compression.pipeline import compress
 
-    settings = ExportSettings(**{name: getattr(args, name) for name in vars(ExportSettings()) if name in args})
+    given = {name: getattr(args, name) for name in vars(ExportSettings()) if name in args}
+    settings = ExportSettings(**given | {"memory": (), "questions": tuple(args.questions or ())})
     overwrite = args.overwrite or may_replace(args.out)
     compress(
         args.model,
@@ -52,7 +51,6 @@ def run(args: argparse.Namespace) -> int:
         settings,
         optimization=args.optimization,
         steps=args.steps,
-        questions=args.questions,
         overwrite=overwrite,
         console=Console(stderr=True),
         command=shlex.join(["fastcap", *sys.argv[1:]]),

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from tokenizers import Tokenizer
 
 from fastcap.checkpoint import load_checkpoint, save_checkpoint
 from fastcap.compression.measured import Measurements, digest_of
-from fastcap.compression.questions import answer_score
 from fastcap.compression.report import Tried, write_report
 from fastcap.compression.search import Candidate, candidates, shapes_of
 from fastcap.compression.source import as_checkpoint
@@ -31,12 +30,14 @@ from fastcap.model import CaptionModel
 from fastcap.model.prefix import PrefixCaptionModel, merged
 from fastcap.quantization.pruning import prune, prune_words, sort_units
 from fastcap.quantization.scales import quantised_layers, tensor_bits
+from fastcap.release.answers import check_answers_asked, load_questions
 from fastcap.release.drawn import reading
 from fastcap.release.gate import Measured, check_equal, check_gate, measure, network_milliseconds, same_captions
 from fastcap.release.pipeline import load_examples, load_pictures, manifest_facts
 from fastcap.release.settings import ExportSettings
 from fastcap.release.sizes import Sizes, directory_size, own_batches, quantised_graphs
 from fastcap.runtime.bundle import Bundle
+from fastcap.runtime.conversation import Conversation
 from fastcap.runtime.encoding import encode
 from fastcap.training.recovery import recovery
 from fastcap.training.trainer import train
@@ -59,7 +60,7 @@ class Work:
     settings: ExportSettings
     optimization: tuple[str, ...]
     steps: int
-    questions: Path | None
+    questions: Sequence[Conversation]
     examples: Sequence[Example]
     calibrating: Sequence[Example]
     pictures: np.ndarray
@@ -80,7 +81,6 @@ def compress(
     *,
     optimization: Sequence[str] = ("quantization", "pruning"),
     steps: int = 500,
-    questions: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     console: Console | None = None,
     command: str | None = None,
@@ -95,11 +95,10 @@ def compress(
             into a checkpoint.
         out: model directory to write.
         data: folder of the data set that calibrates, trains and measures.
-        settings: with a target size; see `ExportSettings`.
+        settings: with a target size; see `ExportSettings`. With `questions`, answers are measured, too.
         optimization: any of `OPTIMIZATIONS`: bits for each layer, fewer units and words, and training by the whole
             model where units were removed.
         steps: of that training.
-        questions: a file of conversations; the gate is then the accuracy of answers.
         overwrite, console, command: as in `fastcap.release.export`.
 
     Raises:
@@ -124,9 +123,10 @@ def compress(
         raise ConfigError(f"{model} was pruned before; allowed: what it was pruned from, or quantization alone")
     examples, calibrating = load_examples(settings, data)
     pictures = load_pictures(calibrating, settings.calibration, whole.config.image_size)
-    asked = None if questions is None else Path(questions)
+    questions = load_questions(settings)
+    check_answers_asked(whole.config, questions)
     shown = examples, calibrating, pictures
-    work = Work(checkpoint, whole, tokenizer, data, folder, settings, chosen, steps, asked, *shown, console)
+    work = Work(checkpoint, whole, tokenizer, data, folder, settings, chosen, steps, questions, *shown, console)
     command = command or f"fastcap.compression.pipeline.compress({str(model)!r}, {str(out)!r}, {str(data)!r}, ...)"
     with tempfile.TemporaryDirectory() as aside:
         found, reference = search(work, Path(aside))
@@ -156,7 +156,7 @@ def search(work: Work, aside: Path) -> tuple[list[Candidate], Measured]:
     )
     family.parts(model, parts)  # units of experts may have been numbered anew
     family.assemble(parts, fp32, model.config)
-    return found, measure(fp32, work.tokenizer, model.config, work.examples, work.console)
+    return found, measure(fp32, work.tokenizer, model.config, work.examples, work.console, work.questions)
 
 
 def make_one(
@@ -175,16 +175,15 @@ def make_one(
     """
     config = work.model.config
     fp32_ms = network_milliseconds(reference.graphs, config, work.pictures[:1])
-    score = partial(answer_score, questions=work.questions) if work.questions else None
     whole = {
         "bytes": directory_size(reference.directory),
-        "score": round(score(reference.directory) if score else reference.cider, 2),
+        "score": round(reference.cider, 2),
+        "accuracy": round(reference.accuracy, 2) if reference.answers else None,
         "milliseconds": round(fp32_ms, 2),
     }
     tried: list[Tried] = []
     facts = {
         "target_bytes": work.target,
-        "unit": "accuracy of answers, %" if score else "CIDEr x 100",
         "data": f"{work.settings.dataset} {work.settings.split}, {len(work.examples)} pictures",
         "optimization": list(work.optimization),
         "command": command,
@@ -198,13 +197,11 @@ def make_one(
         made.mkdir()
         chosen = quantised(work, model, tokenizer, candidate, made)
         milliseconds = network_milliseconds(chosen.graphs, model.config, work.pictures[:1])
-        points = score(chosen.directory) if score else chosen.cider
-        refused = refusal(
-            work, reference, chosen, (fp32_ms, milliseconds), float(whole["score"]) - points if score else None
-        )
+        refused = refusal(work, reference, chosen, (fp32_ms, milliseconds))
         size = directory_size(chosen.directory)
         same = same_captions(reference, chosen)
-        tried.append(Tried(candidate, size, points, milliseconds, same, refused))
+        accuracy = round(chosen.accuracy, 2) if chosen.answers else None
+        tried.append(Tried(candidate, size, chosen.cider, accuracy, milliseconds, same, refused))
         write_report(out, whole, list(found), tried, facts)
         if not refused:
             measured = manifest_facts(chosen, reference, work.examples, work.settings, command)
@@ -259,18 +256,13 @@ def quantised(work: Work, model: CaptionModel, tokenizer: Tokenizer, candidate: 
         quantised_graphs(parts, int8, model, pictures, bits, texts=texts)
     else:
         quantised_graphs(parts, int8, model, work.pictures, bits)
-    return measure(int8, tokenizer, config, work.examples, work.console)
+    return measure(int8, tokenizer, config, work.examples, work.console, work.questions)
 
 
-def refusal(
-    work: Work, reference: Measured, chosen: Measured, milliseconds: tuple[float, float], lost: float | None
-) -> str:
-    """Why a candidate is refused; "" if it is good enough. `lost`: points of answers; None where captions decide."""
-    settings = work.settings if lost is None else replace(work.settings, max_loss=float("inf"))
+def refusal(work: Work, reference: Measured, chosen: Measured, milliseconds: tuple[float, float]) -> str:
+    """Why a candidate is refused; "" if it is good enough."""
     try:
-        check_gate(reference, chosen, milliseconds, settings, work.console)
+        check_gate(reference, chosen, milliseconds, work.settings, work.console)
     except FastcapError as error:
         return str(error).removeprefix("the int8 model is refused: ").removesuffix(". Nothing was written")
-    if lost is not None and lost > work.settings.max_loss:
-        return f"it loses {lost:.2f} points of answers, allowed: max_loss={work.settings.max_loss:g}"
     return ""

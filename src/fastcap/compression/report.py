@@ -18,7 +18,8 @@ class Tried:
 
     Attributes:
         size: bytes of its model directory.
-        score: CIDEr points, or accuracy of answers x 100.
+        score: CIDEr points (x 100).
+        accuracy: of answers, in percent; None where nothing was asked.
         milliseconds: of the network, one picture on one thread.
         same: share of the pictures with the very caption of the uncompressed model.
         refused: why; "" if it is what was written.
@@ -27,6 +28,7 @@ class Tried:
     candidate: Candidate
     size: int
     score: float
+    accuracy: float | None
     milliseconds: float
     same: float
     refused: str
@@ -42,6 +44,7 @@ class Tried:
             "expected_loss": round(self.candidate.loss, 5),
             "bytes": self.size,
             "score": round(self.score, 2),
+            "accuracy": self.accuracy,
             "milliseconds": round(self.milliseconds, 2),
             "same_captions": round(self.same, 4),
             "refused": self.refused,
@@ -81,8 +84,10 @@ def draw(report: dict[str, Any], path: Path) -> None:
     panels = (
         ("MB", [row["bytes"] / 1e6 for row in rows]),
         ("ms a picture, network alone", [row["milliseconds"] for row in rows]),
-        (report["unit"], [row["score"] for row in rows]),
+        ("CIDEr x 100", [row["score"] for row in rows]),
     )
+    if report["whole"]["accuracy"] is not None:
+        panels = (*panels[:2], ("answers right, %", [row["accuracy"] for row in rows]))
     for axis, (title, values) in zip(axes, panels, strict=False):
         bars = axis.barh(names[::-1], values[::-1], color=colours[::-1])
         axis.bar_label(bars, fmt="%.1f", padding=2)
