@@ -26,6 +26,7 @@ from fastcap.release import ExportSettings
 from fastcap.release.sizes import directory_size
 from fastcap.runtime.bundle import Bundle
 from fastcap.runtime.captioner import Captioner
+from fastcap.training.trainer import train
 from tiny_parts import prefix_config, prefix_model, write_language_model, write_tower
 
 SIZES = {"dataset": "csv", "calibration": 16, "limit": 4, "max_loss": 1000.0}  # random captions are worth nothing
@@ -190,3 +191,19 @@ def test_an_interrupted_compression_leaves_nothing_and_goes_on(checkpoint, data,
         assert not (data / "small").exists() and not list(data.glob(".small*"))
         written.append(kept.stat().st_mtime_ns)
     assert written[0] == written[1]  # nothing was measured again
+
+
+def test_a_pruned_model_learns_from_the_whole_one(checkpoint, data, always_faster, monkeypatch):
+    """The ordinary trainer, whose run is kept: the same command does not train again."""
+    trained = []
+    monkeypatch.setattr(pipeline, "train", lambda config: trained.append(config) or train(config))
+    settings = ExportSettings(**SIZES, target_size="1100kB")
+    kinds = ["pruning", "distillation"]
+    bundle = compress(checkpoint, data / "small", data, settings, optimization=kinds, steps=2)
+    (config,) = trained
+    assert (
+        Path(config.init).parent == data / "small.compress" and Path(config.output).parent == Path(config.init).parent
+    )
+    (stage,) = config.stages
+    assert (stage.steps, stage.teachers[0].names) == (2, (str(checkpoint),)) and config.model.pruned
+    assert json.loads((bundle.folder / "model.json").read_text())["architecture"]["pruned"] == list(config.model.pruned)

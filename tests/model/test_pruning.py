@@ -15,6 +15,7 @@ from fastcap.errors import ConfigError, ModelFileError
 from fastcap.export.families import EXPORTS
 from fastcap.model import build_model
 from fastcap.model.shrinking import groups_of, noted, read_pruned
+from fastcap.quantization.fake import learn_steps, rounded_once
 from fastcap.quantization.pruning import choose_units, importance, masked, prune, prune_words, sort_units
 from fastcap.quantization.sensitivity import Batch, batches_of, loss_of
 from fastcap.runtime.encoding import decode, encode
@@ -263,3 +264,14 @@ def test_half_at_most_and_one_time_alone(tiny_model):
     once = prune(tiny_model, {"decoder.layers:layers": [0]})
     with pytest.raises(ConfigError, match="the model was pruned before; allowed: the one that it was pruned from"):
         prune(once, {"decoder.layers.0.experts:experts": [0]})
+
+
+def test_steps_are_learned_in_the_autoregressive_family_too():
+    model = small_model(d_hidden=512)
+    learn_steps(model, {})
+    pixels, ids = torch.zeros(2, 64, 64, 3, dtype=torch.uint8), torch.tensor([[9, 7, 6], [8, 5, 9]])
+    with rounded_once(model):
+        loss_of(model, Batch(pixels, ids, torch.tensor([3, 3])), 0).backward()
+    steps = {name: value.grad for name, value in model.named_parameters() if name.endswith("log_step")}
+    of_networks = [grad for name, grad in steps.items() if "decoder.layers.0.network" in name]
+    assert of_networks and all(grad is not None and grad.abs().sum() > 0 for grad in of_networks)

@@ -183,6 +183,7 @@ def test_a_run_begun_before_a_setting_existed_resumes(recipe):
         ({"masked": 1.0}, "stage a: masked is 1.0; allowed: 0, since a rope decoder has no parallel reading"),
         ({"reward": 0.5}, "stage a: reward is 0.5; allowed: 0"),
         ({"consistency": 0.5}, "stage a: consistency is 0.5; allowed: 0"),
+        ({"quantized": True, "freeze": "none"}, None),
         ({"forcing": ForcingConfig(end=1.0)}, None),
     ],
 )

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from fastcap.checkpoint import load_checkpoint, save_checkpoint
 from fastcap.compression.measured import Measurements, digest_of
 from fastcap.compression.report import Tried, write_report
-from fastcap.compression.search import Candidate, candidates, shapes_of
+from fastcap.compression.search import Candidate, Shape, candidates, shapes_of
 from fastcap.compression.source import as_checkpoint
 from fastcap.data.readers import Example
 from fastcap.errors import ConfigError, FastcapError, listed
@@ -136,25 +136,24 @@ def compress(
 def search(work: Work, aside: Path) -> tuple[list[Candidate], Measured]:
     """The candidates that fit, and the whole model's fp32 graphs, measured."""
     model, family = work.model, EXPORTS[work.model.config.kind]
+    readable = merged(model) if isinstance(model, PrefixCaptionModel) else model
+    batches = own_batches(readable, work.tokenizer, work.pictures)
+    known = Measurements(work.folder, digest_of(work.checkpoint, work.pictures), work.console)
+    prunes = "pruning" in work.optimization
+    worth = sort_units(readable, known.importance(readable, batches)) if prunes else {}
+    shapes = shapes_of(readable, worth) if prunes else [Shape({}, {})]
     parts, fp32 = aside / "parts", aside / "fp32"
     parts.mkdir()
     family.parts(model, parts)
     sizes = Sizes.of(parts, model, work.tokenizer, work.pictures)
-    readable = merged(model) if isinstance(model, PrefixCaptionModel) else model
-    batches = own_batches(readable, work.tokenizer, work.pictures)
-    known = Measurements(work.folder, digest_of(work.checkpoint, work.pictures), work.console)
     sensitivity = None
     if "quantization" in work.optimization:
         sensitivity = known.sensitivity(readable, sizes.layers, batches)
-    importance = known.importance(readable, batches) if "pruning" in work.optimization else {}
-    importance = sort_units(readable, importance)
-    shapes = shapes_of(readable, importance) if importance else shapes_of(readable, importance)[:1]
     recovers = "distillation" in work.optimization
     found = candidates(readable, shapes, sizes, work.target, known, batches, sensitivity, recovers)
     work.console.print(
         f"{len(found)} of {len(shapes)} shapes fit {work.target / 1e6:.1f} MB; the first: {found[0].shape.name}"
     )
-    family.parts(model, parts)  # units of experts may have been numbered anew
     family.assemble(parts, fp32, model.config)
     return found, measure(fp32, work.tokenizer, model.config, work.examples, work.console, work.questions)
 
@@ -227,7 +226,7 @@ def shaped(work: Work, candidate: Candidate) -> tuple[CaptionModel, Tokenizer]:
             pruned, run = work.folder / f"pruned-{name}", work.folder / f"recovered-{name}-{work.steps}"
             save_checkpoint(pruned, model.config, model.state_dict(), tokenizer)
             where: Any = {"dataset": work.settings.dataset, "split": work.settings.calibration_split}
-            where |= {"val_split": work.settings.split, "steps": work.steps}
+            where |= {"val_split": work.settings.split, "steps": work.steps, "images": len(work.calibrating)}
             model, tokenizer = load_checkpoint(train(recovery(pruned, work.checkpoint, run, work.data, **where)))
     if "pruning" in work.optimization:
         texts = [caption for example in work.calibrating for caption in example.captions]

@@ -12,7 +12,7 @@ from fastcap.vocabulary import Marks
 __all__ = ["recovery"]
 
 IMAGES = {"parallel": 32, "autoregressive": 32, "prefix": 16}
-"""A step, by the kind of model."""
+"""A step at most, by the kind of model."""
 VALIDATED = 100  # pictures
 WARMUP = 0.05  # share of the steps, 100 of them at most
 
@@ -28,6 +28,7 @@ def recovery(
     val_split: str = "val",
     steps: int = 500,
     learning_rate: float = 2e-4,
+    images: int = 32,
 ) -> TrainConfig:
     """The recipe: people's captions, and the next-token probabilities of the unpruned model, half and half.
 
@@ -40,6 +41,7 @@ def recovery(
         output: the run's folder; the best checkpoint is its `best`.
         data: folder of the data set.
         dataset: a key of `fastcap.data.formats.READERS`.
+        images: most images a step, of those that `IMAGES` allows.
 
     Raises:
         ModelFileError: `pruned` is no checkpoint.
@@ -51,7 +53,7 @@ def recovery(
         "recovery",
         steps=steps,
         learning_rate=learning_rate,
-        images=IMAGES[model.kind],
+        images=min(images, IMAGES[model.kind]),
         captions=2,
         teachers=(TeacherConfig("logits", (str(teacher),)),),
         freeze="none" if channels else "convolutions",
