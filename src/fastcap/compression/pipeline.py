@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from fastcap.checkpoint import load_checkpoint, save_checkpoint
 from fastcap.compression.measured import Measurements, digest_of
 from fastcap.compression.report import Tried, write_report
-from fastcap.compression.search import Candidate, Shape, candidates, shapes_of
+from fastcap.compression.search import Candidate, Shape, candidates, check_reachable, shapes_of
 from fastcap.compression.source import as_checkpoint
 from fastcap.data.readers import Example
 from fastcap.errors import ConfigError, FastcapError, listed
@@ -146,8 +146,9 @@ def search(work: Work, aside: Path) -> tuple[list[Candidate], Measured]:
     parts.mkdir()
     family.parts(model, parts)
     sizes = Sizes.of(parts, model, work.tokenizer, work.pictures)
-    sensitivity = None
-    if "quantization" in work.optimization:
+    sensitivity, quantises = None, "quantization" in work.optimization
+    check_reachable(readable, shapes, sizes, work.target, quantises)
+    if quantises:
         sensitivity = known.sensitivity(readable, sizes.layers, batches)
     recovers = "distillation" in work.optimization
     found = candidates(readable, shapes, sizes, work.target, known, batches, sensitivity, recovers)

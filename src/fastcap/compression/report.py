@@ -59,10 +59,7 @@ def write_report(out: Path, whole: dict[str, Any], expected: list[Candidate], tr
         expected: all candidates, those that are expected to lose least first.
         facts: other things that the report should say.
     """
-    shapes = [
-        {"shape": each.shape.name, "bytes": each.size, "smallest_bytes": each.smallest, "loss": round(each.loss, 5)}
-        for each in expected
-    ]
+    shapes = [{"shape": each.shape.name, "bytes": each.size, "loss": round(each.loss, 5)} for each in expected]
     report = {"format": 1, "kind": "compression", **facts, "whole": whole, "expected": shapes}
     report["tried"] = [each.as_json() for each in tried]
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ from fastcap.quantization.scales import Layer, block_bits, quantised_layers
 from fastcap.quantization.sensitivity import Batch, Change
 from fastcap.release.sizes import Sizes
 
-__all__ = ["Candidate", "Shape", "candidates", "shapes_of"]
+__all__ = ["Candidate", "Shape", "candidates", "check_reachable", "shapes_of"]
 
 SHARES = (0.125, 0.25, 0.375, 0.5)
 TOGETHER = (("units",), ("channels",), ("units", "channels"), ("units", "channels", "heads"), ("experts",), ("layers",))
@@ -42,13 +42,12 @@ class Shape:
 @dataclass(frozen=True)
 class Candidate:
     """A shape with the bits of its layers, by name; bytes of the model directory, and how much the loss is expected to
-    rise, in nats. `smallest`: the least bytes that any bits leave."""
+    rise, in nats."""
 
     shape: Shape
     bits: Mapping[str, int]
     size: int
     loss: float
-    smallest: int
 
 
 def shapes_of(model: CaptionModel, importance: Mapping[str, Tensor]) -> list[Shape]:
@@ -72,6 +71,22 @@ def shapes_of(model: CaptionModel, importance: Mapping[str, Tensor]) -> list[Sha
     return shapes
 
 
+def check_reachable(model: CaptionModel, shapes: Sequence[Shape], sizes: Sizes, target: int, quantises: bool) -> None:
+    """Refuse a size that no shape fits, before anything is measured layer by layer.
+
+    Raises:
+        ConfigError: none does; names the nearest size that can be reached.
+    """
+    reached = []
+    for shape in shapes:
+        layers, floats = layers_left(model, shape, sizes.layers)
+        least = (layer.smallest if quantises else layer.size(default_bits(layer)) for layer in layers.values())
+        reached.append((sizes.other + floats + sum(least), shape.name))
+    size, name = min(reached)
+    if target < size:
+        raise ConfigError(f"target size is {target} bytes; the nearest that can be reached is {size} bytes ({name})")
+
+
 def candidates(
     model: CaptionModel,
     shapes: Sequence[Shape],
@@ -86,38 +101,29 @@ def candidates(
 
     Args:
         sizes: of the whole model's directory.
+        target: one that `check_reachable` allows.
         sensitivity: of the whole model's layers; None for the bits that an export has if nobody asks for other ones.
         recovers: whether pruned shapes will be trained.
-
-    Raises:
-        ConfigError: none fits; names the nearest size that can be reached.
     """
-    found, nearest = [], (sizes.other + sum(layer.size(8) for layer in sizes.layers.values()), "8 bits")
+    found = []
     for shape in shapes:
         layers, floats = layers_left(model, shape, sizes.layers)
         other = sizes.other + floats
+        bits: dict[str, int] = {}
         if sensitivity is None:
-            bits: dict[str, int] = {}
-            plain = {name: default_bits(layer) for name, layer in layers.items()}
-            size = smallest = other + sum(layer.size(plain[name]) for name, layer in layers.items())
-            loss = 0.0
+            size, loss = other + sum(layer.size(default_bits(layer)) for layer in layers.values()), 0.0
         else:
-            known = {name: sensitivity[original(name, shape)] for name in layers}
-            options = options_of(layers, known)
-            smallest = other + sum(min(o.size for o in choices.values()) for choices in options.values())
-            bits = choose_bits(options, target - other) if smallest <= target else {}
-            size, loss = total_of(options, bits, other) if bits else (smallest, 0.0)
-        nearest = min(nearest, (smallest, shape.name))
+            options = options_of(layers, {name: sensitivity[original(name, shape)] for name in layers})
+            if other + sum(min(option.size for option in each.values()) for each in options.values()) > target:
+                continue
+            bits = choose_bits(options, target - other)
+            size, loss = total_of(options, bits, other)
         if size > target:
             continue
         if shape.kept:
             change = measured.change(shape.name, model, shape.kept, batches)
             loss += (max(0.0, change.mean) + change.error) * (RECOVERED if recovers else 1.0)
-        found.append(Candidate(shape, bits, size, loss, smallest))
-    if not found:
-        raise ConfigError(
-            f"target size is {target} bytes; the nearest that can be reached is {nearest[0]} bytes ({nearest[1]})"
-        )
+        found.append(Candidate(shape, bits, size, loss))
     return sorted(found, key=lambda candidate: candidate.loss)
 
 
