@@ -9,7 +9,7 @@ from rich.console import Console
 from fastcap.checkpoint import save_checkpoint
 from fastcap.errors import ModelFileError
 from fastcap.export.weights import restore
-from fastcap.release.adapters import RECORD, unpack
+from fastcap.release.adapters import RECORD, available_adapters, find_adapters, unpack
 from fastcap.runtime.bundle import Bundle, find_model
 
 __all__ = ["as_checkpoint"]
@@ -18,7 +18,8 @@ WEIGHTS, MANIFEST = "model.safetensors", "model.json"
 
 
 def as_checkpoint(model: Path, folder: Path, console: Console) -> Path:
-    """A checkpoint directory: `model` itself, or one that is made of it in `folder`.
+    """A checkpoint directory: `model` itself, or one that is made of it in `folder`; adapters and bundled models may be
+    named.
 
     Raises:
         ModelFileError: it is nothing that a checkpoint can be made of; the message says what it is.
@@ -26,9 +27,9 @@ def as_checkpoint(model: Path, folder: Path, console: Console) -> Path:
     if (model / WEIGHTS).is_file():
         return model
     made = folder / "checkpoint"
-    if (model / RECORD).is_file():
+    if (model / RECORD).is_file() or str(model) in available_adapters():
         made.mkdir(parents=True, exist_ok=True)
-        unpack(model, made)
+        unpack(find_adapters(model), made)
         return made
     if model.is_dir() and not (model / MANIFEST).is_file():
         raise ModelFileError(
