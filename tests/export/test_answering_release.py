@@ -126,7 +126,7 @@ def asked(right: list[float], sure: list[float]) -> VqaEvaluation:
 
 
 def test_the_gate_refuses_answers_that_got_worse(tmp_path):
-    captions, measured = SimpleNamespace(metrics={"cider": 50.0}, rows=()), []
+    captions, measured = SimpleNamespace(metrics={"cider": 50.0}, rows=[SimpleNamespace(cider=50.0, caption="a")]), []
     for name, right in (("fp32", [1.0, 1.0, 1.0, 0.0]), ("int8", [1.0, 0.0, 1.0, 0.0])):
         (tmp_path / name).mkdir()
         (tmp_path / name / "model.onnx").write_bytes(bytes(200 if name == "fp32" else 100))

@@ -338,7 +338,9 @@ def test_the_gate_refuses_integers_that_are_worse_slower_or_too_large(
 ):
     def measured(graphs: Path, cider: float) -> gate.Measured:
         return gate.Measured(
-            graphs, folder, SimpleNamespace(metrics={"cider": cider}, rows=[SimpleNamespace(cider=cider)] * 200)
+            graphs,
+            folder,
+            SimpleNamespace(metrics={"cider": cider}, rows=[SimpleNamespace(cider=cider, caption="a")] * 200),
         )
 
     graphs = measured(fp32, 50.0), measured(int8, int8_cider)

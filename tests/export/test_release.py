@@ -160,7 +160,7 @@ def test_the_gate_says_better_where_it_is_better(fp32, int8, milliseconds, told,
         folder = tmp_path / str(size)
         folder.mkdir()
         (folder / "model.onnx").write_bytes(bytes(size))
-        rows = [SimpleNamespace(cider=score) for score in scores]
+        rows = [SimpleNamespace(cider=score, caption="a") for score in scores]
         return gate.Measured(folder, folder, SimpleNamespace(metrics={"cider": sum(scores) / len(scores)}, rows=rows))
 
     assert told in gate.compared(measured(fp32, 200), measured(int8, 100), milliseconds)
@@ -168,7 +168,7 @@ def test_the_gate_says_better_where_it_is_better(fp32, int8, milliseconds, told,
 
 def test_a_refusal_says_what_a_small_sample_is_worth(tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"1234")
-    rows = [SimpleNamespace(cider=score) for score in (10.0, 90.0)]
+    rows = [SimpleNamespace(cider=score, caption="a") for score in (10.0, 90.0)]
     better, worse = (
         gate.Measured(tmp_path, tmp_path, SimpleNamespace(metrics={"cider": cider}, rows=rows)) for cider in (50, 40)
     )

@@ -36,7 +36,7 @@ def test_each_change_is_that_of_a_copy_with_one_layer_rounded(wide_model, batche
         if name.startswith(("decoder.embedding", "decoder.layers.0", "backbone.pool", "backbone.mamba_7.0.fusion.0"))
     }
     calls: list[int] = []
-    found = measure_sensitivity(wide_model, layers, batches, on_layer=lambda: calls.append(1))
+    found = measure_sensitivity(wide_model, layers, batches, on_layer=lambda *_: calls.append(1))
     assert len(calls) == len(layers) == len(found)
     for name, layer in layers.items():
         if name.endswith("local_position"):  # whose bias is corrected as well
