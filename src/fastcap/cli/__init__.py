@@ -110,7 +110,7 @@ VERBS = {
     ),
     "compress": Verb(
         "make a model fit a size: fewer bits, fewer units, as good",
-        "fastcap compress --model runs/mine/best --out models/small --root data/flickr8k --target-size 6MB",
+        "fastcap compress --model runs/best --out small --root data --target-size 6MB",
         "export",
     ),
     "checkpoint": Verb(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fastcap.cli.export import add_measuring, may_replace
 from fastcap.cli.options import add_number
+from fastcap.cli.parser import one_of
 from fastcap.release.settings import ExportSettings
 
 __all__ = ["add_arguments", "run"]
@@ -28,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "what may be done: quantization (4, 8 or 16 bits a layer), pruning (channels, heads, units, experts, layers "
         "and words go), distillation (a pruned model learns from the whole one) (default: quantization pruning)"
     )
-    choices = {"nargs": "+", "choices": OPTIMIZATIONS, "default": list(OPTIMIZATIONS[:2]), "metavar": "NAME"}
-    parser.add_argument("--optimization", **choices, help=told)  # type: ignore[arg-type]
+    names = one_of(OPTIMIZATIONS) | {"metavar": "NAME"}
+    parser.add_argument("--optimization", nargs="+", **names, default=list(OPTIMIZATIONS[:2]), help=told)
     add_number(parser, "--steps", 1, MAX_STEPS, 500, "steps of distillation")
     parser.add_argument("--overwrite", action="store_true", help="replace a model directory at DIR without asking")
     add_measuring(parser)
