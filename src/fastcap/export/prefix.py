@@ -221,7 +221,7 @@ def with_merged_adapters(model: CaptionModel) -> CaptionModel:
         raise ModelFileError(
             f"the language model has {size} bytes in fp32; an ONNX file holds {LARGEST}: smaller ones can be exported"
         )
-    return cast(CaptionModel, merged)
+    return cast(CaptionModel, whole)
 
 
 @torch.no_grad()
@@ -231,7 +231,7 @@ def export_prefix(model: CaptionModel, folder: Path) -> None:
     Raises:
         ModelFileError: the language model is too large for one file.
     """
-    merged = with_merged_adapters(model)
+    whole = with_merged_adapters(model)
     images = torch.zeros(1, model.config.image_size, model.config.image_size, 3, dtype=torch.uint8)
     vision, prefix_init = VisionEncoder(whole), PrefixInit(whole)
     has_scales = isinstance(whole.backbone, MultiScaleBackbone)

@@ -239,7 +239,7 @@ def row_nodes(
     ]
 
 
-def store_convolutions(path: Path, bits: Mapping[str, int]) -> None:
+def store_convolutions(path: Path, bits: Mapping[str, int] | None = None) -> None:
     """Store the weights of a graph's convolutions in 8 bits with a step a channel, in place, unless `bits` has 16 for
     them. They are floats again once the graph is loaded: activations in 8 bits would need pictures to calibrate on."""
     model = onnx.load(str(path))
@@ -248,7 +248,7 @@ def store_convolutions(path: Path, bits: Mapping[str, int]) -> None:
     nodes: list[onnx.NodeProto] = []
     for tensor in list(graph.initializer):
         name = tensor.name
-        if name not in read or tensor.data_type != TensorProto.FLOAT or bits.get(name) == 16:
+        if name not in read or tensor.data_type != TensorProto.FLOAT or (bits or {}).get(name) == 16:
             continue
         values, steps = to_integers(numpy_helper.to_array(tensor), (1, 2, 3), LARGEST)
         graph.initializer.remove(tensor)
