@@ -33,6 +33,7 @@ NOT_RUN = {
     r"fastcap (compare fastcap-base|caption photo\.jpg --model) models/distilvit": "needs frozen parts; tests/export",
     r"fastcap checkpoint": "needs the extra export; tests/export/test_weights.py",
     r"fastcap convert|python scripts/convert_to_mobile\.py": "needs converters; tests/export/test_converters.py",
+    r"python scripts/fit_exits\.py": "needs a trained checkpoint; tests/model/test_multiscale.py",
     r"fastcap ask": "needs a trained model that answers; tests/export/test_asking.py",
     r"fastcap bench|python benchmarks/": "measures for minutes; tests/benchmarks",
     r"python scripts/kinds\.py": "makes pictures for minutes; tests/benchmarks/test_kinds.py",
