@@ -23,7 +23,7 @@ from fastcap.data.readers import load_dataset
 from fastcap.errors import ConfigError
 from fastcap.evaluation.machine import git_commit, machine_facts, now
 from fastcap.export.compare import open_stepper
-from fastcap.export.llava import GRAPHS, LlavaStepper
+from fastcap.export.llava import LlavaStepper
 from fastcap.generation.autoregressive import greedy_search
 from fastcap.release.transformers_js import DTYPES
 from fastcap.runtime.bundle import Bundle
@@ -50,8 +50,8 @@ def compare(folder: Path, dtype: str, directory: Path, pictures: list[Path], pac
     theirs = of_transformers_js(folder, dtype, pictures, packages)
     bundle = Bundle.open(directory)
     suffix = next(each.suffix for each in DTYPES.values() if each.name == dtype)
-    layout = LlavaStepper(folder / "onnx", suffix)
-    stepper, tokenizer, vocabulary = open_stepper(directory, "prefix"), bundle.tokenizer(), bundle.vocabulary
+    layout: Any = LlavaStepper(folder / "onnx", suffix) if bundle.kind == "prefix" else None
+    stepper, tokenizer, vocabulary = open_stepper(directory, bundle.kind), bundle.tokenizer(), bundle.vocabulary
     low, high = bundle.decoding.lengths["normal"]
     same_files, different = 0, []
     for picture, found in zip(track(pictures, dtype), theirs, strict=True):
@@ -61,25 +61,32 @@ def compare(folder: Path, dtype: str, directory: Path, pictures: list[Path], pac
         limits = {"bos_id": vocabulary.bos_id, "eos_id": vocabulary.eos_id, "forbidden": vocabulary.barred_in_search}
         (own,) = greedy_search(stepper, state, 1, min_length=low, max_length=high, **limits)
         ids, ours = [token for token in found["ids"] if token != vocabulary.eos_id], own.token_ids
-        (beside,) = greedy_search(layout, layout.encode(image), 1, min_length=low, max_length=high, **limits)
-        same_files += beside.token_ids == ids
+        if layout is not None:
+            (beside,) = greedy_search(layout, layout.encode(image), 1, min_length=low, max_length=high, **limits)
+            same_files += beside.token_ids == ids
         if ids == ours:
             continue
         place = next(i for i, (a, b) in enumerate(zip([*ids, -1], [*ours, -1], strict=False)) if a != b)
-        (log_p,), _ = stepper.read(state, [[vocabulary.bos_id, *ours[:place]]])
+        *read, newest = vocabulary.bos_id, *ours[:place]
+        (log_p,), _ = stepper.step(np.array([newest]), stepper.start(state, 1, read), np.array([0]))
         words = [each[place] if place < len(each) else vocabulary.eos_id for each in (ours, ids)]
         gap = float(log_p[words[0]] - log_p[words[1]])
         texts = {"runtime": decode(tokenizer, ours), "transformers_js": decode(tokenizer, ids)}
         different.append({"picture": picture.name, **texts, "gap_nats": round(gap, 3)})
     return {
         "pictures": len(pictures),
-        "equal_share_of_the_same_files_in_python": round(same_files / len(pictures), 4),
+        **({"equal_share_of_the_same_files_in_python": round(same_files / len(pictures), 4)} if layout else {}),
         "equal_share": round(1 - len(different) / len(pictures), 4),
         "largest_gap_nats": max((abs(each["gap_nats"]) for each in different), default=0.0),
         "milliseconds_after_decoding_the_file": round(statistics.median(each["milliseconds"] for each in theirs)),
-        "bytes": sum((folder / "onnx" / f"{name}{suffix}.onnx").stat().st_size for name in GRAPHS),
+        "bytes": sum(path.stat().st_size for path in (folder / "onnx").glob("*.onnx") if ends(path) == suffix),
         "different": different,
     }
+
+
+def ends(path: Path) -> str:
+    """Which suffix a graph's file name has."""
+    return max((each.suffix for each in DTYPES.values() if path.stem.endswith(each.suffix)), key=len)
 
 
 def main() -> None:

@@ -93,9 +93,9 @@ def test_pictures_are_resized_as_the_runtime_does(size):
     picture = np.asarray(Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC))
     found = Squash(64)(torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float())[0].permute(1, 2, 0)
     difference = np.abs(found.numpy() - load_image(picture, (64, 64)))
-    assert difference.max() <= 1
-    if max(size) < 4 * 64:  # smaller ones are not averaged first, in whose bytes Pillow rounds once more
-        assert (difference > 0).mean() < 0.005
+    assert difference.max() <= 1 and (difference > 0).mean() < 0.0005  # near a tie the sum's last digit decides
+    if max(size) < 1000:
+        assert not difference.any()
 
 
 def test_all_precisions_stand_side_by_side(folder, wide, pictures):
@@ -127,10 +127,8 @@ def test_a_norm_squares_in_32_bits(folder):
     assert squares and all(node.input[0] in cast or node.input[0] == "inputs_embeds" for node in squares)
 
 
-def test_a_family_without_a_class_is_refused(model, tokenizer, tmp_path):
-    with pytest.raises(
-        ModelFileError, match=r"no class of transformers\.js decodes as models of the family 'parallel'"
-    ):
+def test_a_checkpoint_of_a_decoder_of_ours_has_to_be_exported_first(model, tokenizer, tmp_path):
+    with pytest.raises(ModelFileError, match=r"tiny is a checkpoint of the family .* needed: a model dir"):
         convert(source_of(model, tokenizer), tmp_path, "int4")
     assert not list(tmp_path.iterdir())
 

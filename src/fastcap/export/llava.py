@@ -40,7 +40,9 @@ __all__ = [
     "VISION",
     "LlavaStepper",
     "ReadOn",
+    "Squash",
     "assemble_llava",
+    "cache_names",
     "cache_sizes",
     "export_llava",
 ]
@@ -51,34 +53,54 @@ PIXELS = "resize"
 
 REDUCING_GAP = 2
 """As in `fastcap.runtime.images`: pictures more than so many times too large are first averaged."""
+ONE = 2**22  # the weights of Pillow's filters are integers, and this is 1
 HIDDEN = -1e4  # added to the scores of what a token may not read; 16 bits hold it, and its exponential is 0
 
 
 class Squash(nn.Module):
-    """A picture (1, 3, H, W), 0..255, to (1, 3, S, S): Pillow's bilinear filter with its averaging of large pictures,
-    as two products, since operators that resize differ between runtimes."""
+    """A picture (1, 3, H, W), 0..255, to (1, 3, S, S), byte for byte as `fastcap.runtime.images` does it with Pillow:
+    large ones are averaged, and then mixed across and down by a bilinear filter, whose weights are integers of 22 bits.
+
+    Its operators are sums and products, since those that resize differ between runtimes.
+    """
 
     def __init__(self, size: int) -> None:
         super().__init__()
         self.size = size
 
-    def weights(self, length: Any) -> Tensor:
-        """What each of S pixels takes of each of `length` (a number, or a tensor while traced): (S, length)."""
+    def cells(self, length: Any) -> tuple[Tensor, Tensor]:
+        """How many pixels are averaged to one, and how many there are then, of `length` (a tensor while traced)."""
         length = torch.as_tensor(length)
         factor = torch.div(length, self.size * REDUCING_GAP, rounding_mode="floor").clamp(min=1)
-        place = torch.arange(length)
-        cell = torch.div(place, factor, rounding_mode="floor")
-        share = torch.minimum(factor, length - cell * factor)  # pixels of the cell: the last one may have fewer
-        scale = length.float() / factor / self.size
-        centre = (torch.arange(self.size) + 0.5) * scale
-        distance = (cell + 0.5 - centre[:, None]).abs() / scale.clamp(min=1)
-        weights = (1 - distance).clamp(min=0) / share
-        return weights / weights.sum(dim=1, keepdim=True)
+        return factor, torch.div(length + factor - 1, factor, rounding_mode="floor")
+
+    def averaged(self, pixels: Tensor) -> Tensor:
+        """The last row and column may have fewer pixels."""
+        height, width = (torch.as_tensor(side) for side in pixels.shape[2:])
+        (tall, rows), (wide, columns) = self.cells(height), self.cells(width)
+        pixels = torch.cat([pixels, torch.zeros(1, 3, height, columns * wide - width)], dim=3)
+        pixels = torch.cat([pixels, torch.zeros(1, 3, rows * tall - height, columns * wide)], dim=2)
+        sums = pixels.reshape(1, 3, rows, tall, columns, wide).sum(dim=(3, 5))
+        down = torch.minimum(tall, height - torch.arange(rows) * tall)
+        across = torch.minimum(wide, width - torch.arange(columns) * wide)
+        count = down[:, None] * across
+        one = (2**24 / count.float()).floor().double()  # Pillow multiplies by this, and divides by 2^24
+        return ((sums + torch.div(count, 2, rounding_mode="floor")).double() * one / 2**24).floor()
+
+    def weights(self, length: Any) -> Tensor:
+        """What each of S pixels takes of each cell of `length` pixels: (S, cells), integers in float64."""
+        factor, cells = self.cells(length)
+        # of one dimension, since the exporter takes what has none for a number of 32 bits
+        scale = torch.as_tensor(length).reshape(1).double() / factor.reshape(1).double() / self.size
+        centre = (torch.arange(self.size, dtype=torch.float64) + 0.5) * scale
+        distance = (torch.arange(cells).double() + 0.5 - centre[:, None]).abs() / scale.clamp(min=1)
+        weights = (1 - distance).clamp(min=0)
+        return (weights / weights.sum(dim=1, keepdim=True) * ONE + 0.5).floor()
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Rounded after each direction, as Pillow's bytes are."""
-        across = (pixels @ self.weights(pixels.shape[3]).T + 0.5).floor()
-        return (self.weights(pixels.shape[2]) @ across + 0.5).floor()
+        """Rounded after each step, as Pillow's bytes are."""
+        across = ((self.averaged(pixels) @ self.weights(pixels.shape[3]).T + ONE / 2) / ONE).floor()
+        return ((self.weights(pixels.shape[2]) @ across + ONE / 2) / ONE).floor().float()
 
 
 class Features(nn.Module):

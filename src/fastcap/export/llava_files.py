@@ -4,6 +4,7 @@ and a text are fed, where a caption ends."""
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ from fastcap.export.llava import cache_sizes
 from fastcap.model import CaptionModel
 from fastcap.runtime.contract import Manifest
 from fastcap.runtime.conversation import IMAGE_MARK, PLACE
+from fastcap.vocabulary import Vocabulary
 
-__all__ = ["chat_template", "write_files"]
+__all__ = ["chat_template", "marks_of", "spelled_marks", "write_files", "write_json"]
+
+MARKS = ("bos", "eos", "pad")
 
 ELSEWHERE = 10**6  # pixels of a patch, of which no picture has one: `num_additional_image_tokens` are all there are
 
@@ -33,7 +37,7 @@ def write_files(folder: Path, model: CaptionModel, tokenizer: Tokenizer, manifes
         flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
         content["added_tokens"].append({"id": mark, "content": IMAGE_MARK, **flags, "special": True})
     content["post_processor"] = None  # whose marks stand in the picture's features already
-    marks = {"bos_token_id": vocabulary.bos_id, "eos_token_id": vocabulary.eos_id, "pad_token_id": vocabulary.pad_id}
+    marks = marks_of(vocabulary)
     layers, heads, width = cache_sizes(next(folder.glob("onnx/decoder_model_merged*.onnx")))
     text = {  # of transformers.js, which makes the empty cache by them; whatever the language model is
         "model_type": "llama",
@@ -45,9 +49,7 @@ def write_files(folder: Path, model: CaptionModel, tokenizer: Tokenizer, manifes
         "vocab_size": vocabulary.size,
     }
     places = model.decoder.projection.n_tokens + len(model.decoder.prompt_ids) + 1
-    spelled = {
-        f"{name}_token": tokenizer.id_to_token(getattr(vocabulary, f"{name}_id")) for name in ("bos", "eos", "pad")
-    }
+    spelled = spelled_marks(vocabulary, tokenizer)
     files: dict[str, Any] = {
         "config.json": {
             "architectures": ["LlavaForConditionalGeneration"],
@@ -89,14 +91,29 @@ def write_files(folder: Path, model: CaptionModel, tokenizer: Tokenizer, manifes
         },
         "tokenizer.json": content,
     }
+    write_json(folder, files)
+    return places
+
+
+def marks_of(vocabulary: Vocabulary) -> dict[str, int]:
+    """The ids of marks, as configurations of transformers have them."""
+    return {f"{name}_token_id": getattr(vocabulary, f"{name}_id") for name in MARKS}
+
+
+def spelled_marks(vocabulary: Vocabulary, tokenizer: Tokenizer) -> dict[str, str]:
+    """The marks as a tokenizer spells them."""
+    return {f"{name}_token": str(tokenizer.id_to_token(getattr(vocabulary, f"{name}_id"))) for name in MARKS}
+
+
+def write_json(folder: Path, files: Mapping[str, Any]) -> None:
+    """Write files by name, those that people read with a line for each key."""
     for name, values in files.items():
         is_long = name in ("tokenizer.json", "generation_config.json")
         form: dict[str, Any] = {"separators": (",", ":")} if is_long else {"indent": 1}
         (folder / name).write_text(json.dumps(values, ensure_ascii=False, **form) + "\n", encoding="utf-8")
-    return places
 
 
-def chat_template(manifest: Manifest, end: str | None) -> str:
+def chat_template(manifest: Manifest, end: str) -> str:
     """What `apply_chat_template` makes of messages, in Jinja: the picture's mark, then questions and answers as the
     model was trained to read them (`fastcap.runtime.conversation`); in one text, in lower case.
 

@@ -13,6 +13,7 @@ import onnx
 
 from fastcap.errors import FastcapError, ModelFileError
 from fastcap.export.compare import compare_steps
+from fastcap.export.image_to_text import wrap, write_image_to_text_files
 from fastcap.export.llava import DECODER, EMBED, VISION, LlavaStepper, assemble_llava, export_llava
 from fastcap.export.llava_files import write_files
 from fastcap.quantization.blocks import input_moments, quantize_blocks, store_convolutions
@@ -65,10 +66,7 @@ def convert(source: Source, folder: Path, precision: str) -> dict[str, Any]:
     """
     model, tokenizer = source.model, source.tokenizer
     if model.config.kind != "prefix":
-        raise ModelFileError(
-            f"{source.folder}: no class of transformers.js decodes as models of the family {model.config.kind!r} do; "
-            "allowed: prefix models (docs/transformers_js.md)"
-        )
+        return convert_own(source, folder, precision)
     chosen = list(DTYPES) if precision == ALL else [precision]
     graphs = folder / "onnx"
     graphs.mkdir()
@@ -91,6 +89,26 @@ def convert(source: Source, folder: Path, precision: str) -> dict[str, Any]:
     places = write_files(folder, model, tokenizer, source.manifest, dtype)
     dtypes = {DTYPES[name].name: DTYPES[name].suffix for name in chosen}
     return {"class": "LlavaForConditionalGeneration", "dtypes": dtypes, "image_places": places}
+
+
+def convert_own(source: Source, folder: Path, precision: str) -> dict[str, Any]:
+    """`convert` of a model directory of a decoder of ours, whose graphs are taken as they are stored.
+
+    Raises:
+        ModelFileError: it is a checkpoint, or has no graphs of left-to-right decoding.
+    """
+    stored = "fp32" if precision == "fp32" else "int8"
+    if not source.manifest.files:
+        raise ModelFileError(
+            f"{source.folder} is a checkpoint of the family {source.model.config.kind!r}; needed: a model directory "
+            "(fastcap export), whose graphs transformers.js then runs as they are"
+        )
+    graphs = folder / "onnx"
+    graphs.mkdir()
+    dtype = DTYPES[stored]
+    shape = wrap(source.folder, graphs, dtype.suffix)
+    write_image_to_text_files(folder, source.manifest, source.tokenizer, shape, dtype.name)
+    return {"class": "VisionEncoderDecoderModel", "dtypes": {dtype.name: dtype.suffix}}
 
 
 def check(source: Source, graphs: Path) -> None:
