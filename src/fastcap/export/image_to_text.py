@@ -130,7 +130,7 @@ def decoder(step: onnx.ModelProto, state: Tensors, both: int, heads: int, width:
     ]
     ids = given("input_ids", TensorProto.INT64, ["batch_size", "sequence_length"])
     inputs = [ids, given("encoder_hidden_states", TensorProto.FLOAT, ["batch_size", "numbers", 1])]
-    shape = ["batch_size", heads, "past_sequence_length", width]
+    shape: list[str | int | None] = ["batch_size", heads, "past_sequence_length", width]
     inputs += [given(name, TensorProto.FLOAT, shape) for name in past]
     outputs = [given("logits", TensorProto.FLOAT, ["batch_size", 1, "words"])]
     outputs += [given(name, TensorProto.FLOAT, ["batch_size", heads, "total", width]) for name in present]

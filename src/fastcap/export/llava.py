@@ -57,6 +57,11 @@ ONE = 2**22  # the weights of Pillow's filters are integers, and this is 1
 HIDDEN = -1e4  # added to the scores of what a token may not read; 16 bits hold it, and its exponential is 0
 
 
+def number(length: Any) -> Any:
+    """A length as a tensor, so that a graph keeps it variable."""
+    return torch.as_tensor(length)
+
+
 class Squash(nn.Module):
     """A picture (1, 3, H, W), 0..255, to (1, 3, S, S), byte for byte as `fastcap.runtime.images` does it with Pillow:
     large ones are averaged, and then mixed across and down by a bilinear filter, whose weights are integers of 22 bits.
@@ -68,7 +73,7 @@ class Squash(nn.Module):
         super().__init__()
         self.size = size
 
-    def cells(self, length: Any) -> tuple[Tensor, Tensor]:
+    def cells(self, length: Any) -> tuple[Any, Any]:
         """How many pixels are averaged to one, and how many there are then, of `length` (a tensor while traced)."""
         length = torch.as_tensor(length)
         factor = torch.div(length, self.size * REDUCING_GAP, rounding_mode="floor").clamp(min=1)
@@ -76,7 +81,7 @@ class Squash(nn.Module):
 
     def averaged(self, pixels: Tensor) -> Tensor:
         """The last row and column may have fewer pixels."""
-        height, width = (torch.as_tensor(side) for side in pixels.shape[2:])
+        height, width = map(number, pixels.shape[2:])
         (tall, rows), (wide, columns) = self.cells(height), self.cells(width)
         pixels = torch.cat([pixels, torch.zeros(1, 3, height, columns * wide - width)], dim=3)
         pixels = torch.cat([pixels, torch.zeros(1, 3, rows * tall - height, columns * wide)], dim=2)
