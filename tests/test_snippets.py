@@ -22,6 +22,7 @@ LANGUAGES = ("bash", "sh", "console", "python")
 SECONDS = 240  # of a block
 
 NOT_RUN = {
+    r"python -m venv|litert/bin/": "makes an environment; tests/export/test_runtimes.py",
     r"(pip|git clone|source|pyinstaller)\b": "changes the environment; tests/test_wheel.py, tests/test_applications.py",
     r"(make|\.ci/run)\b": "sets up environments; that targets exist: tests/test_docs.py",
     r"fastcap (serve|demo|gradio)\b|curl |python scripts/server\.py": "runs until stopped; tests/serve, tests/web",
@@ -49,6 +50,7 @@ NOT_RUN = {
 """Commands that are not run, by how they begin, and why; the tests that are named run what they say."""
 
 PYTHON_NOT_RUN = {
+    "docs/phones.md": "needs a converter; tests/export/test_runtimes.py",
     "docs/fastvlm.md": "needs a trained model that answers; tests/export/test_asking.py",
     "docs/quantization.md": "needs a trained checkpoint; tests/export/test_release.py",
     "docs/transformers_js.md": "needs a converted model; tests/web/test_transformers_js.py",

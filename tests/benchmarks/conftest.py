@@ -32,6 +32,11 @@ def claims() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def converters() -> ModuleType:
+    return load_script("converters")
+
+
+@pytest.fixture(scope="session")
 def scan_scaling() -> ModuleType:
     return load_script("scan_scaling")
 

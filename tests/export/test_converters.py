@@ -1,20 +1,33 @@
-"""`fastcap convert`: what is refused before anything is written."""
+"""`fastcap convert`: what is refused before anything is written; parts with fixed shapes caption as the model does.
+
+Converters of other runtimes have tests of their own, `test_litert.py` and so on.
+"""
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
+import shutil
 from pathlib import Path
 
+import exported_converter
+import numpy as np
 import pytest
+import torch
 
+from fastcap.checkpoint import save_checkpoint
 from fastcap.cli import main
+from fastcap.eager import checkpoint_captioner
 from fastcap.errors import ConfigError, ModelFileError
-from fastcap.export.converters import MANIFEST, convert_all
+from fastcap.export.converted import MANIFEST, open_converted
+from fastcap.export.converters import convert_all
+from fastcap.export.portable import rounded
 from fastcap.export.targets import CONVERTERS, PLATFORMS, PRECISIONS, Converter
+from tiny_parts import prefix_config, prefix_model, write_language_model, write_tower
 
 ROOT = Path(__file__).parents[2]
-ABSENT = {"absent": Converter("fastcap.export.absent", "a_package_that_is_nowhere", "coreml")}
+ABSENT = {"absent": Converter("fastcap.export.absent", "a_package_that_is_nowhere", "litert")}
 
 
 @pytest.fixture
@@ -35,9 +48,9 @@ def test_every_platform_has_a_converter_and_every_converter_an_extra():
 def test_what_cannot_be_converted_to_is_said_before_anything_is_written(tmp_path, absent):
     with pytest.raises(ConfigError, match=r"unknown converter 'litertt' .did you mean 'litert'"):
         convert_all("fastcap-base", tmp_path / "out", {"phone": "litertt"})
-    with pytest.raises(ConfigError, match=r"precision is 'int4'; coreml writes int8 or fp32"):
-        convert_all("fastcap-base", tmp_path / "out", {"ios": "coreml"}, "int4")
-    with pytest.raises(ModelFileError, match=r"needs a_package_that_is_nowhere: pip install .*\[coreml\]"):
+    with pytest.raises(ConfigError, match=r"precision is 'int4'; litert writes int8 or fp32"):
+        convert_all("fastcap-base", tmp_path / "out", {"ios": "litert"}, "int4")
+    with pytest.raises(ModelFileError, match=r"needs a_package_that_is_nowhere: pip install .*\[litert\]"):
         convert_all("fastcap-base", tmp_path / "out", {"ios": absent})
     assert not (tmp_path / "out").exists()
 
@@ -52,8 +65,104 @@ def test_nothing_is_written_over_something_else(tmp_path, absent):
         convert_all("fastcap-base", tmp_path / "out", {"ios": absent})
 
 
-@pytest.mark.skipif(importlib.util.find_spec("coremltools") is not None, reason="its converter is installed")
+@pytest.mark.skipif(importlib.util.find_spec("litert_torch") is not None, reason="its converter is installed")
 def test_a_converter_that_is_not_installed_is_one_line_that_names_the_extra(tmp_path, capsys):
     assert main(["convert", "--platform", "ios", "--out", str(tmp_path / "out")]) == 1
     said = capsys.readouterr().err
-    assert re.fullmatch(r"fastcap: error: converting for ios needs coremltools: pip install .*\[coreml\]\"\n", said)
+    assert re.fullmatch(r"fastcap: error: converting for ios needs litert_torch: pip install .*\[litert\]\"\n", said)
+
+
+# --- what is converted captions as the model does ---------------------------------------------------------------
+
+
+GOLDEN = ROOT / "tests" / "golden" / "0.1.0"
+
+
+@pytest.fixture(autouse=True)
+def exported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The converter of `exported_converter.py`."""
+    monkeypatch.setitem(CONVERTERS, "exported", Converter("exported_converter", "torch", "export", ("fp32", "int8")))
+
+
+@pytest.fixture(scope="module", params=["parallel", "autoregressive", "prefix"])
+def checkpoint(request, tmp_path_factory):
+    """A small random checkpoint of each family; the prefix one answers questions, too."""
+    folder = tmp_path_factory.mktemp(request.param)
+    if request.param != "prefix":
+        shutil.unpack_archive(GOLDEN / f"{request.param}.zip", folder)
+        return folder / "checkpoint"
+    pytest.importorskip("transformers")
+    pytest.importorskip("peft")
+    language_model, eye = write_language_model(folder / "llama"), write_tower(folder / "eye")
+    model, tokenizer = prefix_model(prefix_config(language_model, eye, question_tokens=60))
+    save_checkpoint(folder / "checkpoint", model.config, model.state_dict(), tokenizer)
+    return folder / "checkpoint"
+
+
+def test_parts_with_fixed_shapes_caption_and_answer_as_the_model_does(checkpoint, pictures, tmp_path):
+    convert_all(checkpoint, tmp_path, {"here": "exported"}, "fp32")
+    converted, model = open_converted(tmp_path / "here"), checkpoint_captioner(checkpoint)
+    for options in ({}, {"decode": "beam", "beams": 5, "length": "short"}, {"decode": "sample", "candidates": 4}):
+        if options.get("decode", "parallel") not in converted.bundle.decodes:
+            continue
+        for picture in pictures[:2]:
+            one, other = converted.caption(picture, **options), model.caption(picture, **options)
+            assert [each.text for each in one.candidates] == [each.text for each in other.candidates]
+            assert one.confidence == pytest.approx(other.confidence, abs=1e-4)
+    if converted.bundle.questions:
+        asked = ["is there a red ball?", "a dog?", "what runs over the blue grass in the dark?", "who?"]
+        said = [
+            [(each.text, round(each.confidence, 3)) for each in c.ask(pictures[0], asked)] for c in (converted, model)
+        ]
+        assert said[0] == said[1]
+
+
+@pytest.fixture(scope="module")
+def parallel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("golden")
+    shutil.unpack_archive(GOLDEN / "parallel.zip", folder)
+    return folder
+
+
+def test_a_model_directory_is_converted_and_its_folder_is_whole_or_refused(parallel, pictures, tmp_path):
+    (folder,) = convert_all(parallel / "model", tmp_path, {"here": "exported"}, "int8")
+    manifest = json.loads((folder / MANIFEST).read_text())
+    assert {path.name for path in folder.iterdir()} == {*manifest["files"], MANIFEST}
+    assert manifest["model"]["preprocessing"]["width"] == manifest["parts"]["encode"]["inputs"]["images"]["shape"][2]
+    captioner = open_converted(folder)
+    assert captioner.caption(pictures[0]).text
+    with pytest.raises(ModelFileError, match="candidates is 4; this folder was converted for 2"):
+        captioner.caption(pictures[0], candidates=4)
+    with pytest.raises(ModelFileError, match="a converted model already"):
+        convert_all(parallel / "model", tmp_path, {"here": "exported"})
+    with (folder / "rank.pt2").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(ModelFileError, match=r"rank\.pt2: its content has changed"):
+        open_converted(folder)
+    (folder / "rank.pt2").unlink()
+    with pytest.raises(ModelFileError, match=r"rank\.pt2: missing"):
+        open_converted(folder)
+    with pytest.raises(ModelFileError, match="is not a converted model"):
+        open_converted(parallel / "model")
+
+
+def test_what_is_interrupted_leaves_nothing(parallel, tmp_path, monkeypatch):
+    def interrupted(source, folder, precision):
+        (folder / "encode.pt2").write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(exported_converter, "convert", interrupted)
+    line = ["convert", "--model", str(parallel / "model"), "--converter", "exported", "--out", str(tmp_path / "out")]
+    with pytest.raises(KeyboardInterrupt):
+        convert_all(parallel / "model", tmp_path / "out", {"here": "exported"})
+    assert list((tmp_path / "out").iterdir()) == []
+    assert main(line) == 130
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_tables_are_rounded_to_half_a_step():
+    weight = torch.randn(3, 8, 5)
+    whole, steps = rounded(weight, 1)
+    assert whole.dtype == torch.int8 and steps.shape == (3, 1, 5)
+    assert bool(((whole * steps - weight).abs() <= steps / 2 + 1e-6).all())
+    assert np.abs(whole.numpy()).max() == 127

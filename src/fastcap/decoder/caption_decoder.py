@@ -86,7 +86,7 @@ class Decoder(nn.Module):
     def targets(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
         """What it predicts: token_ids (R, T), the end mark at their lengths (R,), padding behind it, (R, T + 1)."""
         padded = F.pad(token_ids, (0, 1), value=self.vocabulary.pad_id)
-        return padded.scatter(1, lengths[:, None], self.vocabulary.eos_id)
+        return padded.masked_fill(torch.arange(padded.shape[1]).to(lengths) == lengths[:, None], self.vocabulary.eos_id)
 
     def without_marks(self, logits: Tensor, value: float = -torch.inf) -> Tensor:
         """Logits (..., V) with `value` in place of those of marks."""

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from fastcap.config import ModelConfig
 from fastcap.decoder.attention import KeysValues
 from fastcap.decoder.rope_decoder import TokenExperts
-from fastcap.export.packed import attention_scores, continued, with_self_attention
+from fastcap.export.packed import Attend, attention_scores, continued, with_self_attention
 from fastcap.export.surgery import merge_equal, write_graph
 from fastcap.export.text import assemble_text, export_text
 from fastcap.export.trace import trace, trace_step
@@ -69,20 +69,25 @@ class PackedRopeDecoder:
         self, memories: Sequence[KeysValues], token_ids: Tensor, parents: Tensor, cache: Tensor
     ) -> tuple[Tensor, Tensor]:
         """As `PackedDecoder.step`; `memories`: of the picture, one a layer."""
-        decoder, (attend, grown) = self.decoder, continued(cache, parents)
-        cosines, sines = self.rotation
-        position = cosines[cache.shape[3]], sines[cache.shape[3]]
+        attend, grown = continued(cache, parents)
+        return self.log_p(memories, token_ids, attend, cache.shape[3]), torch.stack(grown)
+
+    def log_p(
+        self, memories: Sequence[KeysValues], token_ids: Tensor, attend: Attend, position: int | Tensor
+    ) -> Tensor:
+        """Log-probabilities (R, V) after one more token of each row at this position, an int or (1,)."""
+        decoder = self.decoder
+        cosines, sines = (part[position] for part in self.rotation)
 
         def attend_rotated(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-            return attend(rotate(queries, position), rotate(keys, position), values)
+            return attend(rotate(queries, (cosines, sines)), rotate(keys, (cosines, sines)), values)
 
         x = decoder.embed(token_ids)
         for layer, memory in zip(cast("Iterable[RopeLayer]", decoder.layers), memories, strict=True):
             x = with_self_attention(layer, x, attend_rotated)
             x = x + self.cross_attend(layer, layer.norm_cross(x), memory)
             x = x + self.feed_forward(layer, layer.norm_network(x))
-        logits = F.linear(decoder.norm(x), decoder.embedding.weight, decoder.bias)
-        return logits.log_softmax(dim=-1), torch.stack(grown)
+        return F.linear(decoder.norm(x), decoder.embedding.weight, decoder.bias).log_softmax(dim=-1)
 
     @staticmethod
     def cross_attend(layer: RopeLayer, x: Tensor, memory: KeysValues) -> Tensor:

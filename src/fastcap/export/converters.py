@@ -8,7 +8,6 @@ directory; `fastcap.export.converted` opens it.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import importlib.util
 import json
 import os
@@ -22,18 +21,16 @@ from tokenizers import Tokenizer
 
 from fastcap.checkpoint import load_checkpoint
 from fastcap.errors import ConfigError, ModelFileError, nearest, needs
+from fastcap.export.converted import FORMAT, MANIFEST, fact_of
 from fastcap.export.targets import CONVERTERS, Converter
 from fastcap.export.weights import restore
 from fastcap.files import folder_written_aside
 from fastcap.model import CaptionModel
 from fastcap.runtime.bundle import Bundle, find_model
 from fastcap.runtime.contract import MANIFEST as MODEL_MANIFEST
-from fastcap.runtime.contract import PHOTO, TOKENIZER, Manifest
+from fastcap.runtime.contract import MEMORY, PHOTO, TOKENIZER, WORDS, Manifest
 
-__all__ = ["FORMAT", "MANIFEST", "Source", "convert_all"]
-
-FORMAT = 1
-MANIFEST = "manifest.json"
+__all__ = ["Source", "convert_all"]
 
 
 @dataclass(frozen=True)
@@ -128,19 +125,23 @@ def write(source: Source, out: Path, name: str, converter: Converter, precision:
         facts = importlib.import_module(converter.module).convert(source, folder, precision)
         if not (folder / TOKENIZER).exists():
             source.tokenizer.save(str(folder / TOKENIZER), pretty=False)
-        if PHOTO in source.manifest.files:
-            shutil.copyfile(source.folder / PHOTO, folder / PHOTO)
+        for file in {PHOTO, WORDS, MEMORY} & source.manifest.files.keys():
+            shutil.copyfile(source.folder / file, folder / file)
         write_manifest(folder, source.manifest, {"converter": name, "precision": precision, **facts})
 
 
 def write_manifest(folder: Path, manifest: Manifest, facts: Mapping[str, Any]) -> None:
-    files = {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-    listed = {
-        path.relative_to(folder).as_posix(): {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-        for path, content in files.items()
+    listed = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    files = {name: fact_of(path)._asdict() for name, path in listed.items()}
+    kept = {field.name: getattr(manifest, field.name) for field in dataclasses.fields(Manifest)}
+    left: dict[str, Any] = {
+        "architecture": None,
+        "unheld": None,
+        "quality": {},
+        "speed": {},
     }
-    kept = ("kind", "name", "description", "licence", "preprocessing", "vocabulary", "decoding", "calibration")
-    of_model = dataclasses.replace(manifest, files={}).as_json()
-    values = {key: of_model[key] for key in (*kept, "questions") if key in of_model}
-    text = json.dumps({"format": FORMAT, **facts, **values, "files": listed}, indent=1, ensure_ascii=False)
+    model = Manifest(**kept | left | {"files": {}}).as_json()
+    for key in ("format", "files"):
+        del model[key]
+    text = json.dumps({"format": FORMAT, **facts, "model": model, "files": files}, indent=1, ensure_ascii=False)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")

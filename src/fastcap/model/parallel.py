@@ -103,7 +103,7 @@ class ParallelCaptionModel(CaptionModel):
             order = order + generation.alignment_weight * (texts * vectors[:, None]).sum(dim=-1)
         token_ids = refined.token_ids.reshape(-1, count, width)
         probabilities = refined.probabilities.reshape(-1, count, width)
-        rank = order.argsort(dim=1, descending=True)
+        rank = order.topk(count, dim=1).indices  # no sort: converters for phones have none
         return Captions(
             token_ids.gather(1, rank[..., None].expand_as(token_ids)),
             lengths.gather(1, rank),

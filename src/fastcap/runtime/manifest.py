@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ from fastcap.runtime.contract import (
 from fastcap.runtime.conversation import PLACE
 from fastcap.vocabulary import Vocabulary
 
-__all__ = ["MAX_FILE_BYTES", "first_line", "not_a_folder", "read_manifest"]
+__all__ = ["MAX_FILE_BYTES", "first_line", "not_a_folder", "read_facts", "read_manifest"]
 
 MAX_MANIFEST_BYTES = 2**20
 MAX_QUESTION_TOKENS, MAX_EXITS = 2**16, 16
@@ -65,31 +65,9 @@ def read_manifest(folder: Path) -> Manifest:
     version = fields.take("format")
     if type(version) is not int or version != FORMAT:
         fields.fail("format", version, f"{FORMAT}, the format this version of fastcap reads")
-    kind = fields.choice("kind", tuple(KINDS))
-    manifest = Manifest(
-        kind=kind,
-        name=fields.text("name"),
-        description=fields.text("description", default=""),
-        licence=fields.text("licence", default=""),
-        preprocessing=_preprocessing(fields.section("preprocessing")),
-        vocabulary=_vocabulary(fields.section("vocabulary"), KINDS[kind].own_marks),
-        decoding=_decoding(fields.section("decoding")),
-        calibration=Calibration(*fields.section("calibration").numbers(scale=(1e-3, 100), offset=(-100, 100))),
-        alignment=(
-            Alignment(*fields.section("alignment").numbers(scale=(1e-3, 1000), offset=(-1000, 1000)))
-            if "alignment" in fields.values
-            else None
-        ),
-        ranking=_ranking(fields.section("ranking")) if "ranking" in fields.values else None,
-        questions=_questions(fields.section("questions")) if "questions" in fields.values else None,
-        exits=_exits(fields.section("exits")) if "exits" in fields.values else None,
-        architecture=fields.table("architecture"),
-        unheld=fields.table("unheld"),
-        files=_verified_files(folder, fields.section("files"), KINDS[kind].graphs),
-        quality=fields.table("quality") or {},
-        speed=fields.table("speed") or {},
-    )
+    manifest = _manifest(fields, lambda kind: _verified_files(folder, fields.section("files"), KINDS[kind].graphs))
     fields.done()
+    kind = manifest.kind
     for index in range(len(manifest.exits.thresholds) + 1 if manifest.exits else 0):
         if scale_file(index) not in manifest.files:
             fields.fail(f"files.{scale_file(index)}", None, "a graph for each exit and one more")
@@ -108,6 +86,43 @@ def read_manifest(folder: Path) -> Manifest:
     if PHOTO in manifest.files and manifest.alignment is None:
         fields.fail("alignment", None, f"one, as there is a {PHOTO}, which reads pictures' vectors")
     return manifest
+
+
+def read_facts(path: Path, values: Any, files: Mapping[str, File]) -> Manifest:
+    """What the manifest of another folder says of a model, `values`, as strictly as `read_manifest`; its files are not
+    among them. Raises ModelFileError that names `path`."""
+    fields = _Fields(path, "model.", values)
+    manifest = _manifest(fields, lambda _: dict(files))
+    fields.done()
+    return manifest
+
+
+def _manifest(fields: _Fields, files: Callable[[str], dict[str, File]]) -> Manifest:
+    """`files`: of a model of a kind."""
+    kind = fields.choice("kind", tuple(KINDS))
+    return Manifest(
+        kind=kind,
+        name=fields.text("name"),
+        description=fields.text("description", default=""),
+        licence=fields.text("licence", default=""),
+        preprocessing=_preprocessing(fields.section("preprocessing")),
+        vocabulary=_vocabulary(fields.section("vocabulary"), KINDS[kind].own_marks),
+        decoding=_decoding(fields.section("decoding")),
+        calibration=Calibration(*fields.section("calibration").numbers(scale=(1e-3, 100), offset=(-100, 100))),
+        alignment=(
+            Alignment(*fields.section("alignment").numbers(scale=(1e-3, 1000), offset=(-1000, 1000)))
+            if "alignment" in fields.values
+            else None
+        ),
+        ranking=_ranking(fields.section("ranking")) if "ranking" in fields.values else None,
+        questions=_questions(fields.section("questions")) if "questions" in fields.values else None,
+        exits=_exits(fields.section("exits")) if "exits" in fields.values else None,
+        architecture=fields.table("architecture"),
+        unheld=fields.table("unheld"),
+        files=files(kind),
+        quality=fields.table("quality") or {},
+        speed=fields.table("speed") or {},
+    )
 
 
 def not_a_folder(path: str | os.PathLike[str]) -> str:

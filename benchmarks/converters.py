@@ -1,0 +1,191 @@
+"""How converted models caption, beside ONNX Runtime's int8 and PyTorch's fp32, on real pictures.
+
+    python benchmarks/converters.py FOLDER ... --root data/flickr8k     # adds a row a folder of `fastcap convert`
+    python benchmarks/converters.py --page                              # rewrites the table of docs/phones.md
+
+A folder is compared with the same weights in PyTorch, in fp32, and with the int8 model directory that it was converted
+from, on pictures spread over the split; so is that directory with PyTorch. Where nothing here runs what a converter
+makes, a row has sizes alone. A row of the same converter, precision and model is replaced. Each converter has its own
+environment, so the command is run once in each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import statistics
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastcap.data.readers import load_dataset
+from fastcap.eager import TorchEngine, checkpoint_captioner
+from fastcap.errors import ModelFileError
+from fastcap.evaluation.machine import git_commit, machine_facts, now
+from fastcap.export.converted import MANIFEST, open_converted
+from fastcap.export.converters import Source
+from fastcap.runtime.captioner import Captioner
+from fastcap.runtime.images import load_image
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results" / "recorded" / "converters.json"
+PAGE = ROOT / "docs" / "phones.md"
+TABLE = re.compile(r"(?<=<!-- begin: converters -->\n).*?(?=\n<!-- end: converters -->)", re.DOTALL)
+PACKAGES = {
+    "litert": ("litert-torch", "ai-edge-litert", "ai-edge-quantizer"),
+}
+RUNTIMES = {"litert": "LiteRT"}
+SHOWN = 5  # captions that differ
+
+
+def captions(captioner: Captioner, pixels: list[np.ndarray]) -> tuple[list[str], list[float]]:
+    """The caption of each picture, and its time in milliseconds; the first picture warms up."""
+    captioner.caption_pixels(pixels[0])
+    texts, times = [], []
+    for each in pixels:
+        started = time.perf_counter()
+        texts.append(captioner.caption_pixels(each)[0].text)
+        times.append(1000 * (time.perf_counter() - started))
+    return texts, times
+
+
+def references(model: str) -> dict[str, Captioner]:
+    """What a converted model is compared with."""
+    if (Path(model) / "model.safetensors").is_file():
+        return {"PyTorch fp32": checkpoint_captioner(model)}
+    source, directory = Source.open(model), Captioner.open(model)
+    return {
+        "PyTorch fp32": Captioner(directory.bundle, engine=TorchEngine(source.model)),
+        "ONNX Runtime int8": directory,
+    }
+
+
+def said(model: str, pixels: list[np.ndarray]) -> dict[str, tuple[list[str], float]]:
+    """Captions by each of them, and the median of their times."""
+    found = {name: captions(captioner, pixels) for name, captioner in references(model).items()}
+    return {name: (texts, round(statistics.median(times), 1)) for name, (texts, times) in found.items()}
+
+
+def same(one: list[str], other: list[str]) -> int:
+    return sum(text == beside for text, beside in zip(one, other, strict=True))
+
+
+def measure(
+    folder: Path, pixels: list[np.ndarray], beside: dict[str, tuple[list[str], float]], data: str
+) -> dict[str, Any]:
+    """A row."""
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    files = {name: fact["bytes"] for name, fact in manifest["files"].items()}
+    parts = {part["file"] for part in manifest["parts"].values()}
+    row: dict[str, Any] = {
+        "converter": manifest["converter"],
+        "precision": manifest["precision"],
+        "model": manifest["model"]["name"],
+        "bytes": sum(files.values()),
+        "parts": {part: sum(size for name, size in files.items() if name.startswith(part)) for part in sorted(parts)},
+        "versions": {name: found for name in PACKAGES[manifest["converter"]] if (found := installed(name))},
+        "date": now(),
+        "commit": git_commit(),
+        "machine": machine_facts(),
+    }
+    try:
+        converted = open_converted(folder)
+    except ModelFileError as error:
+        return row | {"executed": False, "why": str(error).removeprefix(f"{folder.resolve()}: ")}
+    got, times = captions(converted, pixels)
+    different = [
+        {"converted": text, **{name: texts[place] for name, (texts, _) in beside.items()}}
+        for place, text in enumerate(got)
+        if any(texts[place] != text for texts, _ in beside.values())
+    ]
+    plain = beside["PyTorch fp32"][0]
+    return row | {
+        "executed": True,
+        "data": data,
+        "pictures": len(got),
+        "equal": {name: same(got, texts) for name, (texts, _) in beside.items()},
+        "references_equal": {name: same(plain, texts) for name, (texts, _) in beside.items()},
+        "p50_ms": round(statistics.median(times), 1),
+        "references_p50_ms": {name: milliseconds for name, (_, milliseconds) in beside.items()},
+        "threads": 1,
+        "different": different[:SHOWN],
+    }
+
+
+def installed(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows as Markdown."""
+    lines = [
+        "| runtime | precision | model | parts, MB | executed here | as PyTorch in fp32 | as ONNX Runtime in int8 | "
+        "ms (PyTorch, ONNX Runtime) |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        parts = ", ".join(f"`{name}` {size / 1e6:.1f}" for name, size in row["parts"].items())
+        cells = [RUNTIMES[row["converter"]], row["precision"], row["model"], parts]
+        if row["executed"]:
+            cells.append(", ".join(f"{name} {number}" for name, number in row["versions"].items()))
+            equal = (row["equal"].get(name) for name in ("PyTorch fp32", "ONNX Runtime int8"))
+            cells += ["-" if count is None else f"{count} of {row['pictures']}" for count in equal]
+            beside = ", ".join(f"{milliseconds:.0f}" for milliseconds in row["references_p50_ms"].values())
+            cells.append(f"{row['p50_ms']:.0f} ({beside})")
+        else:
+            cells += ["no", "-", "-", "-"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def write_page() -> None:
+    """Rewrite the table."""
+    rows = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"]
+    text = PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(TABLE.sub(lambda _: table(rows), text), encoding="utf-8")
+
+
+def main() -> int:
+    """Measure, and write the rows."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER", help="folder of `fastcap convert`")
+    parser.add_argument("--model", default="fastcap-base", help="what it was converted from (%(default)s)")
+    parser.add_argument("--root", type=Path, help="folder of Flickr8k")
+    parser.add_argument("--split", default="val", help="%(default)s")
+    parser.add_argument("--pictures", type=int, default=50, help="%(default)s")
+    parser.add_argument("--page", action="store_true", help="rewrite the table of docs/phones.md")
+    args = parser.parse_args()
+    if args.folders:
+        examples = load_dataset("flickr8k", args.root, args.split)
+        places = np.linspace(0, len(examples) - 1, args.pictures).round().astype(int)
+        found = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
+        rows = {(row["converter"], row["precision"], row["model"]): row for row in found.get("rows", ())}
+        size = json.loads((args.folders[0] / MANIFEST).read_text(encoding="utf-8"))["model"]["preprocessing"]
+        pixels = [load_image(examples[place].image, (size["width"], size["height"]))[None] for place in places]
+        beside = said(args.model, pixels)
+        for folder in args.folders:
+            row = measure(folder, pixels, beside, f"flickr8k {args.split}, {len(pixels)} pictures spread over it")
+            rows[row["converter"], row["precision"], row["model"]] = row
+            shown = {key: value for key, value in row.items() if key not in ("machine", "versions")}
+            print(json.dumps(shown, indent=1, ensure_ascii=False), flush=True)
+        command = "python benchmarks/converters.py FOLDER --root data/flickr8k"
+        ordered = sorted(
+            rows.values(), key=lambda row: (row["model"], [*RUNTIMES].index(row["converter"]), row["precision"])
+        )
+        results = {"format": 1, "kind": "recorded", "command": command, "seed": None, "rows": ordered}
+        RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    if args.page:
+        write_page()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
