@@ -288,7 +288,8 @@ def test_scales_of_the_vision_part_run_until_one_is_sure(prefix_directory, phone
 
 
 def test_captions_of_photos_are_those_of_python(phone: Callable[[Path], Phone], data_root: Path) -> None:
-    """The app words captions by fewer rules. Of other lengths than normal, it has what parallel decoding gives."""
+    """The app words captions by fewer rules, and ranks none. Other lengths are those of parallel
+    decoding."""
     captioner = fastcap.load_model()
     app = phone(captioner.bundle.folder)
     photos = [example.image for example in load_dataset("flickr8k", data_root / "flickr8k", "val")[::10]]
@@ -298,7 +299,7 @@ def test_captions_of_photos_are_those_of_python(phone: Callable[[Path], Phone], 
         encoded = captioner.prepare(photo)
         for place, length in enumerate(equal):
             said = app.ask(None if place else pixels, length=length)["said"]
-            equal[length] += said == captioner.caption(encoded, length=length, decode="parallel").text
+            equal[length] += said == captioner.caption(encoded, length=length, decode="parallel", no_memory=True).text
     print(f"equal of {len(photos)}: {equal}")
     assert equal["normal"] >= 0.99 * len(photos), equal
     assert min(equal.values()) >= 0.95 * len(photos), equal
