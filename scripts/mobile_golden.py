@@ -1,5 +1,6 @@
 """Write what the apps of `mobile/` are tested against, `mobile/golden/`: `python scripts/mobile_golden.py` after a
-change of the bundled model or of how pictures are read. `tests/mobile/test_golden.py` notices where that was forgotten.
+change of the bundled model or of how pictures are read. `tests/mobile/test_phone_golden.py` notices where that was
+forgotten.
 
 `golden.json` states what the Python runtime makes of the pictures beside it and of a few texts, and what a language
 model that is a table would answer. The pictures are drawn here; `--pictures` draws them anew.
