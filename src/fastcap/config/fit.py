@@ -72,11 +72,14 @@ def check_questions(stage: StageConfig, model: ModelConfig, data: DataConfig) ->
     if stage.captions and not data.train:
         raise ConfigError(f"stage {stage.name}: captions is {stage.captions}; allowed: 0, since data.train is empty")
     refused: dict[str, Any] = {name: getattr(stage, name) for name in ("contrastive", "clip_loss", "causal_reward")}
-    refused |= {"teachers": stage.teachers, "data.weights": data.weights, "invariance": stage.compares_versions}
+    refused |= {"data.weights": data.weights, "invariance": stage.compares_versions}
     for name, value in refused.items():
         if value:
-            got = "set" if name == "teachers" else value
-            raise ConfigError(f"stage {stage.name}: {name} is {got}; allowed: none in a stage with questions")
+            raise ConfigError(f"stage {stage.name}: {name} is {value}; allowed: none in a stage with questions")
+    for teacher in stage.teachers:
+        if teacher.kind != "sequences":
+            raise ConfigError(f"stage {stage.name}: a teacher has kind {teacher.kind}; allowed: sequences, in a stage "
+                              "with questions")  # fmt: skip
 
 
 def check_stream(stage: StageConfig) -> None:

@@ -24,14 +24,15 @@ class TeacherConfig:
     """One teacher of a stage's curriculum; see `fastcap.training.distillation` and docs/distillation.md."""
 
     kind: Literal["features", "logits", "sequences"]
-    """What it teaches: its summary of an image, its next-token probabilities, or its captions."""
+    """What it teaches: its summary of an image, its next-token probabilities, or its captions and answers."""
     names: tuple[str, ...]
     """features: one MobileNetV2 .npz below `data.root`. logits: checkpoint directories, whose probabilities are
     averaged. sequences: one of the sources machine or distilled, or checkpoint directories (beam search of their
-    average), or a .jsonl file of captions (`scripts/committee.py`), or one Hugging Face captioner, a directory or
-    `NAME` or `NAME@REVISION` on the hub."""
+    average, in whatever vocabulary; in a stage with questions their answers, too), or a .jsonl file of captions
+    (`scripts/committee.py`), or one Hugging Face captioner, a directory or `NAME` or `NAME@REVISION` on the hub."""
     weight: float = 1.0
-    """Weight of its loss, times its part in the curriculum; of sequences the share of caption rows, at most 1."""
+    """Weight of its loss, times its part in the curriculum; of sequences the share of caption rows, and of answers,
+    at most 1."""
     temperature: float = 2.0
     """Temperature of logits; 2 lets second choices count (Hinton et al. 2015)."""
 

@@ -18,7 +18,7 @@ from fastcap.runtime.conversation import encode_prompt
 from fastcap.runtime.encoding import decode
 from fastcap.training.conversations import read_conversations
 
-__all__ = ["Answering"]
+__all__ = ["LONGEST", "Answering"]
 
 LONGEST = 12  # tokens of an answer: those of people have three at most, but for one in a hundred
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,12 +78,12 @@ def add_conversations(
             pool.add_image(conversation.image)
         pool.questions.setdefault(index, []).extend(turn.text for turn in conversation.turns)
         row = Row(*encode_training(tokenizer, conversation.turns, template, eos_id))
-        n_prompt = len(row.learned) - row.learned[::-1].index(False)
-        if len(row.token_ids) <= longest and n_prompt <= longest_prompt:
+        if len(row.token_ids) <= longest and row.n_prompt <= longest_prompt:
             if drawn:
                 told = (Row(*encode_training(tokenizer, turns, template, eos_id)) for turns in answered(conversation))
                 row = row._replace(others=tuple(each for each in told if len(each.token_ids) <= longest))
             pool.conversations.setdefault(index, []).append(row)
+            pool.asked.setdefault(index, []).append(conversation)
         else:
             pool.skipped += 1
 
@@ -118,13 +118,22 @@ class Dealer:
     Args:
         least: images that a step needs, one for each process and micro-batch; a smaller group is filled up with its
             own.
+        told: tokens of the longest row with a teacher's answer, by image.
 
     Raises:
         ConfigError: no image has what the stage asks for; `stage.max_tokens` is less than the longest image's rows.
     """
 
-    def __init__(self, stage: StageConfig, pool: CaptionPool, order_seed: Sequence[int], least: int = 1) -> None:
+    def __init__(
+        self,
+        stage: StageConfig,
+        pool: CaptionPool,
+        order_seed: Sequence[int],
+        least: int = 1,
+        told: Mapping[int, int] | None = None,
+    ) -> None:
         self.stage, self.pool, self.order_seed, self.least = stage, pool, list(order_seed), least
+        self.told = told or {}
         self.places: list[tuple[int, int]] = []  # an image, and which of its groups of conversations
         for image in range(len(pool.paths)):
             n_groups = math.ceil(len(pool.conversations.get(image, ())) / max(1, self.asked(image)))
@@ -151,7 +160,7 @@ class Dealer:
         rows = [each.token_ids for row in self.pool.conversations.get(image, ()) for each in (row, *row.others)]
         if self.has_captions(image):
             rows += [ids for source in self.stage.sources for ids in self.pool.token_ids[image].get(source, ())]
-        return max(map(len, rows))
+        return max(self.told.get(image, 0), *map(len, rows))
 
     @functools.lru_cache(maxsize=2)  # noqa: B019 (a stage's dealer lives as long as the stage)
     def grouped(self, epoch: int) -> list[list[int]]:

@@ -1,7 +1,8 @@
 """PMTD, progressive multi-teacher distillation: a curriculum over several teachers, from the weakest to the strongest.
 
 A teacher reads each training image once, without augmentation, and its outputs are cached on disk: features of its last
-convolution, the likeliest next tokens of each caption (Hinton et al. 2015), or captions of its own (Kim and Rush 2016).
+convolution, the likeliest next tokens of each caption (Hinton et al. 2015), or captions and answers of its own (Kim and
+Rush 2016).
 
 Letters: B images, R caption rows, T tokens, M tokens of all rows, D width, V vocabulary, C channels of a teacher,
 k likeliest tokens.
@@ -25,11 +26,15 @@ from torch.nn import functional as F
 from fastcap.config import DataConfig, ModelConfig, StageConfig, TeacherConfig
 from fastcap.data.batching import pad_tokens
 from fastcap.data.cache import ImageCache, build_array
+from fastcap.runtime.conversation import ASSISTANT, Turn, encode_training
+from fastcap.runtime.encoding import clean_caption, decode
+from fastcap.training.answering import LONGEST
 from fastcap.training.features import FrozenFeatures
-from fastcap.training.pools import CaptionPool
+from fastcap.training.pools import CaptionPool, Row
 from fastcap.training.teachers.choose import Speaker, load_teacher
 from fastcap.training.teachers.ensemble import BEAMS, Caption, Ensemble
 from fastcap.training.teachers.features import ImageNetFeatures
+from fastcap.training.teachers.translated import Translated
 
 if TYPE_CHECKING:
     from fastcap.decoder.caption_decoder import CaptionDecoder
@@ -113,6 +118,7 @@ class Distillation(nn.Module):
         self.tokenizer, self.device, self.folder = tokenizer, device, Path(data.cache)
         self.names = [f"{teacher.kind}_{index}" for index, teacher in enumerate(stage.teachers)]
         self.spoken: dict[str, str] = {}  # teacher of sequences -> source of its captions in the pool
+        self.answers: dict[str, dict[tuple[int, tuple[int, ...]], Row]] = {}  # its answers, by image and prompt
         self.features: dict[str, FrozenFeatures] = {}
         self.next_tokens: dict[str, NDArray[Any]] = {}
         self.projections = nn.ModuleDict()
@@ -122,11 +128,14 @@ class Distillation(nn.Module):
         for index, (name, teacher) in enumerate(self.teachers()):
             network = load_teacher(teacher, student, tokenizer, data, f"{setting}.teachers.{index}")
             if teacher.kind == "sequences":
-                source = self.spoken[name] = "+".join(teacher.names)
-                if network is not None:
-                    assert not isinstance(network, ImageNetFeatures)
-                    self.add_captions(source, network)
-                pool.with_sources([source])  # raises if there is none
+                assert not isinstance(network, ImageNetFeatures)
+                if stage.captions:
+                    source = self.spoken[name] = "+".join(teacher.names)
+                    if network is not None:
+                        self.add_captions(source, network)
+                    pool.with_sources([source])  # raises if there is none
+                if stage.questions and isinstance(network, Ensemble | Translated) and network.reads_questions:
+                    self.answers[name] = self.ask(network, data.longest_conversation)
             else:
                 networks[name] = network
         for name in self.names:  # now that all captions are known
@@ -190,6 +199,30 @@ class Distillation(nn.Module):
         for token_ids, rows in zip(self.pool.token_ids, padded.tolist(), strict=True):
             token_ids[source] = [ids for ids in ([i for i in ids if i != pad_id] for ids in rows) if ids]
 
+    def ask(self, teacher: Ensemble | Translated, longest: int) -> dict[tuple[int, tuple[int, ...]], Row]:
+        """The conversations of the pool with a teacher's last answer, by image and prompt; those of more than `longest`
+        tokens are left out, and those that the teacher cannot read."""
+        pool, pad_id = self.pool, self.student.vocabulary.pad_id
+        asked = [(image, each.turns) for image, conversations in pool.asked.items() for each in conversations]
+        prompts = [(image, row) for image, rows in pool.conversations.items() for row in rows]
+
+        width = 4 * LONGEST  # the student may need more tokens than the teacher; what needs still more is left out
+
+        def compute(rows: range) -> Iterable[NDArray[Any]]:
+            for ids in teacher.told(pool.paths, asked[rows.start : rows.stop]):
+                yield pad_tokens([ids if len(ids) <= width else []], pad_id, width)[0][0]
+
+        facts = [self.tokenizer.to_str(), asked]
+        padded = self.cached("answers", teacher, facts, (len(asked), width), np.int32, compute)
+        found: dict[tuple[int, tuple[int, ...]], Row] = {}
+        for (image, turns), (_, row), told in zip(asked, prompts, padded.tolist(), strict=True):
+            text = clean_caption(decode(self.tokenizer, [i for i in told if i != pad_id]))
+            turns = (*turns[:-1], Turn(ASSISTANT, text))
+            other = Row(*encode_training(self.tokenizer, turns, self.student.template, self.student.marks.eos_id))
+            if text and len(other.token_ids) <= longest:
+                found[image, tuple(row.token_ids[: row.n_prompt])] = other
+        return found
+
     def cache_next_tokens(self, teacher: Ensemble) -> NDArray[Any]:
         """The likeliest next tokens of every caption that the stage may draw: a row each of a structured array."""
         sources = dict.fromkeys([*self.stage.sources, *self.spoken.values()])
@@ -242,6 +275,24 @@ class Distillation(nn.Module):
         return [
             ids for group, n in zip(groups, counts, strict=True) if n for ids in self.pool.draw(image, group, n, rng)
         ]
+
+    def answered(self, image: int, row: Row, rng: np.random.Generator, progress: float) -> Row:
+        """A conversation about an image with the answer of a teacher, as likely as its weight says, or as it is."""
+        place = rng.random() if self.answers else 0.0
+        for name, rows in self.answers.items():
+            if other := rows.get((image, tuple(row.token_ids[: row.n_prompt]))):
+                if place < (share := self.weights(progress)[name]):
+                    return other
+                place -= share
+        return row
+
+    def longest_told(self) -> dict[int, int]:
+        """Tokens of the longest conversation with a teacher's answer, by image."""
+        longest: dict[int, int] = {}
+        for rows in self.answers.values():
+            for (image, _), row in rows.items():
+                longest[image] = max(longest.get(image, 0), len(row.token_ids))
+        return longest
 
     def length_target(self, image: int, progress: float) -> NDArray[np.float32]:
         """Shares of the lengths 0..max_length among the captions that `draw` gives: (max_length + 1,)."""

@@ -194,7 +194,7 @@ class Inputs:
         self.dealer: Dealer | None = None
         self.weights = corpus.weights if stage.inputs == "images" else None
         if stage.questions:
-            self.dealer = Dealer(stage, self.pool, start.order_seed, least)
+            self.dealer = Dealer(stage, self.pool, start.order_seed, least, distillation.longest_told())
         elif stage.inputs == "words":
             self.siblings, self.stream = SiblingPool(corpus.data, corpus.tokenizer, self.max_length, self.pad_id), None
             self.eligible = np.arange(len(self.siblings.groups))
@@ -282,7 +282,8 @@ class Inputs:
         rows = []
         for image, conversations, count in shares:
             captions = self.distillation.draw(image, rng, progress, count) if count else []
-            rows += [*(Row(ids, [True] * (len(ids) + 1)) for ids in captions), *conversations]
+            answered = [self.distillation.answered(image, row, rng, progress) for row in conversations]
+            rows += [*(Row(ids, [True] * (len(ids) + 1)) for ids in captions), *answered]
         return rows
 
     def begin_marks(self, indices: NDArray[np.int64], rows: Sequence[Sequence[int]]) -> Tensor:

@@ -21,6 +21,7 @@ from fastcap.config import DataConfig
 from fastcap.data.readers import Examples, load_dataset
 from fastcap.errors import ConfigError, DataError, counted
 from fastcap.evaluation.cider import CiderD
+from fastcap.runtime.conversation import Conversation
 from fastcap.runtime.encoding import clean_caption, decode, encode
 
 __all__ = [
@@ -50,6 +51,11 @@ class Row(NamedTuple):
     token_ids: list[int]
     learned: list[bool]
     others: tuple[Row, ...] = ()
+
+    @property
+    def n_prompt(self) -> int:
+        """Tokens before the last answer."""
+        return len(self.learned) - self.learned[::-1].index(False)
 
 
 def read_examples(data: DataConfig, part: str) -> list[tuple[str, Examples]]:
@@ -119,8 +125,8 @@ class CaptionPool:
     """Images and the token ids of their captions by source (human, machine, distilled).
 
     `skipped` counts captions that were left out because they are longer than the model's `max_length`: truncated, they
-    would teach sentences that do not end. `conversations` and their texts, `questions`, are added by
-    `fastcap.training.conversations`.
+    would teach sentences that do not end. `conversations`, `asked` (the same as text, in the same order) and their
+    texts, `questions`, are added by `fastcap.training.conversations`.
     """
 
     paths: list[Path] = field(default_factory=list)
@@ -128,6 +134,7 @@ class CaptionPool:
     texts: list[list[str]] = field(default_factory=list)
     skipped: int = 0
     conversations: dict[int, list[Row]] = field(default_factory=dict)
+    asked: dict[int, list[Conversation]] = field(default_factory=dict)
     questions: dict[int, list[str]] = field(default_factory=dict)
 
     @classmethod

@@ -9,15 +9,16 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from fastcap.config import SOURCES, DataConfig, ModelConfig, StageConfig, TeacherConfig
-from fastcap.errors import FastcapError
+from fastcap.errors import ConfigError, FastcapError
 from fastcap.training.teachers.ensemble import Ensemble
 from fastcap.training.teachers.features import ImageNetFeatures
 from fastcap.training.teachers.hugging_face import HuggingFaceCaptioner
+from fastcap.training.teachers.translated import Translated, vocabulary_of
 from fastcap.training.teachers.written import WrittenCaptions
 
 __all__ = ["Speaker", "check_teachers", "load_teacher"]
 
-Speaker = Ensemble | HuggingFaceCaptioner | WrittenCaptions  # gives captions of its own
+Speaker = Ensemble | Translated | HuggingFaceCaptioner | WrittenCaptions  # gives captions of its own
 
 
 def check_teachers(
@@ -27,7 +28,13 @@ def check_teachers(
     after hours."""
     for index, stage in stages:
         for place, teacher in enumerate(stage.teachers):
-            load_teacher(teacher, student, tokenizer, data, f"stages.{index}.teachers.{place}")
+            setting = f"stages.{index}.teachers.{place}"
+            network = load_teacher(teacher, student, tokenizer, data, setting)
+            if not stage.captions and not getattr(network, "reads_questions", False):
+                raise ConfigError(
+                    f"teacher {', '.join(teacher.names)} reads no questions, and the stage has no captions; allowed: "
+                    f"checkpoints that answer (setting {setting})"
+                )
 
 
 def load_teacher(
@@ -51,6 +58,8 @@ def load_teacher(
             return WrittenCaptions(Path(teacher.names[0]), tokenizer)
         if teacher.kind == "sequences" and len(teacher.names) == 1 and not is_checkpoint(Path(teacher.names[0])):
             return HuggingFaceCaptioner(teacher.names[0], tokenizer, student.max_length)
+        if teacher.kind == "sequences" and vocabulary_of(teacher.names[0]) != tokenizer.get_vocab():
+            return Translated(teacher.names, tokenizer, Path(data.cache))
         return Ensemble(teacher.names, student, tokenizer, Path(data.cache))
     except FastcapError as error:
         raise type(error)(f"{error} (setting {setting})") from error

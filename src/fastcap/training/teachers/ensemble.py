@@ -1,4 +1,5 @@
-"""A teacher of kind logits or sequences: checkpoints whose next-token probabilities are averaged.
+"""A teacher of kind logits or sequences: checkpoints whose next-token probabilities are averaged; those that read
+questions answer, too.
 
 Letters: B images, R caption rows, T tokens, V vocabulary, k likeliest tokens.
 """
@@ -25,6 +26,8 @@ from fastcap.generation.autoregressive import Stepper, beam_search
 from fastcap.layers import ImageTokens
 from fastcap.losses.language import read_causally
 from fastcap.model import CaptionModel
+from fastcap.runtime.conversation import Turn, encode_prompt
+from fastcap.training.answering import LONGEST
 
 if TYPE_CHECKING:
     from fastcap.decoder.moe_decoder import ImageState
@@ -80,10 +83,11 @@ class Ensemble(nn.Module):
                     f"{student.max_length} (the student's model.max_length) or more"
                 )
             models.append(model)
+        self.members: list[CaptionModel] = models
         self.models = nn.ModuleList(models).eval().requires_grad_(False)
         self.steppers = [model.stepper() for model in models]
         self.settings = [dataclasses.asdict(model.config) for model in models]
-        self.student, self.vocabulary, self.cache = student, student.vocabulary, cache
+        self.student, self.vocabulary, self.tokenizer, self.cache = student, student.vocabulary, tokenizer, cache
         self.images: dict[int, ImageCache] = {}  # by size
 
     def prepare(self, paths: Sequence[Path], images: Sequence[int], rows: Any = slice(None)) -> list[ImageState]:
@@ -122,6 +126,36 @@ class Ensemble(nn.Module):
             forbidden=self.vocabulary.barred_in_search,
         )
         return [[hypothesis.token_ids for hypothesis in image] for image in hypotheses]
+
+    @property
+    def reads_questions(self) -> bool:
+        """Whether all members do, put in the same words."""
+        decoders: list[Any] = [model.config.decoder for model in self.members]
+        templates = {decoder.template for decoder in decoders if getattr(decoder, "question_tokens", 0)}
+        return len(templates) == 1 and all(getattr(decoder, "question_tokens", 0) for decoder in decoders)
+
+    @torch.no_grad()
+    def told(self, paths: Sequence[Path], asked: Sequence[tuple[int, Sequence[Turn]]]) -> list[list[int]]:
+        """Token ids of the likeliest answers, word by word; of a conversation that the members do not read, none.
+
+        Args:
+            asked: the index of an image, and a conversation about it, whose last answer is not read.
+        """
+        config: Any = self.members[0].config
+        most = min(model.config.decoder.question_tokens for model in self.members)  # type: ignore[union-attr]
+        limits = self.members[0].limits() | {"min_length": 1, "max_length": LONGEST}
+        answers: list[list[int]] = []
+        state, latest = None, -1
+        for image, turns in asked:
+            prompt = encode_prompt(self.tokenizer, turns[:-1], config.template, config.marks.eos_id)
+            if len(prompt) > most:
+                answers.append([])
+                continue
+            if image != latest:
+                state, latest = self.prepare(paths, [image]), image
+            ((best,),) = beam_search(self, state, 1, beams=1, prompt_ids=prompt, **limits)
+            answers.append(best.token_ids)
+        return answers
 
     @torch.no_grad()
     def next_tokens(self, paths: Sequence[Path], captions: Sequence[Caption], k: int) -> tuple[Tensor, Tensor]:
