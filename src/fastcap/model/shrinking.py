@@ -112,8 +112,13 @@ def columns(model: nn.Module, name: str, width: int = 1) -> list[Slice]:
 def of_self_attention(model: nn.Module, name: str, module: SelfAttention) -> list[Group]:
     width = module.d_head
     slices = rows(model, f"{name}.project_in", width, 3) + columns(model, f"{name}.project_out", width)
-    like = "heads of the decoder" if name.startswith("decoder.") else ""  # whose keys and values are one tensor
-    return [Group(f"{name}:heads", "heads", module.n_heads, tuple(slices), like=like)]
+    return [Group(f"{name}:heads", "heads", module.n_heads, tuple(slices), like=of_decoder(name))]
+
+
+def of_decoder(name: str) -> str:
+    """`Group.like` of an attention's heads: those of a decoder are as many in each layer, since the keys and values of
+    all layers are one tensor."""
+    return "heads of the decoder" if name.startswith("decoder.") else ""
 
 
 def of_cross_attention(model: nn.Module, name: str, module: CrossAttention) -> list[Group]:
@@ -209,8 +214,11 @@ def of_transformers(model: nn.Module, name: str, module: Any) -> list[Group]:
             slices = [*rows(model, query, shared * width), *rows(model, key, width), *rows(model, value, width)]
             slices += columns(model, out, shared * width)
             size = weight_of(module, parts[1]).shape[0] // width
-            like = "heads of the decoder" if name.startswith("decoder.") else ""
-            return [Group(f"{name}:heads", "heads", size, tuple(slices), like=like)]
+            return [Group(f"{name}:heads", "heads", size, tuple(slices), like=of_decoder(name))]
+    if hasattr(module, "split_size") and not module.is_cross_attention:  # GPT-2's, whose c_attn gives all three
+        width = int(module.head_dim)
+        slices = [*rows(model, f"{name}.c_attn", width, 3), *columns(model, f"{name}.c_proj", width)]
+        return [Group(f"{name}:heads", "heads", int(module.num_heads), tuple(slices), like=of_decoder(name))]
     for wide, narrow in NETWORKS:
         if all(isinstance(getattr(module, part, None), nn.Module) for part in (*wide, narrow)):
             slices = [part for each in wide for part in rows(model, f"{name}.{each}")]
@@ -278,6 +286,8 @@ def remove(model: nn.Module, kept: Mapping[str, Sequence[int]]) -> None:
         owner: Any = model.get_submodule(group.module) if group.kind == "heads" else None
         if hasattr(owner, "n_heads"):
             owner.n_heads = len(units)
+        if hasattr(owner, "split_size"):  # GPT-2
+            owner.num_heads, owner.split_size = len(units), len(units) * owner.head_dim
     for name, units in kept.items():
         if groups[name].kind == "layers":
             keep_layers(model, groups[name].module, units)
