@@ -17,12 +17,12 @@ from fastcap.checkpoint import save_checkpoint
 from fastcap.cli import main
 from fastcap.compression import pipeline
 from fastcap.compression.pipeline import compress
-from fastcap.compression.search import Shape, original, shapes_of
 from fastcap.compression.source import as_checkpoint
 from fastcap.errors import ConfigError, FastcapError, ModelFileError
 from fastcap.model.shrinking import groups_of
 from fastcap.quantization.pruning import sort_units
 from fastcap.release import ExportSettings
+from fastcap.release.search import Shape, original, shapes_of
 from fastcap.release.sizes import directory_size
 from fastcap.runtime.bundle import Bundle
 from fastcap.runtime.captioner import Captioner
@@ -124,6 +124,9 @@ def test_a_language_model_is_pruned_and_has_bits_for_each_layer(prefix, data, al
     assert Captioner.open(bundle.folder).caption(data / "images" / "0.png").text is not None
     report = json.loads((data / "small.compress.json").read_text())
     assert report["tried"][-1]["shares"] and report["tried"][-1]["layers_by_bits"]
+    with pytest.raises(ModelFileError, match=r"its adapters are merged, and cannot be told from the language model"):
+        compress(bundle.folder, data / "again", data, settings)
+    assert not (data / "again").exists()
 
 
 def test_layers_have_other_names_where_layers_are_gone():

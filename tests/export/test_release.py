@@ -259,7 +259,10 @@ def test_a_setting_out_of_range_names_what_is_allowed(settings, reason):
     [
         (["--calibration", "0"], "--calibration: got '0'; allowed are whole numbers from 1 to 5000"),
         (["--dataset", "flickr9k"], "flickr9k"),
-        (["--target-size", "1000", "--calibration", "6"], r"target size is 1000 bytes; allowed: \d+ or more"),
+        (
+            ["--target-size", "1000", "--calibration", "6"],
+            r"target size is 1000 bytes; the nearest that can be reached is \d+ bytes",
+        ),
     ],
 )
 def test_a_setting_that_does_not_fit_is_wrong_usage(checkpoint, capsys, options, reason):

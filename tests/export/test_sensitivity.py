@@ -19,7 +19,8 @@ from fastcap.export.writer import write_bundle
 from fastcap.quantization.fake import rounded
 from fastcap.quantization.scales import quantised_layers, tensor_bits
 from fastcap.quantization.sensitivity import batches_of, input_means, loss, measure_sensitivity, rounded_layer
-from fastcap.release.sizes import bits_under_size, directory_size, quantised_graphs
+from fastcap.release.search import bits_under_size
+from fastcap.release.sizes import directory_size, quantised_graphs
 
 CAPTIONS = ["a red ball lies on the grass", "two dogs run along a beach", "a man sits in a wooden boat"]
 
@@ -120,13 +121,13 @@ def test_a_directory_takes_at_most_its_target_size(wide_model, wide, tokenizer, 
 
     def under(size: int) -> dict[str, int]:
         out, console = tmp_path / "small", Console(quiet=True)
-        return bits_under_size(size, out, parts, wide_model, tokenizer, pixels, "a test", console)
+        return bits_under_size(size, out, parts, parts, wide_model, tokenizer, pixels, "a test", console)
 
-    refused = r"target size is 1000 bytes; allowed: (\d+) or more, which is this model with 4 bits"
+    refused = r"target size is 1000 bytes; the nearest that can be reached is (\d+) bytes \(whole, 4 bits wherever"
     with pytest.raises(ConfigError, match=refused) as error:
         under(1000)
     assert list(tmp_path.iterdir()) == []
-    target = int(re.search(r"allowed: (\d+)", str(error.value))[1]) + 40_000
+    target = int(re.search(r"reached is (\d+)", str(error.value))[1]) + 40_000
     bits = under(target)
     assert {4, 8} <= set(bits.values())
     assert json.loads((tmp_path / "small.bits.json").read_text()) == bits

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="model directory to write")
     parser.add_argument("--overwrite", action="store_true", help="replace a model directory at DIR without asking")
     add_measuring(parser)
-    told = "int8, or fp32 for graphs that are not quantised"
+    told = "int8, fp16 for a GPU, or fp32 for graphs that are not rounded"
     parser.add_argument("--precision", **one_of(PRECISIONS), help=told)
     group = parser.add_mutually_exclusive_group()
     group.add_argument(

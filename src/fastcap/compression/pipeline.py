@@ -16,9 +16,7 @@ from rich.console import Console
 from tokenizers import Tokenizer
 
 from fastcap.checkpoint import load_checkpoint, save_checkpoint
-from fastcap.compression.measured import Measurements, digest_of
 from fastcap.compression.report import Tried, write_report
-from fastcap.compression.search import Candidate, Shape, candidates, check_reachable, shapes_of
 from fastcap.compression.source import as_checkpoint
 from fastcap.data.readers import Example
 from fastcap.errors import ConfigError, FastcapError, listed
@@ -33,7 +31,9 @@ from fastcap.quantization.scales import quantised_layers, tensor_bits
 from fastcap.release.answers import check_answers_asked, load_questions
 from fastcap.release.drawn import reading
 from fastcap.release.gate import Measured, check_equal, check_gate, measure, network_milliseconds, same_captions
+from fastcap.release.measured import Measurements, digest_of
 from fastcap.release.pipeline import load_examples, load_pictures, manifest_facts
+from fastcap.release.search import Candidate, Shape, candidates, check_reachable, shapes_of
 from fastcap.release.settings import ExportSettings
 from fastcap.release.sizes import Sizes, directory_size, own_batches, quantised_graphs
 from fastcap.runtime.bundle import Bundle
@@ -264,5 +264,9 @@ def refusal(work: Work, reference: Measured, chosen: Measured, milliseconds: tup
     try:
         check_gate(reference, chosen, milliseconds, work.settings, work.console)
     except FastcapError as error:
-        return str(error).removeprefix("the int8 model is refused: ").removesuffix(". Nothing was written")
+        return (
+            str(error)
+            .removeprefix(f"the {work.settings.precision} model is refused: ")
+            .removesuffix(". Nothing was written")
+        )
     return ""

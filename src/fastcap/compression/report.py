@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastcap.compression.search import Candidate
+from fastcap.release.search import Candidate
 
 __all__ = ["Tried", "write_report"]
 

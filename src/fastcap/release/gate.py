@@ -30,7 +30,8 @@ from fastcap.runtime.conversation import Conversation
 
 __all__ = ["Measured", "check_equal", "check_gate", "compared", "measure", "network_milliseconds", "same_captions"]
 
-MIN_EQUAL = 0.95  # share of equal captions below which fp32 graphs are another model: rounding may turn a tie
+MIN_EQUAL = {"fp32": 0.95, "fp16": 0.8}
+"""Share of equal captions below which graphs are another model than PyTorch's: rounding may turn a tie."""
 
 
 @dataclass(frozen=True)
@@ -59,21 +60,25 @@ class Measured:
         return sum(path.stat().st_size for path in self.graphs.iterdir() if path.is_file())
 
 
-def check_equal(model: CaptionModel, graphs: Path, pictures: np.ndarray, console: Console) -> None:
-    """Compare a folder of fp32 graphs with PyTorch on pictures (N, H, W, 3) uint8, in every way of decoding.
+def check_equal(
+    model: CaptionModel, graphs: Path, pictures: np.ndarray, console: Console, precision: str = "fp32"
+) -> None:
+    """Compare a folder of graphs that are not quantised with PyTorch on pictures (N, H, W, 3) uint8, in every way of
+    decoding; on the CPU, where ONNX Runtime computes 16 bits in 32 and rounds what it passes on.
 
     Raises:
         FastcapError: too few captions are equal.
     """
+    needed = MIN_EQUAL[precision]
     for agreement in EXPORTS[model.config.kind].compare(model, graphs, pictures):
         console.print(
-            f"fp32 graphs against PyTorch, {agreement.decode} decoding of {agreement.images} pictures: "
+            f"{precision} graphs against PyTorch, {agreement.decode} decoding of {agreement.images} pictures: "
             f"{agreement.equal_captions:.0%} equal, {agreement.quantity} within {agreement.difference:.1e}"
         )
-        if agreement.equal_captions < MIN_EQUAL:
+        if agreement.equal_captions < needed:
             raise FastcapError(
                 f"the exported graph gives the model's {agreement.decode} caption on {agreement.equal_captions:.0%} of "
-                f"{agreement.images} pictures; needed: {MIN_EQUAL:.0%}. Nothing was written"
+                f"{agreement.images} pictures; needed: {needed:.0%}. Nothing was written"
             )
 
 
@@ -108,7 +113,7 @@ def network_milliseconds(graphs: Path, config: ModelConfig, picture: np.ndarray,
     return Timing.of(action, repeats, clock=time.process_time).percentile(50)
 
 
-def compared(fp32: Measured, int8: Measured, milliseconds: tuple[float, float]) -> str:
+def compared(fp32: Measured, int8: Measured, milliseconds: tuple[float, float] | None, precision: str = "int8") -> str:
     """What quantisation costs and brings, in one line; `milliseconds`: of the network, fp32 and int8."""
     loss = round(fp32.cider - int8.cider, 2)
     quality = f"{abs(loss):.2f} CIDEr points {'worse' if loss > 0 else 'better'}" if loss else "the same CIDEr"
@@ -117,11 +122,11 @@ def compared(fp32: Measured, int8: Measured, milliseconds: tuple[float, float]) 
         quality += f"{f' ({sample})' if sample else ''}, VQA accuracy {int8.accuracy - fp32.accuracy:+.2f} points"
         sample = ""
     size = _ratio(fp32.graph_bytes, int8.graph_bytes, "smaller", "larger")
+    told = f"{precision} against fp32: {quality}{f' ({sample})' if sample else ''}, {size}"
+    if milliseconds is None:
+        return told
     speed = _ratio(*milliseconds, "faster", "slower")
-    return (
-        f"int8 against fp32: {quality}{f' ({sample})' if sample else ''}, {size}, {speed} "
-        f"({milliseconds[0]:.1f} -> {milliseconds[1]:.1f} ms for the network)"
-    )
+    return f"{told}, {speed} ({milliseconds[0]:.1f} -> {milliseconds[1]:.1f} ms for the network)"
 
 
 def differences(fp32: Measured, int8: Measured) -> str:
@@ -150,16 +155,21 @@ def _ratio(before: float, after: float, less: str, more: str) -> str:
 
 
 def check_gate(
-    fp32: Measured, int8: Measured, milliseconds: tuple[float, float], settings: ExportSettings, console: Console
+    fp32: Measured,
+    int8: Measured,
+    milliseconds: tuple[float, float] | None,
+    settings: ExportSettings,
+    console: Console,
 ) -> None:
-    """Say what quantisation costs and brings; `milliseconds`: of the network, fp32 and int8.
+    """Say what quantisation costs and brings; `milliseconds`: of the network, fp32 and int8; None where time here says
+    nothing, as of fp16, which is for GPUs.
 
     Raises:
-        FastcapError: int8 loses too much, or is not smaller and faster, or larger than asked for; the message says by
-            how much.
+        FastcapError: int8 (or fp16) loses too much, or is not smaller and faster, or larger than asked for; the message
+            says by how much.
     """
     loss, loss_of_answers = fp32.cider - int8.cider, fp32.accuracy - int8.accuracy
-    console.print(compared(fp32, int8, milliseconds))
+    console.print(compared(fp32, int8, milliseconds, settings.precision))
     problems, same = [], same_captions(fp32, int8)
     console.print(f"the very same caption on {same:.1%} of the pictures")
     if same < settings.min_same:
@@ -174,10 +184,10 @@ def check_gate(
         problems.append(f"it answers {loss_of_answers:.2f} points worse, allowed: max_loss={settings.max_loss:g}{note}")
     if int8.graph_bytes >= fp32.graph_bytes:
         problems.append(f"it has {int8.graph_bytes} bytes, fp32 has {fp32.graph_bytes}")
-    if milliseconds[1] >= milliseconds[0]:
+    if milliseconds and milliseconds[1] >= milliseconds[0]:
         problems.append(f"it takes {milliseconds[1]:.1f} ms, fp32 takes {milliseconds[0]:.1f}")
     target, size = settings.target_bytes, directory_size(int8.directory) + MANIFEST
     if target and size > target:
         problems.append(f"the directory takes {size} bytes, allowed: target_size={target}")
     if problems:
-        raise FastcapError(f"the int8 model is refused: {'; '.join(problems)}. Nothing was written")
+        raise FastcapError(f"the {settings.precision} model is refused: {'; '.join(problems)}. Nothing was written")

@@ -29,8 +29,9 @@ from fastcap.release.answers import answer_facts, check_answers_asked, fitted_er
 from fastcap.release.drawn import reading
 from fastcap.release.gate import Measured, check_equal, check_gate, measure, network_milliseconds
 from fastcap.release.memory import remember, remembered_captions
+from fastcap.release.search import bits_under_size
 from fastcap.release.settings import MIN_MEASURED, ExportSettings
-from fastcap.release.sizes import bits_under_size, quantised_graphs
+from fastcap.release.sizes import half_graphs, quantised_graphs
 from fastcap.runtime.bundle import Bundle
 from fastcap.runtime.captioner import Captioner
 from fastcap.runtime.encoding import encode
@@ -51,9 +52,9 @@ def export(
 ) -> Bundle:
     """Export a checkpoint to a model directory, unless the graphs are another model or not worth having.
 
-    The fp32 graphs are compared with PyTorch; then int8 graphs are made and measured beside them. The gate lets them
-    pass if they lose at most `settings.max_loss` and are smaller and faster. `out` is written at the end, whole or not
-    at all, and returned opened.
+    The fp32 graphs are compared with PyTorch; then int8 or fp16 graphs are made and measured beside them. The gate lets
+    them pass if they lose at most `settings.max_loss` and are smaller and, in int8, faster. `out` is written at the
+    end, whole or not at all, and returned opened.
 
     Args:
         checkpoint: checkpoint directory.
@@ -88,7 +89,8 @@ def export(
         family.assemble(parts, fp32, config)
         check_equal(model, fp32, pictures, console)
         if target := settings.target_bytes:
-            bits = bits_under_size(target, out, parts, model, tokenizer, pictures, command, console)
+            known = out, Path(checkpoint), parts, model, tokenizer, pictures, command, console
+            bits = bits_under_size(target, *known)
         chosen = reference = measure(fp32, tokenizer, config, examples, console, questions)
         if settings.precision == "int8":
             if config.kind == "prefix":  # whose language model reads what everybody has
@@ -99,6 +101,11 @@ def export(
             chosen = measure(int8, tokenizer, config, examples, console, questions)
             fp32_ms, int8_ms = (network_milliseconds(graphs, config, pictures[:1]) for graphs in (fp32, int8))
             check_gate(reference, chosen, (fp32_ms, int8_ms), settings, console)
+        elif settings.precision == "fp16":
+            half = half_graphs(parts, Path(aside) / "fp16", config)
+            check_equal(model, half, pictures, console, "fp16")
+            chosen = measure(half, tokenizer, config, examples, console, questions)
+            check_gate(reference, chosen, None, settings, console)
         chosen, memory = with_memory(chosen, captions, examples, console) if captions else (chosen, {})
         facts = manifest_facts(chosen, reference, examples, settings, command)
         rest = unheld(model, chosen.graphs) if config.kind != "prefix" else None  # nothing leads back from merged ones

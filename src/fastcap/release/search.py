@@ -5,20 +5,26 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
+from rich.console import Console
+from tokenizers import Tokenizer
 from torch import Tensor
 
-from fastcap.compression.measured import Measurements
 from fastcap.errors import ConfigError
+from fastcap.evaluation.machine import git_commit, now
 from fastcap.model import CaptionModel
+from fastcap.model.prefix import PrefixCaptionModel, merged
 from fastcap.model.shrinking import groups_of
-from fastcap.quantization.bits import Option, choose_bits, options_of, total
+from fastcap.quantization.bits import Option, choose_bits, options_of, total, write_report
 from fastcap.quantization.pruning import choose_units, prune
 from fastcap.quantization.scales import Layer, block_bits, quantised_layers
 from fastcap.quantization.sensitivity import Batch, Change
-from fastcap.release.sizes import Sizes
+from fastcap.release.measured import Measurements, digest_of
+from fastcap.release.sizes import Sizes, own_batches
 
-__all__ = ["Candidate", "Shape", "candidates", "check_reachable", "shapes_of"]
+__all__ = ["Candidate", "Shape", "bits_under_size", "candidates", "check_reachable", "shapes_of"]
 
 SHARES = (0.125, 0.25, 0.375, 0.5)
 TOGETHER = (("units",), ("channels",), ("units", "channels"), ("units", "channels", "heads"), ("experts",), ("layers",))
@@ -84,7 +90,8 @@ def check_reachable(model: CaptionModel, shapes: Sequence[Shape], sizes: Sizes, 
         reached.append((sizes.other + floats + sum(least), shape.name))
     size, name = min(reached)
     if target < size:
-        raise ConfigError(f"target size is {target} bytes; the nearest that can be reached is {size} bytes ({name})")
+        told = f"{name}, 4 bits wherever they save space" if quantises else name
+        raise ConfigError(f"target size is {target} bytes; the nearest that can be reached is {size} bytes ({told})")
 
 
 def candidates(
@@ -125,6 +132,48 @@ def candidates(
             loss += (max(0.0, change.mean) + change.error) * (RECOVERED if recovers else 1.0)
         found.append(Candidate(shape, bits, size, loss))
     return sorted(found, key=lambda candidate: candidate.loss)
+
+
+def bits_under_size(
+    target: int,
+    out: Path,
+    checkpoint: Path,
+    parts: Path,
+    model: CaptionModel,
+    tokenizer: Tokenizer,
+    pictures: np.ndarray,
+    command: str,
+    console: Console,
+) -> dict[str, int]:
+    """The bits of the layers of a whole model with which its directory `out` takes at most `target` bytes. Plan and
+    report are written beside it, and what was measured is kept there, in `OUT.compress`.
+
+    Raises:
+        ConfigError: the target is too small, and the message names the smallest; or fewer than 16 pictures.
+    """
+    sizes, whole = Sizes.of(parts, model, tokenizer, pictures), [Shape({}, {})]
+    readable = merged(model) if isinstance(model, PrefixCaptionModel) else model
+    check_reachable(readable, whole, sizes, target, quantises=True)
+    batches = own_batches(readable, tokenizer, pictures)
+    known = Measurements(out.with_name(f"{out.name}.compress"), digest_of(checkpoint, pictures), console)
+    sensitivity = known.sensitivity(readable, sizes.layers, batches)
+    (found,) = candidates(readable, whole, sizes, target, known, batches, sensitivity, recovers=False)
+    facts = {
+        "target_bytes": target,
+        "smallest_bytes": sizes.smallest,
+        "other_bytes": sizes.other,
+        "images": sum(len(batch.lengths) for batch in batches),
+        "command": command,
+        "commit": git_commit(),
+        "date": now(),
+    }
+    write_report(out, sizes.layers, sensitivity, found.bits, facts)
+    counts = [list(found.bits.values()).count(width) for width in (4, 8, 16)]
+    console.print(
+        f"bits of {len(found.bits)} layers: {counts[0]} with 4, {counts[1]} with 8, {counts[2]} with 16; "
+        f"{out}.bits.json, {out}.report.png"
+    )
+    return dict(found.bits)
 
 
 def total_of(options: Mapping[str, Mapping[int, Option]], bits: Mapping[str, int], other: int) -> tuple[int, float]:

@@ -12,7 +12,7 @@ from fastcap.errors import MAX_BAD_SHARE, ConfigError
 
 __all__ = ["ExportSettings", "parse_size"]
 
-PRECISIONS = ("int8", "fp32")
+PRECISIONS = ("int8", "fp16", "fp32")
 MIN_MEASURED = 4  # pictures: the confidence is fitted to one half of them and tested on the other
 MAX_CALIBRATION = 5000
 UNITS = {"": 1, "kb": 10**3, "mb": 10**6}
@@ -45,7 +45,8 @@ class ExportSettings:
     limit: int | None = None
     """Measure on the first pictures only, 4 or more; unset: on all."""
     precision: str = "int8"
-    """int8, or fp32 for graphs that are not quantised."""
+    """int8, or fp16 for graphs that a GPU runs, whose sums of squares stay in 32 bits, or fp32 for graphs that are not
+    rounded."""
     max_loss: float = 1.0
     """Most CIDEr points (x 100) that int8 may lose against fp32, and most points of VQA accuracy."""
     questions: Sequence[Path | str] = ()
@@ -82,8 +83,8 @@ class ExportSettings:
             raise ConfigError("target size and bits are both given; allowed: one of them")
         if self.memory and self.target_size is not None:
             raise ConfigError("memory and target size are both given; allowed: a memory with the bits of layers")
-        if self.precision == "fp32" and (self.target_size or self.bits):
-            raise ConfigError("precision is fp32; allowed with a target size or bits: int8")
+        if self.precision != "int8" and (self.target_size or self.bits):
+            raise ConfigError(f"precision is {self.precision}; allowed with a target size or bits: int8")
         if self.target_size is not None:
             parse_size(self.target_size)
 

@@ -1,4 +1,4 @@
-"""Quantised graphs, and the bits of their layers that fit a model directory into a size."""
+"""Quantised graphs, and what a model directory of them takes."""
 
 from __future__ import annotations
 
@@ -11,24 +11,20 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from rich.console import Console
-from rich.progress import track
 from tokenizers import Tokenizer
 
-from fastcap.errors import ConfigError
-from fastcap.evaluation.machine import git_commit, now
+from fastcap.config import ModelConfig
 from fastcap.export.families import EXPORTS
 from fastcap.export.writer import write_bundle
 from fastcap.model import CaptionModel
-from fastcap.model.prefix import PrefixCaptionModel, merged
-from fastcap.quantization.bits import choose_bits, options_of, write_report
 from fastcap.quantization.blocks import input_moments
+from fastcap.quantization.half import to_half
 from fastcap.quantization.post_training import quantize, quantize_prefix
 from fastcap.quantization.scales import Layer, quantised_layers, tensor_bits
-from fastcap.quantization.sensitivity import Batch, batches_of, measure_sensitivity
+from fastcap.quantization.sensitivity import Batch, batches_of
 from fastcap.runtime.encoding import decode
 
-__all__ = ["MANIFEST", "Sizes", "bits_under_size", "directory_size", "own_batches", "quantised_graphs"]
+__all__ = ["MANIFEST", "Sizes", "directory_size", "half_graphs", "own_batches", "quantised_graphs"]
 
 SENSITIVITY_IMAGES = {"parallel": 64, "autoregressive": 64, "prefix": 16}
 """Of those that calibrate, by the kind of model: with a language model, each takes a second a layer."""
@@ -57,6 +53,16 @@ def quantised_graphs(
         else:
             quantize(copies, pictures, family.feeds(model.config), bits, corrected)
         family.assemble(copies, folder, model.config)
+    return folder
+
+
+def half_graphs(parts: Path, folder: Path, config: ModelConfig) -> Path:
+    """Write the graphs made of fp32 parts, computing in 16 bits, into a new folder, which is returned."""
+    with tempfile.TemporaryDirectory() as aside:
+        copies = shutil.copytree(parts, Path(aside) / "parts")
+        for part in sorted(copies.glob("*.onnx")):
+            to_half(part)
+        EXPORTS[config.kind].assemble(copies, folder, config)
     return folder
 
 
@@ -107,46 +113,3 @@ def own_batches(model: CaptionModel, tokenizer: Tokenizer, pictures: np.ndarray)
     captions = [decode(tokenizer, best.token_ids) for best, *_ in searched]
     pad_id = model.vocabulary.pad_id
     return batches_of(pictures, captions, tokenizer, model.config.max_length, pad_id=pad_id)
-
-
-def bits_under_size(
-    target: int,
-    out: Path,
-    parts: Path,
-    model: CaptionModel,
-    tokenizer: Tokenizer,
-    pictures: np.ndarray,
-    command: str,
-    console: Console,
-) -> dict[str, int]:
-    """Measure the sensitivity of the layers, choose their bits so that the model directory `out` takes at most `target`
-    bytes, and write plan and report beside it.
-
-    Raises:
-        ConfigError: the target is too small, and the message names the smallest; or fewer than 16 pictures.
-    """
-    sizes = Sizes.of(parts, model, tokenizer, pictures)
-    if target < sizes.smallest:
-        raise ConfigError(
-            f"target size is {target} bytes; allowed: {sizes.smallest} or more, which is this model with 4 bits "
-            "wherever they save space"
-        )
-    readable = merged(model) if isinstance(model, PrefixCaptionModel) else model
-    batches = own_batches(readable, tokenizer, pictures)
-    bar = iter(track(range(len(sizes.layers)), "measuring the sensitivity of layers", console=console))
-    sensitivity = measure_sensitivity(readable, sizes.layers, batches, on_layer=lambda *_: next(bar))
-    next(bar, None)
-    bits = choose_bits(options_of(sizes.layers, sensitivity), target - sizes.other)
-    facts = {
-        "target_bytes": target,
-        "smallest_bytes": sizes.smallest,
-        "other_bytes": sizes.other,
-        "images": sum(len(batch.lengths) for batch in batches),
-        "command": command,
-        "commit": git_commit(),
-        "date": now(),
-    }
-    write_report(out, sizes.layers, sensitivity, bits, facts)
-    counts = ", ".join(f"{list(bits.values()).count(width)} with {width}" for width in sorted(set(bits.values())))
-    console.print(f"bits of {len(bits)} layers: {counts}; {out}.bits.json, {out}.report.png")
-    return bits
