@@ -5,6 +5,8 @@ does not depend on which ones: quality is measured by `fastcap compress`. Prints
 
 Models are timed in turn, one call each, so that what else the machine does slows all of them alike: the median of
 processor time. Of convolutions, ONNX Runtime's profiler knows the time on the wall alone: the lowest tenth.
+
+Of a prefix model, --token makes and times the graph of the language model alone, in a fifth of the time.
 """
 
 from __future__ import annotations
@@ -26,14 +28,16 @@ from fastcap.checkpoint import load_checkpoint
 from fastcap.evaluation.machine import git_commit, machine_facts, now
 from fastcap.export.compare import open_graph, open_stepper
 from fastcap.export.families import EXPORTS
+from fastcap.export.prefix import PrefixInit, export_step, with_merged_adapters
 from fastcap.model import CaptionModel
 from fastcap.model.shrinking import groups_of
+from fastcap.quantization.post_training import quantize_prefix
 from fastcap.quantization.pruning import choose_units, prune
 from fastcap.release.drawn import drawn
 from fastcap.release.sizes import quantised_graphs
-from fastcap.runtime.contract import KINDS
+from fastcap.runtime.contract import KINDS, LANGUAGE_MODEL, STATE
 
-ROWS = 3  # of a beam
+ROWS, TOKENS = 3, 8  # of a beam, and those that it has read
 WARM_UP = 3
 PROFILED = 30  # runs
 CONVOLUTIONS = ("Conv", "FusedConv", "QLinearConv", "ConvInteger")
@@ -78,6 +82,29 @@ def actions(model: CaptionModel, graphs: Path) -> Actions:
     }
 
 
+def language_model_of(model: CaptionModel, folder: Path, precision: str) -> Path:
+    """The folder with the language model's graph alone, and a prefix in a file of its own."""
+    graphs = folder / precision
+    graphs.mkdir(parents=True)
+    whole: Any = with_merged_adapters(model)
+    with torch.no_grad():
+        state = PrefixInit(whole)(whole.decoder.embed(torch.arange(model.config.decoder.image_tokens)[None]))
+        export_step(whole, state, graphs)
+    if precision == "int8":
+        quantize_prefix(graphs, {}, {})
+    np.save(graphs / "state.npy", state.numpy())
+    return graphs
+
+
+def token_alone(graphs: Path) -> Actions:
+    """A token of a beam, some tokens after a prefix."""
+    session, state = open_graph(graphs / LANGUAGE_MODEL.file), np.load(graphs / "state.npy")
+    rows = np.arange(ROWS)
+    cache = np.zeros((*state.shape[:2], ROWS, TOKENS, state.shape[3]), np.float32)
+    feeds = {"token_ids": rows[:, None], "parents": rows, "cache": cache, "padding": 0 * rows, f"{STATE}0": state}
+    return {"token": partial(session.run, None, feeds)}
+
+
 def in_turn(timed: list[Actions], repeats: int) -> list[dict[str, float]]:
     """The median processor milliseconds of each action of each model, which take turns."""
     spent: list[dict[str, list[float]]] = [{f"{name}_ms": [] for name in each} for each in timed]
@@ -115,6 +142,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", action="append", metavar="KIND=SHARE", help="may be given several times")
     parser.add_argument("--precision", nargs="+", default=["int8"], choices=["fp32", "int8"])
     parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--token", action="store_true", help="the language model's graph alone")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     torch.manual_seed(0)
@@ -129,11 +157,14 @@ def main() -> None:
         timed: list[Actions] = []
         for index, (name, each) in enumerate(models.items()):
             for precision in args.precision:
-                graphs = graphs_of(each, Path(aside) / str(index), precision)
-                size = sum(path.stat().st_size for path in graphs.iterdir())
+                make = language_model_of if args.token else graphs_of
+                graphs = make(each, Path(aside) / str(index), precision)
+                size = sum(path.stat().st_size for path in graphs.glob("*.onnx"))
+                size += sum(path.stat().st_size for path in graphs.glob("*.data"))
                 rows.append({"model": name, "precision": precision, "bytes": size})
-                rows[-1]["convolutions_ms"] = convolutions_ms(each, graphs, Path(aside))
-                timed.append(actions(each, graphs))
+                if not args.token:
+                    rows[-1]["convolutions_ms"] = convolutions_ms(each, graphs, Path(aside))
+                timed.append(token_alone(graphs) if args.token else actions(each, graphs))
         for row, facts in zip(rows, in_turn(timed, args.repeats), strict=True):
             row |= facts
             print(f"{row['model']:24} {row['precision']} {row['bytes'] / 1e6:8.2f} MB", end="")

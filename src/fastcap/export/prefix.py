@@ -44,7 +44,15 @@ from fastcap.runtime.contract import (
     scale_file,
 )
 
-__all__ = ["Language", "ReadText", "assemble_prefix", "export_prefix", "with_merged_adapters"]
+__all__ = [
+    "Language",
+    "PrefixInit",
+    "ReadText",
+    "assemble_prefix",
+    "export_prefix",
+    "export_step",
+    "with_merged_adapters",
+]
 
 ATTENTION = "fastcap_export"  # the name under which transformers finds `attend`
 LARGEST = 2**31 - 2**24  # bytes of a graph in one file: ONNX's limit, less room for its nodes
@@ -247,6 +255,11 @@ def export_prefix(model: CaptionModel, folder: Path) -> None:
         (EmbedText(whole), torch.arange(3)[None], TEXT, TEXT.outputs),
     ):
         trace(module, (given,), folder / graph.file, graph.inputs, names, changing_axes(graph))
+    export_step(whole, state, folder)
+
+
+def export_step(whole: CaptionModel, state: Tensor, folder: Path) -> None:
+    """Write the part that reads tokens; `state`: keys and values of a prefix, as `PrefixInit` gives them."""
     rows, step = torch.arange(2), LANGUAGE_MODEL
     layers, heads, _, width = state.shape
     given = torch.zeros(2, 4, dtype=torch.long), rows, torch.zeros(layers, heads, len(rows), 3, width), rows
