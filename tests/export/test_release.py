@@ -243,7 +243,7 @@ def test_where_nothing_is_nobody_is_asked(monkeypatch, checkpoint):
     [
         ({"calibration": 0}, "calibration is 0; allowed: 1 to 5000"),
         ({"limit": 3}, "limit is 3; allowed: 4 or more"),
-        ({"precision": "int4"}, "precision is 'int4'; allowed: int8, fp32"),
+        ({"precision": "int4"}, "precision is 'int4'; allowed: int8, fp16, fp32"),
         ({"precision": "fp32", "target_size": "9MB"}, "precision is fp32; allowed with a target size or bits: int8"),
         ({"bits": "plan.json", "target_size": 9}, "target size and bits are both given; allowed: one of them"),
         ({"target_size": "big"}, "'big' is no size; allowed: a number above 0 with kB or MB"),
