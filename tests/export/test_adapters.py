@@ -6,6 +6,7 @@ import errno
 import hashlib
 import io
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -266,3 +267,14 @@ def test_what_ships_takes_at_most_six_megabytes_and_has_its_figures_and_captions
         assert len(record.captions) == 8
         if settings["decoder"].get("question_tokens"):
             assert len(record.answers) == 8 and record.facts["quality"]["vqa_accuracy"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", available_adapters())
+def test_what_ships_is_built_to_a_model_that_says_what_was_recorded(name, tmp_path):
+    parts = os.environ.get("FASTCAP_PARTS", "parts").split(os.pathsep)[0]
+    if not any(Path(parts).glob("*/model.safetensors")):
+        pytest.skip(f"needs the frozen parts in {parts}, or FASTCAP_PARTS; `fastcap download` gets them")
+    console = Console(record=True, file=io.StringIO(), width=200)
+    build(name, tmp_path / name, parts, console=console)
+    assert "8 of 8 captions as recorded" in console.export_text()

@@ -25,8 +25,8 @@ from fastcap.vocabulary import Vocabulary
 __all__ = ["PrefixLM", "PrefixStepper", "last_layers", "unfreeze_layers"]
 
 LENGTHS = 32
-"""Packed captions are as long as a multiple of it. Kernels and buffers of every length are kept by what computes them:
-with any length, a process that trains grows by gigabytes."""
+"""In training, packed captions are as long as a multiple of it. Kernels and buffers of every length are kept by what
+computes them: with any length, a process that trains grows by gigabytes."""
 
 
 class Packed(NamedTuple):
@@ -41,7 +41,7 @@ class Packed(NamedTuple):
     visible: Tensor
 
 
-def pack(lengths: Tensor, width: int, n_images: int, n_prefix: int) -> Packed:
+def pack(lengths: Tensor, width: int, n_images: int, n_prefix: int, multiple: int = 1) -> Packed:
     """Lay the captions of an image one after another behind its prefix; each sees the prefix and itself alone.
 
     The prefix is then read once an image instead of once a caption, and padding costs little: with five captions of
@@ -51,11 +51,12 @@ def pack(lengths: Tensor, width: int, n_images: int, n_prefix: int) -> Packed:
         lengths: (R,) tokens of each row.
         width: T, the longest row.
         n_images, n_prefix: B and P.
+        multiple: of which L is one; what pads a row up to it is read by nothing, but is computed.
     """
     device = lengths.device
     per_image = lengths.view(n_images, -1)
     start = n_prefix + per_image.cumsum(dim=1) - per_image  # (B, R / B)
-    longest = -(-(n_prefix + int(per_image.sum(dim=1).max())) // LENGTHS) * LENGTHS
+    longest = -(-(n_prefix + int(per_image.sum(dim=1).max())) // multiple) * multiple
     steps = torch.arange(width, device=device)
     real = steps < lengths[:, None]
     image = torch.arange(n_images, device=device).repeat_interleave(per_image.shape[1])[:, None].expand_as(real)
@@ -183,7 +184,8 @@ class PrefixLM(Decoder):
         n_rows, longest, _ = embedded.shape
         if lengths is None:
             lengths = torch.full((n_rows,), longest, device=embedded.device)
-        packed = pack(lengths, longest, len(image_state), image_state.shape[1])
+        multiple = LENGTHS if self.training else 1  # rounding to 4 bits learns from all that is computed, padding too
+        packed = pack(lengths, longest, len(image_state), image_state.shape[1], multiple)
         at = packed.image[packed.real], packed.column[packed.real]
         words = image_state.new_zeros(*packed.positions.shape, image_state.shape[2])
         words = words.index_put(at, embedded[packed.real].to(words.dtype))
