@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -120,3 +121,27 @@ def test_its_training_goes_on_where_it_was_saved(training, monkeypatch):
     monkeypatch.setattr(script, "save", save)
     resumed = run("parts")
     assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
+
+
+def test_an_interrupt_waits_for_the_step_and_loses_nothing(training, monkeypatch):
+    script, run = training
+    whole, learn = run("whole"), script.learn
+
+    def interrupted(model, optimizer, rows, step, args):
+        if step == 1:
+            signal.raise_signal(signal.SIGINT)
+        return learn(model, optimizer, rows, step, args)
+
+    monkeypatch.setattr(script, "learn", interrupted)
+    with pytest.raises(KeyboardInterrupt, match="saved after 2 steps"):
+        run("parts")
+    resumed = run("parts")
+    assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
+
+
+def test_texts_of_a_step_are_about_equally_long(training):
+    script, _ = training
+    lengths = np.random.default_rng(0).integers(5, 60, size=4000)
+    steps = [lengths[script.drawn_texts(step, lengths, seed=1)] for step in range(script.GROUP)]
+    assert max(step.max() - step.min() for step in steps) < 10
+    assert np.ptp(np.concatenate(steps)) > 50
