@@ -110,6 +110,8 @@ PARTS: Mapping[str, Part] = MappingProxyType(
             "google/siglip-base-patch16-224@7fd15f0689c79d79e38b1c2e2e2370a7bf2761ed",
             "2c63cb7d1f2e95ba501893cbb8faeb4ea9a3af295498d35097126228659c2af8",
         ),
+        # the revision that public registries of models name; no file of it could be had, so digests are the hub's own
+        "siglip-base-384": vision("google/siglip-base-patch16-384@41aec1c83b32e0a6fca20ad88ba058aa5b5ea394", ""),
         "siglip2-base": vision(
             "google/siglip2-base-patch16-224@75de2d55ec2d0b4efc50b3e9ad70dba96a7b2fa2",
             "612923381c76ec5a9bed335d1c48827e3f2e506ac31b044b63b2031fadee6a0b",

@@ -302,7 +302,7 @@ BAD = [
     ("<image> a ball <image>", "<image> stands 2 times"),
     (7, "needed: a list of questions"),
     ([], "got 0 questions"),
-    (["a ball?", None], "is None"),
+    (["a ball?", None], "question 1 is None; needed: a text"),
 ]
 
 
@@ -316,8 +316,11 @@ def test_a_bad_question_is_one_clear_line(directory, picture, questions, told):
 @pytest.mark.parametrize(
     ("history", "told"),
     [
-        ([Turn(USER, "a ball?")], "turn 1 is the user's; needed: the assistant's"),
-        ([Turn("narrator", "once")], "turn 0 is the narrator's"),
+        ([Turn(USER, "a ball?")], "the conversation ends with the user; needed: that it ends with an answer"),
+        ([Turn("narrator", "once")], "turn 0 has the role 'narrator'; allowed: human, user, gpt, assistant"),
+        ([("user",)], r"turn 0 is \('user',\); needed: a role and a text"),
+        (["a ball"], "turn 0 is 'a ball'; needed: a role and a text"),
+        ([{"from": "human"}], "turn 0 has no 'value'"),
         ([Turn(USER, "a ball?"), Turn(ASSISTANT, 3)], "turn 1"),
         ("a ball", "needed: a list of turns"),
     ],

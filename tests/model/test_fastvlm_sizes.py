@@ -38,7 +38,7 @@ def parts(tmp_path, monkeypatch):
     monkeypatch.setenv("FASTCAP_PARTS", str(root))
     for name in ("smollm2-135m-instruct", "smollm2-360m-instruct", "tiny-language-model"):
         write_language_model(root / name, num_hidden_layers=4)
-    write_tower(root / "siglip-base-patch16-384", patch=8)
+    write_tower(root / "siglip-base-384", patch=8)
     for name in ("efficientnet-lite0", "efficientnet-lite2"):
         monkeypatch.setitem(convolutional.TRUNKS, name, SMALL)
         tensors = {}

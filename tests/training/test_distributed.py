@@ -282,11 +282,14 @@ def test_a_run_of_two_processes_stops_together_and_goes_on_as_one(recipe, tmp_pa
 
 
 @pytest.mark.slow
-def test_two_processes_train_adapters_as_one(recipe, tmp_path):
+@pytest.mark.parametrize("sharding", ["no", "fsdp2"])
+def test_two_processes_train_adapters_as_one(recipe, tmp_path, sharding):
     pytest.importorskip("peft")
     model = prefix_config(write_language_model(tmp_path / "words"), write_tower(tmp_path / "eye"), dropout=0.0)
     stages = (stage(steps=4, freeze="none"), stage(steps=2))
-    one, two = (dataclasses.replace(recipe(name), model=model, stages=stages) for name in ("one", "two"))
+    one, two = (
+        dataclasses.replace(recipe(name), model=model, stages=stages, sharding=sharding) for name in ("one", "two")
+    )
     train(one)
     process = started(two, tmp_path)
     output, _ = process.communicate(timeout=300)

@@ -303,7 +303,7 @@ def test_its_activations_are_watched(prefix_recipe):
     ("settings", "message"),
     [
         ({"precision": "fp16"}, "precision is fp16; allowed: no, bf16 or nf4, with a prefix_lm decoder"),
-        ({"sharding": "fsdp2"}, "sharding is fsdp2; allowed: no"),
+        ({"sharding": "zero3"}, "sharding is zero3; allowed: no or fsdp2"),
         ({"data": {"teacher": "x.npz"}}, "teacher is 'x.npz'; allowed: none, for towers"),
         ({"stages": [{"masked": 1.0}]}, "masked is 1.0; allowed: 0, since a prefix_lm decoder has no parallel"),
         ({"stages": [{"inputs": "words"}], "data": {"siblings": "x"}}, "inputs is words; allowed: images"),

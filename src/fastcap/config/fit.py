@@ -107,7 +107,7 @@ def check_frozen(model: ModelConfig, precision: str, sharding: str) -> None:
                           "nothing is frozen")  # fmt: skip
     for name, holds, value, allowed in (
         ("precision", precision != "fp16", precision, "no, bf16 or nf4"),
-        ("sharding", sharding == "no", sharding, "no"),
+        ("sharding", sharding != "zero3", sharding, "no or fsdp2"),
     ):
         if model.kind == "prefix" and not holds:
             raise ConfigError(f"{name} is {value}; allowed: {allowed}, with a {model.decoder.kind} decoder")

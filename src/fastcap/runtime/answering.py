@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypedDict
 
 import numpy as np
 
-from fastcap.errors import ConfigError, many
+from fastcap.errors import ConfigError, many, one_text
 from fastcap.runtime.conversation import PLACE, USER, Turn, check_turns, encode_prompt
 from fastcap.runtime.encoding import decode, encode
 from fastcap.runtime.options import Options, settings
@@ -155,6 +155,11 @@ class Prompts:
         self._questions = [questions] if isinstance(questions, str) else list(many(questions, "questions"))
         if not 1 <= len(self._questions) <= MAX_QUESTIONS:
             raise ConfigError(f"got {len(self._questions)} questions; allowed are 1 to {MAX_QUESTIONS}")
+        for place, question in enumerate(self._questions):
+            one_text(question, "the question" if len(self._questions) == 1 else f"question {place}")
+        history = list(many(history, "turns"))
+        if history:
+            check_turns(history, asks=False)
         self.ids = [self._ids(question, history, bundle.questions) for question in self._questions]
         before = bundle.questions.template.partition(PLACE)[0].rstrip()  # a space belongs to the question's first token
         opening = bundle.vocabulary.bos_id, *encode(tokenizer, before)
@@ -162,7 +167,7 @@ class Prompts:
         self.opening = opening if shared else opening[:1]
 
     def _ids(self, question: str, history: Sequence[Turn], limits: Questions) -> list[int]:
-        turns = check_turns([*many(history, "turns"), Turn(USER, question)], asks=True)
+        turns = check_turns([*history, Turn(USER, question)], asks=True)
         vocabulary = self._bundle.vocabulary
         ids = encode_prompt(self._tokenizer, turns, limits.template, vocabulary.eos_id)
         if len(ids) > limits.tokens:

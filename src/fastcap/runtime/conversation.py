@@ -113,19 +113,34 @@ def read_turns(messages: Any) -> list[Turn]:
     """
     if isinstance(messages, (set, frozenset)):
         raise ConfigError("the conversation is a set; needed: a list of turns, whose order counts")
-    turns = []
-    for place, message in enumerate(many(messages, "turns")):
-        if not isinstance(message, Mapping):
-            raise ConfigError(f'turn {place} is no mapping; needed: {{"from": "human", "value": "..."}}')
-        known = ("from", "value") if "from" in message else ("role", "content")
-        for key in known:
-            if key not in message:
-                raise ConfigError(f"turn {place} has no {key!r}; needed: 'from' and 'value', or 'role' and 'content'")
-        role, text = (message[key] for key in known)
-        if not isinstance(role, str) or role not in ROLES:
-            raise ConfigError(f"turn {place} has the role {role!r}; allowed: {', '.join(ROLES)}")
-        turns.append(Turn(ROLES[role], one_text(text, f"turn {place}")))
-    return turns
+    return [_read_turn(message, place) for place, message in enumerate(many(messages, "turns"))]
+
+
+def _read_turn(message: Any, place: int) -> Turn:
+    """One message."""
+    if not isinstance(message, Mapping):
+        raise ConfigError(f'turn {place} is no mapping; needed: {{"from": "human", "value": "..."}}')
+    known = ("from", "value") if "from" in message else ("role", "content")
+    for key in known:
+        if key not in message:
+            raise ConfigError(f"turn {place} has no {key!r}; needed: 'from' and 'value', or 'role' and 'content'")
+    return _turn(*(message[key] for key in known), place)
+
+
+def _turn(role: Any, text: Any, place: int) -> Turn:
+    """A turn with a known role and a text."""
+    if not isinstance(role, str) or role not in ROLES:
+        raise ConfigError(f"turn {place} has the role {role!r}; allowed: {', '.join(ROLES)}")
+    return Turn(ROLES[role], one_text(text, f"turn {place}"))
+
+
+def _given_turn(turn: Any, place: int) -> Turn:
+    """A turn as Python code gives it: a role and a text, or a message."""
+    if isinstance(turn, Mapping):
+        return _read_turn(turn, place)
+    if not isinstance(turn, (tuple, list)) or len(turn) != 2:
+        raise ConfigError(f"turn {place} is {turn!r:.60}; needed: a role and a text, such as ('user', 'a dog?')")
+    return _turn(*turn, place)
 
 
 def parse_turns(text: str, what: str) -> list[Turn]:
@@ -152,10 +167,10 @@ def check_turns(turns: Sequence[Turn], *, asks: bool) -> tuple[Turn, ...]:
         asks: whether it ends with a question that is to be answered, or with an answer that is to be learnt.
 
     Raises:
-        ConfigError: there is none; user and assistant do not speak in turn, the user first; it ends with the wrong one;
-            a text is empty or too long; the image mark stands there twice.
+        ConfigError: there is none; a role is unknown; user and assistant do not speak in turn, the user first; it ends
+            with the wrong one; a text is none, empty or too long; the image mark stands there twice.
     """
-    turns = [Turn(*turn) for turn in many(turns, "turns")]
+    turns = [_given_turn(turn, place) for place, turn in enumerate(many(turns, "turns"))]
     if not turns:
         raise ConfigError("the conversation has no turn; needed: at least a question")
     for place, turn in enumerate(turns):
@@ -164,9 +179,9 @@ def check_turns(turns: Sequence[Turn], *, asks: bool) -> tuple[Turn, ...]:
             raise ConfigError(f"turn {place} is the {turn.role}'s; needed: the {due}'s, since they speak in turn")
     end = USER if asks else ASSISTANT
     if turns[-1].role != end:
-        needed = "with a question to answer" if asks else "with an answer to learn"
+        needed = "with a question to answer" if asks else "with an answer"
         raise ConfigError(f"the conversation ends with the {turns[-1].role}; needed: that it ends {needed}")
-    texts = without_image_mark([one_text(turn.text, f"turn {place}") for place, turn in enumerate(turns)])
+    texts = without_image_mark([turn.text for turn in turns])
     checked = []
     for place, (turn, text) in enumerate(zip(turns, texts, strict=True)):
         if turn.role == USER:

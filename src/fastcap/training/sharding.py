@@ -122,7 +122,8 @@ class FlatPart(Tensor):
 
 
 def shard_blocks(network: nn.Module, device: torch.device) -> None:
-    """Shard the weights of a network among all processes, in place; what is in no block forms one block more.
+    """Shard the weights of a network among all processes, in place; what is in no block forms one block more. What
+    others have trained stays whole.
 
     Every process has to hold the same weights, and from now on to call the same blocks equally often in the same order:
     they wait for one another in each. The gradient is the mean of the processes' gradients.
@@ -133,13 +134,28 @@ def shard_blocks(network: nn.Module, device: torch.device) -> None:
     Raises:
         ValueError: a weight without axes is trained.
     """
-    scalars = undivided(network)
+    frozen = frozen_for_good(network)
+    apart = undivided(network) | frozen
     mesh = init_device_mesh(device.type, (get_world_size(),))
     for block in [module for module in network.modules() if isinstance(module, BLOCKS)]:
+        if not frozen.isdisjoint(block.parameters()):
+            continue
         fully_shard(block, mesh=mesh)
         if hasattr(block, "prepare"):  # what a decoder's layer computes once for an image
             register_fsdp_forward_method(block, "prepare")
-    fully_shard(network, mesh=mesh, ignored_params=scalars)
+    fully_shard(network, mesh=mesh, ignored_params=apart)
+
+
+def frozen_for_good(network: nn.Module) -> set[nn.Parameter]:
+    """The weights of a prefix model that others have trained: every process keeps them whole, since they have neither
+    gradients nor moments, and the models that are made for validation share them."""
+    return {
+        parameter
+        for module in network.modules()
+        if (learned := getattr(module, "learned", None)) is not None
+        for name, parameter in module.named_parameters()
+        if name not in learned
+    }
 
 
 def undivided(network: nn.Module) -> set[nn.Parameter]:
