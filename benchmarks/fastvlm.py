@@ -3,6 +3,7 @@
     python benchmarks/fastvlm.py curve --model models/fastvlm-base --questions data/coco/conversations_val.json \\
         --limit 400 --thresholds 0.5 0.6 0.7 0.8 0.9 --out curve.json
     python benchmarks/fastvlm.py plot curve.json --out docs/fastvlm.png
+    python benchmarks/fastvlm.py prefix --tokens 64 576 --out prefix.json
     python benchmarks/fastvlm.py record --yes-no a.json --open b.json --existence c.json --bench bench.json \\
         --curve curve.json --out benchmarks/results/recorded/fastvlm.json
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import statistics
 import sys
@@ -29,8 +31,11 @@ from fastcap.errors import FastcapError
 from fastcap.evaluation.machine import git_commit, machine_facts, now
 from fastcap.evaluation.reading import QUESTIONS, what_is_read
 from fastcap.evaluation.sample import spread
+from fastcap.evaluation.speed import Timing
 from fastcap.evaluation.vqa import evaluate_answers
 from fastcap.files import written_aside
+from fastcap.model.frozen import load_language_model
+from fastcap.parts import local_part
 from fastcap.runtime.bundle import Bundle, find_model
 from fastcap.runtime.captioner import Captioner
 from fastcap.runtime.contract import Exits
@@ -54,11 +59,15 @@ def main() -> None:
     plot = verbs.add_parser("plot", help="draw what was measured")
     plot.add_argument("curves", type=Path, nargs="+")
     plot.set_defaults(run=draw)
+    prefix = verbs.add_parser("prefix", help="time in which a language model reads so many image tokens")
+    prefix.add_argument("--language-model", default="smollm2-135m-instruct", metavar="NAME|DIR")
+    prefix.add_argument("--tokens", type=int, nargs="+", default=[16, 64, 144, 576])
+    prefix.set_defaults(run=time_prefixes)
     record = verbs.add_parser("record", help="join results for docs/claims.md")
     for name in ("yes-no", "open", "existence", "bench", "curve"):
         record.add_argument(f"--{name}", type=Path, required=True)
     record.set_defaults(run=join)
-    for verb in (curve, plot, record):
+    for verb in (curve, plot, prefix, record):
         verb.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     args.run(args)
@@ -138,6 +147,24 @@ def draw(args: argparse.Namespace) -> None:
     by_size.set(xlabel="model directory, MB")
     by_time.legend()
     figure.savefig(args.out, dpi=120)
+
+
+def time_prefixes(args: argparse.Namespace) -> None:
+    """Milliseconds of processor time for each number of image tokens: PyTorch, fp32, one thread, the median of 5."""
+    import torch
+
+    torch.set_num_threads(1)
+    body = load_language_model(local_part(args.language_model), torch.float32).base_model
+    torch.manual_seed(0)
+    rows = {}
+    with torch.no_grad():
+        for count in args.tokens:
+            image = torch.randn(1, count, body.get_input_embeddings().embedding_dim)
+            action = functools.partial(body, inputs_embeds=image, use_cache=True)
+            rows[count] = Timing.of(action, 5, clock=time.process_time).percentile(50)
+            print(f"{count:4} image tokens: {rows[count]:.0f} ms")
+    facts = {"date": now(), "commit": git_commit(), "machine": machine_facts(), "threads": 1, "seed": 0}
+    write(args.out, {"format": 1, "kind": "fastvlm_prefix", "command": " ".join(sys.argv), "ms": rows, **facts})
 
 
 def join(args: argparse.Namespace) -> None:
