@@ -124,7 +124,7 @@ def _read_turn(message: Any, place: int) -> Turn:
     for key in known:
         if key not in message:
             raise ConfigError(f"turn {place} has no {key!r}; needed: 'from' and 'value', or 'role' and 'content'")
-    return _turn(*(message[key] for key in known), place)
+    return _turn(message[known[0]], message[known[1]], place)
 
 
 def _turn(role: Any, text: Any, place: int) -> Turn:
@@ -140,7 +140,7 @@ def _given_turn(turn: Any, place: int) -> Turn:
         return _read_turn(turn, place)
     if not isinstance(turn, (tuple, list)) or len(turn) != 2:
         raise ConfigError(f"turn {place} is {turn!r:.60}; needed: a role and a text, such as ('user', 'a dog?')")
-    return _turn(*turn, place)
+    return _turn(turn[0], turn[1], place)
 
 
 def parse_turns(text: str, what: str) -> list[Turn]:
