@@ -168,8 +168,8 @@ def test_what_cannot_answer_says_why(model, here):
             processor(**given)
     with pytest.raises(ImageError, match="no such file"):
         processor(images="nowhere.jpg", text="a dog?")
-    with pytest.raises(ConfigError, match="unknown adapters 'fastvlm-base'"):
-        FastVLMModel.from_pretrained("fastvlm-base")
+    with pytest.raises(ConfigError, match="unknown adapters 'fastvlm-bass'"):
+        FastVLMModel.from_pretrained("fastvlm-bass")
     with pytest.raises(ConfigError, match="attention_type is 'fancy'; allowed: dense, linear, sparse"):
         FastVLMConfig(attention_type="fancy")
     (here / "model.json").write_text("{}")
