@@ -252,7 +252,7 @@ def quantised(work: Work, model: CaptionModel, tokenizer: Tokenizer, candidate: 
     check_equal(model, fp32, work.pictures, work.console)
     bits = tensor_bits(quantised_layers(model), dict(candidate.bits))
     if config.kind == "prefix":
-        pictures, texts = reading(partial(encode, tokenizer), config.image_size, config.max_length)
+        pictures, texts = reading(partial(encode, tokenizer), config.image_size, config.max_length, config.asked)
         quantised_graphs(parts, int8, model, pictures, bits, texts=texts)
     else:
         quantised_graphs(parts, int8, model, work.pictures, bits)

@@ -380,6 +380,11 @@ class ModelConfig:
         return self.decoder.template
 
     @property
+    def asked(self) -> str:
+        """`template` of a model that is trained to answer; "" of any other."""
+        return self.decoder.template if isinstance(self.decoder, PrefixConfig) and self.decoder.question_tokens else ""
+
+    @property
     def kind(self) -> str:
         """The model's family, "parallel", "autoregressive" or "prefix": the key of every table of families."""
         return self.decoder.family

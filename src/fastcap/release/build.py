@@ -75,7 +75,9 @@ def build(
             family = EXPORTS[model.config.kind]
             (scratch / "fp32").mkdir()
             family.parts(model, scratch / "fp32")
-            pictures, texts = reading(partial(encode, tokenizer), model.config.image_size, model.config.max_length)
+            pictures, texts = reading(
+                partial(encode, tokenizer), model.config.image_size, model.config.max_length, model.config.asked
+            )
             graphs = quantised_graphs(scratch / "fp32", scratch / "int8", model, pictures, {}, texts=texts)
             shutil.rmtree(scratch / "fp32")
             config = named_as(model.config, settings)

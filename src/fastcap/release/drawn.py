@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-__all__ = ["PICTURES", "SENTENCES", "drawn", "reading"]
+from fastcap.runtime.conversation import PLACE
+
+__all__ = ["ANSWERED", "PICTURES", "SENTENCES", "drawn", "reading"]
 
 PICTURES = 8  # that a language model reads sentences of while it is quantised
 
@@ -64,6 +66,35 @@ an asian woman sells fish and vegetables at an outdoor market
 """Captions of everyday photos, written for this list: they are of no data set."""
 
 
+ANSWERED = """
+is there a dog in the picture? yes
+is there a traffic light? no
+can you see a bicycle here? no
+does the picture show a boat? yes
+is the man wearing a hat? yes
+are there two horses? no
+is it raining? no
+are the people inside? yes
+is the ball red? yes
+is this a kitchen? no
+what color is the car? blue
+what color is the woman's dress? white
+what is the boy doing? jumping
+what is the man holding? a phone
+what animal is this? cat
+what is on the table? pizza
+what room is this? bedroom
+what sport are they playing? soccer
+where is the bird? on a branch
+where are the people? at the beach
+how many dogs are there? two
+how many people are in the photo? 3
+who is riding the horse? a girl
+why is the woman smiling? she is happy
+""".strip().splitlines()
+"""Questions with an answer each, written for this list as well."""
+
+
 def drawn(seed: int, size: int) -> np.ndarray:
     """A picture that is the same on every machine, (size, size, 3) uint8: patches of colour before stripes.
 
@@ -85,7 +116,13 @@ def drawn(seed: int, size: int) -> np.ndarray:
     return picture.astype(np.uint8)
 
 
-def reading(encode: Callable[[str], Sequence[int]], size: int, longest: int) -> tuple[np.ndarray, list[list[int]]]:
-    """Drawn pictures (B, size, size, 3) and sentences as token ids, cut to the longest caption: what a prefix model
-    reads while it is quantised."""
-    return np.stack([drawn(seed, size) for seed in range(PICTURES)]), [[*encode(s)][:longest] for s in SENTENCES]
+def reading(
+    encode: Callable[[str], Sequence[int]], size: int, longest: int, template: str = ""
+) -> tuple[np.ndarray, list[list[int]]]:
+    """Drawn pictures (B, size, size, 3) and texts as token ids: what a prefix model reads while it is quantised.
+    Sentences, cut to the longest caption; of a model that answers questions, too, in its `template`."""
+    texts = [[*encode(sentence)][:longest] for sentence in SENTENCES]
+    for line in ANSWERED if template else ():
+        question, _, answer = line.partition("? ")
+        texts.append([*encode(template.replace(PLACE, f"{question}?")), *encode(answer)])
+    return np.stack([drawn(seed, size) for seed in range(PICTURES)]), texts

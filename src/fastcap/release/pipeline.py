@@ -94,7 +94,9 @@ def export(
         chosen = reference = measure(fp32, tokenizer, config, examples, console, questions)
         if settings.precision == "int8":
             if config.kind == "prefix":  # whose language model reads what everybody has
-                pictures, texts = reading(partial(encode, tokenizer), config.image_size, config.max_length)
+                pictures, texts = reading(
+                    partial(encode, tokenizer), config.image_size, config.max_length, config.asked
+                )
                 quantised_graphs(parts, int8, model, pictures, tensor_bits(layers, bits), texts=texts)
             else:
                 quantised_graphs(parts, int8, model, pictures, tensor_bits(layers, bits))

@@ -133,7 +133,10 @@ def quantise(parts: Path, source: Source, name: str, known: dict[str, tuple[np.n
     moments: dict[str, np.ndarray] = {}
     if name == "int4":
         moments = input_moments(
-            model, *reading(partial(encode, source.tokenizer), model.config.image_size, model.config.max_length)
+            model,
+            *reading(
+                partial(encode, source.tokenizer), model.config.image_size, model.config.max_length, model.config.asked
+            ),
         )
     for part in (VISION, EMBED, DECODER):
         path = parts / f"{part}.onnx"
