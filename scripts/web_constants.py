@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from fastcap.generation.autoregressive import beam_search
-from fastcap.runtime import contract, english, gendered
+from fastcap.runtime import answering, contract, conversation, english, gendered, scales, stepper
 from fastcap.runtime.options import LEAST_END, LEAST_TOKEN, LENGTH_BEAMS, MAX_BEAMS, NO_REPEAT, WORD_SPREAD, Options
 
 WEB = Path(__file__).resolve().parent.parent / "web"
@@ -64,13 +64,18 @@ def contract_constants() -> dict[str, Any]:
         "WORDS": contract.WORDS,
         "PICTURES": contract.PICTURES,
         "IMAGE_VECTORS": next(iter(contract.IMAGE_VECTORS)),
-        "LEFT_TO_RIGHT": contract.LEFT_TO_RIGHT,
         "OUTPUTS": tuple(contract.MODEL.outputs),
         "KINDS": {
-            name: {"graphs": kind.graphs, "decodes": kind.decodes}
+            name: {"graphs": kind.graphs, "decodes": kind.decodes, "left_to_right": kind.left_to_right}
             for name, kind in contract.KINDS.items()
-            if kind.left_to_right == contract.LEFT_TO_RIGHT  # the page does not run language models yet
         },
+        "BEFORE": scales.BEFORE,
+        "PLACE": conversation.PLACE,
+        "IMAGE_MARK": conversation.IMAGE_MARK,
+        "MAX_QUESTION": conversation.MAX_QUESTION,
+        "MAX_QUESTIONS": answering.MAX_QUESTIONS,
+        "TOGETHER": answering.TOGETHER,
+        "FEW": stepper.FEW,
         "USUAL": {
             name: options[name]
             for name in ("length", "candidates", "neutral", "beams", "min_confidence", "hedge", "no_memory")
@@ -90,7 +95,7 @@ def files() -> dict[str, str]:
     """The content of each file, by name."""
     head = "// Written by scripts/web_constants.py out of src/fastcap/runtime/{source}.\n\n"
     sources = {
-        "contract.js": ("contract.py and options.py", contract_constants(), literal),
+        "contract.js": ("contract.py and the modules beside it", contract_constants(), literal),
         "english.js": ("english.py", words_of(english), words_literal),
         "gendered.js": ("gendered.py", words_of(gendered), words_literal),
     }

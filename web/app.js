@@ -11,9 +11,9 @@ const status = find('#status');
 find('#unstarted').remove();
 
 /**
- * What is on the page, in order: {name, image, card, alt, wordings, milliseconds, edited, request, asked}. `alt` is null
- * until there is a caption, whose other `wordings` are the model's; `request` is null while nothing is asked, and `asked`
- * is what was asked last.
+ * What is on the page, in order: {picture, name, image, card, alt, wordings, milliseconds, edited, request, asked}.
+ * `picture` is its number; `alt` is null until there is a caption, whose other `wordings` are the model's; `request` is
+ * null while no caption is asked for, and `asked` is what was asked last.
  */
 const items = [];
 const worker = new Worker(new URL('worker.js', import.meta.url), { type: 'module' });
@@ -27,6 +27,7 @@ worker.addEventListener('message', ({ data }) => {
   if (data.progress !== undefined) find('#loading').value = data.progress;
   else if (data.manifest) ready(data);
   else if (data.failed) fail(`The model could not be loaded: ${data.failed}`);
+  else if (questions.has(data.id)) answer(data);
   else show(items.find((item) => item.request === data.id), data);
 });
 worker.addEventListener('error', (event) => fail(`This browser cannot run the page: ${event.message || 'too old'}`));
@@ -45,6 +46,7 @@ function ready(loaded) {
   find('#about').textContent =
     `${manifest.name}: ${manifest.description || 'an image captioning model'}. ${megabytes}\u00a0MB, ${manifest.licence}. ` +
     'It runs in this page, without a server and without tracking.';
+  for (const { card } of items) find('.ask', card).hidden = !manifest.questions;
   tell('Ready.');
   items.forEach(request);
   keepOnce = () => {
@@ -92,7 +94,7 @@ function add(files) {
   for (const image of pictures) {
     made += 1;
     const name = image.name || `picture-${made}.png`;
-    const item = { name, image, alt: null, wordings: [], edited: false, request: null };
+    const item = { picture: made, name, image, alt: null, wordings: [], edited: false, request: null };
     item.card = makeCard(item);
     items.push(item);
     find('#list').append(item.card);
@@ -180,7 +182,7 @@ function request(item) {
   find('.waiting', item.card).textContent = 'Waiting…';
   const asked = options();
   item.asked = JSON.stringify(asked);
-  worker.postMessage({ id: item.request, image: item.image, options: asked });
+  worker.postMessage({ id: item.request, picture: item.picture, image: item.image, options: asked });
 }
 
 /** What somebody wrote or chose stays, also when an answer is still under way. */
@@ -267,6 +269,30 @@ function wordingButton(item, wording) {
   return entry;
 }
 
+// --- questions -----------------------------------------------------------------------------------------------------
+
+const questions = new Map(); // by the request's number, those that wait for an answer: {question, row, name}
+
+/** Ask the model about a picture, after all that it was asked before. */
+function ask(item, question) {
+  requests += 1;
+  const row = document.createElement('li');
+  row.textContent = `${question} …`;
+  find('.answers', item.card).append(row);
+  questions.set(requests, { question, row, name: item.name });
+  worker.postMessage({ id: requests, picture: item.picture, image: item.image, question });
+}
+
+function answer({ id, answer: told, error }) {
+  const { question, row, name } = questions.get(id);
+  questions.delete(id);
+  const text = document.createElement('b');
+  text.textContent = error ?? (told.text || 'no answer');
+  const sure = error ? '' : ` (${percent(told.confidence)} sure, ${Math.round(told.milliseconds)} ms)`;
+  row.replaceChildren(question, text, sure);
+  tell(`${name}: ${text.textContent}`);
+}
+
 function makeCard(item) {
   const card = find('#card').content.firstElementChild.cloneNode(true);
   const picture = find('.picture', card);
@@ -277,6 +303,15 @@ function makeCard(item) {
   text.addEventListener('input', () => {
     describe(item, text.value);
     keep(item);
+  });
+  const form = find('.ask', card);
+  const field = find('input', form);
+  form.hidden = !manifest?.questions;
+  field.setAttribute('aria-label', `Question about ${item.name}`);
+  form.addEventListener('submit', (event) => {
+    event.preventDefault();
+    if (field.value.trim()) ask(item, field.value.trim());
+    form.reset();
   });
   find('.copy-text', card).addEventListener('click', ({ target }) => copy(item.alt, target));
   find('.copy-html', card).addEventListener('click', ({ target }) => copy(formats.html([item]), target));

@@ -1,4 +1,4 @@
-// Written by scripts/web_constants.py out of src/fastcap/runtime/contract.py and options.py.
+// Written by scripts/web_constants.py out of src/fastcap/runtime/contract.py and the modules beside it.
 
 export const FORMAT = 2;
 export const MANIFEST = 'model.json';
@@ -8,18 +8,34 @@ export const PHOTO = 'photo.json';
 export const WORDS = 'words.npz';
 export const PICTURES = ['photo', 'blank', 'text', 'screen', 'chart', 'drawing'];
 export const IMAGE_VECTORS = 'image_vectors';
-export const LEFT_TO_RIGHT = ['encode.onnx', 'step.onnx'];
 export const OUTPUTS = ['token_ids', 'lengths', 'confidences', 'token_confidences'];
 export const KINDS = {
   'parallel': {
     'graphs': ['model.onnx'],
-    'decodes': ['parallel', 'greedy', 'beam', 'sample']
+    'decodes': ['parallel', 'greedy', 'beam', 'sample'],
+    'left_to_right': ['encode.onnx', 'step.onnx']
   },
   'autoregressive': {
     'graphs': ['encode.onnx', 'step.onnx'],
-    'decodes': ['beam', 'greedy', 'sample']
+    'decodes': ['beam', 'greedy', 'sample'],
+    'left_to_right': ['encode.onnx', 'step.onnx']
+  },
+  'prefix': {
+    'graphs': ['vision_encoder.onnx', 'projection.onnx', 'prefix_init.onnx', 'language_model.onnx'],
+    'decodes': ['beam', 'greedy', 'sample'],
+    'left_to_right': ['vision_encoder.onnx', 'projection.onnx', 'prefix_init.onnx', 'language_model.onnx']
   }
 };
+export const BEFORE = {
+  'tokens_before': 'image_tokens',
+  'map_before': 'carry'
+};
+export const PLACE = '{question}';
+export const IMAGE_MARK = '<image>';
+export const MAX_QUESTION = 1000;
+export const MAX_QUESTIONS = 1000;
+export const TOGETHER = 16;
+export const FEW = 4;
 export const USUAL = {
   'length': 'normal',
   'candidates': 1,

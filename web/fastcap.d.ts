@@ -19,7 +19,13 @@ export type BrowserPicture = typeof globalThis extends {
   ? Source
   : never;
 
-export type Picture = Pixels | BrowserPicture;
+/** A picture that `Captioner.encode` read; it keeps what the network made of it. */
+export interface Encoded {
+  /** RGB at the model's size. */
+  readonly pixels: Uint8Array;
+}
+
+export type Picture = Pixels | BrowserPicture | Encoded;
 
 /** ONNX Runtime's API: `onnxruntime-web` or `onnxruntime-node`. */
 export interface OnnxRuntime {
@@ -83,10 +89,24 @@ export interface Caption extends Candidate {
   readonly kind: Kind | null;
 }
 
+export interface AskOptions {
+  /** Hypotheses of an answer, 1 to 8; 1 by default. */
+  beams?: number;
+}
+
+export interface Answer {
+  readonly question: string;
+  readonly text: string;
+  /** 0 to 1: about the share of such answers that are right. */
+  readonly confidence: number;
+  /** Questions that were asked together share the time equally. */
+  readonly milliseconds: number;
+}
+
 /** What `model.json` says. */
 export interface Manifest {
   readonly format: number;
-  readonly kind: 'parallel' | 'autoregressive';
+  readonly kind: 'parallel' | 'autoregressive' | 'prefix';
   readonly name: string;
   readonly description: string;
   readonly licence: string;
@@ -100,13 +120,20 @@ export interface Manifest {
     readonly lengths: Readonly<Record<'short' | 'normal' | 'long', readonly [number, number]>>;
   };
   readonly calibration: { readonly scale: number; readonly offset: number };
+  /** Only of a model that answers questions. */
+  readonly questions?: {
+    readonly template: string;
+    readonly tokens: number;
+    readonly scale: number;
+    readonly offset: number;
+  };
   readonly files: Readonly<Record<string, { readonly bytes: number; readonly sha256: string }>>;
   readonly quality: Readonly<Record<string, unknown>>;
   readonly speed: Readonly<Record<string, unknown>>;
   readonly [more: string]: unknown;
 }
 
-/** A loaded model; make one with `load`. Captions one picture at a time, in the order in which they were asked for. */
+/** A loaded model; make one with `load`. Does one job at a time, in the order in which they were asked for. */
 export class Captioner {
   private constructor();
   readonly manifest: Manifest;
@@ -118,6 +145,15 @@ export class Captioner {
    * Throws ImageError for a bad picture, ConfigError for an option out of range.
    */
   caption(pictures: Picture | readonly Picture[], options?: CaptionOptions): Promise<Caption[]>;
+  /** Load a picture and run the expensive step of the model, once; `caption` and `ask` take the result in its place. */
+  encode(picture: Picture): Promise<Encoded>;
+  /**
+   * Answer a question about a picture, or an array of up to 1,000, each as if it were asked alone.
+   *
+   * Throws ConfigError for a question that is none, empty or too long, or a model without `manifest.questions`.
+   */
+  ask(picture: Picture, question: string, options?: AskOptions): Promise<Answer>;
+  ask(picture: Picture, questions: readonly string[], options?: AskOptions): Promise<Answer[]>;
   /** Caption a picture that is already at the model's size: RGB, height * width * 3. */
   captionPixels(pixels: Uint8Array, options?: CaptionOptions): Promise<Caption>;
 }

@@ -8,32 +8,26 @@
 //
 // What fastcap/runtime/captioner.py does, all but samples; the same pixels give the same captions.
 
+import { Prompts, searchAnswers } from './asking.js';
 import {
-  FORMAT, IMAGE_VECTORS, KINDS, LEAST_END, LEAST_TOKEN, LEFT_TO_RIGHT, LENGTH_BEAMS, MANIFEST, MAX_BEAMS, MODEL,
-  NO_REPEAT, OUTPUTS, PHOTO, SHORT, TOKENIZER, USUAL, WORDS, WORD_SPREAD,
+  FORMAT, IMAGE_VECTORS, KINDS, LEAST_END, LEAST_TOKEN, LENGTH_BEAMS, MANIFEST, MAX_BEAMS, MODEL, NO_REPEAT, OUTPUTS,
+  PHOTO, SHORT, TOKENIZER, USUAL, WORDS, WORD_SPREAD,
 } from './contract.js';
+import { ConfigError, ModelFileError } from './errors.js';
+import { fetchBytes, fetchFile, locate, Progress } from './files.js';
 import { ImageError, loadImage } from './images.js';
 import { doubted, PhotoHead } from './photo.js';
 import { PictureWords, Ranker } from './ranking.js';
-import { Stepper, beamSearch, everyLength } from './search.js';
-import { Tokenizer } from './text.js';
+import { beamSearch, everyLength } from './search.js';
+import { Opened, Scales, Stepper } from './stepper.js';
+import { Tokenizer } from './tokenizer.js';
 import { withSoundOthers, Wordings } from './wording.js';
 
-export { ImageError };
-
-/** A model directory that is damaged or not one; the message names the file. */
-export class ModelFileError extends Error {
-  name = 'ModelFileError';
-}
-
-/** An option out of its range; the message says what is allowed. */
-export class ConfigError extends Error {
-  name = 'ConfigError';
-}
+export { ConfigError, ImageError, ModelFileError };
 
 /**
  * Load a model directory below the address `folder`, in Node also a path: `model.json`, `tokenizer.json`, `photo.json`
- * and `words.npz` if it has them, and `model.onnx` or, of an autoregressive model, `encode.onnx` and `step.onnx`.
+ * and `words.npz` if it has them, and the graphs of its kind with their weights; of a parallel model `model.onnx` alone.
  *
  * `onProgress`: called with the share that has arrived, 0 to 1, of the model and of the runtime.
  * `threads`: for the network; more than 1 needs a cross-origin isolated page (COOP and COEP headers), where half of the
@@ -54,7 +48,7 @@ export async function load(folder, { onProgress = () => {}, threads = usualThrea
   const base = locate(folder);
   const runtime = Promise.resolve(ort ?? loadRuntime(threads, progress, vendor));
   runtime.catch(() => {}); // thrown where it is waited for; until then it must not end Node
-  const manifest = JSON.parse(new TextDecoder().decode(await fetchBytes(new URL(MANIFEST, base))));
+  const manifest = parsed(await fetchBytes(new URL(MANIFEST, base)));
   if (manifest.format !== FORMAT) {
     throw new ModelFileError(`${base}${MANIFEST}: format is ${manifest.format}; expected ${FORMAT}`);
   }
@@ -62,33 +56,51 @@ export async function load(folder, { onProgress = () => {}, threads = usualThrea
     const kinds = Object.keys(KINDS).join(' or ');
     throw new ModelFileError(`${base}${MANIFEST}: kind is ${manifest.kind}; expected ${kinds}`);
   }
-  const fetched = (names, to) =>
-    Promise.all(names.map((name) => fetchFile(base, name, manifest.files?.[name], to)));
-  const optional = (name) => fetched(Object.hasOwn(manifest.files ?? {}, name) ? [name] : [], progress);
-  const [[vocabulary, ...graphs], [photo], [words], api] = await Promise.all([
-    fetched([TOKENIZER, ...KINDS[manifest.kind].graphs], progress),
-    optional(PHOTO),
-    optional(WORDS),
-    runtime,
-  ]);
-  const head = photo ? new PhotoHead(JSON.parse(new TextDecoder().decode(photo))) : null;
-  const settings = { graphOptimizationLevel: 'all', logSeverityLevel: 4, intraOpNumThreads: threads };
-  const opened = (graph, externalData) => api.InferenceSession.create(graph, { ...settings, externalData });
-  const stepped = async ([encode, step], whole) =>
-    new Stepper(api, await opened(encode, whole), await opened(step, whole));
-  const tokenizer = new Tokenizer(JSON.parse(new TextDecoder().decode(vocabulary)));
-  const said = words ? await readWords(words) : null;
-  const ranker = manifest.ranking ? new Ranker(manifest.ranking, said, tokenizer) : null;
-  if (manifest.kind === 'autoregressive') {
-    const stepper = await stepped(graphs);
-    return new Captioner(api, null, () => stepper, tokenizer, manifest, head, ranker);
-  }
-  const openStepper = async () => {
-    // The two read their weights out of the whole graph's file, which a browser has kept.
-    const [whole, ...both] = await fetched([MODEL, ...LEFT_TO_RIGHT]);
-    return stepped(both, [{ path: MODEL, data: whole }]);
+  const { graphs, left_to_right: stepped } = KINDS[manifest.kind];
+  const names = Object.keys(manifest.files ?? {});
+  const fetched = async (wanted, to) => {
+    const read = wanted.map(async (name) => [name, await fetchFile(base, name, manifest.files?.[name], to)]);
+    return Object.fromEntries(await Promise.all(read));
   };
-  return new Captioner(api, await opened(graphs[0]), openStepper, tokenizer, manifest, head, ranker);
+  const scales = (manifest.exits?.thresholds ?? []).map((_, at) => `scale${at + 1}.onnx`);
+  const weights = names.filter((name) => name.endsWith('.data'));
+  const optional = [PHOTO, WORDS].filter((name) => names.includes(name));
+  const first = [TOKENIZER, ...graphs, ...scales, ...weights, ...optional];
+  const [files, api] = await Promise.all([fetched(first, progress), runtime]);
+  const head = files[PHOTO] ? new PhotoHead(parsed(files[PHOTO])) : null;
+  const tokenizer = new Tokenizer(parsed(files[TOKENIZER]));
+  const said = files[WORDS] ? await readWords(files[WORDS]) : null;
+  const ranker = manifest.ranking ? new Ranker(manifest.ranking, said, tokenizer) : null;
+  const settings = { graphOptimizationLevel: 'all', logSeverityLevel: 4, intraOpNumThreads: threads };
+  // These are handed the files, and do not hold them: they are not needed any more once a graph is opened.
+  const opened = (held, name) => {
+    const isWeights = (each) => each !== name && (each === MODEL || each.endsWith('.data'));
+    const externalData = Object.keys(held).filter(isWeights).map((path) => ({ path, data: held[path] }));
+    return api.InferenceSession.create(held[name], { ...settings, externalData });
+  };
+  const openStepper = async (held) => {
+    const sessions = [];
+    for (const name of stepped) sessions.push(await opened(held, name));
+    const decoder = sessions.pop();
+    if (scales.length) {
+      const all = [sessions[0]];
+      for (const name of scales) all.push(await opened(held, name));
+      sessions[0] = new Scales(all, manifest.exits.thresholds);
+    }
+    return new Stepper(api, sessions, decoder);
+  };
+  const made = { api, tokenizer, manifest, head, ranker, session: null };
+  if (!graphs.includes(MODEL)) {
+    const stepper = await openStepper(files);
+    return new Captioner({ ...made, openStepper: () => stepper });
+  }
+  // The two read their weights out of the whole graph's file, which a browser has kept.
+  const later = async () => openStepper(await fetched([MODEL, ...stepped]));
+  return new Captioner({ ...made, session: await opened(files, MODEL), openStepper: later });
+}
+
+function parsed(bytes) {
+  return JSON.parse(new TextDecoder().decode(bytes));
 }
 
 async function readWords(bytes) {
@@ -99,7 +111,23 @@ async function readWords(bytes) {
   }
 }
 
-/** A loaded model; make one with `load`. Captions one picture at a time, in the order in which they were asked for. */
+/**
+ * A picture that is ready to be captioned and asked about; `Captioner.encode` gives it. It keeps what the network made
+ * of it.
+ */
+class Encoded {
+  /** `images`: the tensor of `pixels`, RGB. */
+  constructor(captioner, pixels, images) {
+    this.captioner = captioner;
+    this.pixels = pixels;
+    this.images = images;
+    this.state = null; // for decoding from left to right
+    this.vector = undefined;
+    this.opened = new Map(); // readers of prompts, by what these begin with
+  }
+}
+
+/** A loaded model; make one with `load`. Does one job at a time, in the order in which they were asked for. */
 export class Captioner {
   #ort;
   #session; // of model.onnx, null where there is none
@@ -110,13 +138,13 @@ export class Captioner {
   #ranker; // null where candidates stay as the network orders them
   #last = Promise.resolve();
 
-  constructor(ort, session, openStepper, tokenizer, manifest, head, ranker) {
+  constructor({ api, session, openStepper, tokenizer, manifest, head, ranker }) {
     if (tokenizer.size !== manifest.vocabulary.size) {
       throw new ModelFileError(
         `${TOKENIZER}: ${tokenizer.size} tokens; ${MANIFEST} states ${manifest.vocabulary.size}`,
       );
     }
-    this.#ort = ort;
+    this.#ort = api;
     this.#session = session;
     this.#openStepper = openStepper;
     this.#tokenizer = tokenizer;
@@ -124,9 +152,26 @@ export class Captioner {
     this.#ranker = ranker;
     /** What `model.json` says: name, preprocessing, decoding limits, measured quality and speed. */
     this.manifest = manifest;
+    const { decodes, left_to_right: stepped } = KINDS[manifest.kind];
+    const searches = stepped.every((name) => name in manifest.files);
     /** How the model can decode; the first is what it does at the length 'normal' where nobody asks for another. */
-    const possible = (way) => way === 'parallel' || (way !== 'sample' && LEFT_TO_RIGHT[0] in manifest.files);
-    this.decodes = KINDS[manifest.kind].decodes.filter(possible);
+    this.decodes = decodes.filter((way) => way === 'parallel' || (way !== 'sample' && searches));
+  }
+
+  /**
+   * Load one picture, as in `caption`, and run the expensive step of the model, once: `caption` and `ask` take the
+   * result in place of the picture. A parallel model is one graph from pixels to captions, so of its pictures only the
+   * pixels are kept.
+   *
+   * Throws ImageError for a bad picture.
+   */
+  async encode(image) {
+    const { result } = await this.#inTurn(async () => {
+      const picture = await this.#taken(image);
+      if (!this.#session) await this.#encoded(picture);
+      return picture;
+    });
+    return result;
   }
 
   /**
@@ -161,10 +206,11 @@ export class Captioner {
    */
   async caption(images, options = {}) {
     const plan = this.#plan(options);
-    const { width, height } = this.manifest.preprocessing;
     const captions = [];
     for (const image of Array.isArray(images) ? images : [images]) {
-      captions.push(await this.#inTurn(async () => this.#run(await loadImage(image, width, height), plan)));
+      const job = async () => this.#run(await this.#taken(image), plan);
+      const { result, milliseconds } = await this.#inTurn(job);
+      captions.push({ ...result, milliseconds });
     }
     return captions;
   }
@@ -179,30 +225,96 @@ export class Captioner {
     if (!(pixels instanceof Uint8Array) || pixels.length !== width * height * 3) {
       throw new ConfigError(`pixels are not a Uint8Array of ${height}x${width}x3`);
     }
-    const plan = this.#plan(options);
-    return this.#inTurn(() => this.#run(pixels, plan));
+    const [caption] = await this.caption(this.#ofPixels(pixels), options);
+    return caption;
   }
 
-  /** One job after another, in the order of the calls; `milliseconds` are then those of the job alone. */
+  /**
+   * Answer a question about a picture, or an array of up to 1,000, which are searched side by side: each answer is that
+   * to its question alone. Of an array, an array of answers comes back, in order.
+   *
+   * `image`: as in `caption`; of what `encode` gave nothing is computed again.
+   * `beams`: hypotheses of an answer, 1 to 8; by default 1, as answers are short.
+   *
+   * An answer is {question, text, confidence, milliseconds}: `confidence` from 0 to 1 is about the share of such answers
+   * that are right; questions that were asked together share the time equally.
+   *
+   * Throws ImageError for a bad picture, ConfigError for a question that is none, empty or too long, or a model that was
+   * not trained to answer: `manifest.questions` says whether it was.
+   */
+  async ask(image, questions, { beams = 1, ...unknown } = {}) {
+    const { name, questions: limits, decoding, vocabulary } = this.manifest;
+    if (!limits) throw new ConfigError(`model '${name}' writes captions and answers no questions`);
+    const [stranger] = Object.keys(unknown);
+    if (stranger) throw new ConfigError(`unknown option ${stranger}; allowed is beams`);
+    checkWhole('beams', beams, 1, MAX_BEAMS);
+    const asked = Array.isArray(questions) ? questions : [questions];
+    const prompts = new Prompts(this.manifest, this.#tokenizer, asked);
+    const { result: found, milliseconds } = await this.#inTurn(async () => {
+      const picture = await this.#taken(image);
+      const { stepper, state } = await this.#encoded(picture);
+      const opening = prompts.opening.join();
+      if (!picture.opened.has(opening)) picture.opened.set(opening, new Opened(stepper, prompts.opening));
+      const settings = { low: 1, high: decoding.max_length, beams, ...barred(vocabulary) };
+      return searchAnswers(picture.opened.get(opening), state, prompts.ids, settings);
+    });
+    const answers = found.map(({ ids, logP }, at) => ({
+      question: asked[at],
+      text: this.#tokenizer.decode(ids).replace(/^ /, ''),
+      // A word or two, which are right together or not at all.
+      confidence: calibrated(limits, Math.exp(logP.reduce((sum, each) => sum + each, 0))),
+      milliseconds: milliseconds / asked.length,
+    }));
+    return Array.isArray(questions) ? answers : answers[0];
+  }
+
+  /** One job after another, in the order of the calls: {result, milliseconds}, those of the job alone. */
   #inTurn(job) {
     const done = this.#last.then(async () => {
       const started = performance.now();
-      const caption = await job();
-      return { ...caption, milliseconds: performance.now() - started };
+      const result = await job();
+      return { result, milliseconds: performance.now() - started };
     });
     this.#last = done.catch(() => {});
     return done;
   }
 
-  async #run(pixels, plan) {
+  /** A caller's picture as an Encoded, of which nothing is computed ahead. */
+  async #taken(image) {
+    const { name, preprocessing } = this.manifest;
+    if (!(image instanceof Encoded)) {
+      return this.#ofPixels(await loadImage(image, preprocessing.width, preprocessing.height));
+    }
+    if (image.captioner !== this) {
+      const allowed = `one that encode() of this captioner, of model '${name}', returned`;
+      throw new ConfigError(`got a picture that another captioner encoded; allowed: ${allowed}`);
+    }
+    return image;
+  }
+
+  #ofPixels(pixels) {
     const { width, height } = this.manifest.preprocessing;
-    const images = new this.#ort.Tensor('uint8', pixels, [1, height, width, 3]);
-    const vectors = {};
+    return new Encoded(this, pixels, new this.#ort.Tensor('uint8', pixels, [1, height, width, 3]));
+  }
+
+  /** The stepper, and its state of a picture, which is computed once. */
+  async #encoded(picture) {
+    this.#stepper ??= await this.#openStepper();
+    if (!picture.state) {
+      const { state, vector } = await this.#stepper.encode(picture.images);
+      picture.state = state;
+      picture.vector ??= vector;
+    }
+    return { stepper: this.#stepper, state: picture.state };
+  }
+
+  async #run(picture, plan) {
+    const { width, height } = this.manifest.preprocessing;
     const worded = async (asked) => {
       const wordings = new Wordings(asked, this.#tokenizer);
-      wordings.add(await this.#ranked(images, asked, vectors));
+      wordings.add(await this.#ranked(picture, asked));
       const further = wordings.further(this.manifest.decoding);
-      if (further) wordings.add(await this.#ranked(images, further, vectors));
+      if (further) wordings.add(await this.#ranked(picture, further));
       return wordings.best();
     };
     let best = await worded(plan);
@@ -210,9 +322,9 @@ export class Captioner {
     if (others || returned > 1) best = withSoundOthers(best, others ? await worded(others) : [], others ?? plan);
     const candidates = best.map(([text, { ids, probability, each }]) => {
       const tokens = ids.map((id, at) => ({ text: this.#tokenizer.decode([id]), confidence: each[at] }));
-      return { text, confidence: this.#confidence(probability), tokens };
+      return { text, confidence: calibrated(this.manifest.calibration, probability), tokens };
     });
-    const verdict = this.#head && this.#head.judge(pixels, width, height, await this.#vector(images, vectors));
+    const verdict = this.#head && this.#head.judge(picture.pixels, width, height, await this.#vector(picture));
     const { shown, confidence } = doubted(candidates, verdict, plan);
     const [{ text, tokens } = { text: '', tokens: [] }] = shown;
     return { text, confidence, tokens, candidates: shown, kind: verdict?.kind ?? null };
@@ -222,11 +334,11 @@ export class Captioner {
    * What is decoded of a picture, best first: by the ranker if there is one and the plan asks for it. Captions of every
    * length keep their order, since weights are fitted to those of the usual ones.
    */
-  async #ranked(images, plan, vectors) {
+  async #ranked(picture, plan) {
     const { decode, every_length: everyOne, noMemory } = plan;
-    const found = await (decode === 'parallel' ? this.#refined : this.#searched).call(this, images, plan, vectors);
+    const found = await (decode === 'parallel' ? this.#refined : this.#searched).call(this, picture, plan);
     if (!this.#ranker?.weights(decode) || everyOne || noMemory || found.length < 2) return found;
-    const vector = await this.#vector(images, vectors);
+    const vector = await this.#vector(picture);
     if (!this.#ranker.fits(vector)) {
       throw new ModelFileError(`${WORDS}: made with vectors of another width than the model's, ${vector.length}`);
     }
@@ -234,24 +346,26 @@ export class Captioner {
   }
 
   /** The picture's vector: from what was run of it; else from a run for it alone. */
-  async #vector(images, vectors) {
-    if (!vectors.found) await this.#refined(images, this.#plan({ decode: 'parallel' }), vectors);
-    return vectors.found;
+  async #vector(picture) {
+    if (!picture.vector) {
+      await (this.#session ? this.#refined(picture, this.#plan({ decode: 'parallel' })) : this.#encoded(picture));
+    }
+    return picture.vector;
   }
 
   /** What the whole graph says of a picture, best first: [{ids, probability, each, sound}]. */
-  async #refined(images, plan, vectors) {
+  async #refined(picture, plan) {
     const { Tensor } = this.#ort;
     const { size } = this.manifest.vocabulary;
     const feeds = {
-      images,
+      images: picture.images,
       length_range: new Tensor('int64', BigInt64Array.of(BigInt(plan.low), BigInt(plan.high)), [2]),
       candidates: new Tensor('int64', BigInt64Array.of(BigInt(plan.decoded)), [1]),
       penalties: new Tensor('float32', new Float32Array(size), [size]),
     };
     const outputs = this.#head || this.#ranker ? [...OUTPUTS, IMAGE_VECTORS] : OUTPUTS;
     const { token_ids, lengths, confidences, token_confidences, ...more } = await this.#session.run(feeds, outputs);
-    vectors.found = more[IMAGE_VECTORS]?.data;
+    picture.vector ??= more[IMAGE_VECTORS]?.data;
     const row = token_ids.dims[2];
     return Array.from(lengths.data, (length, k) => {
       const part = ({ data }) => Array.from(data.slice(k * row, k * row + Number(length)), Number);
@@ -261,15 +375,12 @@ export class Captioner {
   }
 
   /** What is found from left to right of a picture, best first: [{ids, probability, each, sound}]. */
-  async #searched(images, plan, vectors) {
-    this.#stepper ??= await this.#openStepper();
-    const { pad_id, bos_id: bos, eos_id: eos, mask_id, unk_id } = this.manifest.vocabulary;
-    const forbidden = [pad_id, bos, mask_id, unk_id].filter((id) => id !== null); // no such mark
-    const { state, vector } = await this.#stepper.encode(images);
-    vectors.found ??= vector;
+  async #searched(picture, plan) {
+    const { stepper, state } = await this.#encoded(picture);
     const { low, high, beams, every_length: everyOne } = plan;
-    const asked = { low, high, beams, marks: { bos, eos }, forbidden, noRepeat: NO_REPEAT };
-    const found = await (everyOne ? everyLength : beamSearch)(this.#stepper, state, asked);
+    const { marks, forbidden } = barred(this.manifest.vocabulary);
+    const asked = { prompts: [[marks.bos]], low, high, beams, marks, forbidden, noRepeat: NO_REPEAT };
+    const found = everyOne ? await everyLength(stepper, state, asked) : (await beamSearch(stepper, state, asked))[0];
     if (!found.length) {
       throw new ConfigError(`no caption of ${plan.low} to ${plan.high} tokens is left under these options`);
     }
@@ -282,13 +393,6 @@ export class Captioner {
       return { ids, probability, each, sound: !everyOne || (ends && Math.min(1, ...each) >= LEAST_TOKEN) };
     });
     return decoded.sort((one, other) => other.sound - one.sound);
-  }
-
-  /** A caption's probability as its confidence: sigmoid(scale * logit(p) + offset), as fitted at export. */
-  #confidence(probability) {
-    const { scale, offset } = this.manifest.calibration;
-    const p = Math.min(Math.max(probability, 1e-6), 1 - 1e-6);
-    return 1 / (1 + Math.exp(-Math.min(Math.max(scale * Math.log(p / (1 - p)) + offset, -30), 30)));
   }
 
   /** What to ask of the graph: lengths `low` to `high` in tokens, `decoded` of them; and what to give back. */
@@ -350,6 +454,17 @@ export class Captioner {
   }
 }
 
+/** The marks of a search, and the ids that it never says. */
+function barred({ pad_id: pad, bos_id: bos, eos_id: eos, mask_id: mask, unk_id: unk }) {
+  return { marks: { bos, eos }, forbidden: [pad, bos, mask, unk].filter((id) => id !== null) }; // null: no such mark
+}
+
+/** A probability as a confidence: sigmoid(scale * logit(p) + offset), as fitted at export. */
+function calibrated({ scale, offset }, probability) {
+  const p = Math.min(Math.max(probability, 1e-6), 1 - 1e-6);
+  return 1 / (1 + Math.exp(-Math.min(Math.max(scale * Math.log(p / (1 - p)) + offset, -30), 30)));
+}
+
 function checkWhole(name, value, low, high) {
   if (!Number.isInteger(value) || value < low || value > high) {
     throw new ConfigError(`${name} is ${value}; allowed are whole numbers from ${low} to ${high}`);
@@ -398,73 +513,4 @@ function runtimeFiles(vendor) {
     new URL('./vendor/ort-wasm-simd-threaded.mjs', import.meta.url),
     new URL('./vendor/ort-wasm-simd-threaded.wasm.gz', import.meta.url),
   ].map(({ href }) => new URL(href.replace('/.vite/deps/vendor/', '/fastcap/vendor/'))); // Vite moves this file alone
-}
-
-/** The address of a folder: relative to the page or, in Node, to the working directory. */
-function locate(address) {
-  const folder = `${address}`.replace(/\/*$/, '/');
-  if (globalThis.location) return new URL(folder, location.href);
-  return /^(https?|file):/.test(folder) ? new URL(folder) : process.getBuiltinModule('node:url').pathToFileURL(folder);
-}
-
-/** A file of a model directory. Its address carries its hash, so that a cache never gives the file of another model. */
-async function fetchFile(base, name, stated, progress) {
-  if (!stated) throw new ModelFileError(`${base}${MANIFEST}: files.${name} is missing`);
-  const url = new URL(`${name}?${stated.sha256.slice(0, 16)}`, base);
-  const bytes = await fetchBytes(url, progress, stated.bytes);
-  if (bytes.length !== stated.bytes) {
-    throw new ModelFileError(`${url}: ${bytes.length} bytes, expected ${stated.bytes}`);
-  }
-  if (globalThis.crypto?.subtle) {
-    const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
-    const sha256 = Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('');
-    if (sha256 !== stated.sha256) throw new ModelFileError(`${url}: sha256 is ${sha256}, expected ${stated.sha256}`);
-  }
-  return bytes;
-}
-
-async function fetchBytes(url, progress = null, size = 0) {
-  if (url.protocol === 'file:' && globalThis.process) return readBytes(url, progress); // Node fetches no files
-  const response = await fetch(url);
-  if (!response.ok) throw new ModelFileError(`${url}: status ${response.status}`);
-  progress?.expect(size || Number(response.headers.get('Content-Length')));
-  const chunks = [];
-  for (const reader = response.body.getReader(); ; ) {
-    const { done, value } = await reader.read();
-    if (done) break;
-    chunks.push(value);
-    progress?.arrived(value.length);
-  }
-  return new Uint8Array(await new Blob(chunks).arrayBuffer());
-}
-
-async function readBytes(url, progress) {
-  try {
-    const bytes = new Uint8Array(await process.getBuiltinModule('node:fs/promises').readFile(url));
-    progress?.expect(bytes.length);
-    progress?.arrived(bytes.length);
-    return bytes;
-  } catch (error) {
-    throw new ModelFileError(`${url}: ${error.message}`);
-  }
-}
-
-/** Adds up what several downloads have brought. */
-class Progress {
-  #report;
-  #total = 0;
-  #loaded = 0;
-
-  constructor(report) {
-    this.#report = report;
-  }
-
-  expect(bytes) {
-    this.#total += bytes;
-  }
-
-  arrived(bytes) {
-    this.#loaded += bytes;
-    if (this.#total) this.#report(Math.min(1, this.#loaded / this.#total));
-  }
 }

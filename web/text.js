@@ -1,4 +1,4 @@
-// Token ids to a sentence a reader can be shown, worded as alt text: what fastcap/runtime/text.py does.
+// A decoded text to a sentence a reader can be shown, worded as alt text: what fastcap/runtime/text.py does.
 
 import {
   ADJECTIVES, ANIMALS, AUXILIARIES, COLOURS, COMPOUNDS, CONJUNCTIONS, DETERMINERS, FUNCTION_WORDS, MASSES, NEVER_LAST,
@@ -54,41 +54,6 @@ const SPACING = [
   [/(?<=[\p{L}\p{N}_]) - (?=[\p{L}\p{N}_])/gu, '-'],
   [/"\s*([^"]*?)\s*"/gu, '"$1"'],
 ];
-
-/** The tokens of a `tokenizer.json` whose decoder is ByteLevel. */
-export class Tokenizer {
-  #tokens = [];
-  #special;
-  #bytes = byteOfCharacter();
-
-  constructor({ model, decoder, added_tokens: added }) {
-    if (decoder?.type !== 'ByteLevel') throw new Error(`decoder is ${decoder?.type}; expected ByteLevel`);
-    for (const [token, id] of Object.entries(model.vocab)) this.#tokens[id] = token;
-    for (const { id, content } of added) this.#tokens[id] = content;
-    this.#special = new Set(added.filter((token) => token.special).map((token) => token.id));
-  }
-
-  get size() {
-    return this.#tokens.length;
-  }
-
-  /** The text of token ids, special ones left out. */
-  decode(ids) {
-    const letters = ids.filter((id) => !this.#special.has(id)).flatMap((id) => [...this.#tokens[id]]);
-    return new TextDecoder().decode(Uint8Array.from(letters, (letter) => this.#bytes.get(letter)));
-  }
-}
-
-/** GPT-2's way to write bytes as visible characters: those that are none get the code points from 256 upwards. */
-function byteOfCharacter() {
-  const found = new Map();
-  let unused = 256;
-  for (let byte = 0; byte < 256; byte++) {
-    const visible = (byte > 32 && byte < 127) || (byte > 160 && byte !== 173);
-    found.set(String.fromCodePoint(visible ? byte : unused++), byte);
-  }
-  return found;
-}
 
 /**
  * Repair raw decoder text: spacing, immediate repeats, picture preambles, first letter, full stop.

@@ -240,8 +240,16 @@ def test_a_directory_is_used_like_any_other(directory, llama, pictures, tmp_path
     assert capsys.readouterr().out.strip().endswith(best.text)
     with pytest.raises(ModelFileError, match="adapters are merged"):
         restore(directory)
-    with pytest.raises(PageError, match="the web page does not run models of kind 'prefix' yet"):
-        WebPage(captioner.bundle)
+
+
+def test_the_web_page_hands_out_its_graphs(directory):
+    try:
+        page = WebPage(Bundle.open(directory))
+    except PageError as error:
+        pytest.skip(str(error))  # ONNX Runtime Web is not fetched here
+    handed = {name.removeprefix("model/") for name in page.files if name.startswith("model/")}
+    assert handed == {"model.json", "tokenizer.json", *PREFIX_GRAPHS, LANGUAGE_WEIGHTS}  # texts have no scores there
+    assert page.answer(f"model/{LANGUAGE_WEIGHTS}").status == 200
 
 
 def test_bulk_jobs_the_server_and_the_benchmark_take_it(directory, pictures, tmp_path, capsys):

@@ -56,7 +56,7 @@ def module(demo: Demo, browser: Browser) -> Module:
     page.goto(f"{demo.url}style.css")  # a page of the same origin that runs nothing
     page.evaluate(
         """async () => {
-            const names = ['fastcap', 'images', 'text', 'neutral', 'photo'];
+            const names = ['fastcap', 'images', 'text', 'tokenizer', 'neutral', 'photo'];
             const found = await Promise.all(names.map((name) => import(`/${name}.js`)));
             window.modules = Object.fromEntries(names.map((name, at) => [name, found[at]]));
             window.modules.captioner = await window.modules.fastcap.load('model');

@@ -248,8 +248,8 @@ def test_token_ids_are_decoded_as_in_python(module: Module, captioner: fastcap.C
     tokenizer = captioner.bundle.tokenizer()
     rows = [[index] for index in range(tokenizer.get_vocab_size())]
     rows += np.random.default_rng(1).integers(0, tokenizer.get_vocab_size(), (100, 20)).tolist()
-    body = """const tokenizer = new text.Tokenizer(await (await fetch('/model/tokenizer.json')).json());
-              return rows.map((row) => tokenizer.decode(row))"""
+    body = """const held = new tokenizer.Tokenizer(await (await fetch('/model/tokenizer.json')).json());
+              return rows.map((row) => held.decode(row))"""
     decoded = module.run(body, rows=rows)
     assert decoded == [tokenizer.decode(row) for row in rows]
 

@@ -24,7 +24,7 @@ from fastcap.runtime.words import PictureWords
 
 MODULES = "".join(
     f"const {name} = await import('{(WEB / f'{file}.js').as_uri()}');"
-    for name, file in (("ranking", "ranking"), ("words", "text"))
+    for name, file in (("ranking", "ranking"), ("words", "tokenizer"))
 )
 READ = "const read = (name) => new Uint8Array(readFileSync(name));"
 

@@ -139,15 +139,14 @@ def test_searches_from_left_to_right(run, seed):
     limits = {"min_length": low, "max_length": high, "beams": beams, "bos_id": 0, "eos_id": 1, "forbidden": [0, 2]}
     [expected] = beam_search(Table(log_p), None, 1, **limits)
     every = every_length(Table(log_p), None, no_repeat=repeat, **limits)
-    body = """const table = {
-        start: () => null,
-        step: (ids) => ({
-          log_p: { data: Float32Array.from(ids.flatMap((id) => values.log_p[id])), dims: [ids.length, 9] },
-          new_cache: null,
-        }),
-      };
-      const asked = { ...values.asked, marks: { bos: 0, eos: 1 }, forbidden: [0, 2] };
-      return [await search.beamSearch(table, {}, asked), await search.everyLength(table, {}, asked)];"""
+    body = """const told = (ids) => ({
+        log_p: { data: Float32Array.from(ids.flatMap((id) => values.log_p[id])), dims: [ids.length, 9] },
+        past: ids,
+      });
+      const table = { apart: false, read: (prompts) => told(prompts.map(([id]) => id)), step: told };
+      const asked = { ...values.asked, prompts: [[0]], marks: { bos: 0, eos: 1 }, forbidden: [0, 2] };
+      const [best] = await search.beamSearch(table, {}, asked);
+      return [best, await search.everyLength(table, {}, asked)];"""
     asked = {"low": low, "high": high, "beams": beams, "noRepeat": repeat}
     for told, wanted in zip(run(body, log_p=log_p.tolist(), asked=asked), (expected, every), strict=True):
         found = [Hypothesis(each["ids"], each["score"], each["logP"]) for each in told]

@@ -54,7 +54,7 @@ class Module:
         return self._page.evaluate(
             f"""async (values) => {{
                 const modules = window.modules;
-                const {{ captioner, fastcap, images, text, neutral, photo: head }} = modules;
+                const {{ captioner, fastcap, images, text, tokenizer, neutral, photo: head }} = modules;
                 const unpack = (value) => value?.blob === undefined
                     ? value : new Blob([Uint8Array.from(atob(value.blob), (letter) => letter.charCodeAt(0))]);
                 {"".join(f"const {name} = unpack(values.{name});" for name in sent)}

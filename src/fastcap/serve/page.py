@@ -10,14 +10,15 @@ from typing import NamedTuple
 import fastcap
 from fastcap.errors import FastcapError
 from fastcap.runtime.bundle import Bundle
-from fastcap.runtime.contract import KINDS, LEFT_TO_RIGHT, MANIFEST, MODEL, PHOTO, TOKENIZER, WORDS
+from fastcap.runtime.contract import MANIFEST, MEMORY, TEXT
 
 __all__ = ["Answer", "PageError", "WebPage"]
 
 _PACKAGE = Path(fastcap.__file__).resolve().parent
 _FOLDERS = (_PACKAGE / "web", _PACKAGE.parents[1] / "web")  # installed; in a clone
 _RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm.gz")
-_MODEL = (MANIFEST, TOKENIZER, PHOTO, WORDS, MODEL.file, *LEFT_TO_RIGHT)
+_UNUSED = (TEXT.file, MEMORY)
+"""Files of a model that the page does not read: it gives no scores, and asks no memory."""
 _TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -29,6 +30,7 @@ _TYPES = {
     ".gz": "application/gzip",
     ".onnx": "application/octet-stream",
     ".npz": "application/octet-stream",
+    ".data": "application/octet-stream",
 }
 _HEADERS = {
     # Nothing is loaded from or sent to another host; 'wasm-unsafe-eval' allows WebAssembly to compile, but no eval().
@@ -61,13 +63,10 @@ class WebPage:
     """The `files` of the page by address, and those of one model below `model/`. A path that is not among them is a
     404, so no path leads out of the folders.
 
-    Raises PageError, saying what to run, where the page or ONNX Runtime Web is missing, or the page does not run such a
-    model.
+    Raises PageError, saying what to run, where the page or ONNX Runtime Web is missing.
     """
 
     def __init__(self, bundle: Bundle) -> None:
-        if KINDS[bundle.kind].left_to_right != LEFT_TO_RIGHT:
-            raise PageError(f"the web page does not run models of kind {bundle.kind!r} yet; the server does")
         folder = next((folder for folder in _FOLDERS if (folder / "index.html").is_file()), None)
         if folder is None:
             raise PageError(f"the web page is not installed; it was looked for in {' and '.join(map(str, _FOLDERS))}")
@@ -82,7 +81,7 @@ class WebPage:
             "": folder / "index.html",
             **{path.name: path for path in own},
             **{f"vendor/{name}": folder / "vendor" / name for name in _RUNTIME},
-            **{f"model/{name}": bundle.folder / name for name in _MODEL if name in {MANIFEST, *bundle.files}},
+            **{f"model/{name}": bundle.folder / name for name in (MANIFEST, *bundle.files) if name not in _UNUSED},
         }
 
     def answer(self, path: str, query: str = "", known: str | None = None, since: str | None = None) -> Answer:
