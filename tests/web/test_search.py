@@ -132,7 +132,7 @@ def test_a_kind_of_model_that_is_unknown_is_refused(module: Module, folders: dic
     manifest = json.loads((folders["parallel"] / "model.json").read_text()) | {"kind": "diffusion"}
     module._page.route("**/strange/model.json", lambda route: route.fulfill(body=json.dumps(manifest)))
     found = module.error("await fastcap.load('/strange')")
-    assert found.endswith("/strange/model.json: kind is diffusion; expected parallel or autoregressive")
+    assert found.endswith("/strange/model.json: kind is diffusion; expected parallel or autoregressive or prefix")
 
 
 def test_the_bundled_model_is_searched_as_in_python(module: Module, captioner: fastcap.Captioner) -> None:
