@@ -21,6 +21,8 @@ export type BrowserPicture = typeof globalThis extends {
 
 /** A picture that `Captioner.encode` read; it keeps what the network made of it. */
 export interface Encoded {
+  /** The one that takes it. */
+  readonly captioner: Captioner;
   /** RGB at the model's size. */
   readonly pixels: Uint8Array;
 }

@@ -263,12 +263,14 @@ def expected(model: Path) -> str:
 EXAMPLE = """
 import { Captioner, ConfigError, ImageError, ModelFileError, load } from 'fastcap';
 import type {
-  Address, Candidate, Caption, CaptionOptions, Decode, LoadOptions, Manifest, OnnxRuntime, Picture, Pixels, Token,
+  Address, Answer, AskOptions, Candidate, Caption, CaptionOptions, Decode, Encoded, LoadOptions, Manifest, OnnxRuntime,
+  Picture, Pixels, Token,
 } from 'fastcap';
 
 const ort: OnnxRuntime = { InferenceSession: { create: async () => ({}) }, Tensor: class {} };
 const loading: LoadOptions = { onProgress: (share: number) => share.toFixed(), threads: 2, ort, vendor: '/runtime/' };
 const asking: CaptionOptions = { length: 'short', candidates: 3, neutral: true, decode: 'beam', beams: 4 };
+const how: AskOptions = { beams: 3 };
 const address: Address = { href: 'https://a.example/model' };
 
 export async function alt(picture: Picture, pixels: Pixels): Promise<string> {
@@ -279,6 +281,10 @@ export async function alt(picture: Picture, pixels: Pixels): Promise<string> {
   const [caption]: Caption[] = await captioner.caption(picture, { ...asking, decode });
   const many: Caption[] = await captioner.caption([pixels, pixels], { length: 9 });
   const one: Caption = await captioner.captionPixels(new Uint8Array(3 * manifest.preprocessing.width ** 2));
+  const photo: Encoded = await captioner.encode(picture);
+  const answer: Answer = await captioner.ask(photo, manifest.questions?.template ?? 'a dog?', how);
+  const answers: Answer[] = await captioner.ask(pixels, [answer.question, answer.text]);
+  await captioner.caption([photo, photo], { minConfidence: (answers[0] ?? answer).confidence });
   const candidate: Candidate | undefined = caption?.candidates[0];
   const token: Token | undefined = one.tokens[0];
   const bytes: number = manifest.files['model.onnx']?.bytes ?? 0;
@@ -311,6 +317,9 @@ WRONG = {
     "pixels that are plain numbers": "c.captionPixels([1, 2, 3])",
     "an array where one comes back": "c.captionPixels(new Uint8Array(3)).then((each) => each.length)",
     "one where an array comes back": "c.caption(p).then((each) => each.text)",
+    "a question that is none": "c.ask(p, 7)",
+    "one answer where several come back": "c.ask(p, ['a dog?']).then((each) => each.text)",
+    "an encoded picture of one's own": "c.ask({ pixels: new Uint8Array(3) }, 'a dog?')",
     "a captioner of one's own": "new Captioner()",
     "another manifest": "c.manifest = c.manifest",
     "a caption that is written to": "c.captionPixels(new Uint8Array(3)).then((each) => { each.text = ''; })",
