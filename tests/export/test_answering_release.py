@@ -19,7 +19,7 @@ from fastcap.release import pipeline
 from fastcap.release.adapters import ASKED, read_record
 from fastcap.release.answers import answer_facts
 from fastcap.release.build import build
-from fastcap.release.drawn import drawn
+from fastcap.release.drawn import drawn, reading
 from fastcap.release.gate import Measured, check_gate
 from fastcap.release.settings import ExportSettings
 from fastcap.runtime.bundle import Bundle
@@ -145,3 +145,12 @@ def test_the_confidence_of_answers_is_fitted_to_how_often_they_are_right():
     assert Calibration(scale, offset).confidence(0.99) == pytest.approx(0.5, abs=0.03)
     assert facts["answer_calibration_error"] < 0.03 and facts["vqa_accuracy"] == 50.0
     assert evaluation.as_json()["calibration_error"] == pytest.approx(0.445, abs=0.01)
+
+
+def test_a_model_that_answers_is_rounded_by_questions_too():
+    pictures, captions = reading(str.split, 64, 6)
+    assert max(map(len, captions)) == 6 and not any("answer:" in text for text in captions)
+    _, both = reading(str.split, 64, 6, "question: {question} answer:")
+    assert both[: len(captions)] == captions and len(both) % len(pictures) == 0
+    assert ["question:", "is", "the", "man", "wearing", "a", "hat?", "answer:", "yes"] in both[len(captions) :]
+    assert all(text[0] == "question:" and text[-1] != "answer:" for text in both[len(captions) :])
