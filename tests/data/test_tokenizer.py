@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models
 
 from fastcap.data import load_dataset, train_tokenizer
 from fastcap.data.tokenizer import SPECIAL_TOKENS
 from fastcap.errors import ConfigError, DataError
-from fastcap.runtime.encoding import clean_caption, decode, encode
+from fastcap.runtime.encoding import Pieces, clean_caption, decode, encode
 
 CORPUS = [
     "a dog runs through the snow",
@@ -23,6 +23,7 @@ CORPUS = [
     "一只狗在雪地里跑",
 ] * 3
 TOKENIZER = train_tokenizer(CORPUS, vocab_size=400)
+PIECES = Pieces(TOKENIZER)
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]))  # all of Unicode but lone surrogates
 # Texts of the marks that cleaning moves about are where its rules meet one another.
 MARKS = st.text(st.sampled_from("ab s.,;:!?()'\"`$#%&\u2018\u201d\n\u00a0İ")).map(lambda text: f"{text}&amp;n't")
@@ -56,6 +57,19 @@ def test_a_word_has_one_form_at_the_start_and_inside() -> None:
     assert encode(TOKENIZER, "a dog")[-1] == dog
     assert encode(TOKENIZER, "A DOG") == encode(TOKENIZER, "a dog")
     assert encode(TOKENIZER, "cafe\u0301") == encode(TOKENIZER, "caf\u00e9")
+
+
+@given(st.lists(st.integers(0, TOKENIZER.get_vocab_size() - 1), max_size=12))
+@settings(max_examples=500)
+def test_pieces_make_the_text_that_the_tokenizer_makes(ids: list[int]) -> None:
+    """Bytes of characters that are not whole, and marks, among them."""
+    assert PIECES.decode(ids) == TOKENIZER.decode(ids)
+    assert PIECES.decode(ids, skip_special_tokens=False) == TOKENIZER.decode(ids, skip_special_tokens=False)
+
+
+def test_pieces_ask_a_tokenizer_whose_tokens_are_no_bytes() -> None:
+    tokenizer = Tokenizer(models.WordLevel({"a": 0, "dog": 1, "?": 2}, unk_token="?"))
+    assert Pieces(tokenizer).decode([0, 1]) == tokenizer.decode([0, 1]) == "a dog"
 
 
 def test_decode_leaves_special_tokens_out() -> None:

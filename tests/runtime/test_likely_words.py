@@ -55,6 +55,12 @@ def test_scores_are_sums_over_the_different_words_that_are_known(words):
     assert expected == pytest.approx(sum(idf[word] ** 2 * likely[word] for word in idf) / length, rel=1e-5)
 
 
+def test_candidates_that_share_words_are_scored_as_each_alone(words):
+    candidates = ["a dog on grass", "The dog runs.", "a cat on the sofa", "zebra"]
+    alone = [words.score(DOG, [text])[0] for text in candidates]
+    np.testing.assert_allclose(words.score(DOG, candidates), alone, rtol=1e-6)
+
+
 def test_a_candidate_without_known_words_says_nothing_and_is_not_expected(words):
     assert words.score(DOG, ["zebra zebra", ""]).tolist() == [[0, 0], [0, 0]]
     assert words.score(DOG, []).shape == (0, 2)

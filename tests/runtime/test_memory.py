@@ -12,7 +12,8 @@ import pytest
 
 from fastcap.errors import ConfigError, ModelFileError
 from fastcap.evaluation.cider import CiderD
-from fastcap.runtime.memory import Memory, caption_words
+from fastcap.runtime.memory import Memory
+from fastcap.runtime.text import caption_words
 
 WIDTH = 16
 SUBJECTS = ["a brown dog", "two men", "the old woman in a hat", "a child's red ball", "three birds", "a surfer"]

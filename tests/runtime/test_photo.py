@@ -206,6 +206,65 @@ def test_a_bar_is_a_number_from_0_to_1(captioner: Captioner, option: str, value:
 # --- the head ------------------------------------------------------------------------------------------------------
 
 
+def plain_statistics(pixels: np.ndarray) -> np.ndarray:
+    """The slow twin of `statistics`: rows, then columns, then colours, share by share."""
+    shares: list[float] = []
+    for part, axis in ((pixels[::4], 1), (pixels[:, ::4], 0)):
+        steps = np.diff(grey_levels(part), axis=axis)
+        size = np.abs(steps)
+        upto = np.cumsum(np.bincount(size.ravel(), minlength=256))[[0, 1, 2, 4, 8, 16, 32, 64]] / size.size
+        shares += [*np.diff(upto, prepend=0).tolist(), 1 - float(upto[-1])]
+        lines = np.sort(np.count_nonzero(size > 24, axis=1 - axis))[::-1] / size.shape[1 - axis]  # of each border
+        shares += [float(lines[0]), float(lines[:6].mean()), np.count_nonzero(lines > 0.5) / len(lines)]
+        shares.append(np.count_nonzero(size.max(axis=axis) <= 3) / size.shape[1 - axis])
+        bend = np.abs(np.diff(steps, axis=axis))
+        shares.append(np.count_nonzero(bend <= 1) / bend.size)
+        shares.append(float(bend.mean()) / (float(size.mean()) + 0.01) / 4)
+    few = pixels[::3, ::3]
+    grey = grey_levels(few)
+    levels = np.bincount(grey.ravel(), minlength=256) / grey.size
+    shares += [*largest(levels), np.count_nonzero(levels > 0.0005) / 256]
+    shares += [float(levels[:9].sum()), float(levels[247:].sum()), float(grey.mean()) / 255, float(grey.std()) / 128]
+    red, green, blue = (few[..., channel].astype(np.int16) for channel in range(3))
+    cells = np.bincount(((red >> 4 << 8) + (green >> 4 << 4) + (blue >> 4)).ravel(), minlength=4096) / grey.size
+    shares += [*largest(cells), np.count_nonzero(cells) / 4096]
+    tint = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
+    shares += [
+        float(tint.mean()) / 255,
+        np.count_nonzero(tint <= 6) / tint.size,
+        np.count_nonzero(tint >= 128) / tint.size,
+    ]
+    return np.log(np.array(shares) + 0.002)
+
+
+def grey_levels(pixels: np.ndarray) -> np.ndarray:
+    """Grey levels of pixels (..., 3), from 0 to 255."""
+    red, green, blue = (pixels[..., channel].astype(np.int16) for channel in range(3))
+    return (red + 2 * green + blue) >> 2
+
+
+def largest(shares: np.ndarray) -> list[float]:
+    """How much the 1, 2, 4 and 16 largest shares have together."""
+    few = np.concatenate([shares[shares > 0], np.zeros(16)])
+    sums = np.cumsum(np.sort(few)[::-1])
+    return sums[[0, 1, 3, 15]].tolist()
+
+
+@pytest.mark.parametrize("shape", [(224, 224), (64, 96), (16, 1024), (37, 53)])
+@pytest.mark.parametrize("made", ["noise", "lines", "flat", "page"])
+def test_statistics_are_those_of_the_slow_twin(shape: tuple[int, int], made: str) -> None:
+    drawn = np.random.default_rng(0)
+    if made == "page":
+        pixels = load_image(a_page(), shape[::-1])
+    else:
+        pixels = drawn.integers(0, 256, (*shape, 3), dtype=np.uint8)
+        if made == "lines":
+            pixels[:] = 255 * (pixels[:, :1] > 128)
+        if made == "flat":
+            pixels[:] = pixels[0, 0]
+    np.testing.assert_allclose(statistics(pixels), plain_statistics(pixels), rtol=0, atol=1e-12)
+
+
 def test_statistics_are_finite_whatever_the_picture(captioner: Captioner) -> None:
     pictures = [np.zeros((224, 224, 3), np.uint8), np.full((64, 96, 3), 255, np.uint8)]
     pictures.append(np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8))

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from fastcap.data.readers import load_dataset
 from fastcap.runtime.encoding import decode
-from fastcap.runtime.text import ends_early, is_garbled, lacks_noun, sentence, word_count
+from fastcap.runtime.text import caption_words, ends_early, is_garbled, lacks_noun, sentence, word_count
 
 WORDS = st.sampled_from(["a", "dog", "photo", "of", "an", "image", "picture", "'s", ",", ".", "-", '"', "the"])
+CAPTIONS = st.lists(WORDS | st.text("aIé²ſ_ -.'\u2019\u0301", max_size=4), max_size=12).map(" ".join)
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,15 @@ WORDS = st.sampled_from(["a", "dog", "photo", "of", "an", "image", "picture", "'
 )
 def test_spacing_capital_and_full_stop(raw, shown):
     assert sentence(raw) == shown
+
+
+@given(CAPTIONS)
+def test_captions_of_words_alone_go_a_shorter_way_to_the_same_text(caption):
+    shown, found = sentence(caption), caption_words(caption)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fastcap.runtime.text._has_words_alone", lambda _: False)
+        assert shown == sentence(caption)
+        assert found == caption_words(caption)
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def test_the_file_of_words_is_read_and_scored_as_in_python(run: Any, tmp_path: P
 
 
 def test_the_words_of_a_text_are_those_of_python(run: Any) -> None:
-    from fastcap.runtime.memory import caption_words
+    from fastcap.runtime.text import caption_words
 
     texts = [text for text in TEXTS if "ß" not in text]  # Python also folds what has no capital of one letter
     assert run("return values.texts.map(words.captionWords)", texts=texts) == [caption_words(text) for text in texts]

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fastcap.errors import ConfigError
-from fastcap.runtime.memory import caption_words
+from fastcap.runtime.text import caption_words
 from fastcap.runtime.words import PictureWords
 
 __all__ = ["fit_words"]

@@ -6,7 +6,6 @@ import functools
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -15,6 +14,7 @@ from fastcap.errors import ConfigError, many
 from fastcap.runtime.answering import Answer, Prompts, check_answers
 from fastcap.runtime.bundle import Bundle, find_model
 from fastcap.runtime.captions import Candidate, Caption, Token
+from fastcap.runtime.encoding import Pieces
 from fastcap.runtime.engine import ENGINES, Decoded, Encoded, Engine
 from fastcap.runtime.images import MAX_PIXELS, ImageSource, load_image
 from fastcap.runtime.kept import Kept
@@ -71,7 +71,8 @@ class Captioner:
         self._opener = type(self).open if engine is None and ranker is None else opener
         self._engine = ENGINES[bundle.kind](bundle, threads) if engine is None else engine
         self._tokenizer = bundle.tokenizer()
-        self._ranker = ranker or Ranker.open(bundle, self._tokenizer)
+        self._pieces = Pieces(self._tokenizer)
+        self._ranker = ranker or Ranker.open(bundle, self._pieces)
         self._photo = PhotoHead.open(bundle)
 
     @classmethod
@@ -155,7 +156,7 @@ class Captioner:
         Raises ImageError for a bad picture, ConfigError for an option out of range, a way of decoding that the model
         directory has no graphs for, or a picture that another captioner encoded.
         """
-        plan = plan_of(Options.of(options, keywords), self._ranker, self.bundle)
+        plan = self._plan(options, keywords)
         if isinstance(images, (set, frozenset, Mapping, Iterator)) and not hasattr(images, "read"):
             raise ConfigError(f"got a {type(images).__name__}; needed: a picture, or a list or tuple of pictures")
         if not isinstance(images, (list, tuple)):
@@ -172,7 +173,7 @@ class Captioner:
 
         Options are those of `caption`. Raises ConfigError for one out of range, or an array that does not fit.
         """
-        plan = plan_of(Options.of(options, keywords), self._ranker, self.bundle)
+        plan = self._plan(options, keywords)
         size = self.bundle.preprocessing
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != (size.height, size.width, 3):
             raise ConfigError(
@@ -250,12 +251,21 @@ class Captioner:
 
     def check_options(self, options: Options | None = None, **keywords: Unpack[Keywords]) -> None:
         """Raise the ConfigError that `caption` would raise for these options, without a picture."""
-        plan_of(Options.of(options, keywords), self._ranker, self.bundle)
+        self._plan(options, keywords)
 
     def check_question(self, question: str, history: Sequence[Turn] = ()) -> None:
         """Raise the ConfigError that `ask` would raise for this question, without a picture."""
         check_answers(self.bundle)
         Prompts(self.bundle, self._tokenizer, question, history)
+
+    def _plan(self, options: Options | None, keywords: Keywords) -> Plan:
+        if options is None and not keywords:
+            return self._usual
+        return plan_of(Options.of(options, keywords), self._ranker, self.bundle)
+
+    @functools.cached_property
+    def _usual(self) -> Plan:  # checking options takes its time
+        return plan_of(Options(), self._ranker, self.bundle)
 
     def _load(self, image: ImageSource, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         """A picture as pixels (1, H, W, 3)."""
@@ -282,17 +292,17 @@ class Captioner:
         in a batch a caption would depend on its neighbours; and on a CPU a batch is hardly faster."""
         captions = [self._captioned(picture, plan) for picture in pictures]
         milliseconds = 1000 * (time.perf_counter() - started) / max(len(captions), 1)
-        return [replace(caption, milliseconds=milliseconds) for caption in captions]
+        return [caption(milliseconds=milliseconds) for caption in captions]
 
-    def _captioned(self, picture: Encoded, plan: Plan) -> Caption:
-        """A picture's caption, its time left open."""
+    def _captioned(self, picture: Encoded, plan: Plan) -> Callable[..., Caption]:
+        """What makes a picture's caption of its `milliseconds`."""
         candidates = self._candidates(picture, plan)
         around = neighbours(self._engine, self._ranker, picture, plan)
         verdict = self._judge(picture)
         shown, confidence = doubted(candidates, verdict, plan)
         text, tokens = (shown[0].text, shown[0].tokens) if shown else ("", ())
         kind = verdict.kind if verdict else None
-        return Caption(text, confidence, tokens, tuple(shown), 0.0, around, kind)
+        return functools.partial(Caption, text, confidence, tokens, tuple(shown), neighbours=around, kind=kind)
 
     def _judge(self, picture: Encoded) -> Verdict | None:
         return self._photo.judge(picture.pixels[0], self._engine.vector(picture)[0]) if self._photo else None
@@ -305,26 +315,16 @@ class Captioner:
             best = with_sound_others(best, others, plan.others or plan)
         candidates = []
         for text, decoded in best:
-            tokens = tuple(map(Token, map(self._piece, decoded.token_ids), decoded.token_probabilities))
+            tokens = tuple(map(Token, map(self._pieces.piece, decoded.token_ids), decoded.token_probabilities))
             candidates.append(Candidate(text, self.bundle.calibration.confidence(decoded.probability), tokens))
         return candidates
 
     def _wordings(self, picture: Encoded, plan: Plan) -> list[tuple[str, Decoded]]:
-        wordings = Wordings(plan, self._tokenizer)
+        wordings = Wordings(plan, self._pieces)
         wordings.add(ranked(self._engine, self._ranker, picture, plan))
         if further := wordings.further(self.bundle.decoding):
             wordings.add(ranked(self._engine, self._ranker, picture, further))
         return wordings.best()
-
-    @functools.cached_property
-    def _pieces(self) -> dict[int, str]:
-        """The text of each token, filled as tokens occur."""
-        return {}
-
-    def _piece(self, token: int) -> str:
-        if token not in self._pieces:
-            self._pieces[token] = self._tokenizer.decode([token])
-        return self._pieces[token]
 
     @functools.cached_property
     def _scorer(self) -> Scorer:

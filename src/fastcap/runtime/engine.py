@@ -255,7 +255,7 @@ class ParallelEngine:
         expected = (1, candidates, *token_ids.shape[2:3])
         if shapes != [expected, expected[:2], expected[:2], expected]:
             raise ModelFileError(f"{self._path}: outputs have shapes {shapes}; expected B=1 K={candidates}")
-        if ((token_ids < 0) | (token_ids >= size)).any():
+        if any(row and (min(row) < 0 or max(row) >= size) for row in token_ids[0].tolist()):
             raise ModelFileError(f"{self._path}: token ids outside 0 to {size - 1}")
 
 

@@ -157,7 +157,7 @@ def _load(source: ImageSource, fit: Callable[[tuple[int, int]], tuple[int, int]]
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
         if orientation in _TURNS:
             image = image.transpose(_TURNS[orientation])
-        return np.array(image.convert("RGB"))
+        return np.array(image if image.mode == "RGB" else image.convert("RGB"))
     except MemoryError:
         raise ImageError(f"{name}: not enough memory to decode it") from None
 
@@ -182,7 +182,7 @@ def read_file(source: object) -> bytes:
     if isinstance(source, (bytes, bytearray, memoryview)):
         data = bytes(source)
     elif isinstance(source, (str, os.PathLike)):
-        data = _read_path(Path(source), name)
+        data = _read_path(os.fspath(source) or os.curdir, name)
     elif hasattr(source, "read"):
         data = source.read(MAX_BYTES + 1)
         if not isinstance(data, bytes):
@@ -199,16 +199,16 @@ def read_file(source: object) -> bytes:
     return data
 
 
-def _read_path(path: Path, name: str) -> bytes:
+def _read_path(path: str, name: str) -> bytes:
     try:
-        status = path.stat()
+        status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
             raise ImageError(f"{name}: a folder, not an image file")
         if status.st_size > MAX_BYTES:
             raise ImageError(f"{name}: {status.st_size / 2**20:.0f} MiB; at most {MAX_BYTES // 2**20} MiB are allowed")
         # A pipe or a device reports size 0, and may never end.
         limit = status.st_size if stat.S_ISREG(status.st_mode) else MAX_BYTES
-        with path.open("rb") as file:
+        with open(path, "rb") as file:
             return file.read(limit + 1)
     except FileNotFoundError:
         raise ImageError(f"{name}: no such file") from None
@@ -219,8 +219,7 @@ def _read_path(path: Path, name: str) -> bytes:
 def _open(data: bytes, name: str) -> tuple[Image.Image, int, bytes]:
     """The header of a file, parsed by the one decoder its first bytes call for; its orientation and ICC profile."""
     kind = format_of(data)
-    ending = Path(name).suffix.lower()
-    if not kind and ending in IMAGE_SUFFIXES - READ_SUFFIXES:
+    if not kind and (ending := Path(name).suffix.lower()) in IMAGE_SUFFIXES - READ_SUFFIXES:
         kind = f"{ending[1:].upper()} by its name"
     if not kind and (archive := archive_of(data)):
         raise ImageError(
@@ -356,9 +355,10 @@ def _resized(image: Image.Image, width: int, height: int) -> Image.Image:
         image = image.convert("RGBa")
     fx, fy = (int(old / new / _REDUCING_GAP) or 1 for old, new in zip(image.size, (width, height), strict=True))
     box_width, box_height = image.width / fx, image.height / fy
-    small = image.reduce((fx, fy))
+    small = image if fx == fy == 1 else image.reduce((fx, fy))  # a copy takes time
     across = small.resize((width, small.height), Image.Resampling.BILINEAR, box=(0, 0, box_width, small.height))
-    return across.resize((width, height), Image.Resampling.BILINEAR, box=(0, 0, width, box_height)).convert(mode)
+    resized = across.resize((width, height), Image.Resampling.BILINEAR, box=(0, 0, width, box_height))
+    return resized if resized.mode == mode else resized.convert(mode)
 
 
 def _has_transparency(image: Image.Image) -> bool:

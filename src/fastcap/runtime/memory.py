@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from fastcap.errors import ConfigError, many
 from fastcap.runtime.memory_file import MAX_WORDS, empty_arrays, read_arrays, write_arrays
+from fastcap.runtime.text import caption_words
 
-__all__ = ["NEIGHBOURS", "SHARPNESS", "Memory", "caption_words"]
+__all__ = ["NEIGHBOURS", "SHARPNESS", "Memory"]
 
 NEIGHBOURS = 30  # pictures whose captions are compared with
 SHARPNESS = 40.0  # a picture whose cosine is higher by 1/40 counts e times as much
@@ -27,13 +27,6 @@ LONGEST = 4  # words of an n-gram, as in CIDEr-D
 SCALE = 10.0  # of CIDEr-D: a caption that says what all others say has 10
 _BITS = 16  # of a word's number within an n-gram's key
 _FULL = 255  # the largest weight, which stands for 1
-
-_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
-
-
-def caption_words(text: str) -> list[str]:
-    """The words that n-grams are made of: small letters, no punctuation."""
-    return _WORD.findall(text.casefold())
 
 
 class Memory:

@@ -9,6 +9,7 @@ Letters: K candidates, A width of a picture's vector.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +17,13 @@ import numpy as np
 
 from fastcap.errors import ModelFileError
 from fastcap.runtime.contract import MEMORY, WORDS, Ranking, Weights, ranked_as
-from fastcap.runtime.encoding import decode
+from fastcap.runtime.encoding import Decoder, decode
 from fastcap.runtime.engine import Decoded, Encoded, Engine
-from fastcap.runtime.memory import Memory, caption_words
+from fastcap.runtime.memory import Memory
+from fastcap.runtime.text import caption_words
 from fastcap.runtime.words import PictureWords
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-
     from fastcap.runtime.bundle import Bundle
     from fastcap.runtime.options import Plan
 
@@ -35,13 +35,11 @@ _SMALLEST = 1e-9  # probability, so that every logarithm is finite
 class Ranker:
     """Orders candidates by the weights of a model directory, its memory and its words."""
 
-    def __init__(
-        self, memory: Memory, ranking: Ranking, tokenizer: Tokenizer, words: PictureWords | None = None
-    ) -> None:
+    def __init__(self, memory: Memory, ranking: Ranking, tokenizer: Decoder, words: PictureWords | None = None) -> None:
         self.memory, self.ranking, self.words, self._tokenizer = memory, ranking, words, tokenizer
 
     @classmethod
-    def open(cls, bundle: Bundle, tokenizer: Tokenizer) -> Ranker | None:
+    def open(cls, bundle: Bundle, tokenizer: Decoder) -> Ranker | None:
         """That of a model directory; None if it has none. Raises ModelFileError for files that are damaged."""
         if bundle.ranking is None:
             return None
@@ -64,7 +62,7 @@ class Ranker:
             ModelFileError: the memory or the words were made with vectors of another model.
         """
         scores = self.scores(candidates, vector, way)
-        return [candidates[place] for place in np.argsort(-scores, kind="stable")]
+        return [candidates[place] for place in sorted(range(len(candidates)), key=(-scores).tolist().__getitem__)]
 
     def scores(self, candidates: Sequence[Decoded], vector: np.ndarray, way: str) -> np.ndarray:
         """What `order` orders by, (K,); 0 for all where candidates of this way stay as they are."""
@@ -104,17 +102,17 @@ def features(
 
     Without `words` nothing is expected, and there is no information.
     """
-    told = functools.cache(lambda: words.score(vector, texts) if words else np.zeros((len(texts), 2)))
+    told = functools.cache(lambda: (words.score(vector, texts) if words else np.zeros((len(texts), 2))).T.tolist())
     compute: dict[str, Callable[[], Any]] = {
-        "log_p": lambda: np.log([max(candidate.probability, _SMALLEST) for candidate in candidates]),
+        "log_p": lambda: [math.log(max(candidate.probability, _SMALLEST)) for candidate in candidates],
         "token_log_p": lambda: [_mean_log(candidate.token_probabilities) for candidate in candidates],
         "similarity": lambda: memory.similarity(vector, texts, ranking.neighbours, ranking.sharpness),
         "consensus": lambda: memory.consensus(texts),
         "words": lambda: [len(caption_words(text)) for text in texts],
-        "expected": lambda: told()[:, 0],
-        "information": lambda: told()[:, 1],
+        "expected": lambda: told()[0],
+        "information": lambda: told()[1],
     }
-    return np.stack([np.asarray(compute[name](), np.float64) for name in names], axis=1)
+    return np.array([compute[name]() for name in names], np.float64).reshape(len(names), len(candidates)).T
 
 
 def _mean_log(probabilities: Sequence[float]) -> float:

@@ -7,10 +7,11 @@ import re
 from fastcap.errors import one_text
 from fastcap.runtime import english
 
-__all__ = ["ends_early", "is_garbled", "lacks_noun", "sentence", "word_count"]
+__all__ = ["caption_words", "ends_early", "is_garbled", "lacks_noun", "sentence", "word_count"]
 
 _LONGEST_REPEAT = 3  # words; longer immediate repeats hardly occur, and lists may repeat a phrase on purpose
 
+_PICTURES = ("image", "pic", "photo", "snapshot")  # one of which each of the next contains
 _PICTURE = r"(?:image|picture|photo|photograph|snapshot|pic)"
 # Alt text says what is seen, not that it is a picture: screen readers announce "image" themselves.
 _PREAMBLE = re.compile(
@@ -56,24 +57,41 @@ def sentence(text: str) -> str:
 
     Applying it twice changes nothing. Returns "" when `text` holds no letter or digit.
     """
-    text = "".join(letter if letter.isprintable() else " " for letter in one_text(text, "the text"))
+    if not one_text(text, "the text").isprintable():
+        text = "".join(letter if letter.isprintable() else " " for letter in text)
     before = None
     while text != before:  # one repair may make another necessary: "a dog , a dog"
         before = text
         text = _repaired(text)
-    first = re.search(r"[^\W_]", text)
-    if not first:
+    at = next((place for place, letter in enumerate(text) if letter.isalnum()), None)
+    if at is None:
         return ""
-    at = first.start()
     text = (text[:at] + text[at].upper() + text[at + 1 :]).rstrip(" ,;:-.")
     return text if text.endswith(("!", "?")) else text + "."
 
 
 def _repaired(text: str) -> str:
-    for pattern, replacement in _SPACING:
-        text = pattern.sub(replacement, text)
+    is_plain = text.isascii() and _has_words_alone(text)  # as nearly all captions are: no pattern of spacing matches
+    if not is_plain:
+        for pattern, replacement in _SPACING:
+            text = pattern.sub(replacement, text)
     text = " ".join(_without_repeats(text.split()))
+    if is_plain and not any(map(text.lower().__contains__, _PICTURES)):
+        return text
     return _PREAMBLE.sub("", text, count=1)
+
+
+def _has_words_alone(text: str) -> bool:
+    """Whether there are letters, digits and spaces, and nothing else."""
+    return text.replace(" ", "").isalnum()
+
+
+def caption_words(text: str) -> list[str]:
+    """The words of a text in small letters, without punctuation but for what is within a word."""
+    folded = text.casefold()
+    plain = folded.removesuffix(".")
+    # The engine of patterns has left the processor's caches by the time that a network has run.
+    return plain.split() if _has_words_alone(plain) else _WORD.findall(folded)
 
 
 def word_count(text: str) -> int:
@@ -85,7 +103,7 @@ def ends_early(text: str) -> bool:
     """Whether a sentence stops where a word is due: after an article, a preposition, a conjunction, an auxiliary, or an
     adjective or number whose noun is missing ("A man in a red."). A single noun is whole in the plural alone.
     """
-    words = _WORD.findall(one_text(text, "the text").casefold())
+    words = caption_words(one_text(text, "the text"))
     if not words:
         return True
     *before, last = words
@@ -120,7 +138,7 @@ def lacks_noun(text: str) -> bool:
     """Whether a sentence stops after the first part of a compound ("A man holding a tennis.", "A man is rock.",
     "Two soccer.", "A group of football."), or has a participle and nothing else for a verb ("A bus driving."). Stricter
     than `ends_early`: for captions among which others can be chosen."""
-    words = _WORD.findall(text.casefold())
+    words = caption_words(text)
     *_, part, previous, last = ["", "", "", *words]
     if previous in ("is", "are"):
         return last == "rock" or (last in english.COMPOUNDS and not last.endswith("ing"))
@@ -138,7 +156,7 @@ def lacks_noun(text: str) -> bool:
 def is_garbled(text: str) -> bool:
     """Whether words stand where no rule of grammar lets them: "A red is parked", "a sitting in", "in is", "is playing
     is running", "Two man are", "in a white dog". For captions among which others can be chosen."""
-    words = [*_WORD.findall(text.casefold()), "", ""]
+    words = [*caption_words(text), "", ""]
     clauses = any(mark in text for mark in ",;:") or not _RELATIVES.isdisjoint(words)
     state = False  # whether a verb of this clause was found
     for place, word in enumerate(words[:-2]):

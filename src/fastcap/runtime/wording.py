@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from fastcap.runtime.encoding import decode
+from fastcap.runtime.encoding import Decoder, decode
 from fastcap.runtime.engine import Decoded
 from fastcap.runtime.options import LEAST_TOKEN, MAX_BEAMS, Plan
 from fastcap.runtime.text import ends_early, is_garbled, lacks_noun, sentence, word_count
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-
     from fastcap.runtime.contract import Decoding
 
 __all__ = ["Wordings", "with_sound_others"]
@@ -26,7 +24,7 @@ class Wordings:
     every length the sound ones that are whole come first, and none is cut: its start is there as well.
     """
 
-    def __init__(self, plan: Plan, tokenizer: Tokenizer) -> None:
+    def __init__(self, plan: Plan, tokenizer: Decoder) -> None:
         self._plan, self._tokenizer = plan, tokenizer
         self._whole: dict[str, Decoded] = {}
         self._cut: dict[str, Decoded] = {}

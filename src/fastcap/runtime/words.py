@@ -9,15 +9,17 @@ Letters: W words, A width of a picture's vector, K candidates.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from fastcap.errors import ConfigError, many
-from fastcap.runtime.memory import caption_words
 from fastcap.runtime.npz import as_text, read_npz, refused, text_of, write_npz
+from fastcap.runtime.text import caption_words
 
 __all__ = ["MAX_BYTES", "PictureWords"]
 
@@ -37,7 +39,7 @@ class PictureWords:
     """A vocabulary whose words are more or less likely, depending on the picture. Threads may share it.
 
     Args:
-        words: W different ones, as `fastcap.runtime.memory.caption_words` gives them.
+        words: W different ones, as `fastcap.runtime.text.caption_words` gives them.
         weights: (W, A), kept in 8 bits. A word is used with the probability `sigmoid(weights @ vector + offsets)`.
         offsets: (W,).
         idf: (W,), how much each counts: minus the logarithm of the share of pictures whose captions use it.
@@ -63,7 +65,8 @@ class PictureWords:
         if not all(np.isfinite(each).all() for each in numbers):
             raise ValueError("scales, offsets or idf are no numbers")
         self._arrays = arrays
-        self._rows, self._scales, self._offsets, self._idf = rows, *numbers
+        self._rows, (scales, offsets, idf) = rows, numbers
+        self._facts = np.stack([scales, offsets, idf.astype(np.float64) ** 2], axis=1)
         self._numbers = {word: number for number, word in enumerate(words)}
 
     def __len__(self) -> int:
@@ -82,7 +85,8 @@ class PictureWords:
 
     def probabilities(self, vector: np.ndarray) -> np.ndarray:
         """How likely each word is in a caption of the picture with this vector (A,): (W,)."""
-        return self._probabilities(vector, np.arange(len(self._rows)))
+        products, facts = self._told(vector, np.arange(len(self._rows)))
+        return 1 / (1 + np.exp(-np.clip(facts[:, 0] * products + facts[:, 1], -60, 60)))
 
     def score(self, vector: np.ndarray, candidates: Sequence[str]) -> np.ndarray:
         """Two things about each candidate for the picture with this vector (A,): (K, 2).
@@ -95,22 +99,30 @@ class PictureWords:
         Raises:
             ConfigError: the vector is of another width.
         """
-        numbers = [
-            [self._numbers[word] for word in {*caption_words(text)} if word in self._numbers]
+        known = self._numbers
+        used = [
+            [known[word] for word in dict.fromkeys(caption_words(text)) if word in known]
             for text in many(candidates, "candidates")
         ]
-        owner = np.repeat(np.arange(len(numbers)), [len(each) for each in numbers])
-        used = np.array([number for each in numbers for number in each], np.int64)
-        weights = self._idf[used].astype(np.float64) ** 2
-        information = np.sqrt(np.bincount(owner, weights, minlength=len(numbers)))
-        expected = np.bincount(owner, weights * self._probabilities(vector, used), minlength=len(numbers))
-        return np.stack([expected / np.maximum(information, 1e-9), information], axis=1)
+        numbers = list(dict.fromkeys(chain.from_iterable(used)))  # candidates share most of their words
+        products, facts = self._told(vector, np.array(numbers, np.intp))
+        weights, worth = {}, {}
+        for number, product, (scale, offset, weight) in zip(numbers, products.tolist(), facts.tolist(), strict=True):
+            weights[number] = weight
+            worth[number] = weight / (1 + math.exp(-min(max(scale * product + offset, -60.0), 60.0)))
+        scores = []
+        for each in used:
+            information = math.sqrt(sum([weights[number] for number in each]))
+            scores.append((sum([worth[number] for number in each]) / max(information, 1e-9), information))
+        return np.array(scores, np.float64).reshape(-1, 2)
 
-    def _probabilities(self, vector: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    def _told(self, vector: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The products of the rows of N words with a vector, (N,), and their scales, offsets and squares of idf,
+        (N, 3)."""
         if np.shape(vector) != (self.width,):
             raise ConfigError(f"the vector has the shape {np.shape(vector)}; needed: ({self.width},)")
-        logits = self._scales[numbers] * (self._rows[numbers] @ np.asarray(vector, np.float32)) + self._offsets[numbers]
-        return 1 / (1 + np.exp(-np.clip(logits, -60, 60)))
+        rows = self._rows.take(numbers, 0).astype(np.float32)
+        return rows @ np.asarray(vector, np.float32), self._facts.take(numbers, 0)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write an npz archive without pickles, the same bytes for the same content."""

@@ -24,8 +24,8 @@ import numpy as np
 
 from fastcap.errors import DataError
 from fastcap.evaluation.ranking import Judged, cross_fitted, fit_weights
-from fastcap.runtime.memory import NEIGHBOURS, SHARPNESS, Memory, caption_words
-from fastcap.runtime.text import ends_early, sentence
+from fastcap.runtime.memory import NEIGHBOURS, SHARPNESS, Memory
+from fastcap.runtime.text import caption_words, ends_early, sentence
 from fastcap.runtime.words import PictureWords
 
 __all__ = ["Candidates", "Committee", "append_lines", "gather", "read_lines"]

@@ -25,8 +25,8 @@ from fastcap.model import CaptionModel
 from fastcap.runtime.captioner import Captioner
 from fastcap.runtime.encoding import decode, encode
 from fastcap.runtime.images import load_image
-from fastcap.runtime.memory import caption_words
 from fastcap.runtime.options import Options
+from fastcap.runtime.text import caption_words
 from fastcap.training.teachers.ensemble import mean_step
 
 __all__ = ["CaptionerVoice", "Checkpoints", "Voice", "open_voice", "spoken"]
