@@ -47,6 +47,9 @@ def main() -> int:
     parser.add_argument("--pictures", action="store_true", help="remember its pictures as well as its words")
     parser.add_argument("--measure", help="a data set to measure on and to fit the confidence to (split: val)", **pair)
     parser.add_argument("--candidates", type=int, metavar="K", help="captions that are decoded (default: as before)")
+    parser.add_argument(
+        "--limit", type=int, metavar="N", help="only N pictures of each, to try it: figures mean nothing"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace a model directory at DIR")
     args = parser.parse_args()
     try:
@@ -68,6 +71,8 @@ def write(args: argparse.Namespace) -> None:
     name, _, split = args.measure[0].partition(":")
     examples = load_dataset(name, args.measure[1], split or "val")
     captions = remembered_captions(args.memory, examples)
+    if args.limit:
+        examples, captions = examples[: args.limit], dict(list(captions.items())[: args.limit])
     settings = MemorySettings(pictures=args.pictures)
     with Progress() as progress:
         total = len(captions) + len(ways(bundle)) * min(settings.fitted, len(captions)) + len(examples)
