@@ -38,8 +38,9 @@ PAGE = ROOT / "docs" / "phones.md"
 TABLE = re.compile(r"(?<=<!-- begin: converters -->\n).*?(?=\n<!-- end: converters -->)", re.DOTALL)
 PACKAGES = {
     "litert": ("litert-torch", "ai-edge-litert", "ai-edge-quantizer"),
+    "coreml": ("coremltools",),
 }
-RUNTIMES = {"litert": "LiteRT"}
+RUNTIMES = {"litert": "LiteRT", "coreml": "Core ML"}
 SHOWN = 5  # captions that differ
 
 

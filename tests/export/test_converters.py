@@ -21,8 +21,10 @@ from fastcap.cli import main
 from fastcap.eager import checkpoint_captioner
 from fastcap.errors import ConfigError, ModelFileError
 from fastcap.export.converted import MANIFEST, open_converted
-from fastcap.export.converters import convert_all
-from fastcap.export.portable import rounded
+from fastcap.export.converters import Source, convert_all
+from fastcap.export.portable import Part, rounded
+from fastcap.export.programs import exported as program_of
+from fastcap.export.programs import refused
 from fastcap.export.targets import CONVERTERS, PLATFORMS, PRECISIONS, Converter
 from tiny_parts import prefix_config, prefix_model, write_language_model, write_tower
 
@@ -65,11 +67,15 @@ def test_nothing_is_written_over_something_else(tmp_path, absent):
         convert_all("fastcap-base", tmp_path / "out", {"ios": absent})
 
 
-@pytest.mark.skipif(importlib.util.find_spec("litert_torch") is not None, reason="its converter is installed")
-def test_a_converter_that_is_not_installed_is_one_line_that_names_the_extra(tmp_path, capsys):
-    assert main(["convert", "--platform", "ios", "--out", str(tmp_path / "out")]) == 1
+@pytest.mark.parametrize("platform", ["ios", "android"])
+def test_a_converter_that_is_not_installed_is_one_line_that_names_the_extra(platform, tmp_path, capsys):
+    converter = CONVERTERS[PLATFORMS[platform]]
+    if importlib.util.find_spec(converter.package) is not None:
+        pytest.skip("its converter is installed")
+    assert main(["convert", "--platform", platform, "--out", str(tmp_path / "out")]) == 1
     said = capsys.readouterr().err
-    assert re.fullmatch(r"fastcap: error: converting for ios needs litert_torch: pip install .*\[litert\]\"\n", said)
+    line = rf"converting for {platform} needs {converter.package}: pip install .*\[{converter.extra}\]\"\n"
+    assert re.fullmatch(f"fastcap: error: {line}", said)
 
 
 # --- what is converted captions as the model does ---------------------------------------------------------------
@@ -131,7 +137,7 @@ def test_a_model_directory_is_converted_and_its_folder_is_whole_or_refused(paral
     assert manifest["model"]["preprocessing"]["width"] == manifest["parts"]["encode"]["inputs"]["images"]["shape"][2]
     captioner = open_converted(folder)
     assert captioner.caption(pictures[0]).text
-    with pytest.raises(ModelFileError, match="candidates is 4; this folder was converted for 2"):
+    with pytest.raises(ConfigError, match=r"candidates is 4; allowed are .*1 to 2"):
         captioner.caption(pictures[0], candidates=4)
     with pytest.raises(ModelFileError, match="a converted model already"):
         convert_all(parallel / "model", tmp_path, {"here": "exported"})
@@ -144,6 +150,44 @@ def test_a_model_directory_is_converted_and_its_folder_is_whole_or_refused(paral
         open_converted(folder)
     with pytest.raises(ModelFileError, match="is not a converted model"):
         open_converted(parallel / "model")
+
+
+def test_a_model_directory_is_converted_for_as_many_candidates_as_it_decodes(parallel, tmp_path):
+    shutil.copytree(parallel / "model", tmp_path / "model")
+    path = tmp_path / "model" / "model.json"
+    manifest = json.loads(path.read_text())
+    assert manifest["architecture"]["generation"]["candidates"] == 2  # in training; a release may choose otherwise
+    manifest["decoding"]["default_candidates"] = 3
+    path.write_text(json.dumps(manifest))
+    assert Source.open(tmp_path / "model").model.config.generation.candidates == 3
+
+
+class Halves(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = torch.nn.Linear(3, 3), torch.nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(self.first(x))
+
+
+def test_an_operator_that_a_converter_lacks_is_named_with_its_layer():
+    part = Part("encode", Halves(), {"x": torch.zeros(1, 3)}, ("y",))
+    program = program_of(part)
+
+    def convert(program):
+        for node in program.graph.nodes:
+            if node.name == "relu":
+                raise NotImplementedError("no such operator\nand more")
+
+    with pytest.raises(NotImplementedError) as failed:
+        convert(program)
+    said = str(refused("Somebody", part, program, failed.value))
+    assert re.fullmatch(
+        r"Somebody's converter refused the part 'encode' at aten\.relu\.default of layer 'second' "
+        r"\(\w+\.py, line \d+\) \(no such operator\)",
+        said,
+    )
 
 
 def test_what_is_interrupted_leaves_nothing(parallel, tmp_path, monkeypatch):

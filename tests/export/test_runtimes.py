@@ -8,19 +8,23 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from fastcap.eager import checkpoint_captioner
+from fastcap.errors import ModelFileError
 from fastcap.export.converted import MANIFEST, open_converted
-from fastcap.export.converters import convert_all
+from fastcap.export.converters import Source, convert_all
+from fastcap.export.portable import Part, parts_of
 from fastcap.export.targets import CONVERTERS
 
 pytestmark = pytest.mark.slow
 GOLDEN = Path(__file__).parents[1] / "golden" / "0.1.0"
-RUN_HERE = ("litert",)
+RUN_HERE = ("litert", *(["coreml"] if sys.platform == "darwin" else []))
 
 
 @pytest.fixture(scope="module", params=["parallel", "autoregressive"])
@@ -64,3 +68,79 @@ def parts(folder: Path) -> list[dict]:
     """The parts of a converted folder, one for each file."""
     found = json.loads((folder / MANIFEST).read_text())["parts"].values()
     return [*{part["file"]: part for part in found}.values()]
+
+
+# --- Core ML, which runs on Apple's systems alone ---------------------------------------------------------------
+
+
+def test_programs_of_core_ml_have_the_tensors_and_weights_of_the_model_and_compute_its_captions(
+    checkpoint, pictures, tmp_path, monkeypatch
+):
+    """They are read back, and computed by their specification (`mil.py`)."""
+    needs("coreml")
+    import mil
+
+    from fastcap.export import coreml
+
+    monkeypatch.setattr(coreml, "Runner", mil.Runner)
+    (folder,) = convert_all(checkpoint, tmp_path, {"ios": "coreml"}, "fp32")
+    manifest = json.loads((folder / MANIFEST).read_text())
+    for part in parts_of(Source.open(checkpoint).model):
+        facts = manifest["parts"][part.name]
+        program, spec = mil.read(folder / facts["file"])
+        for which, told in (("input", facts["inputs"]), ("output", facts["outputs"])):
+            read = {each.name: list(each.type.multiArrayType.shape) for each in getattr(spec.description, which)}
+            assert read == {fact.get("as", name): fact["shape"] for name, fact in told.items()}
+        held = mil.constants(program)
+        for name, parameter in part.module.named_parameters():
+            if parameter.ndim == 4:  # convolutions stay as they are; products may be transposed or joined
+                assert any(np.array_equal(each, parameter.detach().numpy()) for each in held), name
+    converted, model = open_converted(folder), checkpoint_captioner(checkpoint)
+    for picture in pictures[:3]:
+        one, other = converted.caption(picture), model.caption(picture)
+        assert one.text == other.text
+        assert one.confidence == pytest.approx(other.confidence, abs=1e-3)
+
+
+def test_core_ml_s_int8_is_smaller_and_sure_nearly_as_the_model_is(checkpoint, pictures, tmp_path, monkeypatch):
+    needs("coreml")
+    import mil
+
+    from fastcap.export import coreml
+
+    (folder,) = convert_all(checkpoint, tmp_path, {"ios": "coreml"}, "int8")
+    if sys.platform != "darwin":
+        with pytest.raises(ModelFileError, match="Core ML runs on Apple's systems alone"):
+            open_converted(folder)
+    monkeypatch.setattr(coreml, "Runner", mil.Runner)
+    converted, model = open_converted(folder), checkpoint_captioner(checkpoint)
+    kinds = [
+        constant.dtype for program in converted.bundle.runner.programs.values() for constant in mil.constants(program)
+    ]
+    assert np.dtype("int8") in kinds
+    confidences = [[c.caption(picture).confidence for picture in pictures[:3]] for c in (converted, model)]
+    np.testing.assert_allclose(*confidences, atol=0.1)
+
+
+class Inner(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.special.zeta(x, x)
+
+
+class Outer(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = Inner()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.inner(x + 1)
+
+
+def test_core_ml_names_the_operator_that_it_lacks_and_its_layer():
+    needs("coreml")
+    from fastcap.export.coreml import package
+
+    with pytest.raises(
+        ModelFileError, match=r"part 'encode' at aten\.special_zeta\.default of layer 'inner' \(test_run"
+    ):
+        package(Part("encode", Outer(), {"x": torch.ones(2)}, ("y",)), "fp32")

@@ -73,7 +73,11 @@ def open_converted(folder: str | os.PathLike[str], threads: int = 1) -> Captione
         opened = runner(path.parent, values["parts"], threads)
     except ModuleNotFoundError as error:
         raise ModelFileError(f"{path.parent} {needs(str(error.name).partition('.')[0], converter.extra)}") from error
-    bundle = ConvertedBundle(**vars(model), folder=path.parent, runner=opened, parts=values["parts"])
+    kept = vars(model)
+    if model.kind == "parallel":  # it decodes as many captions as it was converted for, so more cannot be asked for
+        most = values["parts"]["encode"]["outputs"]["lengths"]["shape"][1]
+        kept |= {"decoding": model.decoding._replace(max_candidates=most)}
+    bundle = ConvertedBundle(**kept, folder=path.parent, runner=opened, parts=values["parts"])
     return Captioner(bundle, threads, opener=open_converted)
 
 
@@ -172,7 +176,10 @@ class PartSession:
         self._run, self._part = bundle.runner.run, bundle.parts[self._name]
 
     def get_inputs(self) -> list[Node]:
-        return [Node(name, TYPES.get(fact["type"], ""), fact["shape"]) for name, fact in self._part["inputs"].items()]
+        """Pictures are told as the engine has them; a runner makes of them what its runtime takes."""
+        types = {name: TYPES.get(fact["type"], "") for name, fact in self._part["inputs"].items()}
+        types |= {"images": UINT8} if "images" in types else {}
+        return [Node(name, types[name], fact["shape"]) for name, fact in self._part["inputs"].items()]
 
     def get_outputs(self) -> list[Node]:
         return [Node(name, TYPES.get(fact["type"], ""), fact["shape"]) for name, fact in self._part["outputs"].items()]

@@ -39,7 +39,8 @@ class Source:
 
     Attributes:
         folder: the model directory or the checkpoint directory.
-        model: in evaluation mode; of a model directory, with its weights as they are rounded there.
+        model: in evaluation mode; of a model directory, with its weights as they are rounded there, and as many
+            candidates as it decodes by default.
         manifest: sizes, marks, limits and calibration; `files` are those of a model directory.
     """
 
@@ -58,8 +59,10 @@ class Source:
         """
         folder = find_model(name_or_dir)
         if (folder / MODEL_MANIFEST).is_file() or not (folder / "model.safetensors").is_file():
-            bundle = Bundle.open(folder)
-            return cls(folder, restore(folder), bundle.tokenizer(), bundle)
+            bundle, whole = Bundle.open(folder), restore(folder)
+            decodes = dataclasses.replace(whole.config.generation, candidates=bundle.decoding.default_candidates)
+            whole.config = dataclasses.replace(whole.config, generation=decodes)
+            return cls(folder, whole, bundle.tokenizer(), bundle)
         model, tokenizer = load_checkpoint(folder)
         return cls(folder, model, tokenizer, Manifest.of(model.config, name=folder.resolve().name, files={}))
 

@@ -6,10 +6,7 @@ while the model runs, each by its own range ("dynamic range"), so no pictures ar
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,9 +28,10 @@ def convert(source: Source, folder: Path, precision: str) -> dict[str, Any]:
     import litert_torch
 
     from fastcap.export.portable import described, parts_of
+    from fastcap.export.programs import quiet
 
     parts = parts_of(source.model, precision)
-    with quiet():  # what goes wrong is raised, too
+    with quiet():
         converter: Any = litert_torch
         for part in parts:
             converter = converter.signature(part.name, part.module, tuple(part.inputs.values()))
@@ -56,22 +54,12 @@ def quantise(path: Path) -> None:
     """Round the weights of a file's products and convolutions."""
     from ai_edge_quantizer import quantizer, recipe
 
+    from fastcap.export.programs import quiet
+
     with quiet():
         worker = quantizer.Quantizer(str(path), recipe.dynamic_wi8_afp32())
         content = worker.quantize().quantized_model
     path.write_bytes(content)
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep what the converter prints of its progress from the user's terminal."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            yield
-    finally:
-        logging.disable(before)
 
 
 class Runner:

@@ -27,13 +27,14 @@ class Converter(NamedTuple):
 
 CONVERTERS = {
     "litert": Converter("fastcap.export.litert", "litert_torch", "litert"),
+    "coreml": Converter("fastcap.export.coreml", "coremltools", "coreml", ("int8", "fp16", "fp32")),
     "transformers.js": Converter(
         "fastcap.release.transformers_js", "onnx", "export", ("int4", "int8", "fp16", "fp32", "all")
     ),
 }
 """By name. Each makes all that a model needs in one folder."""
 
-PLATFORMS = {"ios": "litert", "android": "litert", "web": "transformers.js"}
+PLATFORMS = {"ios": "coreml", "android": "litert", "web": "transformers.js"}
 """The converter of each platform of `fastcap convert --platform`."""
 
 PRECISIONS = ("int8", "fp32", "int4", "fp16", "all")
