@@ -31,6 +31,13 @@ def constants(program) -> list[np.ndarray]:
     return [each for each in found if isinstance(each, np.ndarray)]
 
 
+def holds(held: list[np.ndarray], weight: np.ndarray) -> bool:
+    """Whether an array of weights is among these, number for number, in any shape, or transposed."""
+    wanted = [weight.reshape(-1), weight.T.reshape(-1)]
+    flat = [each.reshape(-1) for each in held if each.size == weight.size]
+    return any(np.array_equal(each, other) for each in flat for other in wanted)
+
+
 def run(program, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The outputs of a program, by name."""
     function = program.functions["main"]

@@ -25,6 +25,7 @@ from fastcap.runtime.contract import (
     FLOAT,
     IMAGE_VECTORS,
     INT64,
+    KINDS,
     LANGUAGE_MODEL,
     MODEL,
     STATE,
@@ -73,7 +74,7 @@ def open_converted(folder: str | os.PathLike[str], threads: int = 1) -> Captione
         opened = runner(path.parent, values["parts"], threads)
     except ModuleNotFoundError as error:
         raise ModelFileError(f"{path.parent} {needs(str(error.name).partition('.')[0], converter.extra)}") from error
-    kept = vars(model)
+    kept = {**vars(model)}
     if model.kind == "parallel":  # it decodes as many captions as it was converted for, so more cannot be asked for
         most = values["parts"]["encode"]["outputs"]["lengths"]["shape"][1]
         kept |= {"decoding": model.decoding._replace(max_candidates=most)}
@@ -115,8 +116,8 @@ class ConvertedBundle(Bundle):
 
     @property
     def decodes(self) -> tuple[str, ...]:
-        """A parallel model is converted with its own way of decoding alone."""
-        return ("parallel",) if self.kind == "parallel" else super().decodes
+        """A parallel model is converted with its own way of decoding alone, the others with all of theirs."""
+        return ("parallel",) if self.kind == "parallel" else KINDS[self.kind].decodes
 
     def open_graph(self, graph: Graph, threads: int = 1) -> Any:
         """What runs a graph of the contract, as an ONNX Runtime session would."""
