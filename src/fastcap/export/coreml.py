@@ -7,7 +7,7 @@ float16, but for scans, scores, and the choice of tokens by them.
 
 from __future__ import annotations
 
-import sys
+import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -130,7 +130,7 @@ class Runner:
     system decides where and how a model is run."""
 
     def __init__(self, folder: Path, parts: Mapping[str, Any], threads: int) -> None:
-        if sys.platform != "darwin":
+        if platform.system() != "Darwin":
             raise ModelFileError(f"{folder}: Core ML runs on Apple's systems alone")
         import coremltools
 
