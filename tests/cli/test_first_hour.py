@@ -111,7 +111,7 @@ MISUSES = [
     ("download --from hubb", "--from: got 'hubb' (did you mean 'hub'?); allowed are local, hub, index", "download"),
     ("convert --platform IOS --out a", "--platform: got 'IOS'", "convert"),
     ("convert --platform xbox --out a", "--platform: got 'xbox'; allowed are ios, android", "convert"),
-    ("export --precision int4", "--precision: got 'int4' (did you mean 'int8'?); allowed are int8, fp32", "export"),
+    ("export --precision int4", "got 'int4' (did you mean 'int8'?); allowed are int8, fp16, fp32", "export"),
     ("caption photo.jpg --length shrot", "did you mean 'short'?); allowed are short, normal, long or", "caption"),
     ("caption photo.jpg --decode baem", "(did you mean 'beam'?); allowed are parallel, greedy, beam", "caption"),
     ("caption photo.jpg --model fastcap-bsae", "(did you mean 'fastcap-base'?); bundled are: fastcap-base", "caption"),

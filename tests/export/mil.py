@@ -166,6 +166,7 @@ OPERATIONS = {
     **{name: plain(getattr(torch, name)) for name in ("add", "sub", "mul", "maximum", "minimum", "pow")},
     **{name: plain(getattr(torch, name)) for name in ("greater", "greater_equal", "less", "less_equal", "not_equal")},
     **{name: plain(getattr(torch, name)) for name in ("logical_and", "logical_or", "logical_not")},
+    "identity": plain(lambda x: x),
     "equal": plain(torch.eq),
     "real_div": plain(torch.true_divide),
     "floor_div": plain(torch.floor_divide),

@@ -472,7 +472,7 @@ EVERYWHERE = {
     "half a picture": ("HALF", "a dog?", None, "half.png"),
     "empty question": ("PHOTO", " ?", None, "the question is empty"),
     "long question": ("PHOTO", "x" * 10_000, None, "10,000 characters"),
-    "ends with the user": ("PHOTO", "a dog?", said(("user", "is it dark?")), "turn 1 is the user's; needed: the assistant's"),
+    "ends with the user": ("PHOTO", "a dog?", said(("user", "is it dark?")), "the conversation ends with the user"),
     "begins with the assistant": ("PHOTO", "a dog?", said(("assistant", "yes"), ("user", "why?")), "turn 0 is the assistant's"),
     "unknown role": ("PHOTO", "a dog?", said(("narrator", "once")), "has the role 'narrator'; allowed: human, user, gpt, assistant"),
     "two marks": ("PHOTO", "a <image> dog?", said(*ANSWERED), "<image> stands 2 times in a conversation about one picture"),

@@ -208,15 +208,14 @@ def test_features_are_the_mean_over_the_picture_of_the_last_convolution(tmp_path
 # Trouble
 
 
-@pytest.mark.parametrize("kind", ["logits", "sequences"])
-def test_a_teacher_of_another_vocabulary_is_refused(student, tmp_path, kind):
+def test_a_teacher_whose_logits_are_of_another_vocabulary_is_refused(student, tmp_path):
     theirs = SimpleNamespace(
         model_config=dataclasses.replace(student.model_config, vocab_size=280),
         tokenizer=train_tokenizer(["other words than ours"] * 9, 280),
     )
     name = write_teacher(theirs, tmp_path / "a", 1)
     with pytest.raises(ModelFileError, match=r"a has another vocabulary: \d+ tokens, .*allowed: .*\.0\.teachers\.0"):
-        load(student, kind, name)
+        load(student, "logits", name)
 
 
 def test_a_teacher_that_cannot_read_captions_of_the_students_length_is_refused(student, tmp_path):

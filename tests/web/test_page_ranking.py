@@ -24,7 +24,7 @@ from fastcap.runtime.words import PictureWords
 
 MODULES = "".join(
     f"const {name} = await import('{(WEB / f'{file}.js').as_uri()}');"
-    for name, file in (("ranking", "ranking"), ("words", "tokenizer"))
+    for name, file in (("ranking", "ranking"), ("words", "text"), ("tokens", "tokenizer"))
 )
 READ = "const read = (name) => new Uint8Array(readFileSync(name));"
 
@@ -85,7 +85,7 @@ def test_scores_of_real_pictures_are_those_of_python(kind: str, run: Any, pictur
         sent.append({"candidates": candidates, "vector": vector.tolist()})
         ordered = [decode(tokenizer, each.token_ids) for each in ranker.order(found, vector, way)]
         expected.append((ranker.scores(found, vector, way), ordered))
-    body = """const { Tokenizer } = words;
+    body = """const { Tokenizer } = tokens;
               const tokenizer = new Tokenizer(JSON.parse(readFileSync(`${values.folder}/tokenizer.json`)));
               const held = await ranking.PictureWords.read(read(`${values.folder}/words.npz`));
               const ranker = new ranking.Ranker(values.ranking, held, tokenizer);
