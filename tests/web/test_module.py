@@ -370,7 +370,11 @@ def test_many_pictures_come_back_in_their_order(module: Module, tiny: fastcap.Ca
         ({"length": "huge"}, "length is 'huge'; allowed are short, normal, long or a number of words"),
         ({"length": 3}, "length is 3; allowed are whole numbers from 4 to 24"),
         ({"candidates": 99}, "candidates is 99; allowed are whole numbers from 1 to 8"),
-        ({"candidats": 2}, "unknown option candidats; allowed are length, candidates, neutral, decode, beams"),
+        (
+            {"candidats": 2},
+            "unknown option candidats; allowed are length, candidates, neutral, decode, beams, minConfidence, hedge, "
+            "noMemory",
+        ),
     ],
 )
 def test_an_option_out_of_range_says_what_is_allowed(options: dict, message: str, module: Module, tiny) -> None:
