@@ -111,7 +111,7 @@ def test_captions_that_were_under_way_and_options_that_changed_are_asked_for_aga
         }""",
         list(sample_photo(320, 240, seed=1)),
     )
-    visit.page.get_by_label("Length").select_option("words")
+    visit.page.locator("select[name=length]").select_option("words")
     visit.page.get_by_label("Words", exact=True).fill("5")
     visit.page.get_by_label("Words", exact=True).blur()
     undo(visit).click()
@@ -232,7 +232,7 @@ def test_nothing_wraps_alone_on_a_phone(width: int, browser: Browser, demo: Demo
     visit.captions(2)
     page.locator("summary").first.click()
     assert page.evaluate(ALONE) == []
-    page.get_by_label("Length").select_option("words")
+    page.locator("select[name=length]").select_option("words")
     page.get_by_label("Alt text of b.jpg").fill("Mine.")
     assert page.evaluate(ALONE) == []
     page.get_by_role("button", name="Clear").click()

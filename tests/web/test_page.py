@@ -55,7 +55,7 @@ def test_options_write_captions_anew_but_not_what_somebody_edited(visit: Visit) 
     page = visit.page
     page.get_by_label("Alt text of b.jpg").fill("Mine.")
     page.get_by_label("Neutral wording").check()
-    page.get_by_label("Length").select_option("words")
+    page.locator("select[name=length]").select_option("words")
     page.get_by_label("Words", exact=True).fill("6")
     page.get_by_label("Words", exact=True).blur()
     page.locator("#status", has_text="2 of 2").wait_for()
