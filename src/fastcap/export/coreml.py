@@ -101,7 +101,8 @@ def replacements() -> dict[Any, Any]:
 
 
 def joined(tensor: Tensor, sizes: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
-    """`F.pad` of whole numbers at the end of the last axis. Core ML pads floats alone, and float16 has no 2,049."""
+    """`F.pad` of whole numbers at the end of the last axis; NotImplemented for any other leaves it as it is. Core ML
+    pads floats alone, and float16 has no 2,049."""
     import torch
 
     if tensor.is_floating_point() or mode != "constant" or len(sizes) != 2 or sizes[0]:
