@@ -5,7 +5,8 @@ python scripts/remember.py --model fastcap-base --out DIR --memory flickr8k DIR 
     --memory coco:more DIR --measure flickr8k DIR
 
 Words and ranking are learnt from the sets after --memory, confidence and figures from the one after --measure.
-`fastcap export --memory` does the same for a checkpoint.
+`fastcap export --memory` and `fastcap adapters --memory` do the same for a checkpoint. Of a model that was built of
+adapters, --adapters DIR keeps the words, the ranking and the figures with these, too.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from fastcap.data.readers import Example, load_dataset
 from fastcap.errors import FastcapError
 from fastcap.evaluation.calibration import fit_calibration
 from fastcap.export.writer import check_destination, rewrite_bundle
+from fastcap.release.adapters import renew_facts
 from fastcap.release.memory import MemorySettings, remember, remembered_captions, ways
 from fastcap.release.pipeline import fitted_error
 from fastcap.runtime.bundle import Bundle, find_model
@@ -50,10 +52,13 @@ def main() -> int:
     parser.add_argument(
         "--limit", type=int, metavar="N", help="only N pictures of each, to try it: figures mean nothing"
     )
+    parser.add_argument("--adapters", type=Path, metavar="DIR", help="the adapters that the model was built of")
     parser.add_argument("--overwrite", action="store_true", help="replace a model directory at DIR")
     args = parser.parse_args()
     try:
         write(args)
+        if args.adapters:
+            renew_facts(args.adapters, args.out)
     except FastcapError as error:
         print(f"remember: error: {error}", file=sys.stderr)
         return 1

@@ -20,14 +20,17 @@ from fastcap.checkpoint import save_checkpoint
 from fastcap.cli import main
 from fastcap.errors import ConfigError, DataError, FastcapError, ModelFileError
 from fastcap.export import families
+from fastcap.export.writer import rewrite_bundle
 from fastcap.release import build as building
 from fastcap.release import pipeline
-from fastcap.release.adapters import available_adapters, find_adapters, pack, read_record, unpack
+from fastcap.release.adapters import available_adapters, find_adapters, pack, read_record, renew_facts, unpack
 from fastcap.release.build import build
 from fastcap.release.drawn import drawn
 from fastcap.release.settings import ExportSettings
 from fastcap.runtime.captioner import Captioner
+from fastcap.runtime.fitted import Ranking, Weights
 from fastcap.runtime.text import ends_early
+from fastcap.runtime.words import PictureWords
 from tiny_parts import prefix_config, prefix_model, write_language_model, write_tower
 
 pytest.importorskip("transformers")
@@ -131,6 +134,21 @@ def test_what_is_built_says_what_was_recorded(adapters, root, tmp_path, capsys):
         assert captioner.caption_pixels(drawn(seed, 64)[None])[0].text == said.text
     assert main(["build", str(adapters), "--out", str(tmp_path / "models" / "tiny")]) == 1
     assert "is a model directory already" in capsys.readouterr().err
+
+
+def test_what_is_built_ranks_by_the_words_that_its_adapters_keep(copy, tmp_path):
+    built = build(copy, tmp_path / "built")
+    width = Captioner.open(built.folder).embed_texts(["a dog"]).shape[1]
+    words = PictureWords(["ball", "dog"], np.eye(2, width), np.zeros(2), np.ones(2))
+    ranking = Ranking(30, 8.0, {"search": Weights(1, 0, 0, 0, 0, 2, 0.5)})
+    rewrite_bundle(built, tmp_path / "ranked", words=words, ranking=ranking, quality={"cider": 12.0})
+    renew_facts(copy, tmp_path / "ranked")
+    again = build(copy, tmp_path / "again")
+    assert again.ranking == ranking and again.quality == {"cider": 12.0} and again.description == "Tiny."
+    assert (tmp_path / "again" / "words.npz").read_bytes() == (tmp_path / "ranked" / "words.npz").read_bytes()
+    (copy / "words.npz").write_bytes(b"half")
+    with pytest.raises(ModelFileError, match=r"words\.npz"):
+        build(copy, tmp_path / "third")
 
 
 def test_the_card_names_the_frozen_parts_and_the_figures(adapters):

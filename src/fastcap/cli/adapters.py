@@ -7,7 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from fastcap.cli.export import add_measuring
+from fastcap.cli.export import add_measuring, add_ranking
 from fastcap.cli.options import check_checkpoint
 from fastcap.release.settings import ExportSettings
 
@@ -19,6 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, metavar="CHECKPOINT", help="checkpoint of a prefix model")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of adapters to write, or renew")
     add_measuring(parser)
+    add_ranking(parser)
+    parser.set_defaults(memory=None)  # where argparse appends to
 
 
 def run(args: argparse.Namespace) -> int:
@@ -29,7 +31,8 @@ def run(args: argparse.Namespace) -> int:
 
     checkpoint = check_checkpoint(args.model)
     given = {name: getattr(args, name) for name in vars(ExportSettings()) if name in args}
-    settings = ExportSettings(**given | {"questions": tuple(args.questions or ())})
+    lists = {"memory": tuple(args.memory or ()), "questions": tuple(args.questions or ())}
+    settings = ExportSettings(**given | lists)
     command = shlex.join(["fastcap", *sys.argv[1:]])
     ship(checkpoint, args.out, args.root, settings, console=Console(stderr=True), command=command)
     print(args.out)

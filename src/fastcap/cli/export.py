@@ -34,15 +34,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     told = "bits of layers, as DIR.bits.json has them (default: 8 for each)"
     group.add_argument("--bits", type=Path, metavar="FILE", help=told)
+    add_ranking(parser, ", not with --target-size")
+    parser.set_defaults(**vars(DEFAULTS) | {"memory": None, "questions": None})
+
+
+def add_ranking(parser: argparse.ArgumentParser, but: str = "") -> None:
+    """Declare what a model learns words of pictures from."""
     parser.add_argument(
         "--memory",
         nargs=2,
         action="append",
         metavar=("NAME[:SPLIT]", "DIR"),
         help="learn from a data set (split: train) which words people use of a picture, to rank captions by; "
-        "may be given several times, not with --target-size (default: none)",
+        f"may be given several times{but} (default: none)",
     )
-    parser.set_defaults(**vars(DEFAULTS) | {"memory": None, "questions": None})
 
 
 def add_measuring(parser: argparse.ArgumentParser) -> None:

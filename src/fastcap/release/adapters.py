@@ -7,6 +7,7 @@ whole model directory.
 | adapters.safetensors | matrices in 8 bits, with a step for each row or column; all else in 32 |
 | tokenizer.json.gz | the tokenizer, packed |
 | record.json | what was measured, and captions of pictures that anybody can draw again |
+| words.npz | optional: which words people use of a picture, by which captions are ranked |
 | README.md | the card |
 """
 
@@ -16,6 +17,7 @@ import contextlib
 import gzip
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,15 +26,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastcap.errors import ConfigError, ModelFileError, nearest
+from fastcap.files import written_aside
 from fastcap.parts import PARTS
 from fastcap.release.drawn import drawn
 from fastcap.runtime.answering import Prompts, search_answers
 from fastcap.runtime.bundle import Bundle
+from fastcap.runtime.contract import WORDS
 from fastcap.runtime.encoding import decode
 from fastcap.runtime.engine import Decoded, answered, search
+from fastcap.runtime.fitted import Ranking, Weights
 from fastcap.runtime.options import Options
 from fastcap.runtime.stepper import OnnxStepper
 from fastcap.runtime.text import sentence
+from fastcap.runtime.words import PictureWords
 
 __all__ = [
     "CARD",
@@ -48,6 +54,7 @@ __all__ = [
     "part_names",
     "read_json",
     "read_record",
+    "renew_facts",
     "unpack",
     "write_card",
     "write_record",
@@ -213,7 +220,7 @@ class Record(NamedTuple):
 
     Attributes:
         facts: keywords of `fastcap.export.writer.write_bundle`: name, description, calibration, alignment, quality,
-            speed, and answering of a model that answers.
+            speed; answering of a model that answers, words and ranking of one that ranks by them.
         captions: by the seed of a drawn picture.
         answers: likewise, of a model that answers.
     """
@@ -303,16 +310,42 @@ def surest(found: Mapping[int, tuple[float, Said]]) -> dict[int, Said]:
 
 def write_record(folder: Path, directory: Path, description: str = "") -> None:
     """Note in a folder of adapters what the model directory that was made of them states, and what it says."""
+    reader = Reader(directory)
+    said = dict(zip(SAID, (record_captions(reader), record_answers(reader)), strict=True))
+    told = {part: {str(seed): each._asdict() for seed, each in found.items()} for part, found in said.items()}
+    save_record(folder, {"facts": taken_facts(folder, directory, description), **told})
+
+
+def renew_facts(folder: Path, directory: Path) -> None:
+    """Note in a folder of adapters what a model directory states that was built of them and has changed since, such as
+    its ranking; what it says of drawn pictures stays as recorded, since nothing ranks there.
+
+    Raises:
+        ModelFileError: one of the two is damaged.
+    """
+    record = read_json(folder / RECORD)
+    description = str(record.get("facts", {}).get("description", ""))
+    save_record(folder, {**record, "facts": taken_facts(folder, directory, description)})
+
+
+def taken_facts(folder: Path, directory: Path, description: str) -> dict[str, Any]:
+    """What a model directory states, for a record; the words by which it ranks are copied beside it."""
     manifest = read_json(directory / "model.json")
     facts = {key: manifest.get(key) for key in ("name", "description", "calibration", "alignment", "quality", "speed")}
     facts["description"] = description or facts["description"]
     if manifest.get("questions"):
         facts["answering"] = {key: manifest["questions"][key] for key in ("scale", "offset")}
-    reader = Reader(directory)
-    said = dict(zip(SAID, (record_captions(reader), record_answers(reader)), strict=True))
-    told = {part: {str(seed): each._asdict() for seed, each in found.items()} for part, found in said.items()}
-    text = json.dumps({"facts": facts, **told}, indent=1, ensure_ascii=False)
-    (folder / RECORD).write_text(text + "\n", encoding="utf-8")
+    if manifest.get("ranking"):
+        shutil.copyfile(directory / WORDS, folder / WORDS)
+        facts["ranking"] = manifest["ranking"]
+    return facts
+
+
+def save_record(folder: Path, values: Mapping[str, Any]) -> None:
+    """Write the record, whole or not at all."""
+    text = json.dumps(values, indent=1, ensure_ascii=False)
+    with written_aside(folder / RECORD) as path:
+        path.write_text(text + "\n", encoding="utf-8")
 
 
 def said_of(values: Mapping[str, Any]) -> Said:
@@ -332,10 +365,18 @@ def read_record(folder: Path) -> Record:
         facts = dict(values["facts"])
         for name in ("calibration", "alignment", *(["answering"] if "answering" in facts else [])):
             facts[name] = (float(facts[name]["scale"]), float(facts[name]["offset"]))
+        if "ranking" in facts:
+            facts |= {"ranking": ranking_of(facts["ranking"]), "words": PictureWords.open(folder / WORDS)}
         captions, answers = ({int(seed): said_of(said) for seed, said in values.get(part, {}).items()} for part in SAID)
         return Record(facts, captions, answers)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelFileError(f"{folder / RECORD} cannot be read: {type(error).__name__} {error}") from error
+
+
+def ranking_of(values: Mapping[str, Any]) -> Ranking:
+    """A ranking as the record has it."""
+    ways = {way: Weights(**each) for way, each in values.items() if way not in ("neighbours", "sharpness")}
+    return Ranking(int(values["neighbours"]), float(values["sharpness"]), ways)
 
 
 def write_card(folder: Path) -> None:
