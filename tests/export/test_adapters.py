@@ -11,7 +11,9 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper
 from PIL import Image
 from rich.console import Console
 from safetensors.numpy import load_file, save_file
@@ -49,23 +51,27 @@ def root(tmp_path_factory) -> Path:
     model, tokenizer = prefix_model(prefix_config(language_model, write_tower(root / "eye")))
     save_checkpoint(root / "best", model.config, model.state_dict(), tokenizer)
     (root / "data" / "images").mkdir(parents=True)
-    for index in range(4):
+    for index in range(16):
         Image.fromarray(drawn(index, 96)).save(root / "data" / "images" / f"{index}.png")
-    rows = "".join(f"{index}.png,{text}\n" for index in range(4) for text in TEXTS)
-    for split in ("train", "val"):
+    for split, count in (("train", 16), ("val", 4)):
+        rows = "".join(f"{index}.png,{text}\n" for index in range(count) for text in TEXTS)
         (root / "data" / f"{split}.csv").write_text(f"image,caption\n{rows}")
     return root
 
 
-@pytest.fixture(scope="module")
-def adapters(root) -> Path:
+def shipped(root: Path, out: Path, **settings) -> Path:
     """A folder that `ship` wrote."""
     with pytest.MonkeyPatch.context() as patch:
         times = {"fp32": 2.0, "int8": 1.0}  # random models are too small for integers to be faster each time
         patch.setattr(pipeline, "network_milliseconds", lambda graphs, *_: times[graphs.name])
-        settings = ExportSettings(dataset="csv", calibration=4, max_loss=1000, description="Tiny.")
-        pipeline.ship(root / "best", root / "tiny", root / "data", settings)
-    return root / "tiny"
+        given = ExportSettings(dataset="csv", max_loss=1000, description="Tiny.", **{"calibration": 4, **settings})
+        pipeline.ship(root / "best", out, root / "data", given)
+    return out
+
+
+@pytest.fixture(scope="module")
+def adapters(root) -> Path:
+    return shipped(root, root / "tiny")
 
 
 @pytest.fixture
@@ -149,6 +155,45 @@ def test_what_is_built_ranks_by_the_words_that_its_adapters_keep(copy, tmp_path)
     (copy / "words.npz").write_bytes(b"half")
     with pytest.raises(ModelFileError, match=r"words\.npz"):
         build(copy, tmp_path / "third")
+
+
+def language_model_bits(model: Path) -> list[int]:
+    """Of the products of a built language model, in order."""
+    nodes = onnx.load(str(model / "language_model.onnx"), load_external_data=False).graph.node
+    return [helper.get_node_attr_value(node, "bits") for node in nodes if node.op_type == "MatMulNBits"]
+
+
+def test_layers_are_built_with_the_bits_that_were_asked_for(adapters, root, tmp_path):
+    layers = "decoder.language_model.model.layers"
+    plan = {f"{layers}.0.mlp.gate_proj+up_proj": 8, f"{layers}.2.mlp.down_proj": 4}
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    planned = shipped(root, tmp_path / "planned", bits=tmp_path / "plan.json")
+    assert read_record(planned).bits == plan and not read_record(adapters).bits
+    console = Console(record=True, file=io.StringIO(), width=200)
+    build(adapters, tmp_path / "usual"), build(planned, tmp_path / "made", console=console)
+    assert "8 of 8 captions as recorded" in console.export_text()
+    usual, made = language_model_bits(tmp_path / "usual"), language_model_bits(tmp_path / "made")
+    changed = [(before, after) for before, after in zip(usual, made, strict=True) if before != after]
+    assert changed == [(4, 8), (4, 8), (8, 4)]
+
+    record = json.loads((planned / "record.json").read_text())
+    record["bits"] = {"decoder.language_model.model.layers.9.mlp.down_proj": 8}
+    (planned / "record.json").write_text(json.dumps(record))
+    with pytest.raises(ConfigError, match=r"record\.json: the model has no layer .*layers\.9"):
+        build(planned, tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+
+
+def test_bits_for_a_size_are_chosen_recorded_and_written_beside_the_adapters(root, tmp_path):
+    with pytest.raises(ConfigError, match="the nearest that can be reached is") as refused:
+        shipped(root, tmp_path / "mine", target_size=1, calibration=16)
+    target = int(str(refused.value).split("can be reached is ")[1].split()[0]) + 20_000
+    shipped(root, tmp_path / "mine", target_size=target, calibration=16)
+    bits = read_record(tmp_path / "mine").bits
+    assert bits == json.loads((tmp_path / "mine.bits.json").read_text()) and {4, 8} <= set(bits.values())
+    assert (tmp_path / "mine.report.json").is_file()
+    build(tmp_path / "mine", tmp_path / "made")
+    assert sum(path.stat().st_size for path in (tmp_path / "made").iterdir()) <= target
 
 
 def test_the_card_names_the_frozen_parts_and_the_figures(adapters):

@@ -7,7 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from fastcap.cli.export import add_measuring, add_ranking
+from fastcap.cli.export import add_bits, add_measuring, add_ranking
 from fastcap.cli.options import check_checkpoint
 from fastcap.release.settings import ExportSettings
 
@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, metavar="CHECKPOINT", help="checkpoint of a prefix model")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of adapters to write, or renew")
     add_measuring(parser)
+    add_bits(parser)
     add_ranking(parser)
     parser.set_defaults(memory=None)  # where argparse appends to
 

@@ -12,7 +12,7 @@ from fastcap.cli.parser import Number, one_of
 from fastcap.errors import ModelFileError
 from fastcap.release.settings import MAX_CALIBRATION, MIN_MEASURED, PRECISIONS, ExportSettings
 
-__all__ = ["add_arguments", "add_measuring", "may_replace", "run"]
+__all__ = ["add_arguments", "add_bits", "add_measuring", "may_replace", "run"]
 
 DEFAULTS = ExportSettings()
 
@@ -25,20 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_measuring(parser)
     told = "int8, fp16 for a GPU, or fp32 for graphs that are not rounded"
     parser.add_argument("--precision", **one_of(PRECISIONS), help=told)
-    group = parser.add_mutually_exclusive_group()
-    group.add_argument(
-        "--target-size",
-        metavar="SIZE",
-        help="most that the model directory may take, such as 9MB: layers get 4, 8 or 16 bits as their sensitivity "
-        "asks for; DIR.bits.json, DIR.report.json and DIR.report.png say which, and why (default: 8 bits for each)",
-    )
-    told = "bits of layers, as DIR.bits.json has them (default: 8 for each)"
-    group.add_argument("--bits", type=Path, metavar="FILE", help=told)
-    add_ranking(parser, ", not with --target-size")
+    add_bits(parser)
+    add_ranking(parser)
     parser.set_defaults(**vars(DEFAULTS) | {"memory": None, "questions": None})
 
 
-def add_ranking(parser: argparse.ArgumentParser, but: str = "") -> None:
+def add_ranking(parser: argparse.ArgumentParser) -> None:
     """Declare what a model learns words of pictures from."""
     parser.add_argument(
         "--memory",
@@ -46,7 +38,7 @@ def add_ranking(parser: argparse.ArgumentParser, but: str = "") -> None:
         action="append",
         metavar=("NAME[:SPLIT]", "DIR"),
         help="learn from a data set (split: train) which words people use of a picture, to rank captions by; "
-        f"may be given several times{but} (default: none)",
+        "may be given several times, not with --target-size (default: none)",
     )
 
 
@@ -73,6 +65,20 @@ def add_measuring(parser: argparse.ArgumentParser) -> None:
     measured = vars(DEFAULTS).items()
     parser.set_defaults(**{name: value for name, value in measured if name not in ("precision", "target_size", "bits")})
     parser.set_defaults(questions=None)  # where argparse appends to
+
+
+def add_bits(parser: argparse.ArgumentParser) -> None:
+    """Declare the bits of layers: those of a file, or those that a size allows."""
+    group = parser.add_mutually_exclusive_group()
+    usual = "8 for each; 4 or 8 in a language model"
+    group.add_argument(
+        "--target-size",
+        metavar="SIZE",
+        help="most that the model directory may take, such as 9MB: layers get 4, 8 or 16 bits as their sensitivity "
+        f"asks for; DIR.bits.json, DIR.report.json and DIR.report.png say which, and why (default: {usual})",
+    )
+    told = f"bits of layers, as DIR.bits.json has them (default: {usual})"
+    group.add_argument("--bits", type=Path, metavar="FILE", help=told)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -227,7 +227,7 @@ def check_bits(layers: Mapping[str, Layer], bits: Mapping[str, int], source: str
 
 
 def read_bits(path: Path, layers: Mapping[str, Layer]) -> dict[str, int]:
-    """A plan, layer -> bits, from a JSON or YAML file; layers that it leaves out have 8.
+    """A plan, layer -> bits, from a JSON or YAML file; layers that it leaves out are for `tensor_bits` to choose.
 
     Raises:
         ConfigError: no such file, not a mapping, or a plan for another model.

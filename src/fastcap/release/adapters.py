@@ -6,7 +6,7 @@ whole model directory.
 | config.json | the settings, which name the frozen parts and their digests, as in a checkpoint |
 | adapters.safetensors | matrices in 8 bits, with a step for each row or column; all else in 32 |
 | tokenizer.json.gz | the tokenizer, packed |
-| record.json | what was measured, and captions of pictures that anybody can draw again |
+| record.json | what was measured, the bits of layers, and captions of pictures that anybody can draw again |
 | words.npz | optional: which words people use of a picture, by which captions are ranked |
 | README.md | the card |
 """
@@ -223,11 +223,13 @@ class Record(NamedTuple):
             speed; answering of a model that answers, words and ranking of one that ranks by them.
         captions: by the seed of a drawn picture.
         answers: likewise, of a model that answers.
+        bits: of layers by name, as `fastcap.quantization.scales.tensor_bits` reads them.
     """
 
     facts: dict[str, Any]
     captions: dict[int, Said]
     answers: dict[int, Said]
+    bits: dict[str, int]
 
 
 class Reader:
@@ -308,12 +310,13 @@ def surest(found: Mapping[int, tuple[float, Said]]) -> dict[int, Said]:
     return {seed: found[seed][1] for seed in sorted(seeds)}
 
 
-def write_record(folder: Path, directory: Path, description: str = "") -> None:
-    """Note in a folder of adapters what the model directory that was made of them states, and what it says."""
+def write_record(folder: Path, directory: Path, bits: Mapping[str, int]) -> None:
+    """Note in a folder of adapters what the model directory that was made of them states, what it says, and the bits of
+    its layers."""
     reader = Reader(directory)
     said = dict(zip(SAID, (record_captions(reader), record_answers(reader)), strict=True))
     told = {part: {str(seed): each._asdict() for seed, each in found.items()} for part, found in said.items()}
-    save_record(folder, {"facts": taken_facts(folder, directory, description), **told})
+    save_record(folder, {"facts": taken_facts(folder, directory), "bits": dict(bits), **told})
 
 
 def renew_facts(folder: Path, directory: Path) -> None:
@@ -328,11 +331,10 @@ def renew_facts(folder: Path, directory: Path) -> None:
     save_record(folder, {**record, "facts": taken_facts(folder, directory, description)})
 
 
-def taken_facts(folder: Path, directory: Path, description: str) -> dict[str, Any]:
+def taken_facts(folder: Path, directory: Path, description: str = "") -> dict[str, Any]:
     """What a model directory states, for a record; the words by which it ranks are copied beside it."""
     manifest = read_json(directory / "model.json")
     facts = {key: manifest.get(key) for key in ("name", "description", "calibration", "alignment", "quality", "speed")}
-    facts["description"] = description or facts["description"]
     if manifest.get("questions"):
         facts["answering"] = {key: manifest["questions"][key] for key in ("scale", "offset")}
     if manifest.get("ranking"):
@@ -368,7 +370,8 @@ def read_record(folder: Path) -> Record:
         if "ranking" in facts:
             facts |= {"ranking": ranking_of(facts["ranking"]), "words": PictureWords.open(folder / WORDS)}
         captions, answers = ({int(seed): said_of(said) for seed, said in values.get(part, {}).items()} for part in SAID)
-        return Record(facts, captions, answers)
+        bits = {str(name): int(chosen) for name, chosen in values.get("bits", {}).items()}
+        return Record(facts, captions, answers, bits)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelFileError(f"{folder / RECORD} cannot be read: {type(error).__name__} {error}") from error
 

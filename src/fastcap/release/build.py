@@ -21,7 +21,18 @@ from fastcap.errors import DataError, FastcapError, ModelFileError
 from fastcap.export.families import EXPORTS
 from fastcap.export.writer import check_destination, write_bundle
 from fastcap.parts import PARTS, download_part, find_part, folder_name, local_part
-from fastcap.release.adapters import CONFIG, Reader, Record, find_adapters, part_names, read_json, read_record, unpack
+from fastcap.quantization.scales import check_bits, quantised_layers, tensor_bits
+from fastcap.release.adapters import (
+    CONFIG,
+    RECORD,
+    Reader,
+    Record,
+    find_adapters,
+    part_names,
+    read_json,
+    read_record,
+    unpack,
+)
 from fastcap.release.drawn import reading
 from fastcap.release.sizes import quantised_graphs
 from fastcap.runtime.bundle import Bundle
@@ -54,7 +65,7 @@ def build(
         The model directory, opened.
 
     Raises:
-        ConfigError: no such adapters.
+        ConfigError: no such adapters, or their record has bits of layers that their model has not.
         DataError: a frozen part cannot be had, or the disk is full.
         ModelFileError: the adapters are damaged, or belong to other parts; something else is at `out`.
         FastcapError: the model says something else than was recorded.
@@ -72,13 +83,15 @@ def build(
             unpack(folder, scratch / "checkpoint", places)
             console.print("merging the adapters, tracing and quantising (a minute)")
             model, tokenizer = load_checkpoint(scratch / "checkpoint")
-            family = EXPORTS[model.config.kind]
+            layers, family = quantised_layers(model), EXPORTS[model.config.kind]
+            check_bits(layers, record.bits, str(folder / RECORD))
             (scratch / "fp32").mkdir()
             family.parts(model, scratch / "fp32")
             pictures, texts = reading(
                 partial(encode, tokenizer), model.config.image_size, model.config.max_length, model.config.asked
             )
-            graphs = quantised_graphs(scratch / "fp32", scratch / "int8", model, pictures, {}, texts=texts)
+            bits = tensor_bits(layers, record.bits)
+            graphs = quantised_graphs(scratch / "fp32", scratch / "int8", model, pictures, bits, texts=texts)
             shutil.rmtree(scratch / "fp32")
             config = named_as(model.config, settings)
             facts: Any = record.facts

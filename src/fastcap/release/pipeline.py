@@ -74,7 +74,27 @@ def export(
     settings, console, out = settings or ExportSettings(), console or Console(quiet=True), Path(out)
     check_destination(out, overwrite)
     command = command or f"fastcap.release.export({str(checkpoint)!r}, {str(out)!r}, {str(data)!r}, {settings!r})"
-    model, tokenizer = load_checkpoint(Path(checkpoint))
+    write_exported(Path(checkpoint), out, data, settings, out, overwrite=overwrite, console=console, command=command)
+    return Bundle.open(out)
+
+
+def write_exported(
+    checkpoint: Path,
+    out: Path,
+    data: str | os.PathLike[str],
+    settings: ExportSettings,
+    beside: Path,
+    *,
+    overwrite: bool = False,
+    console: Console,
+    command: str,
+) -> dict[str, int]:
+    """Do what `export` does, and give the bits of layers that were asked for or found.
+
+    Args:
+        beside: what a plan of bits for a target size is written beside, with its report.
+    """
+    model, tokenizer = load_checkpoint(checkpoint)
     config, family, layers = model.config, EXPORTS[model.config.kind], quantised_layers(model)
     bits = read_bits(Path(settings.bits), layers) if settings.bits else {}
     examples, calibrating = load_examples(settings, Path(data))
@@ -89,7 +109,7 @@ def export(
         family.assemble(parts, fp32, config)
         check_equal(model, fp32, pictures, console)
         if target := settings.target_bytes:
-            known = out, Path(checkpoint), parts, model, tokenizer, pictures, command, console
+            known = beside, checkpoint, parts, model, tokenizer, pictures, command, console
             bits = bits_under_size(target, *known)
         chosen = reference = measure(fp32, tokenizer, config, examples, console, questions)
         if settings.precision == "int8":
@@ -114,7 +134,7 @@ def export(
         name = settings.name or out.resolve().name
         about = {"name": name, "description": settings.description, "unheld": rest, **facts, **memory}
         write_bundle(out, chosen.graphs, tokenizer, config, overwrite=overwrite, **about)
-    return Bundle.open(out)
+    return bits
 
 
 def with_memory(
@@ -137,7 +157,8 @@ def ship(
     command: str | None = None,
 ) -> None:
     """Keep what was trained of a prefix model in a few megabytes, from which `fastcap.release.build` makes a model
-    directory: matrices are rounded to 8 bits, what is rounded is exported as `export` does it, and measured.
+    directory: matrices are rounded to 8 bits, what is rounded is exported as `export` does it, and measured. The bits
+    of layers that `settings` ask for are those that the language model and towers have once they are built.
 
     Args:
         checkpoint: checkpoint directory of a prefix model.
@@ -150,6 +171,7 @@ def ship(
     """
     out, settings, console = Path(out), settings or ExportSettings(), console or Console(quiet=True)
     settings = dataclasses.replace(settings, name=settings.name or out.resolve().name)
+    command = command or f"fastcap.release.ship({str(checkpoint)!r}, {str(out)!r}, {str(data)!r}, {settings!r})"
     if out.exists() and any(out.iterdir()) and not (out / RECORD).is_file():
         raise ModelFileError(f"{out} is there already and holds no adapters; allowed: a path that is free")
     with tempfile.TemporaryDirectory() as aside:
@@ -157,8 +179,8 @@ def ship(
         packed.mkdir()
         pack(Path(checkpoint), packed)
         unpack(packed, rounded)
-        export(rounded, made, data, settings, console=console, command=command)
-        write_record(packed, made)
+        bits = write_exported(rounded, made, data, settings, out, console=console, command=command)
+        write_record(packed, made, bits)
         with folder_written_aside(out) as folder:
             for file in (*packed.iterdir(), *out.glob(CARD)):
                 shutil.copyfile(file, folder / file.name)

@@ -60,9 +60,10 @@ class ExportSettings:
     target_size: int | str | None = None
     """Most bytes that the model directory may take, or a text such as "9MB". Layers then get 4, 8 or 16 bits as their
     sensitivity asks for; which and why is written beside the directory: `DIR.bits.json`, `DIR.report.json` and
-    `DIR.report.png`. Unset: 8 bits for every layer."""
+    `DIR.report.png`. Unset: 8 bits for every layer; in a language model 4 for matrices that read the hidden states."""
     bits: Path | str | None = None
-    """A file with the bits of layers, in place of a target size; layers that it leaves out have 8."""
+    """A file with the bits of layers, in place of a target size; layers that it leaves out have what they would have
+    without it."""
     memory: Sequence[tuple[str, Path | str]] = ()
     """Data sets of whose captions the model learns which words people use of a picture, to rank candidates by them
     (`fastcap.release.memory`): `NAME` or `NAME:SPLIT`, train by default, and its folder. None of the pictures that are
