@@ -4,11 +4,15 @@
         --limit 400 --thresholds 0.5 0.6 0.7 0.8 0.9 --out curve.json
     python benchmarks/fastvlm.py plot curve.json --out docs/fastvlm.png
     python benchmarks/fastvlm.py prefix --tokens 64 576 --out prefix.json
+    python benchmarks/fastvlm.py selection --questions existence_train.json --held existence_val.json \\
+        --out selection.json
     python benchmarks/fastvlm.py record --yes-no a.json --open b.json --existence c.json --bench bench.json \\
         --curve curve.json --out benchmarks/results/recorded/fastvlm.json
 
 `curve` goes on where it was interrupted: a model with a threshold that its file has is not measured again. A threshold
-of 2 computes all scales of every picture. Times are processor time on one thread, of `--timed` pictures. `record` joins
+of 2 computes all scales of every picture. Times are processor time on one thread, of `--timed` pictures. `selection`
+trains the smallest size four times, with all 576 tokens of pictures at 384 pixels and with 64 of them, and asks each
+about other pictures; it goes on, too. `record` joins
 what `fastcap evaluate --task vqa --json` and `fastcap bench --json` wrote to what docs/claims.md reads.
 """
 
@@ -18,6 +22,7 @@ import argparse
 import dataclasses
 import functools
 import json
+import shutil
 import statistics
 import sys
 import time
@@ -26,13 +31,16 @@ from typing import Any
 
 from rich.progress import track
 
+from fastcap.checkpoint import load_checkpoint
+from fastcap.config import TrainConfig, load_config
 from fastcap.data.conversations import load_conversations
+from fastcap.eager import checkpoint_captioner
 from fastcap.errors import FastcapError
 from fastcap.evaluation.machine import git_commit, machine_facts, now
 from fastcap.evaluation.reading import QUESTIONS, what_is_read
-from fastcap.evaluation.sample import spread
+from fastcap.evaluation.sample import margin, spread
 from fastcap.evaluation.speed import Timing
-from fastcap.evaluation.vqa import evaluate_answers
+from fastcap.evaluation.vqa import MODEL, evaluate_answers
 from fastcap.files import written_aside
 from fastcap.model.frozen import load_language_model
 from fastcap.parts import local_part
@@ -40,8 +48,11 @@ from fastcap.runtime.bundle import Bundle, find_model
 from fastcap.runtime.captioner import Captioner
 from fastcap.runtime.contract import Exits
 from fastcap.runtime.conversation import Conversation
+from fastcap.training.trainer import train
 
 WHOLE = 2.0  # a threshold that no confidence reaches
+SELECTIONS = {"all": ("pool", 576), "pool": ("pool", 64), "learned": ("learned", 64), "random": ("random", 64)}
+"""By name: how tokens of a 24x24 grid are selected, and how many are left."""
 
 
 def main() -> None:
@@ -63,11 +74,22 @@ def main() -> None:
     prefix.add_argument("--language-model", default="smollm2-135m-instruct", metavar="NAME|DIR")
     prefix.add_argument("--tokens", type=int, nargs="+", default=[16, 64, 144, 576])
     prefix.set_defaults(run=time_prefixes)
+    selection = verbs.add_parser("selection", help="what it costs to choose 64 of 576 image tokens: four trainings")
+    selection.add_argument("--questions", type=Path, required=True, help="of train, as `fastcap data questions` writes")
+    selection.add_argument(
+        "--held", type=Path, nargs="+", required=True, help="files of questions about other pictures"
+    )
+    selection.add_argument("--work", type=Path, default=Path("runs/selection"), help="for the trainings (%(default)s)")
+    selection.add_argument("--pictures", type=int, default=2500, help="of train, spread evenly (%(default)s)")
+    selection.add_argument("--steps", type=int, default=400, help="of each training (%(default)s)")
+    selection.add_argument("--images", type=int, default=32, help="pictures a step, four questions each (%(default)s)")
+    selection.add_argument("--limit", type=int, default=2000, help="questions of each held file (%(default)s)")
+    selection.set_defaults(run=compare_selections)
     record = verbs.add_parser("record", help="join results for docs/claims.md")
     for name in ("yes-no", "open", "existence", "bench", "curve"):
         record.add_argument(f"--{name}", type=Path, required=True)
     record.set_defaults(run=join)
-    for verb in (curve, plot, prefix, record):
+    for verb in (curve, plot, prefix, selection, record):
         verb.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     args.run(args)
@@ -167,6 +189,97 @@ def time_prefixes(args: argparse.Namespace) -> None:
     write(args.out, {"format": 1, "kind": "fastvlm_prefix", "command": " ".join(sys.argv), "ms": rows, **facts})
 
 
+def compare_selections(args: argparse.Namespace) -> None:
+    """Train with all tokens and with 64 of them, pooled, learned and random; write a row for each."""
+    held = {path.stem: spread(load_conversations(path), args.limit) for path in args.held}
+    args.work.mkdir(parents=True, exist_ok=True)
+    asked = args.work / "questions.json"
+    if not asked.is_file():
+        write(asked, about_some_pictures(args.questions, args.pictures))
+    record: Any = read(args.out) if args.out.is_file() else {"format": 1, "kind": "fastvlm_selection", "rows": []}
+    for name, (kind, tokens) in SELECTIONS.items():
+        if name in [row["selection"] for row in record["rows"]]:
+            continue
+        best = train(selection_recipe(args, asked, name, kind, tokens))
+        record["rows"].append({"selection": name, "tokens": tokens, **selection_row(best, held, record["rows"])})
+        facts = {"date": now(), "commit": git_commit(), "machine": machine_facts(), "threads": 1, "seed": 1}
+        asked_of = {"pictures": args.pictures, "steps": args.steps, "images": args.images}
+        write(args.out, record | facts | asked_of | {"command": " ".join(sys.argv)})
+
+
+def about_some_pictures(path: Path, count: int) -> list[dict[str, Any]]:
+    """The questions of a file about so many of its pictures, spread evenly, with the pictures' whole paths."""
+    rows = read(path)
+    chosen = set(spread(list(dict.fromkeys(row["image_path"] for row in rows)), count))
+    return [
+        row | {"image_path": str((path.parent / row["image_path"]).resolve())}
+        for row in rows
+        if row["image_path"] in chosen
+    ]
+
+
+def roomier(part: Path, copy: Path) -> Path:
+    """A copy of a language model that may read 1,024 tokens: 576 are more than ours was made for. Its positions turn
+    pairs of numbers, so that they have no weights; it has learnt none above some sixty anyway."""
+    shutil.copytree(part, copy, dirs_exist_ok=True)
+    write(copy / "config.json", read(copy / "config.json") | {"max_position_embeddings": 1024})
+    return copy.resolve()
+
+
+def selection_recipe(args: argparse.Namespace, asked: Path, name: str, kind: str, tokens: int) -> TrainConfig:
+    """The smallest size at 384 pixels and stride 16, trained on questions alone; frozen maps are kept once for all."""
+    stage = f"steps: {args.steps}, images: {args.images}, captions: 0, questions: 4, learning_rate: 1.0e-3"
+    stage += f", warmup: {max(1, args.steps // 8)}, smoothing: 0.0, crop_scale: 0.8"
+    settings = {
+        "model.image_size": 384,
+        "model.decoder.language_model": roomier(local_part("tiny-language-model"), args.work / "language-model"),
+        "model.backbone.scales": '["384/16"]',
+        "model.decoder.image_tokens": tokens,
+        "model.decoder.selection": kind,
+        "output": args.work / name,
+        "data.cache": args.work / "cache",
+        "data.root": "/",
+        "data.train": "[]",
+        "data.val": "[]",
+        "data.conversations": f"[{asked.resolve()}]",
+        "data.val_conversations": f"[{args.held[0].resolve()}]",
+        "data.val_limit": 100,
+        "precision": "bf16",
+        "threads": 1,
+        "views": 1,
+        "ema": 0.99,
+        "evaluate_every": args.steps,
+        "stages": f"[{{name: answers, {stage}}}]",
+    }
+    return load_config("fastvlm_tiny", [f"{key}={value}" for key, value in settings.items()])
+
+
+def selection_row(best: Path, held: dict[str, list[Conversation]], before: list[dict[str, Any]]) -> dict[str, Any]:
+    """Accuracy of a checkpoint in percent with its margin, the difference from the first row's, question by question,
+    and the milliseconds of processor time in which it reads the prefix of a picture."""
+    import torch
+
+    captioner = checkpoint_captioner(best)
+    asker: Any = captioner
+    accuracy, right = {}, {}
+    for name, questions in held.items():
+        bar = iter(track(range(len({each.image for each in questions})), f"{best.parent.name}, {name}"))
+        rows = evaluate_answers(asker, questions, other_pictures=False, on_picture=lambda bar=bar: next(bar)).rows
+        next(bar, None)
+        right[name] = [100 * row.accuracy[MODEL] for row in rows]
+        accuracy[name] = {"accuracy": statistics.mean(right[name]), "margin": margin(right[name])}
+        if before:
+            lost = [all_ - mine for all_, mine in zip(before[0]["right"][name], right[name], strict=True)]
+            accuracy[name] |= {"lost": statistics.mean(lost), "lost_margin": margin(lost)}
+    model, _ = load_checkpoint(best)
+    with torch.no_grad():
+        image = model.encode(torch.from_numpy(captioner.prepare(next(iter(held.values()))[0].image).pixels))
+        milliseconds = Timing.of(
+            lambda: model.decoder.new_cache(model.decoder.prepare(image), 1), 9, warm_up=1, clock=time.process_time
+        ).percentile(50)
+    return {"prefix_ms": milliseconds, "held": accuracy, "right": right}
+
+
 def join(args: argparse.Namespace) -> None:
     """Write one file of what was measured."""
     marks = {"yes_no": args.yes_no, "open": args.open, "existence": args.existence}
@@ -205,11 +318,11 @@ def join(args: argparse.Namespace) -> None:
     )
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def write(path: Path, record: dict[str, Any]) -> None:
+def write(path: Path, record: Any) -> None:
     with written_aside(path) as file:
         file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 

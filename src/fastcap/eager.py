@@ -27,9 +27,11 @@ if TYPE_CHECKING:
 __all__ = ["TorchEngine", "checkpoint_captioner"]
 
 
-def checkpoint_captioner(directory: str | os.PathLike[str], threads: int = 1) -> Captioner:
+def checkpoint_captioner(directory: str | os.PathLike[str], threads: int = 1, keep: int = 0) -> Captioner:
     """A `Captioner` of a checkpoint directory: the options and the captions of the exported fp32 model, but slower, and
     without calibration; confidences are probabilities as they are. Scores need an export, which fits them.
+
+    `keep`: as of `Captioner`; `fastcap.evaluation.attention.explain` draws a picture that is kept, too.
 
     Raises ModelFileError for a damaged directory, ConfigError for a number of threads out of range.
     """
@@ -40,7 +42,7 @@ def checkpoint_captioner(directory: str | os.PathLike[str], threads: int = 1) ->
     files = {name: File((folder / name).stat().st_size, sha256="") for name in ("model.safetensors", "tokenizer.json")}
     name = folder.resolve().name
     bundle = CheckpointBundle.of(model.config, name=name, files=files, folder=folder, loaded=tokenizer)
-    return Captioner(bundle, threads, TorchEngine(model), checkpoint_captioner)
+    return Captioner(bundle, threads, TorchEngine(model), checkpoint_captioner, keep=keep)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +69,7 @@ class TorchEngine:
 
     def encode(self, pixels: np.ndarray) -> Encoded:
         encoded = Encoded(pixels, self)
-        self._image(encoded)
+        self.image(encoded)
         return encoded
 
     @torch.no_grad()
@@ -75,7 +77,7 @@ class TorchEngine:
         if plan.decode != "parallel":
             return search(self.model.stepper(), self._state(encoded), plan, self.model.config.vocabulary)
         asked = torch.tensor([plan.low, plan.high]), torch.tensor([plan.decoded])
-        rows = zip(*(part[0].tolist() for part in self.model.caption(self._image(encoded), *asked)), strict=True)
+        rows = zip(*(part[0].tolist() for part in self.model.caption(self.image(encoded), *asked)), strict=True)
         return [Decoded(ids[:length], p, token_p[:length]) for ids, length, p, token_p in rows]
 
     @torch.no_grad()
@@ -86,11 +88,12 @@ class TorchEngine:
 
     @torch.no_grad()
     def vector(self, encoded: Encoded) -> np.ndarray:
-        return self.model.alignment.embed_image(self._image(encoded)).numpy()
+        return self.model.alignment.embed_image(self.image(encoded)).numpy()
 
     def _state(self, encoded: Encoded) -> Any:
-        return encoded.once("state", lambda: self.model.decoder.prepare(self._image(encoded)))
+        return encoded.once("state", lambda: self.model.decoder.prepare(self.image(encoded)))
 
     @torch.no_grad()
-    def _image(self, encoded: Encoded) -> ImageTokens:
+    def image(self, encoded: Encoded) -> ImageTokens:
+        """What the backbone makes of a picture, computed once."""
         return encoded.once("image", lambda: self.model.encode(torch.from_numpy(encoded.pixels)))

@@ -13,12 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
+import fastcap
 from fastcap.checkpoint import load_checkpoint, save_checkpoint
 from fastcap.config import ModelConfig, TowersConfig, from_mapping
 from fastcap.decoder.vocabulary_pruning import encode_caption
 from fastcap.eager import checkpoint_captioner
 from fastcap.errors import ConfigError, ModelFileError
-from fastcap.model import build_model, load_frozen
+from fastcap.model import CaptionModel, build_model, load_frozen
 from fastcap.runtime.encoding import encode
 from tiny_parts import (
     LANGUAGE_MODELS,
@@ -214,6 +215,33 @@ def test_a_caption_s_attention_to_the_picture_is_drawn(family, parts, tmp_path, 
         == 0
     )
     assert Image.open(tmp_path / "b.png").size[0] > 64 and capsys.readouterr().out.strip()
+
+
+def test_a_picture_that_was_asked_about_is_explained_without_being_encoded_again(parts, tmp_path, monkeypatch):
+    from fastcap.evaluation.attention import explain
+
+    model, tokenizer = prefix_model(prefix_config(parts["llama"], parts["eye"], question_tokens=60))
+    save_checkpoint(tmp_path / "saved", model.config, model.state_dict(), tokenizer)
+    for name in ("a.png", "b.png"):
+        Image.fromarray(pixels(1)[0].numpy()).save(tmp_path / name)
+    runs = []
+    encode = CaptionModel.encode
+    monkeypatch.setattr(CaptionModel, "encode", lambda model, images: runs.append(len(images)) or encode(model, images))
+    captioner = checkpoint_captioner(tmp_path / "saved", keep=2)
+    captioner.ask(tmp_path / "a.png", "is it red?")
+    text = explain(captioner, tmp_path / "b.png", tmp_path / "drawn.png")  # the same bytes under another name
+    captioner.caption(tmp_path / "a.png")
+    assert explain(captioner, captioner.encode(tmp_path / "a.png"), tmp_path / "again.png") == text and runs == [1]
+    forgetful = checkpoint_captioner(tmp_path / "saved")
+    assert explain(forgetful, tmp_path / "a.png", tmp_path / "third.png") == text and runs == [1, 1]
+    assert (tmp_path / "third.png").read_bytes() == (tmp_path / "drawn.png").read_bytes()
+
+
+def test_an_exported_model_is_not_explained(tmp_path):
+    from fastcap.evaluation.attention import explain
+
+    with pytest.raises(ConfigError, match="is exported, and gives no attention weights; needed: a checkpoint"):
+        explain(fastcap.load_model(), pixels(1)[0].numpy(), tmp_path / "a.png")
 
 
 # --- the vocabulary -----------------------------------------------------------------------------------------

@@ -31,20 +31,8 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--out is {args.out}; allowed: a file that ends in .png")
     check_folder("--out", args.out)
     checkpoint = check_checkpoint(args.model)
-    import torch
+    from fastcap.eager import checkpoint_captioner
+    from fastcap.evaluation.attention import explain
 
-    from fastcap.checkpoint import load_checkpoint
-    from fastcap.evaluation.attention import attention_maps, draw_attention, kept_tokens, words_of
-    from fastcap.runtime.encoding import decode
-    from fastcap.runtime.images import load_image
-
-    model, tokenizer = load_checkpoint(checkpoint)
-    size = model.config.image_size
-    pixels = load_image(args.image, (size, size))
-    with torch.no_grad():
-        image = model.encode(torch.from_numpy(pixels)[None])
-    token_ids = model.search(image, beams=args.beams)[0][0].token_ids
-    maps = attention_maps(model, image, token_ids).numpy()
-    draw_attention(pixels, words_of(tokenizer, token_ids), maps, args.out, kept=kept_tokens(model, image))
-    print(decode(tokenizer, token_ids))
+    print(explain(checkpoint_captioner(checkpoint), args.image, args.out, args.beams))
     return 0

@@ -15,14 +15,48 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from fastcap.decoder.prefix_lm import PrefixLM
+from fastcap.eager import TorchEngine
+from fastcap.errors import ConfigError
 from fastcap.files import written_aside
 from fastcap.layers import ImageTokens
 from fastcap.losses.language import read_causally
 from fastcap.model import CaptionModel
+from fastcap.runtime.captioner import Captioner
+from fastcap.runtime.encoding import decode
+from fastcap.runtime.engine import Encoded
+from fastcap.runtime.images import ImageSource
 
-__all__ = ["attention_maps", "draw_attention", "kept_tokens", "words_of"]
+__all__ = ["attention_maps", "draw_attention", "explain", "kept_tokens", "words_of"]
 
 COLUMNS = 5  # of panels in a row
+
+
+@torch.no_grad()
+def explain(captioner: Captioner, image: ImageSource | Encoded, path: Path | str, beams: int = 3) -> str:
+    """Caption a picture from left to right, and draw its attention for each word (`draw_attention`); returns the
+    caption.
+
+    Args:
+        captioner: of a checkpoint (`fastcap.eager.checkpoint_captioner`).
+        image: a picture, or what this captioner encoded; what is kept of it, as by `ask`, is not computed again.
+        path: of the PNG.
+        beams: hypotheses.
+
+    Raises:
+        ConfigError: an exported model would have to be explained.
+        ImageError: a bad picture.
+    """
+    encoded = image if isinstance(image, Encoded) else captioner.prepare(image)
+    engine = encoded.engine
+    if not isinstance(engine, TorchEngine):
+        raise ConfigError(
+            f"model {captioner.bundle.name!r} is exported, and gives no attention weights; needed: a checkpoint"
+        )
+    tokens, tokenizer = engine.image(encoded), captioner.bundle.tokenizer()
+    token_ids = engine.model.search(tokens, beams=beams)[0][0].token_ids
+    maps, kept = attention_maps(engine.model, tokens, token_ids).numpy(), kept_tokens(engine.model, tokens)
+    draw_attention(encoded.pixels[0], words_of(tokenizer, token_ids), maps, Path(path), kept=kept)
+    return decode(tokenizer, token_ids)
 
 
 @torch.no_grad()
