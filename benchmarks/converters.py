@@ -3,6 +3,9 @@
     python benchmarks/converters.py FOLDER ... --root data/flickr8k     # adds a row a folder of `fastcap convert`
     python benchmarks/converters.py --page                              # rewrites the table of docs/phones.md
 
+ONNX Runtime's int8 has a row of its own. Folders for transformers.js are run in Node, greedily, since it has no other
+way of decoding a bundled model, and are compared with greedy captions; they are given alone.
+
 A folder is compared with the same weights in PyTorch, in fp32, and with the int8 model directory that it was converted
 from, on pictures spread over the split; so is that directory with PyTorch. Where nothing here runs what a converter
 makes, a row has sizes alone. A row of the same converter, precision and model is replaced. Each converter has its own
@@ -17,11 +20,13 @@ import re
 import statistics
 import sys
 import time
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tokenizers import Tokenizer
 
 from fastcap.data.readers import load_dataset
 from fastcap.eager import TorchEngine, checkpoint_captioner
@@ -29,28 +34,37 @@ from fastcap.errors import ModelFileError
 from fastcap.evaluation.machine import git_commit, machine_facts, now
 from fastcap.export.converted import MANIFEST, open_converted
 from fastcap.export.converters import Source
+from fastcap.export.targets import CONVERTERS
+from fastcap.runtime.bundle import Bundle, find_model
 from fastcap.runtime.captioner import Captioner
+from fastcap.runtime.encoding import decode
 from fastcap.runtime.images import load_image
+from fastcap.runtime.text import sentence
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "recorded" / "converters.json"
 PAGE = ROOT / "docs" / "phones.md"
 TABLE = re.compile(r"(?<=<!-- begin: converters -->\n).*?(?=\n<!-- end: converters -->)", re.DOTALL)
 PACKAGES = {
+    "onnxruntime": ("onnxruntime",),
     "litert": ("litert-torch", "ai-edge-litert", "ai-edge-quantizer"),
+    "executorch": ("executorch", "torch", "torchao"),
+    "openvino": ("openvino", "nncf"),
     "coreml": ("coremltools",),
+    "transformers.js": (),
 }
-RUNTIMES = {"litert": "LiteRT", "coreml": "Core ML"}
+RUNTIMES = {"onnxruntime": "ONNX Runtime", **{name: converter.runtime for name, converter in CONVERTERS.items()}}
+GREEDY: dict[str, Any] = {"decode": "greedy", "candidates": 1}
 SHOWN = 5  # captions that differ
 
 
-def captions(captioner: Captioner, pixels: list[np.ndarray]) -> tuple[list[str], list[float]]:
+def captions(captioner: Captioner, pixels: list[np.ndarray], options: dict[str, Any]) -> tuple[list[str], list[float]]:
     """The caption of each picture, and its time in milliseconds; the first picture warms up."""
-    captioner.caption_pixels(pixels[0])
+    captioner.caption_pixels(pixels[0], **options)
     texts, times = [], []
     for each in pixels:
         started = time.perf_counter()
-        texts.append(captioner.caption_pixels(each)[0].text)
+        texts.append(captioner.caption_pixels(each, **options)[0].text)
         times.append(1000 * (time.perf_counter() - started))
     return texts, times
 
@@ -66,9 +80,18 @@ def references(model: str) -> dict[str, Captioner]:
     }
 
 
-def said(model: str, pixels: list[np.ndarray]) -> dict[str, tuple[list[str], float]]:
+def in_node(folder: Path, dtype: str, pictures: list[Path], packages: Path | None) -> tuple[list[str], list[float]]:
+    """As `captions`, by transformers.js."""
+    from transformers_js import PACKAGES, of_transformers_js  # beside this file
+
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    found = of_transformers_js(folder, dtype, pictures, packages or PACKAGES)
+    return [sentence(decode(tokenizer, each["ids"])) for each in found], [each["milliseconds"] for each in found]
+
+
+def said(captioners: dict[str, Captioner], pixels: list[np.ndarray], options: dict[str, Any]) -> Said:
     """Captions by each of them, and the median of their times."""
-    found = {name: captions(captioner, pixels) for name, captioner in references(model).items()}
+    found = {name: captions(captioner, pixels, options) for name, captioner in captioners.items()}
     return {name: (texts, round(statistics.median(times), 1)) for name, (texts, times) in found.items()}
 
 
@@ -76,14 +99,11 @@ def same(one: list[str], other: list[str]) -> int:
     return sum(text == beside for text, beside in zip(one, other, strict=True))
 
 
-def measure(
-    folder: Path, pixels: list[np.ndarray], beside: dict[str, tuple[list[str], float]], data: str
-) -> dict[str, Any]:
-    """A row."""
-    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+def about(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    """What a row says of a folder, whether it is run or not."""
     files = {name: fact["bytes"] for name, fact in manifest["files"].items()}
     parts = {part["file"] for part in manifest["parts"].values()}
-    row: dict[str, Any] = {
+    return {
         "converter": manifest["converter"],
         "precision": manifest["precision"],
         "model": manifest["model"]["name"],
@@ -94,18 +114,28 @@ def measure(
         "commit": git_commit(),
         "machine": machine_facts(),
     }
-    try:
-        converted = open_converted(folder)
-    except ModelFileError as error:
-        return row | {"executed": False, "why": str(error).removeprefix(f"{folder.resolve()}: ")}
-    got, times = captions(converted, pixels)
+
+
+def about_directory(folder: Path) -> dict[str, Any]:
+    """The same of an int8 model directory."""
+    files = {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.is_file()}
+    parts = {name: {"file": name} for name in files if name.endswith(".onnx") and name != "text.onnx"}
+    told = {"converter": "onnxruntime", "precision": "int8", "model": {"name": Bundle.open(folder).name}}
+    return about(folder, told | {"files": {name: {"bytes": size} for name, size in files.items()}, "parts": parts})
+
+
+Said = dict[str, tuple[list[str], float]]
+
+
+def compared(got: list[str], times: list[float], beside: Said, data: str) -> dict[str, Any]:
+    """What a row says of a folder that was run."""
     different = [
         {"converted": text, **{name: texts[place] for name, (texts, _) in beside.items()}}
         for place, text in enumerate(got)
         if any(texts[place] != text for texts, _ in beside.values())
     ]
     plain = beside["PyTorch fp32"][0]
-    return row | {
+    return {
         "executed": True,
         "data": data,
         "pictures": len(got),
@@ -116,6 +146,34 @@ def measure(
         "threads": 1,
         "different": different[:SHOWN],
     }
+
+
+def rows_of(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Those of the folders of the command line, and of the directory that they were converted from."""
+    examples = load_dataset("flickr8k", args.root, args.split)
+    places = np.linspace(0, len(examples) - 1, args.pictures).round().astype(int)
+    pictures = [examples[place].image for place in places]
+    data = f"flickr8k {args.split}, {len(pictures)} pictures spread over it"
+    manifests = {folder: json.loads((folder / MANIFEST).read_text(encoding="utf-8")) for folder in args.folders}
+    in_javascript = {"transformers.js"} == {manifest["converter"] for manifest in manifests.values()}
+    options = GREEDY if in_javascript else {}
+    captioners = references(args.model)
+    size = captioners["PyTorch fp32"].bundle.preprocessing
+    pixels = [load_image(picture, (size.width, size.height))[None] for picture in pictures]
+    beside = said(captioners, pixels, options)
+    if int8 := beside.get("ONNX Runtime int8") if not in_javascript else None:
+        yield about_directory(find_model(args.model)) | compared(int8[0], [int8[1]], beside, data)
+    for folder, manifest in manifests.items():
+        row = about(folder, manifest)
+        try:
+            if in_javascript:
+                dtype = next(iter(manifest["dtypes"]))
+                result = in_node(folder, dtype, [Path(picture) for picture in pictures], args.node_modules)
+            else:
+                result = captions(open_converted(folder), pixels, options)
+            yield row | compared(*result, beside, data) | ({"decode": "greedy"} if options else {})
+        except ModelFileError as error:
+            yield row | {"executed": False, "why": str(error).removeprefix(f"{folder.resolve()}: ")}
 
 
 def installed(package: str) -> str | None:
@@ -136,7 +194,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         parts = ", ".join(f"`{name}` {size / 1e6:.1f}" for name, size in row["parts"].items())
         cells = [RUNTIMES[row["converter"]], row["precision"], row["model"], parts]
         if row["executed"]:
-            cells.append(", ".join(f"{name} {number}" for name, number in row["versions"].items()))
+            versions = ", ".join(f"{name} {number}" for name, number in row["versions"].items())
+            cells.append(versions + (f"; {row['decode']}" if "decode" in row else ""))
             equal = (row["equal"].get(name) for name in ("PyTorch fp32", "ONNX Runtime int8"))
             cells += ["-" if count is None else f"{count} of {row['pictures']}" for count in equal]
             beside = ", ".join(f"{milliseconds:.0f}" for milliseconds in row["references_p50_ms"].values())
@@ -162,25 +221,19 @@ def main() -> int:
     parser.add_argument("--root", type=Path, help="folder of Flickr8k")
     parser.add_argument("--split", default="val", help="%(default)s")
     parser.add_argument("--pictures", type=int, default=50, help="%(default)s")
+    parser.add_argument("--node-modules", type=Path, help="where transformers.js is installed")
     parser.add_argument("--page", action="store_true", help="rewrite the table of docs/phones.md")
     args = parser.parse_args()
     if args.folders:
-        examples = load_dataset("flickr8k", args.root, args.split)
-        places = np.linspace(0, len(examples) - 1, args.pictures).round().astype(int)
         found = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
         rows = {(row["converter"], row["precision"], row["model"]): row for row in found.get("rows", ())}
-        size = json.loads((args.folders[0] / MANIFEST).read_text(encoding="utf-8"))["model"]["preprocessing"]
-        pixels = [load_image(examples[place].image, (size["width"], size["height"]))[None] for place in places]
-        beside = said(args.model, pixels)
-        for folder in args.folders:
-            row = measure(folder, pixels, beside, f"flickr8k {args.split}, {len(pixels)} pictures spread over it")
+        for row in rows_of(args):
             rows[row["converter"], row["precision"], row["model"]] = row
             shown = {key: value for key, value in row.items() if key not in ("machine", "versions")}
             print(json.dumps(shown, indent=1, ensure_ascii=False), flush=True)
         command = "python benchmarks/converters.py FOLDER --root data/flickr8k"
-        ordered = sorted(
-            rows.values(), key=lambda row: (row["model"], [*RUNTIMES].index(row["converter"]), row["precision"])
-        )
+        names = [*RUNTIMES]
+        ordered = sorted(rows.values(), key=lambda row: (row["model"], names.index(row["converter"]), row["precision"]))
         results = {"format": 1, "kind": "recorded", "command": command, "seed": None, "rows": ordered}
         RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     if args.page:

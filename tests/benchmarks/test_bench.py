@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from fastcap.cli import main
-from fastcap.cli.bench import PHOTOS
+from fastcap.cli.bench import PHOTOS, _show
 from fastcap.errors import FastcapError
 from fastcap.evaluation.machine import git_commit, machine_facts
 from fastcap.evaluation.speed import (
@@ -23,6 +23,7 @@ from fastcap.evaluation.speed import (
     run_python,
     sample_photo,
 )
+from fastcap.export.converters import convert_all
 from fastcap.runtime.images import load_image
 
 
@@ -138,6 +139,7 @@ def test_the_machine_is_described_without_failing() -> None:
         (["--model", "no-such-model"], 2, "no-such-model"),
         (["--model", "TINY", "--image", __file__], 1, "not an image"),
         (["--model", "TINY", "--image", "missing.jpg"], 1, "missing.jpg: no such file"),
+        (["--model", "TINY", "--beside", "TINY", "no/such/folder"], 1, "no/such/folder"),
         (["--model", "TINY", "--json", "no/such/folder/x.json"], 1, "folder does not exist"),
     ],
 )
@@ -151,3 +153,29 @@ def test_bad_input_is_one_clear_line(
         found = stop.code
     assert found == status
     assert message in capsys.readouterr().err
+
+
+def test_models_and_converted_folders_stand_in_one_table(
+    tiny_model: Path,
+    photo: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    elsewhere = tmp_path / "web"  # what transformers.js alone runs
+    convert_all("fastcap-base", tmp_path, {"web": "transformers.js"}, "int8")
+    file = tmp_path / "bench.json"
+    arguments = ["--model", str(tiny_model), "--image", str(photo), "--repeats", "2"]
+    arguments += ["--beside", str(tiny_model), str(elsewhere)]
+    assert main(["bench", *arguments, "--json", str(file)]) == 0
+    result = json.loads(file.read_text())
+    assert result["command"].endswith(f" --beside {tiny_model} {elsewhere}")
+    model, same, web = result["beside"]
+    assert model["bytes"] == same["bytes"] == result["model"]["bytes"]
+    assert 0 < model["p50_ms"] <= model["p95_ms"] and same["repeats"] == 2 and model["peak_memory_mb"] > 30
+    assert (web["runtime"], web["precision"]) == ("transformers.js", "int8") and "p50_ms" not in web
+    assert web["bytes"] == sum(path.stat().st_size for path in elsewhere.rglob("*") if path.is_file())
+    monkeypatch.setenv("COLUMNS", "200")
+    _show(result)
+    shown = capsys.readouterr().out
+    assert shown.count(", ONNX Runtime") == 2 and "nothing here runs what transformers.js makes" in shown

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from fastcap.checkpoint import save_checkpoint
 from fastcap.config import ModelConfig
 from fastcap.data.tokenizer import train_tokenizer
 from fastcap.export.parallel import assemble_parallel, export_parallel
 from fastcap.model import CaptionModel, build_model
 from fastcap.quantization.convolutions import quantize_convolutions
 from fastcap.quantization.products import quantize_products
+from tiny_parts import prefix_config, prefix_model, write_language_model, write_tower
 
 FEEDS = {
     "length_range": np.array([2, 12]),
@@ -92,3 +94,21 @@ def quantised(exported: Path, pictures: np.ndarray, tmp_path_factory: pytest.Tem
         quantize_products(path, {})
     quantize_convolutions(folder / "encode.onnx", pictures[:8], FEEDS, {})
     return folder
+
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "0.1.0"
+
+
+@pytest.fixture(scope="module", params=["parallel", "autoregressive", "prefix"])
+def small_checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small random checkpoint of each family; the prefix one answers questions, too."""
+    folder = tmp_path_factory.mktemp(request.param)
+    if request.param != "prefix":
+        shutil.unpack_archive(GOLDEN / f"{request.param}.zip", folder)
+        return folder / "checkpoint"
+    pytest.importorskip("transformers")
+    pytest.importorskip("peft")
+    language_model, eye = write_language_model(folder / "llama"), write_tower(folder / "eye")
+    model, tokenizer = prefix_model(prefix_config(language_model, eye, question_tokens=60))
+    save_checkpoint(folder / "checkpoint", model.config, model.state_dict(), tokenizer)
+    return folder / "checkpoint"

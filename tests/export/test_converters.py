@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 import torch
 
-from fastcap.checkpoint import save_checkpoint
 from fastcap.cli import main
 from fastcap.eager import checkpoint_captioner
 from fastcap.errors import ConfigError, ModelFileError
@@ -26,10 +25,9 @@ from fastcap.export.portable import Part, rounded
 from fastcap.export.programs import exported as program_of
 from fastcap.export.programs import refused
 from fastcap.export.targets import CONVERTERS, PLATFORMS, PRECISIONS, Converter
-from tiny_parts import prefix_config, prefix_model, write_language_model, write_tower
 
 ROOT = Path(__file__).parents[2]
-ABSENT = {"absent": Converter("fastcap.export.absent", "a_package_that_is_nowhere", "litert")}
+ABSENT = {"absent": Converter("Nobody's", "fastcap.export.absent", "a_package_that_is_nowhere", "litert")}
 
 
 @pytest.fixture
@@ -87,27 +85,14 @@ GOLDEN = ROOT / "tests" / "golden" / "0.1.0"
 @pytest.fixture(autouse=True)
 def exported(monkeypatch: pytest.MonkeyPatch) -> None:
     """The converter of `exported_converter.py`."""
-    monkeypatch.setitem(CONVERTERS, "exported", Converter("exported_converter", "torch", "export", ("fp32", "int8")))
+    monkeypatch.setitem(
+        CONVERTERS, "exported", Converter("PyTorch", "exported_converter", "torch", "export", ("fp32", "int8"))
+    )
 
 
-@pytest.fixture(scope="module", params=["parallel", "autoregressive", "prefix"])
-def checkpoint(request, tmp_path_factory):
-    """A small random checkpoint of each family; the prefix one answers questions, too."""
-    folder = tmp_path_factory.mktemp(request.param)
-    if request.param != "prefix":
-        shutil.unpack_archive(GOLDEN / f"{request.param}.zip", folder)
-        return folder / "checkpoint"
-    pytest.importorskip("transformers")
-    pytest.importorskip("peft")
-    language_model, eye = write_language_model(folder / "llama"), write_tower(folder / "eye")
-    model, tokenizer = prefix_model(prefix_config(language_model, eye, question_tokens=60))
-    save_checkpoint(folder / "checkpoint", model.config, model.state_dict(), tokenizer)
-    return folder / "checkpoint"
-
-
-def test_parts_with_fixed_shapes_caption_and_answer_as_the_model_does(checkpoint, pictures, tmp_path):
-    convert_all(checkpoint, tmp_path, {"here": "exported"}, "fp32")
-    converted, model = open_converted(tmp_path / "here"), checkpoint_captioner(checkpoint)
+def test_parts_with_fixed_shapes_caption_and_answer_as_the_model_does(small_checkpoint, pictures, tmp_path):
+    convert_all(small_checkpoint, tmp_path, {"here": "exported"}, "fp32")
+    converted, model = open_converted(tmp_path / "here"), checkpoint_captioner(small_checkpoint)
     for options in ({}, {"decode": "beam", "beams": 5, "length": "short"}, {"decode": "sample", "candidates": 4}):
         if options.get("decode", "parallel") not in converted.bundle.decodes:
             continue

@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 import shlex
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--peers", action="store_true", help="time other captioners' architectures in the same run (minutes)"
     )
+    told = "model directories and folders of `fastcap convert` to time in the same run, in one table"
+    parser.add_argument("--beside", nargs="+", default=(), metavar="NAME|DIR", help=told)
     parser.add_argument("--image", type=Path, metavar="PATH", help="photo to measure (default: two made ones)")
     add_number(parser, "--repeats", 1, 10_000, 50, "times that a photo is captioned")
     parser.add_argument(
@@ -45,13 +48,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure and print; raises ImageError or ModelFileError before anything is timed."""
     check_folder("--json", args.json)
-    result = measure(args.model, args.image, args.repeats, args.peers)
+    result = measure(args.model, args.image, args.repeats, args.peers, args.beside)
     if not write_json(args.json, result):
         _show(result)
     return 0
 
 
-def measure(model: str, image: Path | None, repeats: int, peers: bool) -> dict[str, Any]:
+def measure(
+    model: str, image: Path | None, repeats: int, peers: bool = False, beside: Sequence[str] = ()
+) -> dict[str, Any]:
     """All figures of one run, as in the JSON: milliseconds, MB of 10^6 bytes, counts."""
     from fastcap.evaluation.machine import git_commit, machine_facts, now
     from fastcap.evaluation.speed import measure_process, measure_stages, sample_photo
@@ -60,6 +65,11 @@ def measure(model: str, image: Path | None, repeats: int, peers: bool) -> dict[s
     for package in ("torch", "transformers") if peers else ():  # before minutes are spent
         if importlib.util.find_spec(package) is None:
             raise ModuleNotFoundError(name=package)
+    if beside:
+        from fastcap.release.beside import described, measure_beside
+
+        for each in beside:
+            described(each)
     bundle = Bundle.open(find_model(model))
     files = {path.name: path.stat().st_size for path in sorted(bundle.folder.iterdir()) if path.is_file()}
     result: dict[str, Any] = {
@@ -67,7 +77,7 @@ def measure(model: str, image: Path | None, repeats: int, peers: bool) -> dict[s
         "kind": "bench",
         "date": now(),
         "commit": git_commit(),
-        "command": _command(model, image, repeats, peers),
+        "command": _command(model, image, repeats, peers, beside),
         "seed": SEED,
         "machine": machine_facts(),
         "model": {"name": bundle.name, "files": files, "bytes": sum(files.values())},
@@ -86,6 +96,8 @@ def measure(model: str, image: Path | None, repeats: int, peers: bool) -> dict[s
             result["photos"].append({"name": name, "bytes": path.stat().st_size, "runs": runs})
         result["process"] = measure_process(model, next(iter(photos.values())))
         result |= measure_reading(bundle, next(iter(photos.values())), repeats, Path(folder))
+        if beside:
+            result["beside"] = measure_beside([model, *beside], next(iter(photos.values())), repeats)
     if peers:
         from fastcap.evaluation.peers import NEW_TOKENS, PEERS, measure_peers
 
@@ -121,10 +133,11 @@ def measure_reading(bundle: Bundle, photo: Path, repeats: int, folder: Path) -> 
     return found | {"operators": measure_operators(bundle, photo, notes)}
 
 
-def _command(model: str, image: Path | None, repeats: int, peers: bool) -> str:
+def _command(model: str, image: Path | None, repeats: int, peers: bool, beside: Sequence[str]) -> str:
     """The command line that makes the same figures again."""
     words = ["fastcap", "bench", "--model", model, "--repeats", str(repeats)]
     words += ["--image", str(image)] if image else []
+    words += ["--beside", *beside] if beside else []
     return shlex.join(words + ["--peers"] * peers)
 
 
@@ -149,6 +162,11 @@ def _show(result: dict[str, Any]) -> None:
     for line in _reading_lines(result):
         console.print(line, highlight=False)
     console.print(_operator_table(result))
+    if "beside" in result:
+        console.print(_beside_table(result["beside"]))
+        for row in result["beside"]:
+            if "why" in row:
+                console.print(row["why"], highlight=False)
     if "peers" in result:
         console.print(_peer_table(result))
         console.print(result["peers_note"], highlight=False)
@@ -187,6 +205,22 @@ def _operator_table(result: dict[str, Any]) -> Table:
     table = _table("Operators, most expensive first", "graph", "operator", "ms", "share")
     for row in result["operators"][:SHOWN]:
         table.add_row(row["graph"], row["operator"], f"{row['ms']:.2f}", f"{row['share']:.0%}")
+    return table
+
+
+def _beside_table(rows: list[dict[str, Any]]) -> Table:
+    """All artefacts, the model first; without times those that do not run here."""
+    headings = "MB", "peak MB", "ms", "times its time", "times its size"
+    table = _table("The model and others, photo to text, one thread", "model, runtime", *headings)
+    first = rows[0]
+    for row in rows:
+        told = ", ".join(filter(None, (row["name"], row["runtime"], row["precision"])))
+        size, times_size = f"{row['bytes'] / 1e6:.1f}", f"{row['bytes'] / first['bytes']:.2f}"
+        memory, time, times = "-", "-", "-"
+        if "why" not in row:
+            memory, time = _whole(row["peak_memory_mb"]), f"{row['p50_ms']:.1f}"
+            times = f"{row['p50_ms'] / first['p50_ms']:.2f}"
+        table.add_row(told, size, memory, time, times, times_size)
     return table
 
 

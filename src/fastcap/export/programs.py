@@ -36,10 +36,11 @@ def exported(part: Part, replaced: Mapping[Any, Callable[..., Any]] | None = Non
 def refused(runtime: str, part: Part, program: ExportedProgram, error: Exception) -> ModelFileError:
     """What is raised where a converter failed: the operator that it was at, and the layer that asked for it.
 
-    Errors of converters name these rarely, but the node that they are at stands in one of their variables.
+    Errors of converters name the layer rarely, but the node that they are at stands in one of their variables, or its
+    operator in their text.
     """
     nodes = {node.name: node for node in program.graph.nodes}
-    at = None
+    at = next((node for node in nodes.values() if node.op == "call_function" and str(node.target) in str(error)), None)
     for frame, _ in traceback.walk_tb(error.__traceback__):
         for variable in ("node", "n"):
             at = nodes.get(str(getattr(frame.f_locals.get(variable), "name", "")), at)

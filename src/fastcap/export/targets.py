@@ -11,6 +11,7 @@ class Converter(NamedTuple):
     """A runtime other than ONNX Runtime.
 
     Attributes:
+        runtime: its name, as its makers write it.
         module: where its `convert(source, folder, precision)` stands, which writes its files into an empty folder and
             returns what the manifest says of them, by key; see `fastcap.export.converters`. It is imported when it is
             used.
@@ -19,6 +20,7 @@ class Converter(NamedTuple):
         precisions: those that it writes, the default first.
     """
 
+    runtime: str
     module: str
     package: str
     extra: str
@@ -26,10 +28,15 @@ class Converter(NamedTuple):
 
 
 CONVERTERS = {
-    "litert": Converter("fastcap.export.litert", "litert_torch", "litert"),
-    "coreml": Converter("fastcap.export.coreml", "coremltools", "coreml", ("int8", "fp16", "fp32")),
+    "litert": Converter("LiteRT", "fastcap.export.litert", "litert_torch", "litert"),
+    "executorch": Converter("ExecuTorch", "fastcap.export.executorch", "executorch", "executorch"),
+    "coreml": Converter("Core ML", "fastcap.export.coreml", "coremltools", "coreml", ("int8", "fp16", "fp32")),
     "transformers.js": Converter(
-        "fastcap.release.transformers_js", "onnx", "export", ("int4", "int8", "fp16", "fp32", "all")
+        "transformers.js",
+        "fastcap.release.transformers_js",
+        "onnx",
+        "export",
+        ("int4", "int8", "fp16", "fp32", "all"),
     ),
 }
 """By name. Each makes all that a model needs in one folder."""

@@ -88,7 +88,8 @@ def convert(source: Source, folder: Path, precision: str) -> dict[str, Any]:
     dtype = DTYPES[chosen[0]].name
     places = write_files(folder, model, tokenizer, source.manifest, dtype)
     dtypes = {DTYPES[name].name: DTYPES[name].suffix for name in chosen}
-    return {"class": "LlavaForConditionalGeneration", "dtypes": dtypes, "image_places": places}
+    facts = {"class": "LlavaForConditionalGeneration", "dtypes": dtypes, "image_places": places}
+    return facts | {"parts": parts_in(graphs)}
 
 
 def convert_own(source: Source, folder: Path, precision: str) -> dict[str, Any]:
@@ -108,7 +109,13 @@ def convert_own(source: Source, folder: Path, precision: str) -> dict[str, Any]:
     dtype = DTYPES[stored]
     shape = wrap(source.folder, graphs, dtype.suffix)
     write_image_to_text_files(folder, source.manifest, source.tokenizer, shape, dtype.name)
-    return {"class": "VisionEncoderDecoderModel", "dtypes": {dtype.name: dtype.suffix}}
+    facts = {"class": "VisionEncoderDecoderModel", "dtypes": {dtype.name: dtype.suffix}}
+    return facts | {"parts": parts_in(graphs)}
+
+
+def parts_in(graphs: Path) -> dict[str, Any]:
+    """The graphs as a manifest has parts, without their tensors, which are as transformers.js wants them."""
+    return {path.stem: {"file": f"{graphs.name}/{path.name}"} for path in sorted(graphs.glob("*.onnx"))}
 
 
 def check(source: Source, graphs: Path) -> None:
