@@ -51,8 +51,8 @@ from fastcap.runtime.conversation import Conversation
 from fastcap.training.trainer import train
 
 WHOLE = 2.0  # a threshold that no confidence reaches
-SELECTIONS = {"all": ("pool", 576), "pool": ("pool", 64), "learned": ("learned", 64), "random": ("random", 64)}
-"""By name: how tokens of a 24x24 grid are selected, and how many are left."""
+SELECTIONS = {"pool": ("pool", 64), "learned": ("learned", 64), "random": ("random", 64), "all": ("pool", 576)}
+"""By name: how tokens of a 24x24 grid are selected, and how many are left. What takes longest comes last."""
 
 
 def main() -> None:
@@ -190,7 +190,7 @@ def time_prefixes(args: argparse.Namespace) -> None:
 
 
 def compare_selections(args: argparse.Namespace) -> None:
-    """Train with all tokens and with 64 of them, pooled, learned and random; write a row for each."""
+    """Train with 64 tokens, pooled, learned and random, and with all of them; write a row for each."""
     held = {path.stem: spread(load_conversations(path), args.limit) for path in args.held}
     args.work.mkdir(parents=True, exist_ok=True)
     asked = args.work / "questions.json"
@@ -255,7 +255,7 @@ def selection_recipe(args: argparse.Namespace, asked: Path, name: str, kind: str
 
 
 def selection_row(best: Path, held: dict[str, list[Conversation]], before: list[dict[str, Any]]) -> dict[str, Any]:
-    """Accuracy of a checkpoint in percent with its margin, the difference from the first row's, question by question,
+    """Accuracy of a checkpoint in percent with its margin, what pooling gains over it, question by question,
     and the milliseconds of processor time in which it reads the prefix of a picture."""
     import torch
 
@@ -269,8 +269,8 @@ def selection_row(best: Path, held: dict[str, list[Conversation]], before: list[
         right[name] = [100 * row.accuracy[MODEL] for row in rows]
         accuracy[name] = {"accuracy": statistics.mean(right[name]), "margin": margin(right[name])}
         if before:
-            lost = [all_ - mine for all_, mine in zip(before[0]["right"][name], right[name], strict=True)]
-            accuracy[name] |= {"lost": statistics.mean(lost), "lost_margin": margin(lost)}
+            lost = [pooled - mine for pooled, mine in zip(before[0]["right"][name], right[name], strict=True)]
+            accuracy[name] |= {"pooling_gains": statistics.mean(lost), "pooling_gains_margin": margin(lost)}
     model, _ = load_checkpoint(best)
     with torch.no_grad():
         image = model.encode(torch.from_numpy(captioner.prepare(next(iter(held.values()))[0].image).pixels))

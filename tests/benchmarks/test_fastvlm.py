@@ -7,8 +7,10 @@ import sys
 
 import pytest
 from PIL import Image
+from safetensors.torch import save_file
 
 from conftest import load_script
+from fastcap.backbone.convolutional import TRUNKS, ConvolutionalTower, Trunk, named_convolutions
 from fastcap.export.families import EXPORTS
 from fastcap.export.writer import write_bundle
 from fastcap.release.drawn import drawn
@@ -16,6 +18,9 @@ from tiny_parts import prefix_config, prefix_model, write_language_model, write_
 
 pytest.importorskip("transformers")
 pytest.importorskip("peft")
+
+SMALL = Trunk((4, 6, 8, 10, 12, 14, 16), (1,) * 7, (3,) * 7, stem_width=4, expansion=2, head_width=20)
+ANSWER = {"from": "assistant", "value": "no"}
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +79,36 @@ def test_a_model_is_measured_once_drawn_and_joined(root, tmp_path, monkeypatch):
     assert record["kind"] == "recorded" and record["existence"]["accuracy"]["model"] == 61.0 and record["mb"] == 97
     assert record["exits"]["saved"] == 0.25 and record["exits"]["points_lost"] == 0.5
     assert {"date", "commit", "command", "machine", "threads", "seed"} <= record.keys()
+
+
+def test_choices_of_tokens_are_trained_asked_and_timed_once(root, tmp_path, monkeypatch):
+    monkeypatch.setenv("FASTCAP_PARTS", str(tmp_path / "parts"))
+    monkeypatch.setitem(TRUNKS, "efficientnet-lite0", SMALL)
+    write_language_model(tmp_path / "parts" / "tiny-language-model", num_hidden_layers=4, max_position_embeddings=128)
+    tensors = {}
+    for layer, convolution in named_convolutions(ConvolutionalTower("efficientnet-lite0")).items():
+        tensors |= {f"{layer}.weight": convolution.weight.detach(), f"{layer}.bias": convolution.bias.detach()}
+    (tmp_path / "parts" / "efficientnet-lite0").mkdir()
+    save_file(tensors, tmp_path / "parts" / "efficientnet-lite0" / "model.safetensors")
+    rows = [
+        {"image_path": f"{index}.png", "conversations": [{"from": "human", "value": f"is it {colour}?"}, ANSWER]}
+        for index in range(3)
+        for colour in ("red", "blue")
+    ]
+    (root / "train.json").write_text(json.dumps(rows))
+    out = tmp_path / "selection.json"
+    words = ["selection", "--questions", root / "train.json", "--held", root / "val.json", "--work", tmp_path / "work"]
+    words += ["--pictures", 2, "--steps", 1, "--images", 2, "--limit", 4, "--out", out]
+    run(monkeypatch, *words)
+    record = json.loads(out.read_text())
+    rows = {row["selection"]: row for row in record["rows"]}
+    assert [(name, row["tokens"]) for name, row in rows.items()] == [
+        ("pool", 64), ("learned", 64), ("random", 64), ("all", 576),
+    ]  # fmt: skip
+    assert rows["all"]["prefix_ms"] > rows["pool"]["prefix_ms"] > 0
+    assert all(len(row["right"]["val"]) == 4 and 0 <= row["held"]["val"]["accuracy"] <= 100 for row in rows.values())
+    assert "pooling_gains" not in rows["pool"]["held"]["val"] and "pooling_gains" in rows["learned"]["held"]["val"]
+    assert len(json.loads((tmp_path / "work" / "questions.json").read_text())) == 4  # of two pictures
+    written = out.read_bytes()
+    run(monkeypatch, *words)
+    assert out.read_bytes() == written  # nothing is trained twice
