@@ -13,16 +13,19 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from fastcap.checkpoint import save_checkpoint
+from fastcap.checkpoint import load_checkpoint, save_checkpoint
 from fastcap.cli import main
 from fastcap.compression import pipeline
 from fastcap.compression.pipeline import compress
 from fastcap.compression.source import as_checkpoint
 from fastcap.errors import ConfigError, FastcapError, ModelFileError
+from fastcap.export.weights import restore
 from fastcap.model.shrinking import groups_of
+from fastcap.quantization.bits import Option
 from fastcap.quantization.pruning import sort_units
+from fastcap.quantization.scales import quantised_layers
 from fastcap.release import ExportSettings
-from fastcap.release.search import Shape, original, shapes_of
+from fastcap.release.search import RECOVERED, Shape, frozen_parameters, original, recovered, shapes_of
 from fastcap.release.sizes import directory_size
 from fastcap.runtime.bundle import Bundle
 from fastcap.runtime.captioner import Captioner
@@ -147,7 +150,7 @@ def test_shapes_have_fewer_units_of_kinds_that_the_model_has(wide_model):
     ("optimization", "size", "reason"),
     [
         (["magic"], "9MB", "optimization is magic; allowed: any of quantization, pruning, distillation"),
-        (["distillation"], "9MB", "optimization is distillation alone; allowed: with pruning"),
+        (["distillation"], "9MB", "optimization is distillation alone; allowed: with quantization or pruning"),
         (["pruning"], None, "there is no target size; needed: one, such as 100MB"),
     ],
 )
@@ -210,3 +213,32 @@ def test_a_pruned_model_learns_from_the_whole_one(checkpoint, data, always_faste
     (stage,) = config.stages
     assert (stage.steps, stage.teachers[0].names) == (2, (str(checkpoint),)) and config.model.pruned
     assert json.loads((bundle.folder / "model.json").read_text())["architecture"]["pruned"] == list(config.model.pruned)
+
+
+def test_what_training_rounded_is_what_ships(checkpoint, data, always_faster, monkeypatch):
+    """Nothing is pruned: the weights that were trained with few bits are on the grid of the graphs."""
+    trained = []
+    monkeypatch.setattr(pipeline, "train", lambda config: trained.append(config) or train(config))
+    settings = ExportSettings(**SIZES, target_size="900kB")
+    kinds = ["quantization", "distillation"]
+    bundle = compress(checkpoint, data / "small", data, settings, optimization=kinds, steps=2)
+    (stage,) = trained[0].stages
+    bits = json.loads(Path(stage.bits).read_text())
+    assert stage.quantized and stage.freeze == "convolutions" and 4 in bits.values()
+    best, _ = load_checkpoint(Path(trained[0].output) / "best")
+    shipped, before = restore(bundle.folder), load_checkpoint(checkpoint)[0]
+    for name, layer in quantised_layers(best).items():
+        if bits.get(name, 8) == 16:
+            continue
+        for parameter in layer.parameters:
+            exact, found = (model.get_parameter(parameter).detach() for model in (best, shipped))
+            torch.testing.assert_close(found, exact, atol=1e-6, rtol=1e-5, msg=parameter)
+    moved = [name for name, weight in best.named_parameters() if not torch.equal(weight, before.get_parameter(name))]
+    assert any(name.startswith("decoder") for name in moved)
+
+
+def test_layers_that_learn_rather_have_few_bits_than_frozen_ones(wide_model):
+    frozen = frozen_parameters(wide_model)
+    assert {name.split(".")[1] for name in frozen} == {"stem", "to_stride_16"}
+    options = recovered({4: Option(10, 1.0), 8: Option(20, 0.2)})
+    assert options == {4: Option(10, 1 - RECOVERED), 8: Option(20, 0.2 * (1 - RECOVERED))}

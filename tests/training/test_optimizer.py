@@ -22,14 +22,14 @@ def trained_parts(model: torch.nn.Module) -> set[str]:
 def test_what_a_stage_freezes_is_a_row_of_a_table(tiny_model):
     """Each word that a recipe may say, what then learns, and where cached features come from."""
     assert FREEZES.keys() == set(typing.get_args(typing.get_type_hints(StageConfig)["freeze"]))
-    assert freeze(tiny_model, FREEZES["none"], contrastive=False) is None
+    assert freeze(tiny_model, FREEZES["none"], aligns=False) is None
     everything = trained_parts(tiny_model)
     assert {"backbone.stem", "backbone.head", "decoder.layers"} <= everything
     cuts = tiny_model.backbone.cuts
-    cut = freeze(tiny_model, FREEZES["convolutions"], contrastive=False)
+    cut = freeze(tiny_model, FREEZES["convolutions"], aligns=False)
     assert trained_parts(tiny_model) == everything - {"backbone.stem", "backbone.to_stride_16"}
     assert cut.frozen == cuts["convolutions"].frozen
-    cut = freeze(tiny_model, FREEZES["captioner"], contrastive=True)
+    cut = freeze(tiny_model, FREEZES["captioner"], aligns=True)
     assert {part.split(".")[0] for part in trained_parts(tiny_model)} == {"alignment"}
     assert cut.frozen == (tiny_model.backbone,)
 

@@ -89,7 +89,7 @@ def test_a_plan_that_does_not_fit_the_model_is_one_clear_error(recipe, tmp_path)
         train(recipe(stages=(quantised(bits=str(plan)),)))
 
 
-@pytest.mark.parametrize("settings", [{"quantized": True}, {"bits": "plan.json"}])
-def test_steps_are_learned_only_where_all_weights_are_trained(settings):
-    with pytest.raises(ConfigError, match="allowed"):
+@pytest.mark.parametrize("settings", [{"quantized": True, "freeze": "captioner"}, {"bits": "plan.json"}])
+def test_steps_are_learned_only_where_what_is_rounded_learns(settings):
+    with pytest.raises(ConfigError, match="allowed: (false, where the captioner is frozen|nothing, where quantized)"):
         stage(**settings)

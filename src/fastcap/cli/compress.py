@@ -15,6 +15,7 @@ from fastcap.release.settings import ExportSettings
 __all__ = ["add_arguments", "run"]
 
 OPTIMIZATIONS = ("quantization", "pruning", "distillation")
+TRAINING_PRECISIONS = ("no", "bf16")
 MAX_STEPS = 10**7
 
 
@@ -27,11 +28,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target-size", required=True, metavar="SIZE", help=told)
     told = (
         "what may be done: quantization (4, 8 or 16 bits a layer), pruning (channels, heads, units, experts, layers "
-        "and words go), distillation (a pruned model learns from the whole one) (default: quantization pruning)"
+        "and words go), distillation (what is left learns from the whole model, with rounded weights) "
+        "(default: quantization pruning)"
     )
     names = one_of(OPTIMIZATIONS) | {"metavar": "NAME"}
     parser.add_argument("--optimization", nargs="+", **names, default=list(OPTIMIZATIONS[:2]), help=told)
     add_number(parser, "--steps", 1, MAX_STEPS, 500, "steps of distillation")
+    told = "precision of distillation; bf16 where a CPU or GPU is faster with it (default: no)"
+    parser.add_argument("--training-precision", **one_of(TRAINING_PRECISIONS), default="no", help=told)
     parser.add_argument("--overwrite", action="store_true", help="replace a model directory at DIR without asking")
     add_measuring(parser)
 
@@ -52,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
         settings,
         optimization=args.optimization,
         steps=args.steps,
+        precision=args.training_precision,
         overwrite=overwrite,
         console=Console(stderr=True),
         command=shlex.join(["fastcap", *sys.argv[1:]]),

@@ -3,13 +3,15 @@ unless it is as good."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from rich.console import Console
@@ -18,6 +20,7 @@ from tokenizers import Tokenizer
 from fastcap.checkpoint import load_checkpoint, save_checkpoint
 from fastcap.compression.report import Tried, write_report
 from fastcap.compression.source import as_checkpoint
+from fastcap.config import TrainConfig
 from fastcap.data.readers import Example
 from fastcap.errors import ConfigError, FastcapError, listed
 from fastcap.evaluation.machine import git_commit, machine_facts, now
@@ -60,6 +63,7 @@ class Work:
     settings: ExportSettings
     optimization: tuple[str, ...]
     steps: int
+    precision: Literal["no", "bf16"]
     questions: Sequence[Conversation]
     examples: Sequence[Example]
     calibrating: Sequence[Example]
@@ -81,6 +85,7 @@ def compress(
     *,
     optimization: Sequence[str] = ("quantization", "pruning"),
     steps: int = 500,
+    precision: Literal["no", "bf16"] = "no",
     overwrite: bool = False,
     console: Console | None = None,
     command: str | None = None,
@@ -97,8 +102,9 @@ def compress(
         data: folder of the data set that calibrates, trains and measures.
         settings: with a target size; see `ExportSettings`. With `questions`, answers are measured, too.
         optimization: any of `OPTIMIZATIONS`: bits for each layer, fewer units and words, and training by the whole
-            model where units were removed.
+            model with the rounded weights of what is left.
         steps: of that training.
+        precision: of that training, no or bf16; see `fastcap.config.TrainConfig`.
         overwrite, console, command: as in `fastcap.release.export`.
 
     Raises:
@@ -112,7 +118,9 @@ def compress(
     if not chosen or not set(chosen) <= set(OPTIMIZATIONS):
         raise ConfigError(f"optimization is {', '.join(chosen) or 'empty'}; allowed: any of {', '.join(OPTIMIZATIONS)}")
     if chosen == ("distillation",):
-        raise ConfigError("optimization is distillation alone; allowed: with pruning, whose losses it brings back")
+        raise ConfigError(
+            "optimization is distillation alone; allowed: with quantization or pruning, whose losses it brings back"
+        )
     if settings.target_bytes is None:
         raise ConfigError("there is no target size; needed: one, such as 100MB")
     check_destination(out, overwrite)
@@ -125,8 +133,22 @@ def compress(
     pictures = load_pictures(calibrating, settings.calibration, whole.config.image_size)
     questions = load_questions(settings)
     check_answers_asked(whole.config, questions)
-    shown = examples, calibrating, pictures
-    work = Work(checkpoint, whole, tokenizer, data, folder, settings, chosen, steps, questions, *shown, console)
+    work = Work(
+        checkpoint,
+        whole,
+        tokenizer,
+        data,
+        folder,
+        settings,
+        chosen,
+        steps,
+        precision,
+        questions,
+        examples,
+        calibrating,
+        pictures,
+        console,
+    )
     command = command or f"fastcap.compression.pipeline.compress({str(model)!r}, {str(out)!r}, {str(data)!r}, ...)"
     with tempfile.TemporaryDirectory() as aside:
         found, reference = search(work, Path(aside))
@@ -220,15 +242,9 @@ def shaped(work: Work, candidate: Candidate) -> tuple[CaptionModel, Tokenizer]:
     """The model of a candidate's shape: pruned, trained again if that was asked for, with the words that captions
     need."""
     model, tokenizer, kept = work.model, work.tokenizer, candidate.shape.kept
-    if kept:
-        model = prune(model, kept)
-        if "distillation" in work.optimization:
-            name = "".join(letter if letter.isalnum() else "-" for letter in candidate.shape.name)
-            pruned, run = work.folder / f"pruned-{name}", work.folder / f"recovered-{name}-{work.steps}"
-            save_checkpoint(pruned, model.config, model.state_dict(), tokenizer)
-            where: Any = {"dataset": work.settings.dataset, "split": work.settings.calibration_split}
-            where |= {"val_split": work.settings.split, "steps": work.steps, "images": len(work.calibrating)}
-            model, tokenizer = load_checkpoint(train(recovery(pruned, work.checkpoint, run, work.data, **where)))
+    model = prune(model, kept) if kept else model
+    if recovers(work, candidate):
+        model, tokenizer = load_checkpoint(train(recovery_of(work, candidate, model)))
     if "pruning" in work.optimization:
         texts = [caption for example in work.calibrating for caption in example.captions]
         texts += [getattr(work.model.config.decoder, "template", "").replace("{question}", "")]
@@ -236,6 +252,26 @@ def shaped(work: Work, candidate: Candidate) -> tuple[CaptionModel, Tokenizer]:
         if smaller.vocabulary.size < model.vocabulary.size:
             return smaller.eval(), fewer
     return model.eval(), tokenizer
+
+
+def recovers(work: Work, candidate: Candidate) -> bool:
+    """Whether a candidate is trained."""
+    return "distillation" in work.optimization and bool(candidate.shape.kept or candidate.bits)
+
+
+def recovery_of(work: Work, candidate: Candidate, model: CaptionModel) -> TrainConfig:
+    """The recipe that trains a candidate, whose files are written: its weights before training, and its bits."""
+    plan = json.dumps(dict(candidate.bits), indent=1) + "\n"
+    shape = "".join(letter if letter.isalnum() else "-" for letter in candidate.shape.name)
+    name = f"{shape}-{hashlib.sha256(plan.encode()).hexdigest()[:8]}"
+    smaller, bits = work.folder / f"smaller-{shape}", work.folder / f"{name}.bits.json"
+    save_checkpoint(smaller, model.config, model.state_dict(), work.tokenizer)
+    bits.write_text(plan, encoding="utf-8")
+    settings: Any = {"dataset": work.settings.dataset, "split": work.settings.calibration_split}
+    settings |= {"val_split": work.settings.split, "steps": work.steps, "images": len(work.calibrating)}
+    settings |= {"precision": work.precision, "bits": bits if candidate.bits else None}
+    run = work.folder / f"recovered-{name}-{work.steps}"
+    return recovery(smaller, work.checkpoint, run, work.data, **settings)
 
 
 def quantised(work: Work, model: CaptionModel, tokenizer: Tokenizer, candidate: Candidate, folder: Path) -> Measured:
@@ -253,6 +289,7 @@ def quantised(work: Work, model: CaptionModel, tokenizer: Tokenizer, candidate: 
     bits = tensor_bits(quantised_layers(model), dict(candidate.bits))
     if config.kind == "prefix":
         pictures, texts = reading(partial(encode, tokenizer), config.image_size, config.max_length, config.asked)
+        texts = [] if recovers(work, candidate) else texts  # rounding makes up for no errors that training knew
         quantised_graphs(parts, int8, model, pictures, bits, texts=texts)
     else:
         quantised_graphs(parts, int8, model, work.pictures, bits)

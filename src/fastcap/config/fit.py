@@ -48,9 +48,10 @@ def fit_stage(stage: StageConfig, model: ModelConfig, data: DataConfig) -> Stage
     if model.kind == "prefix":
         if stage.inputs == "words":
             raise ConfigError(f"stage {stage.name}: inputs is words; allowed: images, which frozen towers read alone")
-        if any(teacher.kind == "features" for teacher in stage.teachers):
-            raise ConfigError(f"stage {stage.name}: a teacher has kind features; allowed: logits and sequences, since "
-                              "nothing of frozen towers learns")  # fmt: skip
+        for teacher in stage.teachers:
+            if teacher.kind in ("features", "readings"):
+                raise ConfigError(f"stage {stage.name}: a teacher has kind {teacher.kind}; allowed: logits and "
+                                  "sequences, for a language model behind frozen towers")  # fmt: skip
     unset: Any = {name: weight for name, weight in WEIGHTS[model.kind].items() if getattr(stage, name) is None}
     return dataclasses.replace(stage, **unset)
 

@@ -12,7 +12,8 @@ from fastcap.errors import ConfigError
 __all__ = ["LOSSES", "SOURCES", "TEACHERS", "ForcingConfig", "StageConfig", "TeacherConfig"]
 
 SOURCES = ("human", "machine", "distilled")
-TEACHERS = ("features", "logits", "sequences")
+TEACHERS = ("features", "logits", "sequences", "readings")
+ONE = {"features": "one .npz file", "readings": "one checkpoint directory"}
 LOSSES = (
     "causal", "masked", "consistency", "contrastive", "length", "balance", "reward", "causal_reward", "clip_loss",
     "invariance", "token_invariance",
@@ -23,13 +24,15 @@ LOSSES = (
 class TeacherConfig:
     """One teacher of a stage's curriculum; see `fastcap.training.distillation` and docs/distillation.md."""
 
-    kind: Literal["features", "logits", "sequences"]
-    """What it teaches: its summary of an image, its next-token probabilities, or its captions and answers."""
+    kind: Literal["features", "logits", "sequences", "readings"]
+    """What it teaches: its summary of an image, its next-token probabilities, its captions and answers; or all that it
+    makes of a batch, which it reads beside the student."""
     names: tuple[str, ...]
     """features: one MobileNetV2 .npz below `data.root`. logits: checkpoint directories, whose probabilities are
     averaged. sequences: one of the sources machine or distilled, or checkpoint directories (beam search of their
     average, in whatever vocabulary; in a stage with questions their answers, too), or a .jsonl file of captions
-    (`scripts/committee.py`), or one Hugging Face captioner, a directory or `NAME` or `NAME@REVISION` on the hub."""
+    (`scripts/committee.py`), or one Hugging Face captioner, a directory or `NAME` or `NAME@REVISION` on the hub.
+    readings: the checkpoint directory of what the student was made of."""
     weight: float = 1.0
     """Weight of its loss, times its part in the curriculum; of sequences the share of caption rows, and of answers,
     at most 1."""
@@ -42,8 +45,8 @@ class TeacherConfig:
             self,
             kind=(self.kind in TEACHERS, ", ".join(TEACHERS)),
             names=(
-                bool(self.names) and all(self.names) and (self.kind != "features" or len(self.names) == 1),
-                "one .npz file" if self.kind == "features" else "one name or more",
+                bool(self.names) and all(self.names) and (self.kind not in ONE or len(self.names) == 1),
+                ONE.get(self.kind, "one name or more"),
             ),
             weight=(0 <= self.weight <= most, "0 to 1" if self.kind == "sequences" else "0 or more"),
             temperature=(self.temperature > 0, "above 0"),
@@ -101,7 +104,8 @@ class StageConfig:
     of an image, which saves three quarters of the encoder's work. none: all learns, from pixels augmented anew.
     captioner: all but the alignment, which learns from cached image tokens."""
     quantized: bool = False
-    """Whether weights are rounded as in the exported graph, with learned scales; needs freeze none."""
+    """Whether weights are rounded as in the exported graph, with learned scales; those that are frozen, with scales
+    that stay as they are."""
     bits: str = ""
     """File of the bits of each layer, as `fastcap export --target-size` writes it; empty for 8 bits in all."""
     convolution_rate: float = 1.0
@@ -184,8 +188,8 @@ class StageConfig:
             crop_scale=(0 < self.crop_scale <= 1, "above 0, at most 1"),
             **{name: ((getattr(self, name) or 0) >= 0, "0 or more") for name in LOSSES},
         )
-        if self.quantized and (self.freeze != "none" or self.inputs != "images"):
-            raise ConfigError("quantized is true; allowed: false, where the convolutions are frozen or not used")
+        if self.quantized and (self.freeze == "captioner" or self.inputs != "images"):
+            raise ConfigError("quantized is true; allowed: false, where the captioner is frozen or reads no images")
         if self.crop_scale < 1 and (self.freeze != "convolutions" or self.inputs != "images"):
             raise ConfigError(f"crop_scale is {self.crop_scale}; allowed: 1, where no feature maps are kept")
         if self.bits and not self.quantized:
@@ -206,6 +210,16 @@ class StageConfig:
             if idle or not self.contrastive:
                 weights = ", ".join(f"{name} {getattr(self, name)}" for name in [*idle, "contrastive"])
                 raise ConfigError(f"weights are {weights}; allowed: contrastive alone, where the captioner is frozen")
+
+    @property
+    def aligns(self) -> bool:
+        """Whether the alignment of images and texts learns."""
+        return bool(self.contrastive) or self.reads_beside
+
+    @property
+    def reads_beside(self) -> bool:
+        """Whether a teacher reads every batch beside the student."""
+        return any(teacher.kind == "readings" for teacher in self.teachers)
 
     @property
     def compares_versions(self) -> bool:

@@ -29,7 +29,7 @@ __all__ = ["Candidate", "Shape", "bits_under_size", "candidates", "check_reachab
 SHARES = (0.125, 0.25, 0.375, 0.5)
 TOGETHER = (("units",), ("channels",), ("units", "channels"), ("units", "channels", "heads"), ("experts",), ("layers",))
 """Kinds of units of which a shape has fewer: some alone, and those that make a model narrower as a whole."""
-RECOVERED = 0.5  # a guess: the share of what pruning costs that distillation brings back
+RECOVERED = 0.5  # a guess: the share of what rounding and pruning cost that distillation brings back
 
 
 @dataclass(frozen=True)
@@ -110,9 +110,9 @@ def candidates(
         sizes: of the whole model's directory.
         target: one that `check_reachable` allows.
         sensitivity: of the whole model's layers; None for the bits that an export has if nobody asks for other ones.
-        recovers: whether pruned shapes will be trained.
+        recovers: whether shapes will be trained, with their weights rounded.
     """
-    found = []
+    found, frozen = [], frozen_parameters(model)
     for shape in shapes:
         layers, floats = layers_left(model, shape, sizes.layers)
         other = sizes.other + floats
@@ -121,6 +121,10 @@ def candidates(
             size, loss = other + sum(layer.size(default_bits(layer)) for layer in layers.values()), 0.0
         else:
             options = options_of(layers, {name: sensitivity[original(name, shape)] for name in layers})
+            if recovers:
+                channels = "channels" in shape.shares
+                learning = {name for name, layer in layers.items() if channels or frozen.isdisjoint(layer.parameters)}
+                options = {name: recovered(each) if name in learning else each for name, each in options.items()}
             if other + sum(min(option.size for option in each.values()) for each in options.values()) > target:
                 continue
             bits = choose_bits(options, target - other)
@@ -129,7 +133,7 @@ def candidates(
             continue
         if shape.kept:
             change = measured.change(shape.name, model, shape.kept, batches)
-            loss += (max(0.0, change.mean) + change.error) * (RECOVERED if recovers else 1.0)
+            loss += (max(0.0, change.mean) + change.error) * (1 - RECOVERED if recovers else 1.0)
         found.append(Candidate(shape, bits, size, loss))
     return sorted(found, key=lambda candidate: candidate.loss)
 
@@ -174,6 +178,17 @@ def bits_under_size(
         f"{out}.bits.json, {out}.report.png"
     )
     return dict(found.bits)
+
+
+def frozen_parameters(model: CaptionModel) -> set[str]:
+    """Names of the weights that stay as they are while a model is trained from cached features."""
+    frozen = {id(weight) for module in model.backbone.cuts["convolutions"].frozen for weight in module.parameters()}
+    return {name for name, weight in model.named_parameters() if id(weight) in frozen}
+
+
+def recovered(options: Mapping[int, Option]) -> dict[int, Option]:
+    """A layer's options, of whose losses training brings a share back."""
+    return {bits: option._replace(loss=option.loss * (1 - RECOVERED)) for bits, option in options.items()}
 
 
 def total_of(options: Mapping[str, Mapping[int, Option]], bits: Mapping[str, int], other: int) -> tuple[int, float]:

@@ -26,11 +26,13 @@ from torch.nn import functional as F
 from fastcap.config import DataConfig, ModelConfig, StageConfig, TeacherConfig
 from fastcap.data.batching import pad_tokens
 from fastcap.data.cache import ImageCache, build_array
+from fastcap.losses.invariance import Reader
 from fastcap.runtime.conversation import ASSISTANT, Turn, encode_training
 from fastcap.runtime.encoding import clean_caption, decode
 from fastcap.training.answering import LONGEST
 from fastcap.training.features import FrozenFeatures
 from fastcap.training.pools import CaptionPool, Row
+from fastcap.training.teachers.beside import ReadsBeside
 from fastcap.training.teachers.choose import Speaker, load_teacher
 from fastcap.training.teachers.ensemble import BEAMS, Caption, Ensemble
 from fastcap.training.teachers.features import ImageNetFeatures
@@ -121,14 +123,15 @@ class Distillation(nn.Module):
         self.answers: dict[str, dict[tuple[int, tuple[int, ...]], Row]] = {}  # its answers, by image and prompt
         self.features: dict[str, FrozenFeatures] = {}
         self.next_tokens: dict[str, NDArray[Any]] = {}
+        self.beside: dict[str, ReadsBeside] = {}  # no modules of this one: none of their weights is a stage's
         self.projections = nn.ModuleDict()
         if distils_itself(stage):
             self.add_captions("distilled", Ensemble([str(own)], student, tokenizer, self.folder))
-        networks: dict[str, ImageNetFeatures | Speaker | None] = {}
+        networks: dict[str, ImageNetFeatures | ReadsBeside | Speaker | None] = {}
         for index, (name, teacher) in enumerate(self.teachers()):
             network = load_teacher(teacher, student, tokenizer, data, f"{setting}.teachers.{index}")
             if teacher.kind == "sequences":
-                assert not isinstance(network, ImageNetFeatures)
+                assert not isinstance(network, ImageNetFeatures | ReadsBeside)
                 if stage.captions:
                     source = self.spoken[name] = "+".join(teacher.names)
                     if network is not None:
@@ -143,6 +146,8 @@ class Distillation(nn.Module):
             if isinstance(network, ImageNetFeatures):
                 self.features[name] = self.cache_features(network)
                 self.projections[name] = nn.Linear(student.d_model, network.d_features)
+            elif isinstance(network, ReadsBeside):
+                self.beside[name] = network.to(device)
             elif isinstance(network, Ensemble):
                 self.next_tokens[name] = self.cache_next_tokens(network)
 
@@ -320,6 +325,10 @@ class Distillation(nn.Module):
     def feature_losses(self, batch: dict[str, Tensor], pooled: Tensor) -> dict[str, Tensor]:
         """The unweighted losses of teachers of features, for a batch with `targets` and pooled image tokens (B, D)."""
         return {name: feature_loss(self.projections[name](pooled), batch[f"{name}.target"]) for name in self.features}
+
+    def reading_losses(self, batch: dict[str, Tensor], student: Reader) -> dict[str, Tensor]:
+        """The unweighted losses of teachers that read a batch beside the student."""
+        return {name: teacher.loss(batch, student) for name, teacher in self.beside.items()}
 
     def logits_losses(self, batch: dict[str, Tensor], decoder: CaptionDecoder, hidden: Tensor) -> dict[str, Tensor]:
         """The unweighted losses of teachers of logits; `hidden` (R, T + 1, D) is what `read_causally` returns.

@@ -189,7 +189,8 @@ class Inputs:
         self.process, self.n_processes = share
         self.marks_machines = getattr(distillation.student.decoder, "marks_machines", False)
         in_parallel = distillation.student.kind == "parallel"
-        self.masks = bool(stage.masked or stage.consistency or (stage.invariance and in_parallel))
+        compares = stage.invariance or stage.reads_beside
+        self.masks = bool(stage.masked or stage.consistency or (compares and in_parallel))
         self.siblings: SiblingPool | None = None
         self.dealer: Dealer | None = None
         self.weights = corpus.weights if stage.inputs == "images" else None

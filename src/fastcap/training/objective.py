@@ -15,7 +15,7 @@ from fastcap.data.batching import pad_tokens
 from fastcap.layers import ImageTokens
 from fastcap.losses.clip import clip_loss, held_still, said
 from fastcap.losses.forcing import forced_tokens
-from fastcap.losses.invariance import choice_divergence, routing_divergence, token_distance
+from fastcap.losses.invariance import Reader, reading_divergence, token_distance
 from fastcap.losses.language import balance_loss, causal_loss, length_loss, masked_loss, read_causally, read_masked
 from fastcap.losses.reward import causal_reward_loss, reward_loss
 from fastcap.losses.scr import agreement, consistency_loss
@@ -102,6 +102,7 @@ class TrainingStep(nn.Module):
             both = [model.decoder.project(hidden[:, : masked.shape[1]][masked]) for hidden in (causal, parallel)]
             losses["consistency"] = consistency_loss(*both)
             losses["agreement"] = agreement(*both)  # a figure to watch, not a loss: it has no weight
+        losses |= self.distillation.reading_losses(batch, Reader(model, image, state))
         if stage.compares_versions:
             losses |= self.invariance(batch, image, state)
         if stage.reward:
@@ -120,21 +121,10 @@ class TrainingStep(nn.Module):
         other = self.encode(batch, "other_")
         losses = {"token_invariance": token_distance(image.tokens, other.tokens)}
         if self.stage.invariance:
-            token_ids, lengths = batch["token_ids"], batch["lengths"]
             model.eval()
-            states = state, model.decoder.prepare(other)
-            places = torch.arange(token_ids.shape[1] + 1, device=token_ids.device) <= lengths[:, None]
-            causal = [model.decoder.project(read_causally(model.decoder, s, token_ids, lengths)) for s in states]
-            parts = [choice_divergence(causal[0], causal[1], places)]
-            if model.config.kind == "parallel":
-                masked = batch["masked"]
-                hidden = (read_masked(model.decoder, s, token_ids, lengths, masked) for s in states)
-                parallel = [model.decoder.project(reading) for reading in hidden]
-                parts.append(choice_divergence(parallel[0], parallel[1], masked))
-                parts.append(choice_divergence(*map(model.length_predictor, (image.pooled, other.pooled))))
-                parts.append(routing_divergence(*(s.routings for s in states)))
+            readers = Reader(model, image, state), Reader(model, other, model.decoder.prepare(other))
+            losses["invariance"] = reading_divergence(*readers, batch)
             model.train(training)
-            losses["invariance"] = torch.stack(parts).mean()
         return losses
 
     def clip_loss(self, batch: dict[str, Tensor], image: ImageTokens, causal: Tensor) -> Tensor:

@@ -33,11 +33,11 @@ FREEZES = {  # by the recipe's word, `freeze`
 }
 
 
-def freeze(model: CaptionModel, frozen: Freeze, *, contrastive: bool) -> Cut | None:
+def freeze(model: CaptionModel, frozen: Freeze, *, aligns: bool) -> Cut | None:
     """Let what a stage trains require gradients, and nothing else; returns the cut of the backbone, if there is one.
 
     Args:
-        contrastive: whether the stage has a loss for the alignment, without which that is not trained.
+        aligns: whether the stage has a loss for the alignment, without which that is not trained.
     """
     if frozen.trained:
         model.requires_grad_(False)
@@ -48,7 +48,7 @@ def freeze(model: CaptionModel, frozen: Freeze, *, contrastive: bool) -> Cut | N
     cut = model.backbone.cuts[frozen.cut] if frozen.cut else None
     for module in cut.frozen if cut else ():
         module.requires_grad_(False)
-    model.alignment.requires_grad_(contrastive)
+    model.alignment.requires_grad_(aligns)
     return cut
 
 

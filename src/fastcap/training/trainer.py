@@ -186,7 +186,7 @@ class Trainer:
             self.average.begin_rounding(self.model, stage.bits)
         if frozen.trained and not self.position.step:
             self.model.load_state_dict(self.average.values)  # all else stays as it ships
-        cut = freeze(self.model, frozen, contrastive=stage.contrastive > 0)
+        cut = freeze(self.model, frozen, aligns=stage.aligns)
         self.log.say(f"{stage.name}: {trained_share(self.model)}")
         features = judged = judge = None
         if stage.clip_model:

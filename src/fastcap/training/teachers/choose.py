@@ -10,6 +10,7 @@ from tokenizers import Tokenizer
 
 from fastcap.config import SOURCES, DataConfig, ModelConfig, StageConfig, TeacherConfig
 from fastcap.errors import ConfigError, FastcapError
+from fastcap.training.teachers.beside import ReadsBeside
 from fastcap.training.teachers.ensemble import Ensemble
 from fastcap.training.teachers.features import ImageNetFeatures
 from fastcap.training.teachers.hugging_face import HuggingFaceCaptioner
@@ -39,7 +40,7 @@ def check_teachers(
 
 def load_teacher(
     teacher: TeacherConfig, student: ModelConfig, tokenizer: Tokenizer, data: DataConfig, setting: str
-) -> ImageNetFeatures | Speaker | None:
+) -> ImageNetFeatures | ReadsBeside | Speaker | None:
     """The network behind a teacher; None if that is one of the data's sources.
 
     Args:
@@ -54,6 +55,8 @@ def load_teacher(
     if teacher.kind == "sequences" and len(teacher.names) == 1 and teacher.names[0] in SOURCES:
         return None
     try:
+        if teacher.kind == "readings":
+            return ReadsBeside(Path(teacher.names[0]), student, tokenizer)
         if teacher.kind == "sequences" and len(teacher.names) == 1 and teacher.names[0].endswith(".jsonl"):
             return WrittenCaptions(Path(teacher.names[0]), tokenizer)
         if teacher.kind == "sequences" and len(teacher.names) == 1 and not is_checkpoint(Path(teacher.names[0])):
