@@ -91,5 +91,5 @@ def test_a_plan_that_does_not_fit_the_model_is_one_clear_error(recipe, tmp_path)
 
 @pytest.mark.parametrize("settings", [{"quantized": True, "freeze": "captioner"}, {"bits": "plan.json"}])
 def test_steps_are_learned_only_where_what_is_rounded_learns(settings):
-    with pytest.raises(ConfigError, match="allowed: (false, where the captioner is frozen|nothing, where quantized)"):
+    with pytest.raises(ConfigError, match=r"allowed: (false, where the captioner is frozen|nothing, where quantized)"):
         stage(**settings)

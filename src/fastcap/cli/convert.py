@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
 
     from fastcap.errors import ConfigError
     from fastcap.export.converters import convert_all
-    from fastcap.release.adapters import as_checkpoint
+    from fastcap.release.adapters import unpacked
 
     if not args.platform and not args.converter:
         raise ConfigError(
@@ -43,7 +44,8 @@ def run(args: argparse.Namespace) -> int:
     targets |= {name: name for name in args.converter or ()}
     console = Console(stderr=True)
     told: dict[str, Any] = {"overwrite": args.overwrite, "told": console.print}
-    with as_checkpoint(args.model) as model:
+    with tempfile.TemporaryDirectory() as aside:
+        model = unpacked(args.model, Path(aside) / Path(args.model).name) or args.model
         for folder in convert_all(model, args.out, targets, args.precision, **told):
             print(folder)
     return 0

@@ -27,6 +27,7 @@ from fastcap.evaluation.machine import git_commit, machine_facts, now
 from fastcap.export.families import EXPORTS
 from fastcap.export.weights import unheld
 from fastcap.export.writer import check_destination, write_bundle
+from fastcap.files import written_aside
 from fastcap.model import CaptionModel
 from fastcap.model.prefix import PrefixCaptionModel, merged
 from fastcap.quantization.pruning import prune, prune_words, sort_units
@@ -36,7 +37,7 @@ from fastcap.release.drawn import reading
 from fastcap.release.gate import Measured, check_equal, check_gate, measure, network_milliseconds, same_captions
 from fastcap.release.measured import Measurements, digest_of
 from fastcap.release.pipeline import load_examples, load_pictures, manifest_facts
-from fastcap.release.search import Candidate, Shape, candidates, check_reachable, shapes_of
+from fastcap.release.search import ATTEMPTS, Candidate, Shape, candidates, check_reachable, shapes_of
 from fastcap.release.settings import ExportSettings
 from fastcap.release.sizes import Sizes, directory_size, own_batches, quantised_graphs
 from fastcap.runtime.bundle import Bundle
@@ -48,7 +49,6 @@ from fastcap.training.trainer import train
 __all__ = ["OPTIMIZATIONS", "compress"]
 
 OPTIMIZATIONS = ("quantization", "pruning", "distillation")
-ATTEMPTS = 3  # candidates that are made and measured before giving up
 
 
 @dataclass(frozen=True)
@@ -125,13 +125,13 @@ def compress(
         raise ConfigError("there is no target size; needed: one, such as 100MB")
     check_destination(out, overwrite)
     folder = out.with_name(f"{out.name}.compress")
+    examples, calibrating = load_examples(settings, data)  # before anything is written
+    questions = load_questions(settings)
     checkpoint = as_checkpoint(Path(model), folder, console)
     whole, tokenizer = load_checkpoint(checkpoint)
     if whole.config.pruned and "pruning" in chosen:
         raise ConfigError(f"{model} was pruned before; allowed: what it was pruned from, or quantization alone")
-    examples, calibrating = load_examples(settings, data)
     pictures = load_pictures(calibrating, settings.calibration, whole.config.image_size)
-    questions = load_questions(settings)
     check_answers_asked(whole.config, questions)
     work = Work(
         checkpoint,
@@ -266,7 +266,8 @@ def recovery_of(work: Work, candidate: Candidate, model: CaptionModel) -> TrainC
     name = f"{shape}-{hashlib.sha256(plan.encode()).hexdigest()[:8]}"
     smaller, bits = work.folder / f"smaller-{shape}", work.folder / f"{name}.bits.json"
     save_checkpoint(smaller, model.config, model.state_dict(), work.tokenizer)
-    bits.write_text(plan, encoding="utf-8")
+    with written_aside(bits) as path:
+        path.write_text(plan, encoding="utf-8")
     settings: Any = {"dataset": work.settings.dataset, "split": work.settings.calibration_split}
     settings |= {"val_split": work.settings.split, "steps": work.steps, "images": len(work.calibrating)}
     settings |= {"precision": work.precision, "bits": bits if candidate.bits else None}

@@ -9,7 +9,7 @@ from rich.console import Console
 from fastcap.checkpoint import save_checkpoint
 from fastcap.errors import ModelFileError
 from fastcap.export.weights import restore
-from fastcap.release.adapters import RECORD, available_adapters, find_adapters, unpack
+from fastcap.release.adapters import unpacked
 from fastcap.runtime.bundle import Bundle, find_model
 
 __all__ = ["as_checkpoint"]
@@ -27,9 +27,7 @@ def as_checkpoint(model: Path, folder: Path, console: Console) -> Path:
     if (model / WEIGHTS).is_file():
         return model
     made = folder / "checkpoint"
-    if (model / RECORD).is_file() or str(model) in available_adapters():
-        made.mkdir(parents=True, exist_ok=True)
-        unpack(find_adapters(model), made)
+    if unpacked(model, made):
         return made
     if model.is_dir() and not (model / MANIFEST).is_file():
         raise ModelFileError(

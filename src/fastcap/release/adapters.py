@@ -13,20 +13,18 @@ whole model directory.
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import json
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastcap.errors import ConfigError, ModelFileError, nearest
-from fastcap.files import written_aside
+from fastcap.files import folder_written_aside, written_aside
 from fastcap.parts import PARTS
 from fastcap.release.drawn import drawn
 from fastcap.runtime.answering import Prompts, search_answers
@@ -47,7 +45,6 @@ __all__ = [
     "Reader",
     "Record",
     "Said",
-    "as_checkpoint",
     "available_adapters",
     "find_adapters",
     "pack",
@@ -56,6 +53,7 @@ __all__ = [
     "read_record",
     "renew_facts",
     "unpack",
+    "unpacked",
     "write_card",
     "write_record",
 ]
@@ -94,19 +92,17 @@ def find_adapters(name_or_folder: str | os.PathLike[str]) -> Path:
     )
 
 
-@contextlib.contextmanager
-def as_checkpoint(name_or_folder: str | os.PathLike[str]) -> Iterator[str | os.PathLike[str]]:
-    """What was named; of adapters a checkpoint directory, as long as the context lasts. Raises as `unpack`."""
+def unpacked(name_or_folder: str | os.PathLike[str], checkpoint: Path) -> Path | None:
+    """The checkpoint directory that is made of adapters, whole or not at all; None where none are named. Raises as
+    `unpack`."""
     folder = Path(name_or_folder)
     if os.fspath(name_or_folder) in available_adapters():
         folder = find_adapters(name_or_folder)
     elif not (folder / RECORD).is_file() or (folder / "model.safetensors").is_file():
-        yield name_or_folder
-        return
-    with tempfile.TemporaryDirectory() as aside:
-        checkpoint = Path(aside) / folder.name
-        unpack(folder, checkpoint)
-        yield checkpoint
+        return None
+    with folder_written_aside(checkpoint) as aside:
+        unpack(folder, aside)
+    return checkpoint
 
 
 # --- weights ------------------------------------------------------------------------------------------------

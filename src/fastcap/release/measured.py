@@ -49,6 +49,7 @@ class Measurements:
         self.layers: dict[str, dict[int, Change]] = {}
         self.shapes: dict[str, Change] = {}
         self.units: dict[str, Tensor] | None = None
+        self.whole: list[float] = []  # losses of the whole model, by batch
         folder.mkdir(parents=True, exist_ok=True)
         try:
             kept = json.loads((folder / FILE).read_text(encoding="utf-8"))
@@ -110,7 +111,9 @@ class Measurements:
     ) -> Change:
         """How much the loss rises when a model keeps some units alone; `name`: of that shape."""
         if name not in self.shapes:
-            self.shapes[name] = loss_change(model, prune(model, kept), batches)
+            self.whole = self.whole or losses_of(model, batches)
+            rises = np.subtract(losses_of(prune(model, kept), batches), self.whole)
+            self.shapes[name] = Change(float(np.mean(rises)), float(np.std(rises, ddof=1) / len(rises) ** 0.5))
             self.save()
         return self.shapes[name]
 
@@ -121,9 +124,6 @@ def plain(changes: Mapping[Any, Change]) -> dict[str, list[float]]:
 
 
 @torch.no_grad()
-def loss_change(model: CaptionModel, other: Any, batches: Sequence[Batch]) -> Change:
-    """By how much the loss of another model is higher: the mean over batches, and its standard error."""
-    rises = [
-        float(loss_of(other, batch, seed)) - float(loss_of(model, batch, seed)) for seed, batch in enumerate(batches)
-    ]
-    return Change(float(np.mean(rises)), float(np.std(rises, ddof=1) / len(rises) ** 0.5))
+def losses_of(model: CaptionModel, batches: Sequence[Batch]) -> list[float]:
+    """The loss of each batch."""
+    return [float(loss_of(model, batch, seed)) for seed, batch in enumerate(batches)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,11 +25,12 @@ from fastcap.quantization.sensitivity import Batch, Change
 from fastcap.release.measured import Measurements, digest_of
 from fastcap.release.sizes import Sizes, own_batches
 
-__all__ = ["Candidate", "Shape", "bits_under_size", "candidates", "check_reachable", "shapes_of"]
+__all__ = ["ATTEMPTS", "Candidate", "Shape", "bits_under_size", "candidates", "check_reachable", "shapes_of"]
 
 SHARES = (0.125, 0.25, 0.375, 0.5)
 TOGETHER = (("units",), ("channels",), ("units", "channels"), ("units", "channels", "heads"), ("experts",), ("layers",))
 """Kinds of units of which a shape has fewer: some alone, and those that make a model narrower as a whole."""
+ATTEMPTS = 3  # candidates that are made and measured before giving up
 RECOVERED = 0.5  # a guess: the share of what rounding and pruning cost that distillation brings back
 
 
@@ -104,7 +106,8 @@ def candidates(
     sensitivity: Mapping[str, Mapping[int, Change]] | None,
     recovers: bool,
 ) -> list[Candidate]:
-    """The shapes that can be made to fit a size, those that are expected to lose least first.
+    """The shapes that can be made to fit a size, those that are expected to lose least first. What the units of a shape
+    are worth is measured only where its bits alone do not lose more than `ATTEMPTS` others do in all.
 
     Args:
         sizes: of the whole model's directory.
@@ -112,7 +115,7 @@ def candidates(
         sensitivity: of the whole model's layers; None for the bits that an export has if nobody asks for other ones.
         recovers: whether shapes will be trained, with their weights rounded.
     """
-    found, frozen = [], frozen_parameters(model)
+    fitting, frozen = [], frozen_parameters(model)
     for shape in shapes:
         layers, floats = layers_left(model, shape, sizes.layers)
         other = sizes.other + floats
@@ -131,10 +134,16 @@ def candidates(
             size, loss = total_of(options, bits, other)
         if size > target:
             continue
+        fitting.append(Candidate(shape, bits, size, loss))
+    found: list[Candidate] = []
+    for candidate in sorted(fitting, key=lambda candidate: candidate.loss):
+        if len(found) >= ATTEMPTS and candidate.loss >= sorted(each.loss for each in found)[ATTEMPTS - 1]:
+            break
+        shape, loss = candidate.shape, candidate.loss
         if shape.kept:
             change = measured.change(shape.name, model, shape.kept, batches)
             loss += (max(0.0, change.mean) + change.error) * (1 - RECOVERED if recovers else 1.0)
-        found.append(Candidate(shape, bits, size, loss))
+        found.append(dataclasses.replace(candidate, loss=loss))
     return sorted(found, key=lambda candidate: candidate.loss)
 
 

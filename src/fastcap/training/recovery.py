@@ -12,8 +12,9 @@ from fastcap.vocabulary import Marks
 
 __all__ = ["learns_from_pixels", "recovery"]
 
-IMAGES = {"parallel": 32, "autoregressive": 32, "prefix": 16}
-"""A step at most, by the kind of model."""
+IMAGES = 16  # a step at most; a student that begins near its teacher needs many steps rather than large ones
+LEARNING_RATE = {"parallel": 3e-4, "autoregressive": 3e-4, "prefix": 2e-4}
+"""By the kind of model."""
 VALIDATED = 100  # pictures
 WARMUP = 0.05  # share of the steps, 100 of them at most
 CROP_SCALE = 0.6  # smallest share of a picture that a step sees: cached features are those of one view
@@ -30,8 +31,8 @@ def recovery(
     split: str = "train",
     val_split: str = "val",
     steps: int = 500,
-    learning_rate: float = 2e-4,
-    images: int = 32,
+    learning_rate: float | None = None,
+    images: int = IMAGES,
     precision: Literal["no", "bf16"] = "no",
 ) -> TrainConfig:
     """The recipe of a stage that computes with the rounded weights of the export, if there are `bits`.
@@ -48,7 +49,8 @@ def recovery(
         data: folder of the data set.
         bits: file of the bits of each layer.
         dataset: a key of `fastcap.data.formats.READERS`.
-        images: most images a step, of those that `IMAGES` allows.
+        learning_rate: `LEARNING_RATE` if None.
+        images: most images a step, `IMAGES` at most.
         precision: as in `TrainConfig`.
 
     Raises:
@@ -64,8 +66,8 @@ def recovery(
     stage = StageConfig(
         "recovery",
         steps=steps,
-        learning_rate=learning_rate,
-        images=min(images, IMAGES[model.kind]),
+        learning_rate=learning_rate or LEARNING_RATE[model.kind],
+        images=min(images, IMAGES),
         captions=2,
         freeze="none" if pixels else "convolutions",
         quantized=bits is not None,
@@ -80,7 +82,7 @@ def recovery(
         init=str(smaller),
         ema=min(0.999, 1 - 1 / (1 + steps / 5)),
         evaluate_every=max(1, steps // 2),
-        checkpoint_every=max(1, min(200, steps // 2)),
+        checkpoint_every=max(1, min(50, steps // 2)),
         precision=precision,
         views=4 if model.kind == "prefix" else 1,
         trackers=("jsonl",),
@@ -90,6 +92,7 @@ def recovery(
             train=(DatasetConfig(dataset, str(data), split),),
             val=(DatasetConfig(dataset, str(data), val_split),),
             cache=str(output.parent / "cache"),
+            train_limit=steps * stage.images,  # the features of others would be cached for nothing
             val_limit=VALIDATED,
         ),
         stages=(stage,),
