@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import re
+
+import onnx
 import pytest
 import torch
 
+from fastcap.export.families import EXPORTS
 from fastcap.model.prefix import merged
 from fastcap.quantization.blocks import from_blocks, to_blocks
 from fastcap.quantization.fake import rounded
 from fastcap.quantization.fake_blocks import round_blocks, rounded_matrices
-from fastcap.quantization.scales import quantised_layers, tensor_bits
+from fastcap.quantization.scales import LARGE, quantised_layers, tensor_bits
 from fastcap.training.weights import WeightAverage
 from tiny_parts import prefix_config, prefix_model, write_language_model, write_tower
 
@@ -17,10 +22,14 @@ pytest.importorskip("transformers")
 pytest.importorskip("peft")
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
+WIDE = {"llama": {"hidden_size": 128, "intermediate_size": 256}, "gpt2": {"n_embd": 128}}
+
+
+@pytest.fixture(scope="module", params=WIDE)
+def model(request, tmp_path_factory):
+    """GPT-2's matrices are stored with their inputs first."""
     root = tmp_path_factory.mktemp("parts")
-    words = write_language_model(root / "words", "llama", hidden_size=128, intermediate_size=256)
+    words = write_language_model(root / "words", request.param, **WIDE[request.param])
     return prefix_model(prefix_config(words, write_tower(root / "eye")))[0]
 
 
@@ -69,8 +78,23 @@ def test_training_computes_with_the_merged_and_rounded_matrices(model, read):
     assert (found.detach() - wanted).abs().mean() < 0.1 * (plain - wanted).abs().mean()
     assert [name for name, _ in model.named_parameters()] == before
     torch.testing.assert_close(read(model).detach(), plain)
-    adapters = [p for name, p in model.named_parameters() if ".lora_" in name and ".q_proj" in name]
+    attention = re.compile(r"\.(q_proj|c_attn)\.lora_")
+    adapters = [p for name, p in model.named_parameters() if attention.search(name)]
     assert adapters and all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in adapters)
+
+
+def test_a_plan_names_every_matrix_that_the_graphs_hold(model, tmp_path):
+    EXPORTS["prefix"].parts(model, tmp_path)
+    matrices = {
+        tensor.name
+        for part in tmp_path.glob("*.onnx")
+        for tensor in onnx.load(str(part)).graph.initializer
+        if tensor.name.startswith("model.decoder.") and len(tensor.dims) == 2 and math.prod(tensor.dims) >= LARGE
+    }
+    layers = quantised_layers(model).values()
+    positions = {name for name in matrices if name.endswith("wpe.weight")}  # GPT-2 adds them: always 8 bits
+    assert matrices - positions <= {tensor for layer in layers for tensor in layer.tensors}
+    assert any(layer.kind == "blocks" and layer.name.startswith("decoder.language_model") for layer in layers)
 
 
 def test_a_stage_that_rounds_changes_no_state(model, read):

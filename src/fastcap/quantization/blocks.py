@@ -20,7 +20,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from fastcap.quantization.integers import is_large, rewrite, to_integers
-from fastcap.quantization.scales import block_bits, block_size
+from fastcap.quantization.scales import block_bits, block_size, is_linear
 
 __all__ = ["from_blocks", "input_moments", "quantize_blocks", "store_convolutions", "to_blocks"]
 
@@ -188,7 +188,7 @@ def input_moments(
         return hook
 
     for name, module in model.named_modules():
-        linear = type(getattr(module, "base_layer", module)).__name__ in ("Linear", "Conv1D")
+        linear = is_linear(getattr(module, "base_layer", module))
         chosen = (bits or {}).get(f"model.{name}.weight", block_bits(f"{name}.weight"))
         if linear and chosen == 4 and name.startswith("decoder.language_model.") and not name.endswith("base_layer"):
             handles.append(module.register_forward_pre_hook(watch(f"model.{name}.weight")))

@@ -32,8 +32,10 @@ def rounded(weight: Tensor, layer: Layer, bits: int) -> Tensor:
     if layer.shapes:
         from fastcap.quantization.blocks import from_blocks, to_blocks  # whose graphs training does without
 
-        stored = to_blocks(weight.detach().float().cpu().numpy(), bits)
-        return torch.from_numpy(from_blocks(*stored, bits, weight.shape[1])).to(weight)
+        matrix = weight.detach().T if layer.transposed else weight.detach()
+        stored = to_blocks(matrix.float().cpu().numpy(), bits)
+        found = torch.from_numpy(from_blocks(*stored, bits, matrix.shape[1])).to(weight)
+        return found.T.contiguous() if layer.transposed else found
     largest = largest_integer(layer.kind, bits)
     step = torch.from_numpy(channel_steps(weight.detach().cpu().numpy(), layer.axes, largest)).to(weight.device)
     return (weight.detach() / step).round().clamp(-largest, largest) * step

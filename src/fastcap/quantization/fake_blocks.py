@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fastcap.quantization.scales import LARGE, block_bits, block_size
+from fastcap.quantization.scales import LARGE, block_bits, block_size, is_linear
 
 __all__ = ["round_blocks", "rounded_matrices"]
 
@@ -40,12 +40,12 @@ def rounded_matrices(model: Any, bits: Mapping[str, int]) -> Iterator[None]:
     Args:
         bits: of tensors by their names in a graph; those left out have `block_bits`, and 16 leaves a matrix as it is.
     """
-    swapped: list[tuple[nn.Linear, dict[str, Any], Any]] = []
+    swapped: list[tuple[nn.Module, dict[str, Any], Any]] = []
     head = model.decoder.language_model.get_output_embeddings()
     try:
         for name, module in model.decoder.named_modules():
             linear: Any = getattr(module, "base_layer", module)
-            if not isinstance(linear, nn.Linear) or name.endswith(".base_layer") or ".lora_" in name or linear is head:
+            if not is_linear(linear) or name.endswith(".base_layer") or ".lora_" in name or linear is head:
                 continue
             chosen = bits.get(f"model.decoder.{name}.weight", block_bits(f"{name}.weight"))
             if chosen == 16 or linear.weight.numel() < LARGE:
@@ -54,7 +54,8 @@ def rounded_matrices(model: Any, bits: Mapping[str, int]) -> Iterator[None]:
             weight = linear.weight if adapted is None else linear.weight + adapted.get_delta_weight("default")
             swapped.append((linear, dict(linear._parameters), adapted))
             del linear._parameters["weight"]
-            linear.weight = round_blocks(weight, chosen)
+            plain = isinstance(linear, nn.Linear)  # GPT-2's has its inputs first
+            linear.weight = round_blocks(weight, chosen) if plain else round_blocks(weight.T, chosen).T
             if adapted is not None:
                 adapted._disable_adapters = True
         yield

@@ -29,6 +29,7 @@ __all__ = [
     "block_size",
     "channel_steps",
     "check_bits",
+    "is_linear",
     "largest_integer",
     "quantised_layers",
     "read_bits",
@@ -62,6 +63,8 @@ class Layer:
     n_channels: int
     shapes: tuple[tuple[int, int], ...] = ()
     """Of the parameters (N, K), where they are stored in blocks; see `fastcap.quantization.blocks`."""
+    transposed: bool = False
+    """Whether the model keeps them as (K, N), as GPT-2 does."""
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -117,9 +120,9 @@ def block_layers(model: Any, large: int) -> dict[str, Layer]:
     stored: dict[str, list[str]] = {}
     layers: dict[str, Layer] = {}
     state = {name.replace(".base_layer.", "."): value for name, value in model.named_parameters()}
-    table = model.decoder.embedding
+    table, transposed = model.decoder.embedding, set[str]()
     for name, module in model.named_modules():
-        linear = isinstance(module, nn.Linear) and ".lora_" not in name and not hasattr(module, "base_layer")
+        linear = is_linear(module) and ".lora_" not in name and not hasattr(module, "base_layer")
         if name.endswith(".base_layer"):
             name = name.removesuffix(".base_layer")
         if isinstance(module, nn.Conv2d):
@@ -130,20 +133,30 @@ def block_layers(model: Any, large: int) -> dict[str, Layer]:
         elif linear and module.weight is not table.weight and module.weight.numel() >= large:
             parent, _, child = name.rpartition(".")
             matrices.setdefault(f"{parent} {block_bits(f'{name}.weight')}", []).append(child)
+            transposed.update([parent] if not isinstance(module, nn.Linear) else [])
     for key, children in matrices.items():
         parent = key.rpartition(" ")[0]
         name = f"{parent}.{'+'.join(children)}"
-        layers[name] = layer_of(name, "blocks", [f"{parent}.{child}.weight" for child in children], state)
+        weights = [f"{parent}.{child}.weight" for child in children]
+        layers[name] = layer_of(name, "blocks", weights, state, parent in transposed)
     return layers | {name: layer_of(name, "stored", weights, state) for name, weights in stored.items()}
 
 
-def layer_of(name: str, kind: str, parameters: Sequence[str], state: Mapping[str, Any]) -> Layer:
+def is_linear(module: nn.Module) -> bool:
+    """Whether a module is a matrix product: PyTorch's, or GPT-2's, whose weight is (K, N)."""
+    return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
+
+
+def layer_of(
+    name: str, kind: str, parameters: Sequence[str], state: Mapping[str, Any], transposed: bool = False
+) -> Layer:
     """A layer of a prefix model."""
-    values = [state[parameter] for parameter in parameters]
+    values = [state[parameter].T if transposed else state[parameter] for parameter in parameters]
     axes = (1, 2, 3) if kind == "stored" else (1,)
     shapes = () if kind == "stored" else tuple((int(value.shape[0]), int(value.shape[1])) for value in values)
     n_channels = sum(int(value.shape[0]) for value in values)
-    return Layer(name, kind, tuple(parameters), axes, sum(value.numel() for value in values), n_channels, shapes)
+    n_weights = sum(value.numel() for value in values)
+    return Layer(name, kind, tuple(parameters), axes, n_weights, n_channels, shapes, transposed)
 
 
 def quantised_layers(model: nn.Module, large: int = LARGE) -> dict[str, Layer]:
