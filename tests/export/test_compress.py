@@ -199,6 +199,28 @@ def test_an_interrupted_compression_leaves_nothing_and_goes_on(checkpoint, data,
     assert written[0] == written[1]  # nothing was measured again
 
 
+@pytest.mark.parametrize("phase", ["load_checkpoint", "train", "quantised_graphs", "write_report", "write_bundle"])
+def test_an_interrupt_leaves_nothing_half_written_whatever_it_meets(
+    phase, checkpoint, data, always_faster, monkeypatch
+):
+    def pressed(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "train", lambda _: checkpoint)  # a training that took no time
+    monkeypatch.setattr(pipeline, phase, pressed)
+    settings = ExportSettings(**SIZES, target_size="2MB")
+    with pytest.raises(KeyboardInterrupt):
+        compress(checkpoint, data / "small", data, settings, optimization=["quantization", "distillation"])
+    assert not (data / "small").exists()
+    assert list(data.rglob(".*")) == []  # nothing that was being written aside
+
+
+def test_a_folder_that_is_no_data_set_is_told_before_anything_is_written(data, monkeypatch):
+    with pytest.raises(FastcapError):
+        compress("fastcap-base", data / "small", data / "nowhere", ExportSettings(target_size="9MB", dataset="csv"))
+    assert not list(data.glob("small*"))
+
+
 def test_a_pruned_model_learns_from_the_whole_one(checkpoint, data, always_faster, monkeypatch):
     """The ordinary trainer, whose run is kept: the same command does not train again."""
     trained = []
