@@ -3,6 +3,7 @@ unless it is as good."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -271,8 +272,9 @@ def recovery_of(work: Work, candidate: Candidate, model: CaptionModel) -> TrainC
     settings: Any = {"dataset": work.settings.dataset, "split": work.settings.calibration_split}
     settings |= {"val_split": work.settings.split, "steps": work.steps, "images": len(work.calibrating)}
     settings |= {"precision": work.precision, "bits": bits if candidate.bits else None}
-    run = work.folder / f"recovered-{name}-{work.steps}"
-    return recovery(smaller, work.checkpoint, run, work.data, **settings)
+    recipe = recovery(smaller, work.checkpoint, work.folder / f"recovered-{name}", work.data, **settings)
+    told = hashlib.sha256(repr(recipe).encode()).hexdigest()[:8]  # another recipe is another run
+    return dataclasses.replace(recipe, output=f"{recipe.output}-{told}")
 
 
 def quantised(work: Work, model: CaptionModel, tokenizer: Tokenizer, candidate: Candidate, folder: Path) -> Measured:
