@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -66,3 +68,11 @@ def test_graphs_that_are_missing_or_differ_are_one_line(made, tmp_path, monkeypa
     with pytest.raises(ModelFileError, match=r"its graphs for transformers\.js differ by"):
         convert_all("fastcap-base", tmp_path / "out", {"web": "transformers.js"})
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_directory_of_an_older_version_is_refused_in_one_line(tmp_path):
+    """Its graphs do not say how large a picture's state is."""
+    shutil.unpack_archive(Path(__file__).parents[1] / "golden" / "0.1.0" / "parallel.zip", tmp_path)
+    with pytest.raises(ModelFileError, match=r"encode\.onnx was exported by an older version"):
+        convert_all(tmp_path / "model", tmp_path, {"web": "transformers.js"})
+    assert not (tmp_path / "web").exists()

@@ -41,7 +41,8 @@ def wrap(directory: Path, folder: Path, suffix: str) -> tuple[int, int, int]:
         Layers, heads, and the width of a head.
 
     Raises:
-        ModelFileError: the directory lacks the graphs of left-to-right decoding, or what was written differs from them.
+        ModelFileError: the directory lacks the graphs of left-to-right decoding, its graphs are of an older version, or
+            what was written differs from them.
     """
     for file in LEFT_TO_RIGHT:
         if not (directory / file).is_file():
@@ -50,6 +51,10 @@ def wrap(directory: Path, folder: Path, suffix: str) -> tuple[int, int, int]:
             )
     encode, step = (onnx.load(str(directory / file)) for file in (ENCODE.file, STEP.file))
     state = [value for value in encode.graph.output if value.name.startswith(STATE)]
+    if not all(size for value in state for size in sizes(value)):
+        raise ModelFileError(
+            f"{directory}: {ENCODE.file} was exported by an older version; needed: fastcap export anew"
+        )
     height, width = sizes(encode.graph.input[0])[1:3]
     if height != width:
         raise ModelFileError(f"{directory}: pictures have {width}x{height} pixels; allowed: as wide as high")
