@@ -194,7 +194,8 @@ class SideBySide(nn.Module):
 
     def tokens(self, maps: Tensor) -> Tensor:
         """What `maps` gives, cropped or not -> tokens (B, N, sum of C)."""
-        parts = maps.split([int(tower.d_map) for tower in self.listed], dim=1)
+        widths = [int(tower.d_map) for tower in self.listed]
+        parts = maps.split(widths, dim=1) if len(widths) > 1 else [maps]  # LiteRT has no split into one
         tokens = (tower.widen(grid) for tower, grid in zip(self.listed, parts, strict=True))
         # int: a constant of an exported graph
         return torch.cat([F.layer_norm(part, (int(part.shape[2]),)) for part in tokens], dim=2)

@@ -6,7 +6,7 @@ while the model runs, each by its own range ("dynamic range"), so no pictures ar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from fastcap.runtime.manifest import first_line
 
 if TYPE_CHECKING:
     from fastcap.export.converters import Source
+    from fastcap.export.portable import Part
 
 __all__ = ["FILE", "Runner", "convert"]
 
@@ -25,21 +26,17 @@ FILE = "model.tflite"
 
 def convert(source: Source, folder: Path, precision: str) -> dict[str, Any]:
     """Write `model.tflite`; returns the parts, as the manifest has them. See `fastcap.export.targets.Converter`."""
-    import litert_torch
-
     from fastcap.export.portable import described, parts_of
     from fastcap.export.programs import quiet
 
+    if source.model.config.kind == "prefix" and precision == "int8":  # it would be written, and fail to run
+        raise ModelFileError(
+            "LiteRT has no kernel for a product of a prefix model (projection) once its quantiser has rounded the left "
+            "side; allowed: --precision fp32"
+        )
     parts = parts_of(source.model, precision)
     with quiet():
-        converter: Any = litert_torch
-        for part in parts:
-            converter = converter.signature(part.name, part.module, tuple(part.inputs.values()))
-        try:
-            model = converter.convert(strict_export=False)
-        except Exception as error:  # its errors share no base, and name the operator and where it stands
-            raise ModelFileError(f"LiteRT's converter refused the model ({first_line(error)})") from error
-        model.export(str(folder / FILE))
+        written(parts).export(str(folder / FILE))
     if precision == "int8":
         quantise(folder / FILE)
     return {
@@ -48,6 +45,29 @@ def convert(source: Source, folder: Path, precision: str) -> dict[str, Any]:
             for part in parts
         }
     }
+
+
+def written(parts: Sequence[Part]) -> Any:
+    """Parts as LiteRT's model.
+
+    Raises:
+        ModelFileError: the converter failed. As its error does not say at which part, parts are converted one by one.
+    """
+    import litert_torch
+
+    from fastcap.export.programs import exported, refused
+
+    converter: Any = litert_torch
+    for part in parts:
+        converter = converter.signature(part.name, part.module, tuple(part.inputs.values()))
+    try:
+        return converter.convert(strict_export=False)
+    except Exception as error:  # its errors share no base
+        if len(parts) == 1:
+            raise refused("LiteRT", parts[0], exported(parts[0], {}), error) from error
+        for part in parts:
+            written([part])
+        raise ModelFileError(f"LiteRT's converter refused the model ({first_line(error)})") from error
 
 
 def quantise(path: Path) -> None:
