@@ -86,8 +86,9 @@ def main() -> None:
     selection.add_argument("--limit", type=int, default=2000, help="questions of each held file (%(default)s)")
     selection.set_defaults(run=compare_selections)
     record = verbs.add_parser("record", help="join results for docs/claims.md")
-    for name in ("yes-no", "open", "existence", "bench", "curve"):
+    for name in ("yes-no", "open", "existence", "bench"):
         record.add_argument(f"--{name}", type=Path, required=True)
+    record.add_argument("--curve", type=Path, help="of a model that has exits")
     record.set_defaults(run=join)
     for verb in (curve, plot, prefix, selection, record):
         verb.add_argument("--out", type=Path, required=True)
@@ -284,10 +285,7 @@ def join(args: argparse.Namespace) -> None:
     """Write one file of what was measured."""
     marks = {"yes_no": args.yes_no, "open": args.open, "existence": args.existence}
     told = {name: read(path) for name, path in marks.items()}
-    bench, rows = read(args.bench), read(args.curve)["rows"]
-    usual = next(row for row in rows if row["usual"])
-    whole = next((row for row in rows if row["thresholds"] and row["thresholds"][0] == WHOLE), usual)
-    lost = {name: whole["accuracy"][name] - usual["accuracy"][name] for name in usual["accuracy"]}
+    bench = read(args.bench)
     write(
         args.out,
         {
@@ -309,13 +307,21 @@ def join(args: argparse.Namespace) -> None:
             "first_token_ms": bench["decoding"]["first_token"]["p50_ms"],
             "tokens_per_second": bench["decoding"]["tokens_per_second"],
             "peak_mb": bench["process"]["peak_memory_mb"],
-            "exits": {
-                "taken": usual["exits"],
-                "saved": 1 - usual["vision_ms"] / whole["vision_ms"],
-                "points_lost": statistics.mean(lost.values()),
-            },
+            **({"exits": exits_of(read(args.curve)["rows"])} if args.curve else {}),
         },
     )
+
+
+def exits_of(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the exits of a model bring at its own thresholds, beside no exit."""
+    usual = next(row for row in rows if row["usual"])
+    whole = next((row for row in rows if row["thresholds"] and row["thresholds"][0] == WHOLE), usual)
+    lost = {name: whole["accuracy"][name] - usual["accuracy"][name] for name in usual["accuracy"]}
+    return {
+        "taken": usual["exits"],
+        "saved": 1 - usual["vision_ms"] / whole["vision_ms"],
+        "points_lost": statistics.mean(lost.values()),
+    }
 
 
 def read(path: Path) -> Any:

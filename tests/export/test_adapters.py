@@ -13,19 +13,30 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import helper
 from PIL import Image
 from rich.console import Console
 from safetensors.numpy import load_file, save_file
 
-from fastcap.checkpoint import save_checkpoint
+from fastcap.checkpoint import load_checkpoint, save_checkpoint
 from fastcap.cli import main
 from fastcap.errors import ConfigError, DataError, FastcapError, ModelFileError
 from fastcap.export import families
 from fastcap.export.writer import rewrite_bundle
+from fastcap.model.prefix import merged
 from fastcap.release import build as building
 from fastcap.release import pipeline
-from fastcap.release.adapters import available_adapters, find_adapters, pack, read_record, renew_facts, unpack
+from fastcap.release.adapters import (
+    available_adapters,
+    find_adapters,
+    frozen_names,
+    pack,
+    read_record,
+    renew_facts,
+    unpack,
+    unpacked,
+)
 from fastcap.release.build import build
 from fastcap.release.drawn import drawn
 from fastcap.release.settings import ExportSettings
@@ -103,6 +114,38 @@ def test_a_packed_checkpoint_comes_back_to_half_a_step(root, tmp_path):
     pack(root / "best", tmp_path / "again")
     for path in (tmp_path / "packed").iterdir():  # the same bytes each time
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
+
+
+def test_a_language_model_that_nobody_can_download_comes_along(root, tmp_path):
+    """Where all of its layers learnt; its table of words, which did not, is packed beside them."""
+    language_model = shutil.copytree(root / "language", tmp_path / "own")
+    model, tokenizer = prefix_model(
+        prefix_config(language_model, root / "eye", rank=0, unfreeze_layers=3, prune=False, question_tokens=16)
+    )
+    save_checkpoint(tmp_path / "best", model.config, model.state_dict(), tokenizer)
+    (tmp_path / "packed").mkdir()
+    pack(tmp_path / "best", tmp_path / "packed")
+    shutil.rmtree(language_model)
+    (tmp_path / "packed" / "record.json").write_text("{}")
+    assert frozen_names(tmp_path / "packed") == [str(root / "eye")]
+    unpacked(tmp_path / "packed", tmp_path / "again")  # which is written aside, and moved
+    again, _ = load_checkpoint(tmp_path / "again")
+    for name, values in merged(model).state_dict().items():
+        assert torch.allclose(values, merged(again).state_dict()[name], atol=0.01), name
+    whole = load_file(tmp_path / "again" / "own" / "model.safetensors")
+    table = model.decoder.embedding.weight.detach().numpy()
+    steps = np.abs(whole["model.embed_tokens.weight"]).max(axis=0) / 127  # a token's row is the shorter side
+    assert (np.abs(whole["model.embed_tokens.weight"][: len(table)] - table) <= 0.51 * steps).all()
+
+
+@pytest.mark.parametrize("changes", [{"unfreeze_layers": 2}, {"prune": True}])
+def test_a_language_model_of_which_something_is_frozen_stays_outside(root, tmp_path, changes):
+    settings = {"rank": 0, "unfreeze_layers": 3, "prune": False, **changes}
+    model, tokenizer = prefix_model(prefix_config(root / "language", root / "eye", **settings))
+    save_checkpoint(tmp_path / "best", model.config, model.state_dict(), tokenizer)
+    (tmp_path / "packed").mkdir()
+    pack(tmp_path / "best", tmp_path / "packed")
+    assert frozen_names(tmp_path / "packed") == [str(root / "eye"), str(root / "language")]
 
 
 def test_only_a_prefix_model_has_adapters(root, tmp_path):
@@ -321,7 +364,7 @@ def test_adapters_are_renewed_and_nothing_else_is_replaced(root, tmp_path):
 
 
 def test_what_ships_takes_at_most_six_megabytes_and_has_its_figures_and_captions():
-    assert {"distilvit", "fastvlm-base"} <= set(available_adapters())
+    assert {"distilvit", "fastvlm-base", "fastvlm-tiny"} <= set(available_adapters())
     for name in available_adapters():
         folder = find_adapters(name)
         assert sum(file.stat().st_size for file in folder.iterdir()) <= 6_000_000
@@ -336,8 +379,10 @@ def test_what_ships_takes_at_most_six_megabytes_and_has_its_figures_and_captions
 @pytest.mark.parametrize("name", available_adapters())
 def test_what_ships_is_built_to_a_model_that_says_what_was_recorded(name, tmp_path):
     parts = os.environ.get("FASTCAP_PARTS", "parts").split(os.pathsep)[0]
-    if not any(Path(parts).glob("*/model.safetensors")):
+    if not all((Path(parts) / part / "model.safetensors").is_file() for part in frozen_names(find_adapters(name))):
         pytest.skip(f"needs the frozen parts in {parts}, or FASTCAP_PARTS; `fastcap download` gets them")
     console = Console(record=True, file=io.StringIO(), width=200)
     build(name, tmp_path / name, parts, console=console)
-    assert "8 of 8 captions as recorded" in console.export_text()
+    told = console.export_text()
+    assert "8 of 8 captions as recorded" in told
+    assert "8 of 8 answers as recorded" in told or not read_record(find_adapters(name)).answers

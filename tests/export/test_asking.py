@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from fastcap.export.compare import open_stepper
 from fastcap.export.families import EXPORTS
 from fastcap.export.writer import write_bundle
 from fastcap.generation.autoregressive import Hypothesis, beam_search
-from fastcap.runtime.answering import Prompted
+from fastcap.runtime.answering import ANSWERING, Prompted
 from fastcap.runtime.bundle import Bundle
 from fastcap.runtime.captioner import Captioner
 from fastcap.runtime.conversation import ASSISTANT, USER, Turn, read_turns
@@ -381,25 +382,32 @@ def test_without_a_model_the_one_that_was_built_is_asked(directory, saved, pictu
         main(["ask", str(picture), "a dog?"])
     assert exit.value.code == 2
     told = capsys.readouterr().err
-    assert "models/fastvlm-base is not here" in told and "docs/fastvlm.md" in told and told.count("\n") == 1
-    shutil.copytree(directory, tmp_path / "models" / "fastvlm-base")
-    assert main(["ask", str(picture), "a dog?"]) == 0
-    answered = capsys.readouterr()
-    assert answered.out.strip() == Captioner.open(directory).ask(picture, "a dog?").text
-    assert answered.err == "fastcap: asking models/fastvlm-base\n"
+    assert "no models/fastvlm-base nor models/fastvlm-tiny" in told and told.count("\n") == 1
+    for name in ("fastvlm-tiny", "fastvlm-base"):  # the larger, where both are there
+        shutil.copytree(directory, tmp_path / "models" / name)
+        assert main(["ask", str(picture), "a dog?"]) == 0
+        answered = capsys.readouterr()
+        assert answered.out.strip() == Captioner.open(directory).ask(picture, "a dog?").text
+        assert answered.err == f"fastcap: asking models/{name}\n"
     assert main(["ask", str(picture), "a dog?", "--model", str(saved)]) == 0  # a checkpoint
     assert capsys.readouterr().out == answered.out
 
 
 def test_a_model_that_only_captions_says_how_to_get_one_that_answers(picture, monkeypatch, tmp_path):
     captioner = Captioner.open("fastcap-base")
-    for adapters, told in (
-        (tmp_path / "none", "how one that does is trained"),
-        (picture, "'fastcap build fastvlm-base'"),
-    ):
-        monkeypatch.setattr("fastcap.runtime.answering._ADAPTERS", adapters)
-        with pytest.raises(ConfigError, match=told):
-            captioner.ask(picture, "a dog?")
+    with pytest.raises(ConfigError, match=r"'fastcap build fastvlm-base' \(.*'fastcap build fastvlm-tiny' \("):
+        captioner.ask(picture, "a dog?")
+    monkeypatch.setattr("fastcap.runtime.answering._ADAPTERS", tmp_path)  # as a wheel leaves them out
+    with pytest.raises(ConfigError, match="how one that does is trained"):
+        captioner.ask(picture, "a dog?")
+
+
+@pytest.mark.parametrize(("name", "file"), [("fastvlm-base", "fastvlm"), ("fastvlm-tiny", "fastvlm_tiny")])
+def test_what_is_said_of_a_model_that_can_be_built_was_measured(name, file):
+    results = Path(__file__).parents[2] / "benchmarks" / "results" / "recorded" / f"{file}.json"
+    measured = json.loads(results.read_text())
+    shares = [f"{measured[kind]['accuracy']['model']:.0f} %" for kind in ("existence", "open")]
+    assert re.findall(r"\d+ %", ANSWERING[name]) == shares
 
 
 @pytest.mark.parametrize(

@@ -278,7 +278,7 @@ def png(pixels: np.ndarray) -> bytes:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["distilvit", "fastvlm-base"])
+@pytest.mark.parametrize("name", ["distilvit", "fastvlm-base", "fastvlm-tiny"])
 def test_a_built_model_captions_and_answers_as_in_python(name: str, node: Node) -> None:  # noqa: F811
     """Its integers round otherwise in WebAssembly, so it is run by the kernels that Python has."""
     if not (MODELS / name).is_dir() or not node.has_package:

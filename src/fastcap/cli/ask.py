@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
     parser.add_argument("image", type=Path, metavar="IMAGE", help="picture file")
     parser.add_argument("questions", nargs="+", metavar="QUESTION", help="question about the picture")
-    told = f"model that answers: a model directory or a checkpoint directory (default: {BUILT}, if it is there)"
+    told = f"model that answers: a model directory or a checkpoint directory (default: {', else '.join(BUILT)})"
     parser.add_argument("--model", metavar="DIR", help=told)
     told = "turns before the questions, as JSON (default: none)"
     parser.add_argument("--conversation", type=Path, metavar="FILE", help=told)
@@ -48,11 +48,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def usual_model() -> str:
-    """The model that was built, which is said on stderr, since it depends on the folder.
+    """The largest model that was built, which is said on stderr, since it depends on the folder.
 
     Raises ConfigError where there is none.
     """
-    if not (Path(BUILT) / "model.json").is_file():
-        raise ConfigError(f"--model is missing, and {BUILT} is not here; {how_to_get_one()}")
-    print(f"fastcap: asking {BUILT}", file=sys.stderr)
-    return BUILT
+    built = next((folder for folder in BUILT if (Path(folder) / "model.json").is_file()), None)
+    if built is None:
+        raise ConfigError(f"--model is missing, and there is no {' nor '.join(BUILT)}; {how_to_get_one()}")
+    print(f"fastcap: asking {built}", file=sys.stderr)
+    return built

@@ -8,6 +8,7 @@ whole model directory.
 | tokenizer.json.gz | the tokenizer, packed |
 | record.json | what was measured, the bits of layers, and captions of pictures that anybody can draw again |
 | words.npz | optional: which words people use of a picture, by which captions are ranked |
+| language_model.* | optional: a language model of its maker's own (`fastcap.release.packed`) |
 | README.md | the card |
 """
 
@@ -27,6 +28,15 @@ from fastcap.errors import ConfigError, ModelFileError, nearest
 from fastcap.files import folder_written_aside, written_aside
 from fastcap.parts import PARTS
 from fastcap.release.drawn import drawn
+from fastcap.release.packed import (
+    holds_language_model,
+    pack_language_model,
+    pack_tensors,
+    read_json,
+    read_tensors,
+    unpack_language_model,
+    unpack_tensors,
+)
 from fastcap.runtime.answering import Prompts, search_answers
 from fastcap.runtime.bundle import Bundle
 from fastcap.runtime.contract import WORDS
@@ -47,9 +57,9 @@ __all__ = [
     "Said",
     "available_adapters",
     "find_adapters",
+    "frozen_names",
     "pack",
     "part_names",
-    "read_json",
     "read_record",
     "renew_facts",
     "unpack",
@@ -61,8 +71,6 @@ __all__ = [
 ADAPTERS = Path(__file__).resolve().parent.parent / "adapters"
 CONFIG, WEIGHTS, TOKENIZER, RECORD = "config.json", "adapters.safetensors", "tokenizer.json.gz", "record.json"
 CARD = "README.md"
-STEPS = ".steps"  # what follows the name of a matrix in that of its steps
-LARGEST = 127
 DRAWN, RECORDED = 24, 8  # pictures that are drawn, and that are recorded: those on which the model is surest
 SAID = ("captions", "answers")  # what is recorded
 ASKED = ("is there a ball in the picture?", "what color is it?", "how many are there?")
@@ -101,7 +109,7 @@ def unpacked(name_or_folder: str | os.PathLike[str], checkpoint: Path) -> Path |
     elif not (folder / RECORD).is_file() or (folder / "model.safetensors").is_file():
         return None
     with folder_written_aside(checkpoint) as aside:
-        unpack(folder, aside)
+        unpack(folder, aside, home=checkpoint)
     return checkpoint
 
 
@@ -109,61 +117,65 @@ def unpacked(name_or_folder: str | os.PathLike[str], checkpoint: Path) -> Path |
 
 
 def pack(checkpoint: Path, folder: Path) -> None:
-    """Write the settings, weights and tokenizer of a checkpoint directory into a folder, matrices in 8 bits.
-
-    A step spans the longer side of a matrix: a row of a projection, one of the ranks of an adapter.
+    """Write the settings, weights and tokenizer of a checkpoint directory into a folder, matrices in 8 bits; and the
+    language model, where it is its maker's own.
 
     Raises:
-        ModelFileError: it is no checkpoint of a prefix model, or damaged.
+        ModelFileError: it is no checkpoint of a prefix model, or damaged, or its own language model is not here.
     """
     from safetensors.numpy import save_file
 
     settings = read_json(checkpoint / CONFIG)
     if settings.get("decoder", {}).get("kind") != "prefix_lm":
         raise ModelFileError(f"{checkpoint} is no checkpoint of a prefix model, the only one that has adapters")
-    packed: dict[str, np.ndarray] = {}
-    for name, values in read_tensors(checkpoint / "model.safetensors").items():
-        if values.ndim != 2:
-            packed[name] = values.astype(np.float32)
-            continue
-        axis = 1 if values.shape[1] >= values.shape[0] else 0
-        peak = np.abs(values).max(axis=axis, keepdims=True).astype(np.float32)
-        steps = np.where(peak == 0, np.float32(1), peak / np.float32(LARGEST))
-        packed[name] = np.rint(values / steps).astype(np.int8)
-        packed[f"{name}{STEPS}"] = steps
-    save_file(packed, folder / WEIGHTS)
+    weights = read_tensors(checkpoint / "model.safetensors")
+    pack_language_model(settings, weights, folder)
+    save_file(pack_tensors(weights), folder / WEIGHTS)
     (folder / CONFIG).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
     (folder / TOKENIZER).write_bytes(gzip.compress((checkpoint / "tokenizer.json").read_bytes(), 9, mtime=0))
 
 
-def unpack(folder: Path, checkpoint: Path, places: Mapping[str, Path] | None = None) -> None:
+def unpack(
+    folder: Path, checkpoint: Path, places: Mapping[str, Path] | None = None, *, home: Path | None = None
+) -> None:
     """Write packed adapters into a folder as a checkpoint directory, which `fastcap.checkpoint` reads.
 
     Args:
         places: folders of frozen parts, by the names that the settings give them; the others are looked for by name.
+        home: where the checkpoint directory will be, if it moves: a language model that the adapters bring along is
+            a folder in it, which its settings name.
 
     Raises:
         ModelFileError: a file is missing or damaged.
     """
     from safetensors.numpy import save_file
 
-    settings, places = read_json(folder / CONFIG), places or {}
-    packed = read_tensors(folder / WEIGHTS)
-    weights = {
-        name: values if values.dtype != np.int8 else values.astype(np.float32) * packed[f"{name}{STEPS}"]
-        for name, values in packed.items()
-        if not name.endswith(STEPS)
-    }
-    names, language_model = part_names(settings)
-    settings["backbone"]["names"] = [str(places.get(name, name)) for name in names]
-    settings["decoder"]["language_model"] = str(places.get(language_model, language_model))
-    checkpoint.mkdir(exist_ok=True)
-    save_file(weights, checkpoint / "model.safetensors")
-    (checkpoint / CONFIG).write_text(json.dumps(settings), encoding="utf-8")
+    settings, places = read_json(folder / CONFIG), dict(places or {})
+    weights = unpack_tensors(read_tensors(folder / WEIGHTS))
     try:
-        (checkpoint / "tokenizer.json").write_bytes(gzip.decompress((folder / TOKENIZER).read_bytes()))
+        tokenizer = gzip.decompress((folder / TOKENIZER).read_bytes())
     except (OSError, EOFError) as error:
         raise ModelFileError(f"{folder / TOKENIZER} cannot be read: {error}") from error
+    names, language_model = part_names(settings)
+    checkpoint.mkdir(exist_ok=True)
+    if holds_language_model(folder):
+        unpack_language_model(folder, weights, tokenizer, checkpoint / language_model)
+        places[language_model] = (home or checkpoint).resolve() / language_model
+    settings["backbone"]["names"] = [str(places.get(name, name)) for name in names]
+    settings["decoder"]["language_model"] = str(places.get(language_model, language_model))
+    save_file(weights, checkpoint / "model.safetensors")
+    (checkpoint / CONFIG).write_text(json.dumps(settings), encoding="utf-8")
+    (checkpoint / "tokenizer.json").write_bytes(tokenizer)
+
+
+def frozen_names(folder: Path) -> list[str]:
+    """The parts that adapters need beside what they hold.
+
+    Raises:
+        ModelFileError: their settings name none, or cannot be read.
+    """
+    names, language_model = part_names(read_json(folder / CONFIG))
+    return names if holds_language_model(folder) else [*names, language_model]
 
 
 def part_names(settings: Mapping[str, Any]) -> tuple[list[str], str]:
@@ -176,26 +188,6 @@ def part_names(settings: Mapping[str, Any]) -> tuple[list[str], str]:
         return list(settings["backbone"]["names"]), str(settings["decoder"]["language_model"])
     except (KeyError, TypeError) as error:
         raise ModelFileError(f"{CONFIG} of adapters names no frozen parts ({error} is missing)") from error
-
-
-def read_tensors(path: Path) -> dict[str, np.ndarray]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError, ValueError) as error:
-        raise ModelFileError(f"{path} is not a whole safetensors file: {error}") from error
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelFileError(f"{path} cannot be read: {error}") from error
-    if not isinstance(values, dict):
-        raise ModelFileError(f"{path} holds {type(values).__name__}; expected a JSON object")
-    return values
 
 
 # --- what was measured, and what has to come out again --------------------------------------------------------
@@ -384,14 +376,16 @@ def write_card(folder: Path) -> None:
         return
     settings, facts = read_json(folder / CONFIG), read_record(folder).facts
     decoder, quality, speed = settings["decoder"], facts["quality"], facts["speed"]
-    names, language_model = part_names(settings)
     rows = []
-    for name in (*names, language_model):
+    for name in frozen_names(folder):
         part = PARTS.get(name)
         what, licence = (part.what, part.licence) if part else ("a folder of its maker", "see there")
         rows.append(f"| {name} | {what} | {licence} |")
     table = "\n".join(rows)
     size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+    learnt = f'adapters (LoRA) of rank {decoder["rank"]} in the layers "{decoder["adapted"]}"'
+    if holds_language_model(folder):
+        learnt = f"a language model of its own, {decoder['language_model']}"
     figures = ", ".join(f"{name} {value}" for name, value in quality.items() if isinstance(value, float))
     text = f"""# {facts["name"]}
 
@@ -404,7 +398,7 @@ def write_card(folder: Path) -> None:
 {table}
 
 Trained, and in this folder ({size:.1f} MB, matrices in 8 bits): a {decoder["projection"]} projection to
-{decoder["image_tokens"]} image tokens, adapters (LoRA) of rank {decoder["rank"]} in the layers "{decoder["adapted"]}",
+{decoder["image_tokens"]} image tokens, {learnt},
 and an alignment for scores. Licence: Apache-2.0.
 
 Measured on {quality.get("data", "")}: {figures}; from file to text p50 {speed.get("p50_ms")} ms on one thread of

@@ -28,12 +28,13 @@ from fastcap.release.adapters import (
     Reader,
     Record,
     find_adapters,
+    frozen_names,
     part_names,
-    read_json,
     read_record,
     unpack,
 )
 from fastcap.release.drawn import reading
+from fastcap.release.packed import read_json
 from fastcap.release.sizes import quantised_graphs
 from fastcap.runtime.bundle import Bundle
 from fastcap.runtime.encoding import encode
@@ -74,8 +75,7 @@ def build(
     folder = find_adapters(adapters)
     check_destination(out, overwrite)
     record, settings = read_record(folder), read_json(folder / CONFIG)
-    names, language_model = part_names(settings)
-    places = {name: fetched(name, Path(parts), console) for name in (*names, language_model)}
+    places = {name: fetched(name, Path(parts), console) for name in frozen_names(folder)}
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         check_room(out.parent, places)

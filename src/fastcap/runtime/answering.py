@@ -41,11 +41,14 @@ __all__ = [
 ]
 
 MAX_QUESTIONS = 1000  # of one call
-ANSWERING = "fastvlm-base"
-"""The model of ours that answers, whose adapters ship."""
-BUILT = f"models/{ANSWERING}"
-"""Where `fastcap build` puts it by default."""
-_ADAPTERS = Path(__file__).resolve().parent.parent / "adapters" / ANSWERING / "config.json"
+ANSWERING = {
+    "fastvlm-base": "129 MB; right in 83 % of what is there and 37 % of open questions",
+    "fastvlm-tiny": "8 MB; 84 % and 36 %",
+}
+"""The models of ours that answer, whose adapters ship, the larger first, and what each is worth (docs/fastvlm.md)."""
+BUILT = [f"models/{name}" for name in ANSWERING]
+"""Where `fastcap build` puts them by default."""
+_ADAPTERS = Path(__file__).resolve().parent.parent / "adapters"
 TOGETHER = 16
 """Questions that are read side by side; more only cost memory."""
 
@@ -101,8 +104,13 @@ def check_answers(bundle: Bundle) -> None:
 
 def how_to_get_one() -> str:
     """What to do for a model that answers."""
-    if _ADAPTERS.is_file():
-        return f"'fastcap build {ANSWERING}' makes one that answers, {BUILT} (docs/fastvlm.md)"
+    told = [
+        f"'fastcap build {name}' ({worth})"
+        for name, worth in ANSWERING.items()
+        if (_ADAPTERS / name / "config.json").is_file()
+    ]
+    if told:
+        return f"{' or '.join(told)} makes one that answers: docs/fastvlm.md"
     return "docs/fastvlm.md says how one that does is trained, none is part of this installation"
 
 
