@@ -56,12 +56,11 @@ def test_every_size_answers(size, parts, tmp_path):
     if eyes.scales:
         assert size == "fastvlm_base"
         eyes = dataclasses.replace(eyes, scales=("64/32", "128/16", "128/32"))
-    image_tokens = 16 if config.decoder.selection == "learned" else 4
     config = dataclasses.replace(
         config,
         image_size=SMALLER[size],
         backbone=eyes,
-        decoder=dataclasses.replace(config.decoder, image_tokens=image_tokens),
+        decoder=dataclasses.replace(config.decoder, image_tokens=4),
     )
     model, tokenizer = prefix_model(config)
     trained = sum(parameter.numel() for name, parameter in model.named_parameters() if name in model.learned)
