@@ -13,8 +13,8 @@ from fastcap.vocabulary import Marks
 __all__ = ["learns_from_pixels", "recovery"]
 
 IMAGES = 16  # a step at most; a student that begins near its teacher needs many steps rather than large ones
-LEARNING_RATE = {"parallel": 1e-4, "autoregressive": 1e-4, "prefix": 2e-4}
-"""By the kind of model. 3e-4 raised the loss of rounded weights, and brought it down only as it fell (docs/log.md)."""
+LEARNING_RATE = {"parallel": 3e-4, "autoregressive": 3e-4, "prefix": 2e-4}
+"""By the kind of model."""
 VALIDATED = 100  # pictures
 WARMUP = 0.05  # share of the steps, 100 of them at most
 CROP_SCALE = 0.6  # smallest share of a picture that a step sees: cached features are those of one view
