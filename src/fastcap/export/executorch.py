@@ -47,6 +47,8 @@ def program(part: Part, precision: str) -> bytes:
 
     from fastcap.export.programs import exported, refused
 
+    # a program takes tensors in the order of axes in memory of its examples, and is given contiguous ones
+    part = part._replace(inputs={name: tensor.contiguous() for name, tensor in part.inputs.items()})
     given = exported(part)
     partitioners = [XnnpackPartitioner()]
     try:
