@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--peers", action="store_true", help="time other captioners' architectures in the same run (minutes)"
     )
-    told = "model directories and folders of `fastcap convert` to time in the same run, in one table"
+    told = "model directories and folders of `fastcap convert` to time in the same run, in one table (default: none)"
     parser.add_argument("--beside", nargs="+", default=(), metavar="NAME|DIR", help=told)
     parser.add_argument("--image", type=Path, metavar="PATH", help="photo to measure (default: two made ones)")
     add_number(parser, "--repeats", 1, 10_000, 50, "times that a photo is captioned")
