@@ -161,7 +161,7 @@ def test_what_cannot_be_done_is_told(data, optimization, size, reason):
 
 def test_a_folder_that_is_no_model_is_told(data):
     with pytest.raises(ModelFileError, match="is no model; allowed: a checkpoint directory, a folder of adapters, or"):
-        compress(data / "images", data / "small", data, ExportSettings(target_size="9MB"))
+        compress(data / "images", data / "small", data, ExportSettings(target_size="9MB", dataset="csv"))
     assert not (data / "small").exists()
 
 

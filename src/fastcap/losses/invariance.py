@@ -77,7 +77,8 @@ def choice_divergence(target: Tensor, other: Tensor, known: Tensor | None = None
         target, other = target[known], other[known]
     else:
         weights = torch.full(target.shape[:-1], 1 / target[..., 0].numel(), device=target.device)
-    log_p, log_q = target.detach().float().log_softmax(dim=-1), other.float().log_softmax(dim=-1)
+    exact = torch.promote_types(other.dtype, torch.float32)  # of bf16
+    log_p, log_q = target.detach().log_softmax(dim=-1, dtype=exact), other.log_softmax(dim=-1, dtype=exact)
     return (weights * (log_p.exp() * (log_p - log_q)).sum(dim=-1)).sum()
 
 
