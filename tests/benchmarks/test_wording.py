@@ -103,8 +103,8 @@ def test_words_that_hardly_anybody_wrote_in_a_row_are_found():
 @pytest.mark.parametrize("length", LENGTHS)
 def test_a_caption_of_any_length_reads_as_people_write(length, encoded, written):
     """Nine in ten hold only words in a row that people wrote, four in five of those that are longer than the model's
-    own; all end as sentences, and none is much longer than asked. Of these few pictures short captions are shorter in two
-    of three; in all of val, `python benchmarks/wording.py` says, in four of five."""
+    own; all end as sentences, and none is much longer than asked. Of these few pictures short captions are shorter
+    in two of three; in all of val, `python benchmarks/wording.py` says, in four of five."""
     captioner, pictures, ordinary = encoded
     texts = [captioner.caption(picture, length=length).text for picture in pictures]
     assert not any(map(ends_early, texts))
