@@ -232,7 +232,7 @@ def _parser(verb: str) -> Parser:
         parser.set_defaults(run=command.run)
         return parser
     members = {name: each for name, each in VERBS.items() if not verb or name.startswith(f"{verb} ")}
-    listed = "\n".join(f"  {name:16}{each.summary}" for name, each in members.items())
+    listed = "\n".join(f"  {name:13} {each.summary}" for name, each in members.items())
     more = "'fastcap VERB --help' shows the options of a verb, their defaults and an example."
     summary = GROUPS.get(verb, "small, fast, private image captioning")
     parser = Parser(
