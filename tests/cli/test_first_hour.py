@@ -56,7 +56,7 @@ def test_the_bare_command_lists_the_verbs_and_is_no_success(capsys):
     assert shown.out == ""
     assert shown.err == helped(capsys, "--help")
     for verb, (summary, *_) in VERBS.items():
-        assert f"  {verb:14}{summary}\n" in shown.err
+        assert f"  {verb:13} {summary}\n" in shown.err
 
 
 MISUSES = [
