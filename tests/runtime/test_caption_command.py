@@ -256,7 +256,7 @@ def test_version_help_and_unknown_verbs(capsys, wrong_usage):
     with pytest.raises(SystemExit):
         main(["--help"])
     shown = capsys.readouterr().out
-    assert all(f"{verb:14}{each.summary}\n" in shown for verb, each in VERBS.items())
+    assert all(f"{verb:13} {each.summary}\n" in shown for verb, each in VERBS.items())
     assert "unknown verb 'captoin' (did you mean 'caption'?)" in wrong_usage("captoin")
     assert "VERB" in wrong_usage()
 
