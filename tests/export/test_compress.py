@@ -215,7 +215,7 @@ def test_an_interrupt_leaves_nothing_half_written_whatever_it_meets(
     assert list(data.rglob(".*")) == []  # nothing that was being written aside
 
 
-def test_a_folder_that_is_no_data_set_is_told_before_anything_is_written(data, monkeypatch):
+def test_a_folder_that_is_no_data_set_is_told_before_anything_is_written(data):
     with pytest.raises(FastcapError):
         compress("fastcap-base", data / "small", data / "nowhere", ExportSettings(target_size="9MB", dataset="csv"))
     assert not list(data.glob("small*"))
