@@ -17,7 +17,7 @@ import torch
 from onnx import helper
 from PIL import Image
 from rich.console import Console
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from fastcap.checkpoint import load_checkpoint, save_checkpoint
 from fastcap.cli import main
@@ -39,6 +39,7 @@ from fastcap.release.adapters import (
 )
 from fastcap.release.build import build
 from fastcap.release.drawn import drawn
+from fastcap.release.packed import read_packed, write_packed
 from fastcap.release.settings import ExportSettings
 from fastcap.runtime.captioner import Captioner
 from fastcap.runtime.fitted import Ranking, Weights
@@ -109,7 +110,7 @@ def test_a_packed_checkpoint_comes_back_to_half_a_step(root, tmp_path):
     for name in ("config.json", "tokenizer.json"):
         one, other = (json.loads((folder / name).read_text()) for folder in (root / "best", tmp_path / "again"))
         assert one == other
-    size = (tmp_path / "packed" / "adapters.safetensors").stat().st_size
+    size = (tmp_path / "packed" / "adapters.safetensors.gz").stat().st_size
     assert size < 0.4 * (root / "best" / "model.safetensors").stat().st_size
     pack(root / "best", tmp_path / "again")
     for path in (tmp_path / "packed").iterdir():  # the same bytes each time
@@ -291,7 +292,7 @@ def test_parts_come_from_here_or_from_where_the_adapters_had_them(name, second, 
     [
         ("record.json", "{", "record.json cannot be read"),
         ("record.json", '{"facts": {}, "captions": {}}', "record.json cannot be read: KeyError"),
-        ("adapters.safetensors", "no", "is not a whole safetensors file"),
+        ("adapters.safetensors.gz", "no", "is not a whole file of packed tensors"),
         ("tokenizer.json.gz", "no", "tokenizer.json.gz cannot be read"),
         ("config.json", '{"backbone": {}}', "names no frozen parts"),
     ],
@@ -304,9 +305,9 @@ def test_damaged_adapters_are_one_line(copy, tmp_path, file, content, told):
 
 
 def test_a_tensor_of_another_shape_is_refused(copy, tmp_path):
-    tensors = load_file(copy / "adapters.safetensors")
+    tensors = read_packed(copy / "adapters.safetensors.gz")
     name = next(name for name in tensors if name.endswith("lora_A.default.weight"))
-    save_file(tensors | {name: tensors[name][:, :8].copy()}, copy / "adapters.safetensors")
+    write_packed(tensors | {name: tensors[name][:, :8].copy()}, copy / "adapters.safetensors.gz")
     with pytest.raises(ModelFileError, match=r"does not fit config\.json"):
         build(copy, tmp_path / "made")
 

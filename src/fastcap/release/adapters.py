@@ -4,7 +4,7 @@ whole model directory.
 | file | what it is |
 | --- | --- |
 | config.json | the settings, which name the frozen parts and their digests, as in a checkpoint |
-| adapters.safetensors | matrices in 8 bits, with a step for each row or column; all else in 32 |
+| adapters.safetensors.gz | matrices in 8 bits, with a step for each row or column; all else in 32 |
 | tokenizer.json.gz | the tokenizer, packed |
 | record.json | what was measured, the bits of layers, and captions of pictures that anybody can draw again |
 | words.npz | optional: which words people use of a picture, by which captions are ranked |
@@ -31,11 +31,11 @@ from fastcap.release.drawn import drawn
 from fastcap.release.packed import (
     holds_language_model,
     pack_language_model,
-    pack_tensors,
     read_json,
+    read_packed,
     read_tensors,
     unpack_language_model,
-    unpack_tensors,
+    write_packed,
 )
 from fastcap.runtime.answering import Prompts, search_answers
 from fastcap.runtime.bundle import Bundle
@@ -69,7 +69,7 @@ __all__ = [
 ]
 
 ADAPTERS = Path(__file__).resolve().parent.parent / "adapters"
-CONFIG, WEIGHTS, TOKENIZER, RECORD = "config.json", "adapters.safetensors", "tokenizer.json.gz", "record.json"
+CONFIG, WEIGHTS, TOKENIZER, RECORD = "config.json", "adapters.safetensors.gz", "tokenizer.json.gz", "record.json"
 CARD = "README.md"
 DRAWN, RECORDED = 24, 8  # pictures that are drawn, and that are recorded: those on which the model is surest
 SAID = ("captions", "answers")  # what is recorded
@@ -123,14 +123,12 @@ def pack(checkpoint: Path, folder: Path) -> None:
     Raises:
         ModelFileError: it is no checkpoint of a prefix model, or damaged, or its own language model is not here.
     """
-    from safetensors.numpy import save_file
-
     settings = read_json(checkpoint / CONFIG)
     if settings.get("decoder", {}).get("kind") != "prefix_lm":
         raise ModelFileError(f"{checkpoint} is no checkpoint of a prefix model, the only one that has adapters")
     weights = read_tensors(checkpoint / "model.safetensors")
     pack_language_model(settings, weights, folder)
-    save_file(pack_tensors(weights), folder / WEIGHTS)
+    write_packed(weights, folder / WEIGHTS)
     (folder / CONFIG).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
     (folder / TOKENIZER).write_bytes(gzip.compress((checkpoint / "tokenizer.json").read_bytes(), 9, mtime=0))
 
@@ -151,7 +149,7 @@ def unpack(
     from safetensors.numpy import save_file
 
     settings, places = read_json(folder / CONFIG), dict(places or {})
-    weights = unpack_tensors(read_tensors(folder / WEIGHTS))
+    weights = read_packed(folder / WEIGHTS)
     try:
         tokenizer = gzip.decompress((folder / TOKENIZER).read_bytes())
     except (OSError, EOFError) as error:

@@ -3,13 +3,15 @@ a language model that nobody can download.
 
 | file | what it is |
 | --- | --- |
-| language_model.safetensors | what the checkpoint lacks of the language model, packed likewise: its table of words |
+| language_model.safetensors.gz | what the checkpoint lacks of the language model, packed likewise: its table of words |
 | language_model.json | its `config.json` and `tokenizer_config.json` |
 """
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,14 +26,16 @@ __all__ = [
     "pack_language_model",
     "pack_tensors",
     "read_json",
+    "read_packed",
     "read_tensors",
     "unpack_language_model",
     "unpack_tensors",
+    "write_packed",
 ]
 
 STEPS = ".steps"  # what follows the name of a matrix in that of its steps
 LARGEST = 127
-WEIGHTS, SETTINGS = "language_model.safetensors", "language_model.json"
+WEIGHTS, SETTINGS = "language_model.safetensors.gz", "language_model.json"
 TOLD = ("config.json", "tokenizer_config.json")
 TRAINED = "decoder.language_model."  # before a language model's own names in those of a checkpoint
 
@@ -63,6 +67,28 @@ def unpack_tensors(packed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     }
 
 
+def write_packed(tensors: Mapping[str, np.ndarray], path: Path) -> None:
+    """Write tensors as `pack_tensors` packs them, through gzip, which takes another tenth away."""
+    from safetensors.numpy import save
+
+    path.write_bytes(gzip.compress(save(pack_tensors(tensors)), 9, mtime=0))
+
+
+def read_packed(path: Path) -> dict[str, np.ndarray]:
+    """What `write_packed` wrote, in 32 bits.
+
+    Raises:
+        ModelFileError: the file is missing or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        return unpack_tensors(load(gzip.decompress(path.read_bytes())))
+    except (OSError, EOFError, zlib.error, SafetensorError, ValueError) as error:
+        raise ModelFileError(f"{path} is not a whole file of packed tensors: {error}") from error
+
+
 def pack_language_model(settings: dict[str, Any], trained: Mapping[str, np.ndarray], folder: Path) -> None:
     """Write what a checkpoint lacks of its language model, where that is wholly its maker's: no part that can be
     downloaded, with all of its words, and all of whose layers the checkpoint has trained. Any other is left out.
@@ -74,8 +100,6 @@ def pack_language_model(settings: dict[str, Any], trained: Mapping[str, np.ndarr
     Raises:
         ModelFileError: the language model is not here, or damaged.
     """
-    from safetensors.numpy import save_file
-
     decoder = settings["decoder"]
     name = str(decoder.get("language_model", ""))
     if not name or "@" in name or Path(name).name in PARTS or decoder.get("prune", True):
@@ -88,7 +112,7 @@ def pack_language_model(settings: dict[str, Any], trained: Mapping[str, np.ndarr
     rest = {key: values for key, values in whole.items() if f"{TRAINED}{key}" not in trained}
     if any(".layers." in key or ".h." in key for key in rest):
         return
-    save_file(pack_tensors(rest), folder / WEIGHTS)
+    write_packed(rest, folder / WEIGHTS)
     told = {file: read_json(part / file) for file in TOLD}
     (folder / SETTINGS).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     decoder |= {"language_model": part.name, "sha256": ""}
@@ -112,7 +136,7 @@ def unpack_language_model(folder: Path, weights: Mapping[str, np.ndarray], token
     """
     from safetensors.numpy import save_file
 
-    told, tensors = read_json(folder / SETTINGS), unpack_tensors(read_tensors(folder / WEIGHTS))
+    told, tensors = read_json(folder / SETTINGS), read_packed(folder / WEIGHTS)
     tensors |= {key.removeprefix(TRAINED): values for key, values in weights.items() if key.startswith(TRAINED)}
     part.mkdir()
     save_file(tensors, part / "model.safetensors", {"format": "pt"})
