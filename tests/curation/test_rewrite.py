@@ -210,7 +210,8 @@ class Server:
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
-                self.wfile.write(content)
+                with contextlib.suppress(BrokenPipeError):  # whoever asked may have given up
+                    self.wfile.write(content)
 
             def log_message(self, *_: Any) -> None:
                 pass

@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -374,6 +375,17 @@ def test_the_command_answers(directory, picture, tmp_path, capsys):
     assert [row["question"] for row in rows] == QUESTIONS and all(
         row.keys() >= {"answer", "confidence"} for row in rows
     )
+
+
+def test_a_picture_may_come_through_standard_input(directory, picture, capsys, monkeypatch):
+    line = ["ask", "-", "a dog?", "--model", str(directory)]
+    with picture.open("rb") as stream:
+        monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=stream))
+        assert main(line) == 0
+    assert capsys.readouterr().out.strip() == Captioner.open(directory).ask(picture, "a dog?").text
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=SimpleNamespace(isatty=lambda: True)))
+    assert main(line) == 1
+    assert "is a terminal; pipe a picture into it: fastcap ask - < photo.jpg" in capsys.readouterr().err
 
 
 def test_without_a_model_the_one_that_was_built_is_asked(directory, saved, picture, tmp_path, capsys, monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -435,6 +436,14 @@ def test_an_unknown_name_is_told_the_nearest_and_all_known(installed):
     assert str(caught.value) == (
         "unknown model 'fastcap-tni' (did you mean 'fastcap-tiny'?); bundled are: fastcap-tiny"
     )
+
+
+def test_a_model_that_was_built_is_given_by_its_path(installed, tiny_bundle, tmp_path, monkeypatch):
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    shutil.copytree(tiny_bundle, Path("models", "mine"))
+    with pytest.raises(ConfigError, match=re.escape(f"; {Path('models', 'mine')} was built, and is given by its path")):
+        find_model("mine")
 
 
 def test_a_missing_model_folder_says_so(installed, tmp_path):

@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from fastcap.cli.options import add_number, open_model
+from fastcap.cli.options import STDIN, add_number, open_model, standard_input
 from fastcap.errors import ConfigError
 from fastcap.runtime.answering import BUILT, how_to_get_one
 from fastcap.runtime.options import MAX_BEAMS
@@ -17,7 +17,7 @@ __all__ = ["add_arguments", "run"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
-    parser.add_argument("image", type=Path, metavar="IMAGE", help="picture file")
+    parser.add_argument("image", metavar="IMAGE", help="picture file, or - for stdin")
     parser.add_argument("questions", nargs="+", metavar="QUESTION", help="question about the picture")
     told = f"model that answers: a model directory or a checkpoint directory (default: {', else '.join(BUILT)})"
     parser.add_argument("--model", metavar="DIR", help=told)
@@ -40,7 +40,8 @@ def run(args: argparse.Namespace) -> int:
         except UnicodeDecodeError:
             raise ConfigError(f"{args.conversation} is not UTF-8; needed: a list of turns in JSON") from None
         history = parse_turns(text, str(args.conversation))
-    answers = open_model(model).ask(args.image, args.questions, history=history, beams=args.beams)
+    image = standard_input("fastcap ask") if args.image == STDIN else Path(args.image)
+    answers = open_model(model).ask(image, args.questions, history=history, beams=args.beams)
     for answer in answers:
         row = {"question": answer.question, "answer": answer.text, "confidence": round(answer.confidence, 4)}
         print(json.dumps(row, ensure_ascii=False) if args.json else answer.text)

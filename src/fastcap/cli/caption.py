@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from fastcap.cli import bulk
-from fastcap.cli.options import add_captioner, add_memory, open_captioner
+from fastcap.cli.options import STDIN, add_captioner, add_memory, open_captioner, standard_input
 from fastcap.cli.parser import print_error
 from fastcap.cli.progress import progress_bar
 from fastcap.errors import FastcapError, ImageError
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "run"]
 
 PATHS = "image file, folder, glob pattern, or - for stdin"
-_STDIN = "-"
 _PROGRESS_FROM = 20  # images; fewer are captioned before a bar would be drawn
 
 
@@ -66,11 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _caption(captioner: Captioner, reader: PictureReader, image: str, options: Options) -> Caption | ImageError:
     try:
-        if image == _STDIN and sys.stdin is None:
-            raise ImageError("-: standard input is closed")
-        if image == _STDIN and sys.stdin.buffer.isatty():
-            raise ImageError("-: standard input is a terminal; pipe a picture into it: fastcap caption - < photo.jpg")
-        source = sys.stdin.buffer if image == _STDIN else reader.read(image)
+        source = standard_input("fastcap caption") if image == STDIN else reader.read(image)
         return captioner.caption(source, options)
     except ImageError as error:
         return error
@@ -83,7 +78,7 @@ def _expand(path: str, args: argparse.Namespace) -> Iterable[tuple[str, ImageErr
 
     if not path:  # of a variable that is not set
         return [(path, ImageError("'': an empty name; allowed: " + PATHS))]
-    if path == _STDIN or (args.engine == "local" and is_url(path)):  # fastcap itself never opens a connection
+    if path == STDIN or (args.engine == "local" and is_url(path)):  # fastcap itself never opens a connection
         return [(path, None)]
     return find_pictures(path, recursive=args.recursive, image_column=args.image_column)
 

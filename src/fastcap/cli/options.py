@@ -10,10 +10,10 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from fastcap.cli.parser import Number, one_of
-from fastcap.errors import MAX_BAD_SHARE, ConfigError, FastcapError, ModelFileError, counted, nearest, needs
+from fastcap.errors import MAX_BAD_SHARE, ConfigError, FastcapError, ImageError, ModelFileError, counted, nearest, needs
 from fastcap.runtime.bundle import available_models
 from fastcap.runtime.options import Options, Sampling, Setting, settings
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fastcap.runtime.captioner import Captioner
 
 __all__ = [
+    "STDIN",
     "add_bad_data",
     "add_bad_share",
     "add_captioner",
@@ -36,10 +37,13 @@ __all__ = [
     "open_captioner",
     "open_model",
     "options_of",
+    "standard_input",
     "tell_bad_rows",
     "usual_of",
     "write_json",
 ]
+
+STDIN = "-"
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -215,6 +219,15 @@ def check_checkpoint(name: str) -> Path:
         made = shlex.join(["fastcap", "checkpoint", "--model", str(path), "--out", "DIR"])
         raise ModelFileError(f"{path} is an exported model; needed: a checkpoint directory, such as '{made}' writes")
     return path
+
+
+def standard_input(verb: str) -> IO[bytes]:
+    """The stream that a picture named `STDIN` comes from; ImageError if it is closed or a terminal."""
+    if sys.stdin is None:
+        raise ImageError("-: standard input is closed")
+    if sys.stdin.buffer.isatty():
+        raise ImageError(f"-: standard input is a terminal; pipe a picture into it: {verb} - < photo.jpg")
+    return sys.stdin.buffer
 
 
 def check_folder(flag: str, path: str | Path | None) -> None:

@@ -205,7 +205,9 @@ def find_model(name_or_dir: str | os.PathLike[str]) -> Path:
             f"unknown model {text!r}; bundled are: none, as {_MODELS} is no folder (a package in an archive, or an "
             "application without its data?); allowed is the path of a model directory"
         )
-    raise ConfigError(f"unknown model {text!r}{nearest(text, known)}; bundled are: {', '.join(known)}")
+    built = Path("models", text)
+    there = f"; {built} was built, and is given by its path" if (built / MANIFEST).is_file() else ""
+    raise ConfigError(f"unknown model {text!r}{nearest(text, known)}; bundled are: {', '.join(known)}{there}")
 
 
 @contextlib.contextmanager
