@@ -3,13 +3,16 @@
     python benchmarks/converters.py FOLDER ... --root data/flickr8k     # adds a row a folder of `fastcap convert`
     python benchmarks/converters.py --page                              # rewrites the table of docs/phones.md
 
+    python benchmarks/converters.py FOLDER --model CHECKPOINT --beside DIR --root data/flickr8k     # of a prefix model
+
 ONNX Runtime's int8 has a row of its own. Folders for transformers.js are run in Node, greedily, since it has no other
 way of decoding a bundled model, and are compared with greedy captions; they are given alone.
 
 A folder is compared with the same weights in PyTorch, in fp32, and with the int8 model directory that it was converted
-from, on pictures spread over the split; so is that directory with PyTorch. Where nothing here runs what a converter
-makes, a row has sizes alone. A row of the same converter, precision and model is replaced. Each converter has its own
-environment, so the command is run once in each.
+from, on pictures spread over the split; so is that directory with PyTorch. A prefix model is converted from its
+checkpoint, and `--beside` is its model directory. Where nothing here runs what a converter makes, a row has sizes
+alone. A row of the same converter, precision and model is replaced. Each converter has its own environment, so the
+command is run once in each.
 """
 
 from __future__ import annotations
@@ -69,10 +72,11 @@ def captions(captioner: Captioner, pixels: list[np.ndarray], options: dict[str, 
     return texts, times
 
 
-def references(model: str) -> dict[str, Captioner]:
-    """What a converted model is compared with."""
+def references(model: str, beside: Path | None) -> dict[str, Captioner]:
+    """What a converted model is compared with. `beside`: the int8 model directory of a checkpoint."""
     if (Path(model) / "model.safetensors").is_file():
-        return {"PyTorch fp32": checkpoint_captioner(model)}
+        int8 = {} if beside is None else {"ONNX Runtime int8": Captioner.open(beside)}
+        return {"PyTorch fp32": checkpoint_captioner(model), **int8}
     source, directory = Source.open(model), Captioner.open(model)
     return {
         "PyTorch fp32": Captioner(directory.bundle, engine=TorchEngine(source.model)),
@@ -108,12 +112,17 @@ def about(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
         "precision": manifest["precision"],
         "model": manifest["model"]["name"],
         "bytes": sum(files.values()),
-        "parts": {part: sum(size for name, size in files.items() if name.startswith(part)) for part in sorted(parts)},
+        "parts": {part: sum(size for name, size in files.items() if belongs(name, part)) for part in sorted(parts)},
         "versions": {name: found for name in PACKAGES[manifest["converter"]] if (found := installed(name))},
         "date": now(),
         "commit": git_commit(),
         "machine": machine_facts(),
     }
+
+
+def belongs(name: str, part: str) -> bool:
+    """Whether a file is one of a part's, of which the manifest names one: `encode.xml` has `encode.bin` beside it."""
+    return name.startswith(f"{Path(part).stem}.")
 
 
 def about_directory(folder: Path) -> dict[str, Any]:
@@ -157,12 +166,12 @@ def rows_of(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     manifests = {folder: json.loads((folder / MANIFEST).read_text(encoding="utf-8")) for folder in args.folders}
     in_javascript = {"transformers.js"} == {manifest["converter"] for manifest in manifests.values()}
     options = GREEDY if in_javascript else {}
-    captioners = references(args.model)
+    captioners = references(args.model, args.beside)
     size = captioners["PyTorch fp32"].bundle.preprocessing
     pixels = [load_image(picture, (size.width, size.height))[None] for picture in pictures]
     beside = said(captioners, pixels, options)
     if int8 := beside.get("ONNX Runtime int8") if not in_javascript else None:
-        yield about_directory(find_model(args.model)) | compared(int8[0], [int8[1]], beside, data)
+        yield about_directory(args.beside or find_model(args.model)) | compared(int8[0], [int8[1]], beside, data)
     for folder, manifest in manifests.items():
         row = about(folder, manifest)
         try:
@@ -218,6 +227,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER", help="folder of `fastcap convert`")
     parser.add_argument("--model", default="fastcap-base", help="what it was converted from (%(default)s)")
+    parser.add_argument("--beside", type=Path, metavar="DIR", help="int8 model directory of the checkpoint --model")
     parser.add_argument("--root", type=Path, help="folder of Flickr8k")
     parser.add_argument("--split", default="val", help="%(default)s")
     parser.add_argument("--pictures", type=int, default=50, help="%(default)s")

@@ -40,12 +40,19 @@ def refused(runtime: str, part: Part, program: ExportedProgram, error: Exception
     operator in their text.
     """
     nodes = {node.name: node for node in program.graph.nodes}
-    at = next((node for node in nodes.values() if node.op == "call_function" and str(node.target) in str(error)), None)
+    called = [node for node in nodes.values() if node.op == "call_function"]
+    at = next((node for node in called if any(name in str(error) for name in names_of(node.target))), None)
     for frame, _ in traceback.walk_tb(error.__traceback__):
         for variable in ("node", "n"):
             at = nodes.get(str(getattr(frame.f_locals.get(variable), "name", "")), at)
     where = f" at {at.target} of {layer_of(at)}" if at is not None else ""
     return ModelFileError(f"{runtime}'s converter refused the part {part.name!r}{where} ({first_line(error)})")
+
+
+def names_of(operator: Any) -> list[str]:
+    """What converters call an operator: `aten.add.Tensor`, `aten::add`."""
+    schema = getattr(operator, "_schema", None)
+    return [str(operator)] if schema is None else [str(operator), f"'{schema.name}'"]
 
 
 def layer_of(node: Node) -> str:

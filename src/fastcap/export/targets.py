@@ -30,6 +30,7 @@ class Converter(NamedTuple):
 CONVERTERS = {
     "litert": Converter("LiteRT", "fastcap.export.litert", "litert_torch", "litert"),
     "executorch": Converter("ExecuTorch", "fastcap.export.executorch", "executorch", "executorch"),
+    "openvino": Converter("OpenVINO", "fastcap.export.openvino", "openvino", "openvino", ("int8", "fp32", "int4")),
     "coreml": Converter("Core ML", "fastcap.export.coreml", "coremltools", "coreml", ("int8", "fp16", "fp32")),
     "transformers.js": Converter(
         "transformers.js",
