@@ -16,12 +16,13 @@ import numpy as np
 import pytest
 import torch
 
+from fastcap.backbone.token_selection import TokenSelection
 from fastcap.cli import main
 from fastcap.eager import checkpoint_captioner
 from fastcap.errors import ConfigError, ModelFileError
 from fastcap.export.converted import MANIFEST, open_converted
 from fastcap.export.converters import Source, convert_all
-from fastcap.export.portable import Part, rounded
+from fastcap.export.portable import Part, PooledFromRight, rounded
 from fastcap.export.programs import exported as program_of
 from fastcap.export.programs import refused
 from fastcap.export.targets import CONVERTERS, PLATFORMS, PRECISIONS, Converter
@@ -195,3 +196,8 @@ def test_tables_are_rounded_to_half_a_step():
     assert whole.dtype == torch.int8 and steps.shape == (3, 1, 5)
     assert bool(((whole * steps - weight).abs() <= steps / 2 + 1e-6).all())
     assert np.abs(whole.numpy()).max() == 127
+
+
+def test_pooling_with_its_constant_on_the_right_is_the_same():
+    pooling, tokens = TokenSelection(8, 49, 16), torch.randn(1, 49, 8)
+    torch.testing.assert_close(PooledFromRight(pooling)(tokens), pooling(tokens))

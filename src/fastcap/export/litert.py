@@ -29,11 +29,6 @@ def convert(source: Source, folder: Path, precision: str) -> dict[str, Any]:
     from fastcap.export.portable import described, parts_of
     from fastcap.export.programs import quiet
 
-    if source.model.config.kind == "prefix" and precision == "int8":  # it would be written, and fail to run
-        raise ModelFileError(
-            "LiteRT has no kernel for a product of a prefix model (projection) once its quantiser has rounded the left "
-            "side; allowed: --precision fp32"
-        )
     parts = parts_of(source.model, precision)
     with quiet():
         written(parts).export(str(folder / FILE))

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from fastcap.backbone.token_selection import TokenSelection
 from fastcap.decoder.attention import KeysValues, Memory
 from fastcap.decoder.moe_decoder import ImageState
 from fastcap.errors import ModelFileError
@@ -251,7 +252,8 @@ def parts_of(model: CaptionModel, precision: str = "fp32") -> list[Part]:
     """The parts of a model, which share their weights.
 
     In int8, tables whose rows are looked up, of words and of experts, are rounded here: quantisers of converters leave
-    such tables as they are. All else is left to these.
+    such tables as they are. All else is left to these. Image tokens are pooled with the constant on the right side,
+    since LiteRT has no kernel for a product whose left side is rounded.
 
     Raises:
         ModelFileError: a kind of model that has none.
@@ -279,6 +281,18 @@ class RoundedTable(nn.Module):
         flat = token_ids.reshape(-1)
         found = self.rows.index_select(0, flat).float() * self.steps.index_select(0, flat)
         return found.reshape(*token_ids.shape, self.rows.shape[1])
+
+
+class PooledFromRight(nn.Module):
+    """A `TokenSelection` that pools, its product transposed."""
+
+    def __init__(self, pooling: TokenSelection) -> None:
+        super().__init__()
+        self.n_tokens = pooling.n_tokens
+        self.register_buffer("cells", pooling.cells.mT)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return (tokens.mT @ self.cells).mT
 
 
 class RoundedExperts(nn.Module):
@@ -315,13 +329,15 @@ def rounded(weight: Tensor, axis: int) -> tuple[Tensor, Tensor]:
 
 
 def round_tables(model: nn.Module) -> None:
-    """Replace tables whose rows are looked up."""
+    """Replace tables whose rows are looked up, and pooling."""
     for module in list(model.modules()):
         for name, child in module.named_children():
             if type(child) is nn.Embedding:
                 setattr(module, name, RoundedTable(child))
             elif isinstance(child, FeedForward):
                 setattr(module, name, RoundedExperts(child))
+            elif isinstance(child, TokenSelection) and child.kind == "pool":
+                setattr(module, name, PooledFromRight(child))
 
 
 @torch.no_grad()
