@@ -157,7 +157,8 @@ def test_order_and_sides_do_not_depend_on_where_and_when(two, tmp_path):
 # Bad input, and interruptions
 
 
-def test_a_missing_source_is_an_error_and_no_empty_part(two, tmp_path, capsys):
+def test_a_missing_source_is_an_error_and_no_empty_part(two, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where there is no data/coco
     with pytest.raises(DataError, match=r"source gone: .* is no folder; a missing source is never left out"):
         merge([*two, Source("gone", tmp_path / "gone")], tmp_path / "out")
     for words, told in (
