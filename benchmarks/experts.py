@@ -28,20 +28,21 @@ def main() -> None:
     args = parser.parse_args()
     model, _ = load_checkpoint(args.checkpoint)
     examples = load_dataset("flickr8k", args.root, args.split)
-    size, n_experts = model.config.image_size, model.config.decoder.n_experts
-    counts = np.zeros((model.config.decoder.n_layers, n_experts), dtype=np.int64)
+    size = model.config.image_size
+    counts: dict[int, np.ndarray] = {}  # by layer: pruned ones may have different numbers of experts
     for example in examples:
         pixels = torch.from_numpy(load_image(example.image, (size, size)))[None]
         for layer, routing in enumerate(model.decoder.prepare(model.encode(pixels)).routings):
-            counts[layer] += np.bincount(routing.chosen[0].numpy(), minlength=n_experts)
-    shares = counts / counts.sum(axis=1, keepdims=True)
+            chosen = np.bincount(routing.chosen[0].numpy(), minlength=routing.probabilities.shape[-1])
+            counts[layer] = counts.get(layer, 0) + chosen
+    shares = [layer / layer.sum() for layer in counts.values()]
     result = {
         "format": 1,
         "kind": "experts",
         "commit": git_commit(),
         "images": len(examples),
-        "shares": shares.round(4).tolist(),
-        "smallest_share": round(float(shares.min()), 4),
+        "shares": [layer.round(4).tolist() for layer in shares],
+        "smallest_share": round(min(float(layer.min()) for layer in shares), 4),
     }
     print(json.dumps(result, indent=1))
 
