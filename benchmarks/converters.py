@@ -93,6 +93,14 @@ def in_node(folder: Path, dtype: str, pictures: list[Path], packages: Path | Non
     return [sentence(decode(tokenizer, each["ids"])) for each in found], [each["milliseconds"] for each in found]
 
 
+def in_packages(packages: Path | None) -> dict[str, str]:
+    """The version of transformers.js."""
+    from transformers_js import PACKAGES
+
+    name = "@huggingface/transformers"
+    return {name: json.loads(((packages or PACKAGES) / name / "package.json").read_text(encoding="utf-8"))["version"]}
+
+
 def said(captioners: dict[str, Captioner], pixels: list[np.ndarray], options: dict[str, Any]) -> Said:
     """Captions by each of them, and the median of their times."""
     found = {name: captions(captioner, pixels, options) for name, captioner in captioners.items()}
@@ -122,7 +130,7 @@ def about(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
 
 def belongs(name: str, part: str) -> bool:
     """Whether a file is one of a part's, of which the manifest names one: `encode.xml` has `encode.bin` beside it."""
-    return name.startswith(f"{Path(part).stem}.")
+    return name.startswith(f"{Path(part).with_suffix('').as_posix()}.")
 
 
 def about_directory(folder: Path) -> dict[str, Any]:
@@ -178,6 +186,7 @@ def rows_of(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
             if in_javascript:
                 dtype = next(iter(manifest["dtypes"]))
                 result = in_node(folder, dtype, [Path(picture) for picture in pictures], args.node_modules)
+                row["versions"] = in_packages(args.node_modules)
             else:
                 result = captions(open_converted(folder), pixels, options)
             yield row | compared(*result, beside, data) | ({"decode": "greedy"} if options else {})

@@ -38,7 +38,12 @@ def of_transformers_js(folder: Path, dtype: str, pictures: list[Path], packages:
     """Token ids and milliseconds of each picture."""
     program = packages.parent / PROGRAM.name  # Node looks for packages beside the program
     program.write_bytes(PROGRAM.read_bytes())
-    asked = {"folder": str(folder.resolve()), "dtype": dtype, "threads": 1, "pictures": list(map(str, pictures))}
+    asked = {
+        "folder": str(folder.resolve()),
+        "dtype": dtype,
+        "threads": 1,
+        "pictures": [str(picture.resolve()) for picture in pictures],
+    }
     done = subprocess.run(
         ["node", program], input=json.dumps(asked), stdout=subprocess.PIPE, text=True, check=True, cwd=packages.parent
     )

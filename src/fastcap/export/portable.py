@@ -286,6 +286,8 @@ class RoundedTable(nn.Module):
 class PooledFromRight(nn.Module):
     """A `TokenSelection` that pools, its product transposed."""
 
+    cells: Tensor
+
     def __init__(self, pooling: TokenSelection) -> None:
         super().__init__()
         self.n_tokens = pooling.n_tokens
