@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -72,6 +73,13 @@ def test_fewer_bits_are_smaller_and_say_how_sure_they_are_nearly_as_the_model_do
     here, model = open_converted(converted[precision]), checkpoint_captioner(small_checkpoint)
     confidences = [[c.caption(picture).confidence for picture in pictures] for c in (here, model)]
     np.testing.assert_allclose(*confidences, atol=apart)
+
+
+def test_openvino_tells_nobody_that_it_is_used():
+    needs("openvino")
+    code = "from fastcap.export.openvino import imported as i; i('nncf'); print(i('openvino.tools.ovc').telemetry)"
+    told = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    assert "telemetry_stub" in told.stdout
 
 
 def parts(folder: Path) -> list[dict]:

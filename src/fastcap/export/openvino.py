@@ -7,6 +7,8 @@ width is no multiple of 32 stay in 8 bits.
 
 from __future__ import annotations
 
+import importlib
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,12 +32,23 @@ OPTIONS = {
 """Of the CPU plugin. Without snippets, operators run one by one."""
 
 
+def imported(name: str) -> Any:
+    """OpenVINO or NNCF, without the package by which both tell their makers over the network that they are used: where
+    it is absent, they tell nobody.
+
+    Raises:
+        ModuleNotFoundError: it is not installed.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # as if it were not installed
+    return importlib.import_module(name)
+
+
 def convert(source: Source, folder: Path, precision: str) -> dict[str, Any]:
     """Write each part; returns them as the manifest has them. See `fastcap.export.targets.Converter`."""
-    import openvino
-
     from fastcap.export.portable import described, parts_of
     from fastcap.export.programs import quiet
+
+    openvino = imported("openvino")
 
     facts = {}
     for part in parts_of(source.model):
@@ -48,11 +61,10 @@ def convert(source: Source, folder: Path, precision: str) -> dict[str, Any]:
 
 def read(part: Part) -> Any:
     """A part as OpenVINO's model. Raises ModelFileError: it, or the exporter to ONNX before it, lacks an operator."""
-    import openvino
-
     from fastcap.export.programs import exported, refused
     from fastcap.export.trace import trace
 
+    openvino = imported("openvino")
     with tempfile.TemporaryDirectory() as aside:
         path = Path(aside) / "part.onnx"
         try:
@@ -66,8 +78,7 @@ def rounded(model: Any, precision: str) -> Any:
     """A model whose weights are stored in a precision."""
     if precision == "fp32":
         return model
-    import nncf
-
+    nncf = imported("nncf")
     kept: dict[str, Any] = {"ignored_scope": nncf.IgnoredScope(names=strided_points(model))}
     if precision == "int4":
         uneven = nncf.AdvancedCompressionParameters(group_size_fallback_mode=nncf.GroupSizeFallbackMode.IGNORE)
@@ -93,9 +104,7 @@ class Runner:
     """A `fastcap.export.converted.Runner` of a folder of `convert`, on the CPU."""
 
     def __init__(self, folder: Path, parts: Mapping[str, Any], threads: int) -> None:
-        import openvino
-
-        core, how = openvino.Core(), {"INFERENCE_NUM_THREADS": threads, **OPTIONS}
+        core, how = imported("openvino").Core(), {"INFERENCE_NUM_THREADS": threads, **OPTIONS}
         self._parts, files = parts, {name: str(folder / part["file"]) for name, part in parts.items()}
         self._compiled = {name: core.compile_model(file, "CPU", how) for name, file in files.items()}
 
