@@ -55,7 +55,8 @@ def convert(source: Source, folder: Path, precision: str) -> dict[str, Any]:
         with quiet():
             model = rounded(read(part), precision)
             openvino.save_model(model, str(folder / f"{part.name}.xml"), compress_to_fp16=False)
-        facts[part.name] = described(part, f"{part.name}.xml")
+        told = described(part, f"{part.name}.xml")
+        facts[part.name] = told | {"inputs": {name: told["inputs"][name] for name in read_by(model, part)}}
     return {"parts": facts}
 
 
@@ -72,6 +73,13 @@ def read(part: Part) -> Any:
             return openvino.convert_model(str(path))
         except Exception as error:  # its errors share no base
             raise refused("OpenVINO", part, exported(part), error) from error
+
+
+def read_by(model: Any, part: Part) -> list[str]:
+    """The inputs of a part that its file has, in its order: ONNX leaves out what nothing reads, and adds a number to a
+    name that an output has, too."""
+    names = [{name.partition(".")[0] for name in tensor.get_names()} for tensor in model.inputs]
+    return [next(name for name in part.inputs if name in found) for found in names]
 
 
 def rounded(model: Any, precision: str) -> Any:
