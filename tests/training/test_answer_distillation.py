@@ -14,7 +14,7 @@ from toy_recipe import stage
 from fastcap.checkpoint import save_checkpoint
 from fastcap.config import TeacherConfig, TrainConfig
 from fastcap.errors import ConfigError, ModelFileError
-from fastcap.runtime.conversation import encode_prompt
+from fastcap.runtime.conversation import USER, Turn, encode_prompt
 from fastcap.runtime.encoding import clean_caption, decode, encode
 from fastcap.training.answering import LONGEST, answer_ids
 from fastcap.training.teachers.translated import Translated
@@ -138,6 +138,45 @@ def test_a_weight_is_the_share_of_answers_and_each_step_draws_the_same(learning,
         for image, row, length in zip(one.images, rows.tolist(), lengths.tolist(), strict=True):
             drawn[(int(image), *row[:length]) in people] += 1
     assert drawn[True] / drawn.total() == pytest.approx(0.5, abs=0.1)  # 240 draws
+
+
+def test_a_teacher_is_asked_of_pictures_that_captions_are_drawn_of_alone(learning, teacher, toy_data):
+    captioned = learning(teacher)
+    (known,) = captioned.data.train
+    rows = json.loads(Path(captioned.data.conversations[0]).read_text())
+    written = Path(captioned.data.conversations[0]).with_name("few.jsonl")
+    few = [{"image": row["image_path"], "caption": "a red box"} for row in rows[::3]]
+    written.write_text("\n".join(map(json.dumps, few)))
+    data = dataclasses.replace(captioned.data, train=(dataclasses.replace(known, name="jsonl", root=str(written.parent),
+        split="few", source="human"),))  # fmt: skip
+    made = prepared(dataclasses.replace(captioned, data=data))
+    source = made.objective.distillation.spoken["sequences_0"]
+    captions = zip(made.corpus.pool.paths, made.corpus.pool.token_ids, strict=True)
+    told = {str(path) for path, said in captions if said.get(source)}
+    assert told and told <= {row["image"] for row in few}
+
+
+def test_questions_that_are_asked_together_are_answered_as_alone(learning, teacher):
+    made = prepared(learning(teacher))
+    other, pool = network(made, teacher).ensemble, made.corpus.pool
+    asked = [(image, each.turns) for image, conversations in pool.asked.items() for each in conversations]
+    asked += [
+        (image, (Turn(USER, "Is there a box in it, or is there none?"), *turns[1:])) for image, turns in asked[:5]
+    ]
+    together = other.told(pool.paths, asked)
+    assert together == [other.told(pool.paths, [each])[0] for each in asked]
+    assert len(set(map(tuple, together))) > 1
+
+
+def test_a_teacher_in_16_bits_has_no_adapters_left_and_says_nearly_the_same(learning, teacher):
+    made = prepared(learning(teacher))
+    whole, half = (Translated([teacher], made.tokenizer, Path(made.config.data.cache), dtype).ensemble for dtype in
+                   (torch.float32, torch.bfloat16))  # fmt: skip
+    assert not [name for name, _ in half.named_parameters() if "lora" in name]
+    assert half.members[0].decoder.embedding.weight.dtype == torch.bfloat16
+    prompts = [[half.vocabulary.bos_id, 7, 9], [half.vocabulary.bos_id, 8]]
+    read = [each.read(each.prepare(made.corpus.pool.paths, [0, 1]), prompts)[0] for each in (whole, half)]
+    assert read[1] == pytest.approx(read[0], abs=0.1) and not (read[0] == read[1]).all()
 
 
 def test_a_run_learns_from_it_and_holds_its_budget_of_tokens(learning, teacher):

@@ -182,7 +182,7 @@ def test_rows_come_from_a_teacher_of_sequences_as_often_as_its_turn_says(made):
 
 def test_captions_of_a_teacher_that_are_too_long_are_left_out(made, monkeypatch):
     said = [[[7, 8], [9] * 30, [10]]] * 12
-    monkeypatch.setattr(Ensemble, "captions", lambda self, paths, images: said[images.start : images.stop])
+    monkeypatch.setattr(Ensemble, "captions", lambda self, paths, images: [said[image] for image in images])
     run = made(TeacherConfig("sequences", (made.teacher(),)))
     source = run.distillation.spoken["sequences_0"]
     assert all(captions[source] == [[7, 8], [10]] for captions in run.corpus.pool.token_ids)

@@ -250,9 +250,10 @@ class PrefixStepper:
 
     @torch.no_grad()
     def read(self, image_state: Tensor, prompts: Sequence[Sequence[int]]) -> tuple[np.ndarray, Any]:
-        """Read one prompt a row, of any lengths, about one image: log-probabilities (R, V) of the next token, and the
-        state of these rows."""
-        cache, longest = self.decoder.new_cache(image_state, len(prompts)), max(map(len, prompts))
+        """Read one prompt a row, of any lengths, about one image, or about B images, the rows of one side by side:
+        log-probabilities (R, V) of the next token, and the state of these rows."""
+        cache = self.decoder.new_cache(image_state, len(prompts) // len(image_state))
+        longest = max(map(len, prompts))
         short = torch.tensor([longest - len(prompt) for prompt in prompts], device=image_state.device)
         ids = [[0] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
         places = torch.arange(longest, device=image_state.device)

@@ -101,6 +101,7 @@ class Distillation(nn.Module):
         stage, setting: the stage, and where the recipe has it, such as stages.1.
         student, tokenizer: the model that learns, and its tokenizer.
         own: checkpoint directory of the student at its first distilled stage, the teacher called "distilled".
+        dtype: in which the language models of teachers of sequences compute, bfloat16 where the student's does.
     """
 
     def __init__(
@@ -114,6 +115,7 @@ class Distillation(nn.Module):
         tokenizer: Tokenizer,
         own: Path,
         device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
         self.stage, self.student, self.pool, self.images = stage, student, pool, images
@@ -129,14 +131,16 @@ class Distillation(nn.Module):
             self.add_captions("distilled", Ensemble([str(own)], student, tokenizer, self.folder))
         networks: dict[str, ImageNetFeatures | ReadsBeside | Speaker | None] = {}
         for index, (name, teacher) in enumerate(self.teachers()):
-            network = load_teacher(teacher, student, tokenizer, data, f"{setting}.teachers.{index}")
+            network = load_teacher(teacher, student, tokenizer, data, f"{setting}.teachers.{index}", dtype)
             if teacher.kind == "sequences":
                 assert not isinstance(network, ImageNetFeatures | ReadsBeside)
                 if stage.captions:
                     source = self.spoken[name] = "+".join(teacher.names)
+                    drawn = [i for i, said in enumerate(pool.token_ids) if any(map(said.get, stage.sources))]
                     if network is not None:
-                        self.add_captions(source, network)
-                    pool.with_sources([source])  # raises if there is none
+                        self.add_captions(source, network, drawn)
+                    if network is None or drawn:
+                        pool.with_sources([source])  # raises if there is none
                 if stage.questions and isinstance(network, Ensemble | Translated) and network.reads_questions:
                     self.answers[name] = self.ask(network, data.longest_conversation)
             else:
@@ -182,24 +186,29 @@ class Distillation(nn.Module):
         """An array that is computed once; see `build_array`. `facts`: what it depends on beside teacher and images."""
         digest = hashlib.sha256(json.dumps([teacher.settings, self.images.keys, facts], default=str).encode())
         for tensor in teacher.state_dict().values():
-            digest.update(tensor.cpu().numpy().tobytes())
+            digest.update(tensor.cpu().flatten().view(torch.uint8).numpy().tobytes())  # NumPy knows no bfloat16
         path = self.folder / f"{kind}-{digest.hexdigest()[:16]}.npy"
         if not path.is_file():
             teacher.to(self.device)
             build_array(path, shape, dtype, compute, chunk=CHUNK, title=f"teacher's {kind}")
         return np.load(path, mmap_mode="r")
 
-    def add_captions(self, source: str, teacher: Speaker) -> None:
-        """Add a teacher's captions of every image to the pool, under a source of their own."""
+    def add_captions(self, source: str, teacher: Speaker, drawn: Sequence[int] | None = None) -> None:
+        """Add a teacher's captions to the pool, under a source of their own: of every image, or of those `drawn` alone,
+        where a stage draws captions of no others."""
         max_length, pad_id, paths = self.student.max_length, self.student.vocabulary.pad_id, self.pool.paths
+        told = set(range(len(paths)) if drawn is None else drawn)
 
         def compute(images: range) -> Iterable[NDArray[Any]]:
-            for captions in teacher.captions(paths, images):
+            asked = [image for image in images if image in told]
+            said = dict(zip(asked, teacher.captions(paths, asked), strict=True)) if asked else {}
+            for captions in (said.get(image, []) for image in images):
                 fitting = [ids if len(ids) <= max_length else [] for ids in captions]
                 fitting += [[]] * (BEAMS - len(fitting))
                 yield pad_tokens(fitting, pad_id, max_length)[0]
 
         facts = [self.tokenizer.to_str(), BEAMS, max_length, self.student.generation.min_length]
+        facts += [sorted(told)] if len(told) < len(paths) else []
         padded = self.cached("captions", teacher, facts, (len(paths), BEAMS, max_length), np.int32, compute)
         for token_ids, rows in zip(self.pool.token_ids, padded.tolist(), strict=True):
             token_ids[source] = [ids for ids in ([i for i in ids if i != pad_id] for ids in rows) if ids]

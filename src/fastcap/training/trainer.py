@@ -85,8 +85,8 @@ class Trainer:
         self.monitor: ActivationMonitor | None = None
         self.signals: list[int] = []  # that wait for the end of a step
         torch.set_num_threads(config.threads or min(torch.get_num_threads(), usable_cores()))
-        kept = torch.bfloat16 if config.precision == "bf16" else torch.float32  # of frozen parts; all else has 32 bits
-        self.frozen = load_frozen(config.model, kept, config.precision == "nf4")
+        self.kept = torch.bfloat16 if config.precision == "bf16" else torch.float32  # of frozen parts alone
+        self.frozen = load_frozen(config.model, self.kept, config.precision == "nf4")
         self.accelerator = start_processes("no" if self.frozen else config.precision)
         self.device, self.is_main = self.accelerator.device, self.accelerator.is_main_process
         self.sharding = SHARDINGS[config.sharding if self.accelerator.num_processes > 1 else "no"](self.accelerator)
@@ -216,7 +216,7 @@ class Trainer:
         data, setting = (self.config.data, self.corpus.pool, self.corpus.images), f"stages.{self.position.stage}"
         with torch.random.fork_rng():
             torch.manual_seed(self.config.seed)
-            made = Distillation(stage, setting, self.model_config, *data, self.tokenizer, own, self.device)
+            made = Distillation(stage, setting, self.model_config, *data, self.tokenizer, own, self.device, self.kept)
         if projections := self.state.part("projections"):
             load_weights(made, projections, self.checkpoints)
         return made.to(self.device)

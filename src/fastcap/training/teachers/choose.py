@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+import torch
 from tokenizers import Tokenizer
 
 from fastcap.config import SOURCES, DataConfig, ModelConfig, StageConfig, TeacherConfig
@@ -39,13 +40,19 @@ def check_teachers(
 
 
 def load_teacher(
-    teacher: TeacherConfig, student: ModelConfig, tokenizer: Tokenizer, data: DataConfig, setting: str
+    teacher: TeacherConfig,
+    student: ModelConfig,
+    tokenizer: Tokenizer,
+    data: DataConfig,
+    setting: str,
+    dtype: torch.dtype = torch.float32,
 ) -> ImageNetFeatures | ReadsBeside | Speaker | None:
     """The network behind a teacher; None if that is one of the data's sources.
 
     Args:
         student, tokenizer: the model that learns, and its tokenizer.
         setting: the one that names the teacher, such as stages.1.teachers.0.
+        dtype: in which the language models of checkpoints compute that speak.
 
     Raises:
         DataError, ModelFileError: it is missing or damaged, or does not fit the student; names the setting.
@@ -62,8 +69,8 @@ def load_teacher(
         if teacher.kind == "sequences" and len(teacher.names) == 1 and not is_checkpoint(Path(teacher.names[0])):
             return HuggingFaceCaptioner(teacher.names[0], tokenizer, student.max_length)
         if teacher.kind == "sequences" and vocabulary_of(teacher.names[0]) != tokenizer.get_vocab():
-            return Translated(teacher.names, tokenizer, Path(data.cache))
-        return Ensemble(teacher.names, student, tokenizer, Path(data.cache))
+            return Translated(teacher.names, tokenizer, Path(data.cache), dtype)
+        return Ensemble(teacher.names, student, tokenizer, Path(data.cache), dtype)
     except FastcapError as error:
         raise type(error)(f"{error} (setting {setting})") from error
 

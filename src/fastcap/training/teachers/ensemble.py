@@ -26,6 +26,8 @@ from fastcap.generation.autoregressive import Stepper, beam_search
 from fastcap.layers import ImageTokens
 from fastcap.losses.language import read_causally
 from fastcap.model import CaptionModel
+from fastcap.model.prefix import PrefixCaptionModel, merged
+from fastcap.runtime.answering import Prompted
 from fastcap.runtime.conversation import Turn, encode_prompt
 from fastcap.training.answering import LONGEST
 
@@ -43,9 +45,22 @@ def mean_step(
     steppers: Sequence[Stepper], token_ids: np.ndarray, state: Sequence[Any], parents: np.ndarray
 ) -> tuple[np.ndarray, list[Any]]:
     """A step of several steppers as one: the logarithms (R, V) of the mean of their probabilities, and their states."""
-    steps = [stepper.step(token_ids, part, parents) for stepper, part in zip(steppers, state, strict=True)]
-    log_p = np.logaddexp.reduce([log_p for log_p, _ in steps]) - np.log(len(steps))
-    return log_p, [part for _, part in steps]
+    return mean([stepper.step(token_ids, part, parents) for stepper, part in zip(steppers, state, strict=True)])
+
+
+def mean(steps: Sequence[tuple[np.ndarray, Any]]) -> tuple[np.ndarray, list[Any]]:
+    """What several members gave, log-probabilities (R, V) and states, as one."""
+    return np.logaddexp.reduce([log_p for log_p, _ in steps]) - np.log(len(steps)), [state for _, state in steps]
+
+
+def as_spoken(model: CaptionModel, dtype: torch.dtype) -> CaptionModel:
+    """A member that only speaks: a prefix model with its adapters in the matrices they belong to, its language model in
+    `dtype`; any other as it is."""
+    if not isinstance(model, PrefixCaptionModel):
+        return model
+    whole = merged(model)
+    whole.decoder.language_model.to(dtype)
+    return whole
 
 
 class Ensemble(nn.Module):
@@ -58,13 +73,22 @@ class Ensemble(nn.Module):
         names: checkpoint directories.
         student, tokenizer: the model that learns, and its tokenizer.
         cache: folder for decoded pictures, `data.cache`.
+        dtype: in which language models compute, bfloat16 where the student's does: on a processor that multiplies 16
+            bits, a large one says a caption in half the time, and an answer in a third.
 
     Raises:
         ModelFileError: a checkpoint is missing or damaged, has another vocabulary than the student, or cannot read
             captions as long as the student's.
     """
 
-    def __init__(self, names: Sequence[str], student: ModelConfig, tokenizer: Tokenizer, cache: Path) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        student: ModelConfig,
+        tokenizer: Tokenizer,
+        cache: Path,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         super().__init__()
         models = []
         for name in names:
@@ -82,7 +106,7 @@ class Ensemble(nn.Module):
                     f"teacher {name} reads captions of at most {model.config.max_length} tokens; allowed: "
                     f"{student.max_length} (the student's model.max_length) or more"
                 )
-            models.append(model)
+            models.append(as_spoken(model, dtype))
         self.members: list[CaptionModel] = models
         self.models = nn.ModuleList(models).eval().requires_grad_(False)
         self.steppers = [model.stepper() for model in models]
@@ -107,12 +131,16 @@ class Ensemble(nn.Module):
         """The state of rows that have read a prompt."""
         return [s.start(state, rows_per_image, prompt_ids) for s, state in zip(self.steppers, image_state, strict=True)]
 
+    def read(self, image_state: list[Any], prompts: Sequence[Sequence[int]]) -> tuple[np.ndarray, list[Any]]:
+        """As `PrefixStepper.read`: prompts of any lengths, one a row."""
+        return mean([s.read(state, prompts) for s, state in zip(self.steppers, image_state, strict=True)])  # type: ignore[attr-defined]
+
     def step(self, token_ids: np.ndarray, state: Any, parents: np.ndarray) -> tuple[np.ndarray, Any]:
         """Log-probabilities (R, V) after one more token a row."""
         return mean_step(self.steppers, token_ids, state, parents)
 
     @torch.no_grad()
-    def captions(self, paths: Sequence[Path], images: range) -> list[list[list[int]]]:
+    def captions(self, paths: Sequence[Path], images: Sequence[int]) -> list[list[list[int]]]:
         """Token ids of the best `BEAMS` captions of some images by beam search, best first."""
         hypotheses = beam_search(
             self,
@@ -144,17 +172,17 @@ class Ensemble(nn.Module):
         config: Any = self.members[0].config
         most = min(model.config.decoder.question_tokens for model in self.members)  # type: ignore[union-attr]
         limits = self.members[0].limits() | {"min_length": 1, "max_length": LONGEST}
-        answers: list[list[int]] = []
-        state, latest = None, -1
-        for image, turns in asked:
-            prompt = encode_prompt(self.tokenizer, turns[:-1], config.template, config.marks.eos_id)
-            if len(prompt) > most:
-                answers.append([])
-                continue
-            if image != latest:
-                state, latest = self.prepare(paths, [image]), image
-            ((best,),) = beam_search(self, state, 1, beams=1, prompt_ids=prompt, **limits)
-            answers.append(best.token_ids)
+        marks = config.marks
+        answers: list[list[int]] = [[] for _ in asked]
+        read = [encode_prompt(self.tokenizer, turns[:-1], config.template, marks.eos_id) for _, turns in asked]
+        places = [place for place, prompt in enumerate(read) if len(prompt) <= most]
+        if not places:
+            return answers
+        images, rows = np.unique([asked[place][0] for place in places], return_inverse=True)
+        stepper = Prompted(self, [[marks.bos_id, *read[place]] for place in places], marks.eos_id)
+        found = beam_search(stepper, self.prepare(paths, images.tolist(), rows), len(places), beams=1, **limits)
+        for place, (best,) in zip(places, found, strict=True):
+            answers[place] = best.token_ids
         return answers
 
     @torch.no_grad()

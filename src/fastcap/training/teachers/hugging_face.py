@@ -53,7 +53,7 @@ class HuggingFaceCaptioner(nn.Module):
         self.student, self.max_length = tokenizer, max_length
 
     @torch.no_grad()
-    def captions(self, paths: Sequence[Path], images: range) -> list[list[list[int]]]:
+    def captions(self, paths: Sequence[Path], images: Sequence[int]) -> list[list[list[int]]]:
         """The best `BEAMS` captions of some images by beam search, in the student's tokens, best first."""
         pictures = []
         for index in images:

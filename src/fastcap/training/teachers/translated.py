@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from tokenizers import Tokenizer
 from torch import nn
 
@@ -36,18 +37,21 @@ class Translated(nn.Module):
         names: checkpoint directories of one vocabulary.
         tokenizer: the student's.
         cache: folder for decoded pictures, `data.cache`.
+        dtype: as of `Ensemble`.
 
     Raises:
         ModelFileError: a checkpoint is missing or damaged, or has another vocabulary than the first one.
     """
 
-    def __init__(self, names: Sequence[str], tokenizer: Tokenizer, cache: Path) -> None:
+    def __init__(
+        self, names: Sequence[str], tokenizer: Tokenizer, cache: Path, dtype: torch.dtype = torch.float32
+    ) -> None:
         super().__init__()
         config, theirs = read_settings(Path(names[0]))
         for name in names[1:]:
             if vocabulary_of(name) != theirs.get_vocab():
                 raise ModelFileError(f"teacher {name} has another vocabulary than {names[0]}; allowed: one for all")
-        self.ensemble = Ensemble(names, config, theirs, cache)
+        self.ensemble = Ensemble(names, config, theirs, cache, dtype)
         self.tokenizer, self.settings = tokenizer, [*self.ensemble.settings, theirs.to_str()]
 
     @property
@@ -55,7 +59,7 @@ class Translated(nn.Module):
         """As `Ensemble.reads_questions`."""
         return self.ensemble.reads_questions
 
-    def captions(self, paths: Sequence[Path], images: range) -> list[list[list[int]]]:
+    def captions(self, paths: Sequence[Path], images: Sequence[int]) -> list[list[list[int]]]:
         """As `Ensemble.captions`, in the student's tokens."""
         return [[self.translated(ids) for ids in each] for each in self.ensemble.captions(paths, images)]
 

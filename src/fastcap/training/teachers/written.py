@@ -33,7 +33,7 @@ class WrittenCaptions(nn.Module):
         self.written, self.tokenizer = read_lines(path, "captions"), tokenizer
         self.settings = hashlib.sha256(path.read_bytes()).hexdigest()
 
-    def captions(self, paths: Sequence[Path], images: range) -> list[list[list[int]]]:
+    def captions(self, paths: Sequence[Path], images: Sequence[int]) -> list[list[list[int]]]:
         """Token ids of the first `BEAMS` captions of some images; none of an image that the file does not have."""
         texts = [self.written.get(Path(os.path.abspath(paths[index])), [])[:BEAMS] for index in images]
         return [[encode(self.tokenizer, clean_caption(text)) for text in each] for each in texts]

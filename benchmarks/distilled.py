@@ -1,0 +1,137 @@
+"""What a teacher is worth: models that began alike, measured on the same pictures and questions; as JSON.
+
+    python benchmarks/distilled.py --model start=DIR --model people=DIR --model teacher=DIR --flickr8k data/flickr8k \\
+        --questions yes_no=data/coco/conversations_val.json --questions open=data/coco/open_conversations_val.json \\
+        --questions existence=existence_val.json --work scores --out distilled.json
+
+A model is a directory of `fastcap export`, or a checkpoint. For each there are CIDEr on Flickr8k val and VQA accuracy,
+each with half the width of its 95 % interval; and for each pair of models the mean difference of their scores, question
+by question and picture by picture, with its own. It goes on where it stopped: scores are kept in `--work`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import itertools
+import json
+import shlex
+import statistics
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.progress import Progress
+
+from fastcap import load_model
+from fastcap.data.conversations import load_conversations
+from fastcap.data.readers import load_dataset
+from fastcap.errors import FastcapError
+from fastcap.evaluation.evaluate import evaluate_model
+from fastcap.evaluation.machine import git_commit, machine_facts, now
+from fastcap.evaluation.sample import margin
+from fastcap.evaluation.vqa import MODEL, evaluate_answers
+from fastcap.files import written_aside
+from fastcap.runtime.captioner import Captioner
+
+CAPTIONS = "captions"
+DIGITS = 2
+Measure = Callable[[Captioner, Callable[[], object]], list[float]]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", action="append", required=True, type=named, metavar="NAME=DIR")
+    parser.add_argument("--questions", action="append", default=[], type=named, metavar="NAME=FILE")
+    parser.add_argument("--flickr8k", type=Path, metavar="DIR", help="folder of the data set (default: no captions)")
+    parser.add_argument("--work", required=True, type=Path, help="where scores are kept")
+    parser.add_argument("--out", required=True, type=Path)
+    args = parser.parse_args()
+    try:
+        scores = {name: scores_of(name, folder, args) for name, folder in args.model}
+    except FastcapError as error:
+        print(f"distilled: error: {error}", file=sys.stderr)
+        return 1
+    record = {
+        "format": 1,
+        "kind": "recorded",
+        "date": now(),
+        "commit": git_commit(),
+        "command": shlex.join(["python", *sys.argv]),
+        "machine": machine_facts(),
+        "threads": 1,
+        **summary(scores),
+    }
+    with written_aside(args.out) as file:
+        file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def named(text: str) -> tuple[str, Path]:
+    """NAME=PATH."""
+    name, _, path = text.partition("=")
+    if not (name and path):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=PATH")
+    return name, Path(path)
+
+
+def scores_of(name: str, folder: Path, args: argparse.Namespace) -> dict[str, list[float]]:
+    """Points of a model, one a picture that it captioned, and one a question, by task."""
+    asked: dict[str, Measure] = {task: functools.partial(answers, file) for task, file in args.questions}
+    if args.flickr8k:
+        asked[CAPTIONS] = functools.partial(captions, args.flickr8k)
+    found: dict[str, list[float]] = {}
+    model: Captioner | None = None
+    args.work.mkdir(parents=True, exist_ok=True)
+    for task, measure in asked.items():
+        kept = args.work / f"{name}-{task}.json"
+        if not kept.is_file():
+            model = model or load_model(folder)
+            with Progress() as bar:
+                title = bar.add_task(f"{name}: {task}", total=None)
+                points = measure(model, functools.partial(bar.advance, title))
+            with written_aside(kept) as file:
+                file.write_text(json.dumps(points), encoding="utf-8")
+        found[task] = json.loads(kept.read_text(encoding="utf-8"))
+    return found
+
+
+def captions(root: Path, model: Captioner, tick: Callable[[], object]) -> list[float]:
+    """CIDEr-D x 100 of each picture of Flickr8k val."""
+    examples = load_dataset("flickr8k", root, "val")
+    return [row.cider for row in evaluate_model(model, examples, on_caption=tick).rows]
+
+
+def answers(file: Path, model: Captioner, tick: Callable[[], object]) -> list[float]:
+    """VQA accuracy in percent of the answer to each question of a file."""
+    asker: Any = model
+    found = evaluate_answers(asker, load_conversations(file), other_pictures=False, on_picture=tick)
+    return [100 * row.accuracy[MODEL] for row in found.rows]
+
+
+def summary(scores: dict[str, dict[str, list[float]]]) -> dict[str, Any]:
+    """Means and differences of paired scores, each with half the width of its 95 % interval, by model and task."""
+    rows = [{"model": name, **{task: told(points) for task, points in by.items()}} for name, by in scores.items()]
+    differences = [
+        {
+            "model": other,
+            "against": one,
+            **{
+                task: told([b - a for a, b in zip(scores[one][task], scores[other][task], strict=True)])
+                for task in scores[one]
+            },
+        }
+        for one, other in itertools.combinations(scores, 2)
+    ]
+    return {"rows": rows, "differences": differences}
+
+
+def told(points: list[float]) -> dict[str, float]:
+    """How many, their mean, and half the width of its 95 % interval."""
+    width = margin(points) or 0.0
+    return {"number": len(points), "mean": round(statistics.fmean(points), DIGITS), "margin": round(width, DIGITS)}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
