@@ -1,12 +1,19 @@
 """What a teacher is worth: models that began alike, measured on the same pictures and questions; as JSON.
 
-    python benchmarks/distilled.py --model start=DIR --model people=DIR --model teacher=DIR --flickr8k data/flickr8k \\
-        --questions yes_no=data/coco/conversations_val.json --questions open=data/coco/open_conversations_val.json \\
-        --questions existence=existence_val.json --work scores --out distilled.json
+    python benchmarks/distilled.py draw --questions 1400=data/coco/conversations_train.json \\
+        --questions 900=data/coco/open_conversations_train.json --questions 700=existence_train.json \\
+        --captions flickr8k:train=data/flickr8k --captions coco:train=data/coco --captions coco:more=data/coco \\
+        --out drawn
+    python benchmarks/distilled.py measure --model start=DIR --model people=DIR --model teacher=DIR \\
+        --flickr8k data/flickr8k --questions yes_no=data/coco/conversations_val.json \\
+        --questions open=data/coco/open_conversations_val.json --questions existence=existence_val.json \\
+        --work scores --out distilled.json
 
-A model is a directory of `fastcap export`, or a checkpoint. For each there are CIDEr on Flickr8k val and VQA accuracy,
-each with half the width of its 95 % interval; and for each pair of models the mean difference of their scores, question
-by question and picture by picture, with its own. It goes on where it stopped: scores are kept in `--work`.
+`draw` takes so many training pictures of each file of questions, with all that is asked and said of them: teaching
+costs by the picture. docs/distillation.md has the two trainings. `measure`: a model is a directory of `fastcap export`,
+or a checkpoint. For each there are CIDEr on Flickr8k val and VQA accuracy, each with half the width of its 95 %
+interval; and for each pair of models the mean difference of their scores, question by question and picture by picture,
+with its own. It goes on where it stopped: scores are kept in `--work`.
 """
 
 from __future__ import annotations
@@ -15,6 +22,7 @@ import argparse
 import functools
 import itertools
 import json
+import random
 import shlex
 import statistics
 import sys
@@ -42,17 +50,63 @@ Measure = Callable[[Captioner, Callable[[], object]], list[float]]
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", action="append", required=True, type=named, metavar="NAME=DIR")
-    parser.add_argument("--questions", action="append", default=[], type=named, metavar="NAME=FILE")
-    parser.add_argument("--flickr8k", type=Path, metavar="DIR", help="folder of the data set (default: no captions)")
-    parser.add_argument("--work", required=True, type=Path, help="where scores are kept")
-    parser.add_argument("--out", required=True, type=Path)
+    verbs = parser.add_subparsers(required=True)
+    drawing = verbs.add_parser("draw")
+    drawing.add_argument("--questions", action="append", required=True, type=named, metavar="PICTURES=FILE")
+    drawing.add_argument("--captions", action="append", required=True, type=named, metavar="NAME:SPLIT=DIR")
+    drawing.add_argument("--seed", type=int, default=17)
+    drawing.add_argument("--out", required=True, type=Path, help="folder of conversations.json and captions.jsonl")
+    drawing.set_defaults(run=draw)
+    measuring = verbs.add_parser("measure")
+    measuring.add_argument("--model", action="append", required=True, type=named, metavar="NAME=DIR")
+    measuring.add_argument("--questions", action="append", default=[], type=named, metavar="NAME=FILE")
+    measuring.add_argument("--flickr8k", type=Path, metavar="DIR", help="folder of the data set (default: no captions)")
+    measuring.add_argument("--work", required=True, type=Path, help="where scores are kept")
+    measuring.add_argument("--out", required=True, type=Path)
+    measuring.set_defaults(run=measure_models)
     args = parser.parse_args()
     try:
-        scores = {name: scores_of(name, folder, args) for name, folder in args.model}
+        args.run(args)
     except FastcapError as error:
         print(f"distilled: error: {error}", file=sys.stderr)
         return 1
+    return 0
+
+
+def draw(args: argparse.Namespace) -> None:
+    """Write the questions and the captions of pictures that are drawn."""
+    asked = [each for _, file in args.questions for each in load_conversations(file)]
+    rng = random.Random(args.seed)
+    chosen: set[str] = set()
+    for count, file in args.questions:
+        known = sorted({str(each.image.resolve()) for each in load_conversations(file)} - chosen)
+        chosen |= set(rng.sample(known, min(int(count), len(known))))
+    records = [
+        {
+            "image": str(each.image.resolve()),
+            "conversations": [{"role": turn.role, "content": turn.text} for turn in each.turns],
+            **({"answers": list(each.answers)} if each.answers else {}),
+            **({"kind": each.kind} if each.kind else {}),
+        }
+        for each in asked
+        if str(each.image.resolve()) in chosen
+    ]
+    said: dict[str, list[str]] = {}
+    for name, root in args.captions:
+        for example in load_dataset(name.partition(":")[0], root, name.partition(":")[2]):
+            if str(example.image.resolve()) in chosen:
+                said.setdefault(str(example.image.resolve()), []).extend(example.captions)
+    lines = [json.dumps({"image": image, "captions": texts}) + "\n" for image, texts in said.items()]
+    args.out.mkdir(parents=True, exist_ok=True)
+    for path, text in {"conversations.json": json.dumps(records), "captions.jsonl": "".join(lines)}.items():
+        with written_aside(args.out / path) as file:
+            file.write_text(text, encoding="utf-8")
+    print(f"{len(chosen)} pictures, {len(records)} questions, {sum(map(len, said.values()))} captions of {len(said)}")
+
+
+def measure_models(args: argparse.Namespace) -> None:
+    """Write what models are worth, and how far they differ."""
+    scores = {name: scores_of(name, folder, args) for name, folder in args.model}
     record = {
         "format": 1,
         "kind": "recorded",
@@ -65,7 +119,6 @@ def main() -> int:
     }
     with written_aside(args.out) as file:
         file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    return 0
 
 
 def named(text: str) -> tuple[str, Path]:
