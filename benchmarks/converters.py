@@ -1,7 +1,7 @@
 """How converted models caption, beside ONNX Runtime's int8 and PyTorch's fp32, on real pictures.
 
     python benchmarks/converters.py FOLDER ... --root data/flickr8k     # adds a row a folder of `fastcap convert`
-    python benchmarks/converters.py --page                              # rewrites the table of docs/phones.md
+    python benchmarks/converters.py --page                              # rewrites the tables of docs/phones.md
 
     python benchmarks/converters.py FOLDER --model CHECKPOINT --beside DIR --root data/flickr8k     # of a prefix model
 
@@ -47,7 +47,11 @@ from fastcap.runtime.text import sentence
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "recorded" / "converters.json"
 PAGE = ROOT / "docs" / "phones.md"
+BESIDE = (
+    ROOT / "benchmarks" / "results" / "beside.json"
+)  # of `fastcap bench --model fastcap-base --beside DIR ... --json`
 TABLE = re.compile(r"(?<=<!-- begin: converters -->\n).*?(?=\n<!-- end: converters -->)", re.DOTALL)
+ARTEFACTS = re.compile(r"(?<=<!-- begin: beside -->\n).*?(?=\n<!-- end: beside -->)", re.DOTALL)
 PACKAGES = {
     "onnxruntime": ("onnxruntime",),
     "litert": ("litert-torch", "ai-edge-litert", "ai-edge-quantizer"),
@@ -224,11 +228,27 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def artefacts(measured: dict[str, Any]) -> str:
+    """What `fastcap bench --beside` measured, as Markdown."""
+    lines = [
+        "| model | runtime | precision | MB | peak memory, MB | ms from photo to text |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in measured["beside"]:
+        told = [row["name"], row["runtime"], row["precision"] or "as built", f"{row['bytes'] / 1e6:.1f}"]
+        ran = "why" not in row
+        told += [f"{row['peak_memory_mb']:.0f}", f"{row['p50_ms']:.1f}"] if ran else ["-", "not run here"]
+        lines.append(f"| {' | '.join(told)} |")
+    machine, made = measured["machine"], f"{measured['date'][:10]}, commit {measured['commit']}"
+    return "\n".join([*lines, "", f"{machine['cpu']}, {machine['cores']} cores, one thread, {made}."])
+
+
 def write_page() -> None:
-    """Rewrite the table."""
+    """Rewrite the tables."""
     rows = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"]
-    text = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(TABLE.sub(lambda _: table(rows), text), encoding="utf-8")
+    text = TABLE.sub(lambda _: table(rows), PAGE.read_text(encoding="utf-8"))
+    measured = json.loads(BESIDE.read_text(encoding="utf-8"))
+    PAGE.write_text(ARTEFACTS.sub(lambda _: artefacts(measured), text), encoding="utf-8")
 
 
 def main() -> int:
@@ -241,7 +261,7 @@ def main() -> int:
     parser.add_argument("--split", default="val", help="%(default)s")
     parser.add_argument("--pictures", type=int, default=50, help="%(default)s")
     parser.add_argument("--node-modules", type=Path, help="where transformers.js is installed")
-    parser.add_argument("--page", action="store_true", help="rewrite the table of docs/phones.md")
+    parser.add_argument("--page", action="store_true", help="rewrite the tables of docs/phones.md")
     args = parser.parse_args()
     if args.folders:
         found = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}

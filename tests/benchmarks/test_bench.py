@@ -176,6 +176,8 @@ def test_models_and_converted_folders_stand_in_one_table(
     assert (web["runtime"], web["precision"]) == ("transformers.js", "int8") and "p50_ms" not in web
     assert web["bytes"] == sum(path.stat().st_size for path in elsewhere.rglob("*") if path.is_file())
     monkeypatch.setenv("COLUMNS", "200")
+    web["why"] += ' (pip install -e ".[litert]")'
     _show(result)
     shown = capsys.readouterr().out
     assert f"{model['name']}, ONNX Runtime" in shown and "nothing here runs what transformers.js makes" in shown
+    assert '".[litert]"' in shown

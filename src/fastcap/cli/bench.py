@@ -166,7 +166,7 @@ def _show(result: dict[str, Any]) -> None:
         console.print(_beside_table(result["beside"]))
         for row in result["beside"]:
             if "why" in row:
-                console.print(row["why"], highlight=False)
+                console.print(row["why"], highlight=False, markup=False)  # [litert] is an extra
     if "peers" in result:
         console.print(_peer_table(result))
         console.print(result["peers_note"], highlight=False)
