@@ -18,13 +18,15 @@ import torch
 from safetensors.torch import load_file
 from toy_recipe import stage
 
-from fastcap.checkpoint import load_checkpoint, load_tensors
+from fastcap.checkpoint import load_checkpoint, load_tensors, save_checkpoint
 from fastcap.cli import main
 from fastcap.config import StageConfig
 from fastcap.errors import ConfigError, DataError, FastcapError, ModelFileError
 from fastcap.evaluation.ptb import ptb_tokens
 from fastcap.generation.autoregressive import greedy_search
 from fastcap.model import ParallelCaptionModel, TorchStepper
+from fastcap.model.shrinking import groups_of
+from fastcap.quantization.pruning import prune
 from fastcap.runtime.encoding import decode
 from fastcap.training.objective import TrainingStep
 from fastcap.training.trainer import Trainer, train
@@ -286,8 +288,29 @@ def test_weights_to_begin_with_that_are_not_there_or_do_not_fit_are_one_clear_er
     if change == "heads":  # fits every tensor, and is another network
         decoder = dataclasses.replace(config.model.decoder, n_heads=2)
         config = dataclasses.replace(config, model=dataclasses.replace(config.model, decoder=decoder))
-    with pytest.raises(ModelFileError, match="gone" if change == "missing" else "does not fit the recipe's model"):
+    told = {
+        "missing": "gone",
+        "misfit": r"does not fit the recipe's model: model\.d_model is \d+, not 40; see",
+        "heads": r"does not fit the recipe's model: model\.decoder\.n_heads is \d+, not 2; see",
+    }
+    with pytest.raises(ModelFileError, match=told[change]):
         Trainer(config)
+
+
+def test_a_recipe_of_the_whole_model_trains_and_resumes_one_that_was_pruned(recipe):
+    """As the bundled model's recipes do, which is pruned: what is left is read from where the run begins."""
+    first = recipe("first")
+    model, tokenizer = load_checkpoint(train(first))
+    group = next(name for name, each in groups_of(model).items() if each.kind == "units" and each.size > 1)
+    smaller = prune(model, {group: [0]})
+    save_checkpoint(Path(first.output) / "pruned", smaller.config, smaller.state_dict(), tokenizer)
+    second = recipe("second", init=str(Path(first.output) / "pruned"))
+    assert smaller.config.pruned and not second.model.pruned
+    made, _ = load_checkpoint(train(second))
+    assert made.config.pruned == smaller.config.pruned
+    shapes = [{name: value.shape for name, value in each.state_dict().items()} for each in (smaller, made)]
+    assert shapes[0] == shapes[1]
+    assert train(second).is_dir()  # finished: resumes, and finds nothing left
 
 
 @pytest.mark.parametrize("name", ["recipe.json", "position.json", "tokenizer.json", "training.safetensors"])

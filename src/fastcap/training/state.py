@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fastcap.checkpoint import load_tensors, save_checkpoint
+from fastcap.checkpoint import load_tensors, read_settings, save_checkpoint
 from fastcap.config import ModelConfig, TrainConfig, from_mapping
 from fastcap.errors import ConfigError, ModelFileError
 from fastcap.quantization.fake import learns_steps
@@ -20,8 +20,8 @@ from fastcap.training.sharding import local_parts
 from fastcap.training.weights import WeightAverage
 
 __all__ = [
-    "State", "check_architecture", "check_recipe", "latest_checkpoint", "load_state", "load_weights", "save_state",
-    "state_tensors",
+    "State", "as_begun", "check_architecture", "check_recipe", "latest_checkpoint", "load_state", "load_weights",
+    "save_state", "state_tensors",
 ]  # fmt: skip
 
 RECIPE, POSITION, TENSORS = "recipe.json", "position.json", "training.safetensors"
@@ -126,19 +126,47 @@ def check_recipe(checkpoint: Path, recipe: TrainConfig, accept_changes: bool) ->
         )
 
 
+def as_begun(recipe: TrainConfig) -> TrainConfig:
+    """The recipe whose model has the units that are left of the one that it begins or goes on with, where it does not
+    say itself which these are: the recipes of a whole model are those of a smaller one.
+
+    Raises:
+        ModelFileError: that one is damaged, or no checkpoint directory.
+    """
+    source = latest_checkpoint(Path(recipe.output) / "checkpoints") or recipe.init
+    if not source or recipe.model.pruned:
+        return recipe
+    pruned = read_settings(Path(source))[0].pruned
+    return dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, pruned=pruned)) if pruned else recipe
+
+
 def check_architecture(source: str, theirs: ModelConfig, ours: ModelConfig) -> None:
     """Refuse to begin with the weights of another architecture: some differences fit every tensor.
 
     Raises:
-        ModelFileError: a setting that changes the network differs.
+        ModelFileError: a setting that changes the network differs; names all such settings.
     """
     read = ("dropout", "question_tokens")  # settings that change no weight
     known = {name: getattr(ours.decoder, name) for name in read if hasattr(ours.decoder, name)}
     decoder = (
         theirs.decoder if theirs.decoder.kind != ours.decoder.kind else dataclasses.replace(theirs.decoder, **known)
     )
-    if dataclasses.replace(theirs, decoder=decoder, generation=ours.generation) != ours:
-        raise ModelFileError(f"{source} does not fit the recipe's model: its settings differ; see config.json")
+    known = settings_of(dataclasses.replace(theirs, decoder=decoder, generation=ours.generation))
+    asked = settings_of(ours)
+    different = [name for name in sorted(known | asked) if known.get(name) != asked.get(name)]
+    if different:
+        told = ", ".join(f"{name} is {known.get(name, 'not there')}, not {asked.get(name)}" for name in different[:3])
+        raise ModelFileError(f"{source} does not fit the recipe's model: {told}; see its config.json")
+
+
+def settings_of(config: Any, before: str = "model.") -> dict[str, Any]:
+    """Every setting by its whole name."""
+    found: dict[str, Any] = {}
+    for each in dataclasses.fields(config):
+        value = getattr(config, each.name)
+        inner = dataclasses.is_dataclass(value)
+        found |= settings_of(value, f"{before}{each.name}.") if inner else {f"{before}{each.name}": value}
+    return found
 
 
 def load_weights(module: nn.Module, weights: dict[str, Tensor], source: Path | str) -> None:

@@ -39,6 +39,7 @@ from fastcap.training.recompute import checkpoint_blocks
 from fastcap.training.sharding import Fsdp2, Replicated, gather, local_parts, shard_like, start_processes
 from fastcap.training.state import (
     State,
+    as_begun,
     check_architecture,
     check_recipe,
     latest_checkpoint,
@@ -64,14 +65,13 @@ def train(config: TrainConfig, *, accept_changes: bool = False, debug_activation
 
     Args:
         accept_changes: resume although the recipe differs from the one that the checkpoint was trained by.
-        debug_activations: watch the activations of every layer, and write their statistics to activations.jsonl in the
-            run's folder whenever a step is logged; see `fastcap.training.activations`.
+        debug_activations: log statistics of every layer's activations; see `fastcap.training.activations`.
 
     Raises:
         FastcapError: bad data or settings, a checkpoint that does not fit, a loss that is not finite.
         KeyboardInterrupt: after the state has been saved.
     """
-    return Trainer(config, accept_changes, debug_activations).run()
+    return Trainer(as_begun(config), accept_changes, debug_activations).run()
 
 
 class Trainer:
