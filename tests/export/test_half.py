@@ -15,7 +15,7 @@ from fastcap.checkpoint import save_checkpoint
 from fastcap.cli import main
 from fastcap.errors import ConfigError
 from fastcap.export.families import EXPORTS
-from fastcap.export.weights import restore
+from fastcap.export.weights import restore, stored_in
 from fastcap.release import ExportSettings
 from fastcap.release.sizes import directory_size, half_graphs
 from fastcap.runtime.captioner import Captioner
@@ -73,6 +73,7 @@ def test_the_command_writes_a_directory_that_captions_and_can_be_trained_on(mode
         line += ["--dataset", "csv", "--calibration", "4", "--limit", "4", "--max-loss", "1000"]
         assert main([*line, "--precision", precision]) == 0
         sizes[precision] = directory_size(out)
+        assert stored_in(out) == precision
     assert Captioner.open(tmp_path / "fp16").caption(tmp_path / "images" / "0.png").text
     assert sizes["fp16"] < sizes["fp32"]
     assert json.loads((tmp_path / "fp16" / "model.json").read_text())["unheld"] is not None

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 
+from fastcap.cli import main
 from fastcap.errors import ModelFileError
 from fastcap.export import image_to_text
 from fastcap.export.compare import open_graph, open_stepper
@@ -51,6 +52,22 @@ def test_the_folder_says_what_it_is(made):
     assert names == ["input_ids", "encoder_hidden_states", *(
         f"past_key_values.{layer}.{part}" for layer in range(config["decoder"]["n_layer"]) for part in ("key", "value")
     )]  # fmt: skip
+
+
+def test_the_precision_is_that_of_the_graphs_and_another_one_is_refused(tmp_path, capsys):
+    line = ["convert", "--model", "fastcap-base", "--platform", "web", "--out", str(tmp_path / "out")]
+    for precision in ("int4", "fp32", "all"):
+        with pytest.raises(SystemExit, match="2"):
+            main([*line, "--precision", precision])
+        assert capsys.readouterr().err == (
+            f"fastcap: error: precision is '{precision}'; transformers.js takes the graphs of the model directory "
+            "'fastcap-base' as they are stored; allowed: int8; see 'fastcap convert --help'\n"
+        )
+    assert not (tmp_path / "out").exists()
+    assert main(line) == 0
+    assert capsys.readouterr().err.startswith("transformers.js, int8: ")
+    assert json.loads((tmp_path / "out" / "web" / MANIFEST).read_text())["precision"] == "int8"
+    assert all(path.stem.endswith("_quantized") for path in (tmp_path / "out" / "web" / "onnx").iterdir())
 
 
 def test_graphs_that_are_missing_or_differ_are_one_line(made, tmp_path, monkeypatch):

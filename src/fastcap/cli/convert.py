@@ -22,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     told = f"other runtimes by name, each for a folder of its name in DIR: {', '.join(CONVERTERS)} (default: none)"
     parser.add_argument("--converter", nargs="+", **one_of(CONVERTERS) | {"metavar": "NAME"}, help=told)
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write into")
-    told = "what weights are stored in; not every converter has each (default: int8; web: int4)"
+    told = "what weights are stored in; not every converter has each (default: int8; web: int4, of a model directory "
+    told += "what it is stored in)"
     parser.add_argument("--precision", **one_of(PRECISIONS), help=told)
     parser.add_argument("--overwrite", action="store_true", help="replace converted models in DIR")
 

@@ -23,7 +23,7 @@ from fastcap.checkpoint import load_checkpoint
 from fastcap.errors import ConfigError, ModelFileError, nearest, needs
 from fastcap.export.converted import FORMAT, MANIFEST, fact_of
 from fastcap.export.targets import CONVERTERS, Converter
-from fastcap.export.weights import restore
+from fastcap.export.weights import restore, stored_in
 from fastcap.files import folder_written_aside
 from fastcap.model import CaptionModel
 from fastcap.runtime.bundle import Bundle, find_model
@@ -81,26 +81,27 @@ def convert_all(
     Args:
         model: a bundled model's name, a model directory, or a checkpoint directory.
         targets: keys of `CONVERTERS` by the name of the folder.
-        precision: one that each of the converters has; unset: the default of each.
+        precision: one that each of the converters has; unset: the default of each, or of a converter that takes the
+            graphs of a model directory as they are, theirs.
         overwrite: whether converted folders that are there already may be replaced.
         told: is told what is being done.
 
     Raises:
-        ConfigError: an unknown converter, or a precision that it lacks.
+        ConfigError: an unknown converter, or a precision that it lacks, or that the graphs it takes are not stored in.
         ModelFileError: something is in the way, a converter is not installed, or it lacks an operator.
     """
-    plan: list[tuple[Path, str, Converter, str]] = []
+    plan: list[tuple[Path, str, Converter]] = []
     for name, chosen in targets.items():  # everything is checked before anything is written
         converter, folder = find_converter(chosen), Path(out) / name
-        kind = precision or converter.precisions[0]
-        if kind not in converter.precisions:
-            raise ConfigError(f"precision is {kind!r}; {chosen} writes {' or '.join(converter.precisions)}")
+        if precision not in (None, *converter.precisions):
+            raise ConfigError(f"precision is {precision!r}; {chosen} writes {' or '.join(converter.precisions)}")
         check_free(folder, overwrite)
         if importlib.util.find_spec(converter.package) is None:
             raise ModelFileError(f"converting for {name} {needs(converter.package, converter.extra)}")
-        plan.append((folder, chosen, converter, kind))
+        plan.append((folder, chosen, converter))
     source = Source.open(model)
-    for folder, chosen, converter, kind in plan:
+    kinds = [kind_of(source, chosen, converter, precision) for _, chosen, converter in plan]
+    for (folder, chosen, converter), kind in zip(plan, kinds, strict=True):
         told(f"{chosen}, {kind}: {folder}")
         write(source, folder, chosen, converter, kind)
     return [folder for folder, *_ in plan]
@@ -110,6 +111,19 @@ def find_converter(name: str) -> Converter:
     if name not in CONVERTERS:
         raise ConfigError(f"unknown converter {name!r}{nearest(name, CONVERTERS)}; allowed: {', '.join(CONVERTERS)}")
     return CONVERTERS[name]
+
+
+def kind_of(source: Source, name: str, converter: Converter, precision: str | None) -> str:
+    """The precision that a converter writes of a model. Raises ConfigError where another one is asked for."""
+    if not (converter.as_stored and source.manifest.files):
+        return precision or converter.precisions[0]
+    stored = stored_in(source.folder)
+    if precision not in (None, stored):
+        raise ConfigError(
+            f"precision is {precision!r}; {name} takes the graphs of the model directory {source.manifest.name!r} as "
+            f"they are stored; allowed: {stored}"
+        )
+    return stored
 
 
 def check_free(out: Path, overwrite: bool) -> None:

@@ -53,7 +53,8 @@ def wrap(directory: Path, folder: Path, suffix: str) -> tuple[int, int, int]:
     state = [value for value in encode.graph.output if value.name.startswith(STATE)]
     if not all(size for value in state for size in sizes(value)):
         raise ModelFileError(
-            f"{directory}: {ENCODE.file} was exported by an older version; needed: fastcap export anew"
+            f"{directory}: {ENCODE.file} was exported by an older version, or not in int8; needed: fastcap export "
+            "anew, in int8"
         )
     height, width = sizes(encode.graph.input[0])[1:3]
     if height != width:

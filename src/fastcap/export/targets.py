@@ -18,6 +18,8 @@ class Converter(NamedTuple):
         package: what it imports first; where that is absent, the error names the extra.
         extra: the extra of this package that installs it.
         precisions: those that it writes, the default first.
+        as_stored: whether it takes the graphs of a model directory as they are, so that their precision is the only
+            one; `precisions` are then those of a checkpoint.
     """
 
     runtime: str
@@ -25,6 +27,7 @@ class Converter(NamedTuple):
     package: str
     extra: str
     precisions: tuple[str, ...] = ("int8", "fp32")
+    as_stored: bool = False
 
 
 CONVERTERS = {
@@ -38,6 +41,7 @@ CONVERTERS = {
         "onnx",
         "export",
         ("int4", "int8", "fp16", "fp32", "all"),
+        as_stored=True,
     ),
 }
 """By name. Each makes all that a model needs in one folder."""

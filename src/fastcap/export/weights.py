@@ -22,7 +22,7 @@ from fastcap.errors import ConfigError, ModelFileError
 from fastcap.model import CaptionModel, build_model
 from fastcap.runtime.contract import GRAPHS, MANIFEST
 
-__all__ = ["note_weights", "restore", "unheld"]
+__all__ = ["note_weights", "restore", "stored_in", "unheld"]
 
 NOTE = "weights"  # key of the metadata: parameter -> [tensor, tensor of steps or "", whether it is transposed]
 JOINED = "+"  # between the names of two parameters that one tensor holds
@@ -69,12 +69,7 @@ def transposes_weight(node: onnx.NodeProto) -> bool:
 def held_by(directory: Path, shapes: Mapping[str, torch.Size]) -> dict[str, np.ndarray]:
     """The parameters of the given names and shapes that the graphs of a directory hold, in float32."""
     held: dict[str, np.ndarray] = {}
-    for path in (directory / file for file in GRAPHS):
-        if not path.is_file():
-            continue
-        model = onnx.load(str(path))
-        note = json.loads(next((entry.value for entry in model.metadata_props if entry.key == NOTE), "{}"))
-        tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    for note, tensors in noted(directory):
         for joined, (value, steps, is_transposed) in note.items():
             names = joined.split(JOINED)
             if not shapes.keys() >= set(names):
@@ -85,6 +80,26 @@ def held_by(directory: Path, shapes: Mapping[str, torch.Size]) -> dict[str, np.n
                 array = array * beside(numpy_helper.to_array(tensors[steps]), array.ndim)
             held |= zip(names, np.split(array, np.cumsum(rows)[:-1]), strict=True)
     return held
+
+
+def noted(directory: Path) -> Iterator[tuple[dict[str, Any], dict[str, onnx.TensorProto]]]:
+    """Of each graph of a directory: what `note_weights` noted, and its tensors by name."""
+    for path in (directory / file for file in GRAPHS):
+        if path.is_file():
+            model = onnx.load(str(path))
+            note = json.loads(next((entry.value for entry in model.metadata_props if entry.key == NOTE), "{}"))
+            yield note, {tensor.name: tensor for tensor in model.graph.initializer}
+
+
+def stored_in(directory: Path) -> str:
+    """What the graphs of a model directory hold their weights in: int8 (some layers may have other bits), fp16 or
+    fp32."""
+    kinds = {
+        "int8" if steps else "fp16" if tensors[value].data_type == TensorProto.FLOAT16 else "fp32"
+        for note, tensors in noted(directory)
+        for value, steps, _ in note.values()
+    }
+    return next(kind for kind in ("int8", "fp16", "fp32") if kind in kinds)
 
 
 def values(tensor: onnx.TensorProto, shape: tuple[int, ...], is_transposed: bool) -> np.ndarray:

@@ -1,4 +1,5 @@
-"""A prefix model as a folder that transformers.js loads: the graphs of `fastcap.export.llava` in four precisions."""
+"""A model as a folder that transformers.js loads: of a prefix model, the graphs of `fastcap.export.llava` in four
+precisions; of a model directory of a decoder of ours, its own graphs in the precision that they are stored in."""
 
 from __future__ import annotations
 
@@ -55,7 +56,8 @@ def convert(source: Source, folder: Path, precision: str) -> dict[str, Any]:
     """Write the graphs into `onnx/` of an empty folder, and the files that transformers.js wants beside it.
 
     Args:
-        precision: one of `DTYPES`, or "all" for graphs in each, of which int4 is loaded where nothing is asked for.
+        precision: one of `DTYPES`, or "all" for graphs in each, of which int4 is loaded where nothing is asked for; of
+            a model directory, what its graphs are stored in.
 
     Returns:
         What the folder's manifest says of it, by key.
@@ -93,12 +95,11 @@ def convert(source: Source, folder: Path, precision: str) -> dict[str, Any]:
 
 
 def convert_own(source: Source, folder: Path, precision: str) -> dict[str, Any]:
-    """`convert` of a model directory of a decoder of ours, whose graphs are taken as they are stored.
+    """`convert` of a model directory of a decoder of ours, whose graphs are taken as they are stored, in `precision`.
 
     Raises:
         ModelFileError: it is a checkpoint, or has no graphs of left-to-right decoding.
     """
-    stored = "fp32" if precision == "fp32" else "int8"
     if not source.manifest.files:
         raise ModelFileError(
             f"{source.folder} is a checkpoint of the family {source.model.config.kind!r}; needed: a model directory "
@@ -106,7 +107,7 @@ def convert_own(source: Source, folder: Path, precision: str) -> dict[str, Any]:
         )
     graphs = folder / "onnx"
     graphs.mkdir()
-    dtype = DTYPES[stored]
+    dtype = DTYPES[precision]
     shape = wrap(source.folder, graphs, dtype.suffix)
     write_image_to_text_files(folder, source.manifest, source.tokenizer, shape, dtype.name)
     facts = {"class": "VisionEncoderDecoderModel", "dtypes": {dtype.name: dtype.suffix}}
