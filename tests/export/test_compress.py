@@ -88,6 +88,18 @@ def test_a_model_is_pruned_and_quantised_to_a_size(checkpoint, data, always_fast
     assert as_checkpoint(out, data / "again", Console(quiet=True)).is_dir()  # what ships can be trained on
 
 
+def test_a_model_that_was_pruned_before_is_refused_and_nothing_is_left(data):
+    settings = ExportSettings(**SIZES, target_size="5.5MB")
+    with pytest.raises(ConfigError, match="fastcap-base was pruned before; allowed: what it was pruned from"):
+        compress("fastcap-base", data / "small", data, settings)
+    assert not (data / "small.compress").exists()
+    (data / "small.compress").mkdir()
+    (data / "small.compress" / "measured.json").write_text("{}")
+    with pytest.raises(ConfigError, match="was pruned before"):
+        compress("fastcap-base", data / "small", data, settings)
+    assert [path.name for path in (data / "small.compress").iterdir()] == ["measured.json"]  # of another call
+
+
 def test_what_loses_too_much_is_refused_and_reported(checkpoint, data, always_faster, monkeypatch):
     monkeypatch.setattr(pipeline, "ATTEMPTS", 2)
     settings = ExportSettings(**{**SIZES, "max_loss": -1000.0}, target_size="2MB")

@@ -3,12 +3,14 @@ unless it is as good."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -128,12 +130,13 @@ def compress(
     folder = out.with_name(f"{out.name}.compress")
     examples, calibrating = load_examples(settings, data)  # before anything is written
     questions = load_questions(settings)
-    checkpoint = as_checkpoint(Path(model), folder, console)
-    whole, tokenizer = load_checkpoint(checkpoint)
-    if whole.config.pruned and "pruning" in chosen:
-        raise ConfigError(f"{model} was pruned before; allowed: what it was pruned from, or quantization alone")
-    pictures = load_pictures(calibrating, settings.calibration, whole.config.image_size)
-    check_answers_asked(whole.config, questions)
+    with removed_if_refused(folder), removed_if_refused(folder / "checkpoint"):
+        checkpoint = as_checkpoint(Path(model), folder, console)
+        whole, tokenizer = load_checkpoint(checkpoint)
+        if whole.config.pruned and "pruning" in chosen:
+            raise ConfigError(f"{model} was pruned before; allowed: what it was pruned from, or quantization alone")
+        pictures = load_pictures(calibrating, settings.calibration, whole.config.image_size)
+        check_answers_asked(whole.config, questions)
     work = Work(
         checkpoint,
         whole,
@@ -154,6 +157,18 @@ def compress(
     with tempfile.TemporaryDirectory() as aside:
         found, reference = search(work, Path(aside))
         return make_one(work, found, reference, out, Path(aside), overwrite, command)
+
+
+@contextlib.contextmanager
+def removed_if_refused(folder: Path) -> Iterator[None]:
+    """Leave no folder behind after an error, unless it was there before."""
+    is_new = not folder.exists()
+    try:
+        yield
+    except BaseException:
+        if is_new:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def search(work: Work, aside: Path) -> tuple[list[Candidate], Measured]:
