@@ -409,7 +409,7 @@ def test_a_model_that_only_captions_says_how_to_get_one_that_answers(picture, mo
     captioner = Captioner.open("fastcap-base")
     with pytest.raises(ConfigError, match=r"'fastcap build fastvlm-base' \(.*'fastcap build fastvlm-tiny' \("):
         captioner.ask(picture, "a dog?")
-    monkeypatch.setattr("fastcap.runtime.answering._ADAPTERS", tmp_path)  # as a wheel leaves them out
+    monkeypatch.setattr("fastcap.runtime.answering.ADAPTERS", tmp_path)  # as a wheel leaves them out
     with pytest.raises(ConfigError, match="how one that does is trained"):
         captioner.ask(picture, "a dog?")
 

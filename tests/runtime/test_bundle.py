@@ -446,6 +446,18 @@ def test_a_model_that_was_built_is_given_by_its_path(installed, tiny_bundle, tmp
         find_model("mine")
 
 
+def test_a_model_whose_adapters_ship_is_told_how_it_is_made(installed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(bundle_module, "ADAPTERS", tmp_path / "adapters")
+    told = re.escape(f"; 'fastcap build eye' makes it, as {Path('models', 'eye')}")
+    with pytest.raises(ConfigError, match=r"bundled are: fastcap-tiny$"):  # as a wheel leaves them out
+        find_model("eye")
+    (tmp_path / "adapters" / "eye").mkdir(parents=True)
+    (tmp_path / "adapters" / "eye" / "config.json").write_text("{}")
+    with pytest.raises(ConfigError, match=f"{told}$"):
+        find_model("eye")
+
+
 def test_a_missing_model_folder_says_so(installed, tmp_path):
     with pytest.raises(ModelFileError, match="no such folder; expected a model directory"):
         find_model(tmp_path / "none")

@@ -38,7 +38,7 @@ from fastcap.release.packed import (
     write_packed,
 )
 from fastcap.runtime.answering import Prompts, search_answers
-from fastcap.runtime.bundle import Bundle
+from fastcap.runtime.bundle import ADAPTERS, Bundle
 from fastcap.runtime.contract import WORDS
 from fastcap.runtime.encoding import decode
 from fastcap.runtime.engine import Decoded, answered, search
@@ -68,7 +68,6 @@ __all__ = [
     "write_record",
 ]
 
-ADAPTERS = Path(__file__).resolve().parent.parent / "adapters"
 CONFIG, WEIGHTS, TOKENIZER, RECORD = "config.json", "adapters.safetensors.gz", "tokenizer.json.gz", "record.json"
 CARD = "README.md"
 DRAWN, RECORDED = 24, 8  # pictures that are drawn, and that are recorded: those on which the model is surest

@@ -8,12 +8,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypedDict
 
 import numpy as np
 
 from fastcap.errors import ConfigError, many, one_text
+from fastcap.runtime.bundle import ADAPTERS
 from fastcap.runtime.conversation import PLACE, USER, Turn, check_turns, encode_prompt
 from fastcap.runtime.encoding import decode, encode
 from fastcap.runtime.options import Options, settings
@@ -48,7 +48,6 @@ ANSWERING = {
 """The models of ours that answer, whose adapters ship, the larger first, and what each is worth (docs/fastvlm.md)."""
 BUILT = [f"models/{name}" for name in ANSWERING]
 """Where `fastcap build` puts them by default."""
-_ADAPTERS = Path(__file__).resolve().parent.parent / "adapters"
 TOGETHER = 16
 """Questions that are read side by side; more only cost memory."""
 
@@ -107,7 +106,7 @@ def how_to_get_one() -> str:
     told = [
         f"'fastcap build {name}' ({worth})"
         for name, worth in ANSWERING.items()
-        if (_ADAPTERS / name / "config.json").is_file()
+        if (ADAPTERS / name / "config.json").is_file()
     ]
     if told:
         return f"{' or '.join(told)} makes one that answers: docs/fastvlm.md"

@@ -29,11 +29,14 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession, SessionOptions
     from tokenizers import Tokenizer
 
-__all__ = ["Bundle", "available_models", "check_threads", "find_model", "running"]
+__all__ = ["ADAPTERS", "Bundle", "available_models", "check_threads", "find_model", "running"]
 
 MAX_THREADS = 64
 
-_MODELS = Path(__file__).resolve().parent.parent / "bundled"
+_PACKAGE = Path(__file__).resolve().parent.parent
+_MODELS = _PACKAGE / "bundled"
+ADAPTERS = _PACKAGE / "adapters"
+"""A folder for each adapters that ship, which `fastcap build` makes models of; a wheel has none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +209,11 @@ def find_model(name_or_dir: str | os.PathLike[str]) -> Path:
             "application without its data?); allowed is the path of a model directory"
         )
     built = Path("models", text)
-    there = f"; {built} was built, and is given by its path" if (built / MANIFEST).is_file() else ""
+    there = ""
+    if (built / MANIFEST).is_file():
+        there = f"; {built} was built, and is given by its path"
+    elif os.path.isfile(ADAPTERS / text / "config.json"):
+        there = f"; 'fastcap build {text}' makes it, as {built}"
     raise ConfigError(f"unknown model {text!r}{nearest(text, known)}; bundled are: {', '.join(known)}{there}")
 
 
