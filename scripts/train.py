@@ -15,7 +15,7 @@ from fastcap.errors import ConfigError, FastcapError
 
 PATHS = {
     "model_path": "checkpoint directory to begin with",
-    "train_data": "questions and answers: .json, .jsonl, .csv or .tsv (docs/prefix.md)",
+    "train_data": "questions and answers: .json, .jsonl, .csv or .tsv (docs/questions.md)",
     "val_data": "the same, to validate on",
     "output_dir": "folder of the run; the best checkpoint is its 'best'",
 }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
+import runpy
 import subprocess
 import sys
 from collections import Counter
@@ -328,6 +330,13 @@ def test_what_does_not_go_together_is_named(settings, message):
     given = {"model": model, "data": {"conversations": ["a.json"]}, **settings, "stages": stages}
     with pytest.raises(ConfigError, match=message):
         from_mapping(TrainConfig, given)
+
+
+def test_the_page_that_the_seeds_command_points_to_describes_it():
+    root = Path(__file__).parents[2]
+    told = runpy.run_path(str(root / "scripts" / "train.py"))["PATHS"]["train_data"]
+    (page,) = re.findall(r"docs/\w+\.md", told)
+    assert "scripts/train.py --model_path" in (root / page).read_text("utf-8")
 
 
 def test_the_seeds_command_fine_tunes_a_checkpoint(asking, asked, tmp_path):
