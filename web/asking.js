@@ -31,7 +31,7 @@ export class Prompts {
   }
 }
 
-/** A question in the form that models read. Throws ConfigError: it is no text, empty or too long. */
+/** A question in the form that models read. Throws ConfigError: it is no text, without words or too long. */
 export function cleanQuestion(question) {
   if (typeof question !== 'string') throw new ConfigError(`the question is a ${typeof question}; needed: a text`);
   const text = question.replace(IMAGE_MARK, ' ').trim(); // LLaVA's mark for the picture, which is read first
@@ -44,7 +44,8 @@ export function cleanQuestion(question) {
   }
   const cleaned = cleanCaption(text);
   if (!/[\p{L}\p{N}]/u.test(cleaned)) {
-    throw new ConfigError(`the question is empty; needed: a text of 1 to ${MAX_QUESTION} characters`);
+    const got = cleaned ? 'holds no words' : 'is empty';
+    throw new ConfigError(`the question ${got}; needed: a text of 1 to ${MAX_QUESTION} characters`);
   }
   return cleaned;
 }

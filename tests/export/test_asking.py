@@ -298,7 +298,7 @@ def test_a_number_of_kept_pictures_is_checked(directory, count):
 
 BAD = [
     ("", "the question is empty"),
-    ("  ?! ", "the question is empty"),
+    ("  ?! ", "the question holds no words"),
     ("x" * 10_000, "the question has 10,000 characters"),
     ("why " * 150, r"the question has \d+ tokens; model 'tiny' reads at most 90"),
     ("<image> a ball <image>", "<image> stands 2 times"),
@@ -490,7 +490,7 @@ EVERYWHERE = {
     "no such picture": ("nowhere.png", "a dog?", None, "nowhere.png"),
     "unreadable picture": ("BAD", "a dog?", None, "holds text"),
     "half a picture": ("HALF", "a dog?", None, "half.png"),
-    "empty question": ("PHOTO", " ?", None, "the question is empty"),
+    "empty question": ("PHOTO", " ?", None, "the question holds no words"),
     "long question": ("PHOTO", "x" * 10_000, None, "10,000 characters"),
     "ends with the user": ("PHOTO", "a dog?", said(("user", "is it dark?")), "the conversation ends with the user"),
     "begins with the assistant": ("PHOTO", "a dog?", said(("assistant", "yes"), ("user", "why?")), "turn 0 is the assistant's"),

@@ -250,7 +250,7 @@ def test_answers_are_those_of_python(prefix_directory, phone: Callable[[Path], P
             assert found["said"] == stated.text
             assert found["confidence"] == pytest.approx(stated.confidence, abs=1e-4)
         assert app.ran.count("vision_encoder.onnx") == seed + 1  # once a picture
-    assert "is empty" in app.ask(question=" ?! ")["error"]
+    assert "holds no words" in app.ask(question=" ?! ")["error"]
     assert "too long" in app.ask(question="why " * 80)["error"]
 
 

@@ -94,6 +94,7 @@ def test_what_is_no_list_of_messages_is_refused(messages: object, told: str) -> 
         ([], True, "no turn"),
         ([(USER, " \n. ")], True, "the question is empty"),
         ([(USER, "<image>")], True, "the question is empty"),
+        ([(USER, "???")], True, "the question holds no words; needed: a text of 1 to 1,000 characters"),
         ([(USER, "a" * 10_000)], True, "10,000 characters; allowed: 1 to 1,000"),
         ([(USER, "what?")], False, "ends with the user; needed: that it ends with an answer"),
         ([(USER, "what?"), (ASSISTANT, "a dog")], True, "ends with the assistant"),

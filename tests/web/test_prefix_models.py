@@ -178,7 +178,7 @@ def test_questions_have_the_tokens_of_python(source: str, program: str, request:
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
-        ("picture, ' . '", "ConfigError: the question is empty; needed: a text of 1 to 1000 characters"),
+        ("picture, ' ?! '", "ConfigError: the question holds no words; needed: a text of 1 to 1000 characters"),
         ("picture, 'x'.repeat(1001)", "ConfigError: the question has 1001 characters; allowed: 1 to 1000"),
         ("picture, 'why '.repeat(99)", "tokens; model 'tiny' reads at most 90"),
         ("picture, []", "ConfigError: got 0 questions; allowed are 1 to 1000"),

@@ -81,14 +81,15 @@ def clean_question(text: str, what: str = "the question") -> str:
     """A question in the form that models read: cleaned as captions are.
 
     Raises:
-        ConfigError: it is no text, empty, or longer than `MAX_QUESTION` characters.
+        ConfigError: it is no text, has neither a letter nor a digit, or is longer than `MAX_QUESTION` characters.
     """
     one_text(text, what)
     if len(text) > MAX_QUESTION:
         raise ConfigError(f"{what} has {len(text):,} characters; allowed: 1 to {MAX_QUESTION:,}")
     cleaned = clean_caption(text)
     if not any(letter.isalnum() for letter in cleaned):
-        raise ConfigError(f"{what} is empty; needed: a text of 1 to {MAX_QUESTION:,} characters")
+        got = "holds no words" if cleaned else "is empty"
+        raise ConfigError(f"{what} {got}; needed: a text of 1 to {MAX_QUESTION:,} characters")
     return cleaned
 
 

@@ -156,13 +156,13 @@ public final class Captioner {
         return try said(sentence(tokenizer.decode(found.ids)), manifest.calibration.confidence(probability), found.ids)
     }
 
-    /// The answer to a question about a picture. Throws FastcapError for one that is empty or too long.
+    /// The answer to a question about a picture. Throws FastcapError for one that holds no words or is too long.
     public func ask(_ pixels: [UInt8], _ question: String) throws -> Said {
         guard answers, let limits = manifest.questions else {
             throw FastcapError("model \(name) writes captions and answers no questions")
         }
         let asked = cleanQuestion(question)
-        guard asked.contains(where: { $0.isLetter || $0.isNumber }) else { throw FastcapError("the question is empty") }
+        guard asked.contains(where: { $0.isLetter || $0.isNumber }) else { throw FastcapError("the question holds no words") }
         let ids = try tokenizer.encode(limits.template.replacingOccurrences(of: "{question}", with: asked))
         guard ids.count <= limits.tokens else {
             throw FastcapError("the question is too long: at most \(limits.tokens) tokens")

@@ -65,11 +65,11 @@ class Captioner(private val folder: File, private val open: (File) -> Graph) {
         return Said(sentence(tokenizer.decode(found.ids)), confidence(calibration, probability), found.ids)
     }
 
-    /** The answer to a question about a picture. Throws IllegalArgumentException for one that is empty or too long. */
+    /** The answer to a question about a picture. Throws IllegalArgumentException for one that holds no words or is too long. */
     fun ask(pixels: ByteArray, question: String): Said {
         val limits = checkNotNull(questions) { "model $name writes captions and answers no questions" }
         val asked = cleanQuestion(question)
-        require(asked.any { Character.isLetterOrDigit(it) }) { "the question is empty" }
+        require(asked.any { Character.isLetterOrDigit(it) }) { "the question holds no words" }
         val ids = tokenizer.encode(limits.getString("template").replace("{question}", asked))
         require(ids.size <= limits.getInt("tokens")) { "the question is too long: at most ${limits["tokens"]} tokens" }
         val found = greedy(pixels, listOf(vocabulary.getInt("bos_id")) + ids, 1, decoding.getInt("max_length"))
