@@ -252,8 +252,8 @@ def parts_of(model: CaptionModel, precision: str = "fp32") -> list[Part]:
     """The parts of a model, which share their weights.
 
     In int8, tables whose rows are looked up, of words and of experts, are rounded here: quantisers of converters leave
-    such tables as they are. All else is left to these. Image tokens are pooled with the constant on the right side,
-    since LiteRT has no kernel for a product whose left side is rounded.
+    such tables as they are. All else is left to these. In all precisions, image tokens are pooled with the constant on
+    the right side, since LiteRT has no kernel for a product whose left side is rounded.
 
     Raises:
         ModelFileError: a kind of model that has none.
@@ -262,6 +262,10 @@ def parts_of(model: CaptionModel, precision: str = "fp32") -> list[Part]:
     if kind not in PARTS:
         raise ModelFileError(f"a model of kind {kind!r} cannot be converted; allowed: {', '.join(PARTS)}")
     whole: Any = copy.deepcopy(model).eval().requires_grad_(False)
+    for module in list(whole.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, TokenSelection) and child.kind == "pool":
+                setattr(module, name, PooledFromRight(child))
     if precision != "fp32":
         round_tables(whole)
     return PARTS[kind](whole)
@@ -291,7 +295,7 @@ class PooledFromRight(nn.Module):
     def __init__(self, pooling: TokenSelection) -> None:
         super().__init__()
         self.n_tokens = pooling.n_tokens
-        self.register_buffer("cells", pooling.cells.mT)
+        self.register_buffer("cells", pooling.cells.mT)  # saved with the module, as ExecuTorch wants it
 
     def forward(self, tokens: Tensor) -> Tensor:
         return (tokens.mT @ self.cells).mT
@@ -331,15 +335,13 @@ def rounded(weight: Tensor, axis: int) -> tuple[Tensor, Tensor]:
 
 
 def round_tables(model: nn.Module) -> None:
-    """Replace tables whose rows are looked up, and pooling."""
+    """Replace tables whose rows are looked up."""
     for module in list(model.modules()):
         for name, child in module.named_children():
             if type(child) is nn.Embedding:
                 setattr(module, name, RoundedTable(child))
             elif isinstance(child, FeedForward):
                 setattr(module, name, RoundedExperts(child))
-            elif isinstance(child, TokenSelection) and child.kind == "pool":
-                setattr(module, name, PooledFromRight(child))
 
 
 @torch.no_grad()
