@@ -10,10 +10,15 @@ export function locate(address) {
   return /^(https?|file):/.test(folder) ? new URL(folder) : process.getBuiltinModule('node:url').pathToFileURL(folder);
 }
 
-/** A file of a model directory. Its address carries its hash, so that a cache never gives the file of another model. */
+/** The address of a file of a model directory. It carries its hash, so that a cache never gives that of another model. */
+export function addressOf(base, name, stated) {
+  return new URL(`${name}?${stated.sha256.slice(0, 16)}`, base);
+}
+
+/** A file of a model directory, compared with what its manifest states. */
 export async function fetchFile(base, name, stated, progress) {
   if (!stated) throw new ModelFileError(`${base}${MANIFEST}: files.${name} is missing`);
-  const url = new URL(`${name}?${stated.sha256.slice(0, 16)}`, base);
+  const url = addressOf(base, name, stated);
   const bytes = await fetchBytes(url, progress, stated.bytes);
   if (bytes.length !== stated.bytes) {
     throw new ModelFileError(`${url}: ${bytes.length} bytes, expected ${stated.bytes}`);

@@ -4,7 +4,9 @@
 // answer, or {cancel: id}; `picture` is a number of the picture's own. Out: {progress}, {manifest, decodes, files} or
 // {failed}, then {id, caption}, {id, answer} or {id, error}, but nothing of what was cancelled before its turn.
 
+import { KINDS } from './contract.js';
 import { load } from './fastcap.js';
+import { addressOf, locate } from './files.js';
 
 const KEPT = 16; // pictures, as `fastcap serve` keeps them: of a prefix model, about a megabyte each
 
@@ -19,7 +21,10 @@ self.addEventListener('message', async ({ data }) => {
     try {
       const { manifest, decodes } = await captioner;
       const files = performance.getEntriesByType('resource').map((entry) => entry.name);
-      self.postMessage({ manifest, decodes, files: [self.location.href, ...files] });
+      // Graphs that are loaded when they are first asked for, without a network perhaps.
+      const stepped = KINDS[manifest.kind].left_to_right.filter((name) => name in manifest.files);
+      const later = stepped.map((name) => addressOf(locate(data.load), name, manifest.files[name]).href);
+      self.postMessage({ manifest, decodes, files: [self.location.href, ...files, ...later] });
     } catch (error) {
       self.postMessage({ failed: error.message });
     }
