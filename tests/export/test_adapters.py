@@ -8,6 +8,8 @@ import io
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -166,6 +168,17 @@ def test_a_drawn_picture_is_the_same_everywhere():
 
 
 # --- building -----------------------------------------------------------------------------------------------
+
+
+def test_every_processor_builds_the_same_files(adapters, tmp_path):
+    """Sums in 32 bits would differ in their last digits with what a processor computes at once."""
+    plain = {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE", "ONEDNN_MAX_CPU_ISA": "SSE41"}
+    plain |= {"OPENBLAS_CORETYPE": "Nehalem", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "fastcap", "build", str(adapters), "--out", str(tmp_path / "plain")]
+    subprocess.run(command, env=os.environ | plain, check=True, capture_output=True)
+    build(adapters, tmp_path / "own")
+    for path in (tmp_path / "own").iterdir():
+        assert path.read_bytes() == (tmp_path / "plain" / path.name).read_bytes(), path.name
 
 
 def test_what_is_built_says_what_was_recorded(adapters, root, tmp_path, capsys):

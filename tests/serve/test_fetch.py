@@ -219,7 +219,7 @@ def test_redirects_failures_and_size(site, reach, path, options, told):
 
 def test_what_takes_too_long_is_given_up(reach):
     """A busy machine may be late even with the request; the time counts from the start all the same."""
-    with pytest.raises(FetchError, match="not there within 0.3 seconds, the longest time allowed"):
+    with pytest.raises(FetchError, match=r"not there within 0\.3 seconds, the longest time allowed"):
         reach("/endless", max_bytes=10**6, seconds=0.3)
 
 

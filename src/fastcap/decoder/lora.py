@@ -110,12 +110,17 @@ def load_adapters(model: nn.Module, state: dict[str, Tensor]) -> None:
 
 
 def merge_adapters(model: nn.Module) -> nn.Module:
-    """Add the adapters to the matrices they belong to, in place, and take them out: the plain language model again."""
+    """Add the adapters to the matrices they belong to, in place, and take them out: the plain language model again.
+
+    Sums are made in 64 bits, so that every processor rounds them to the same number.
+    """
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     for name, module in list(model.named_modules()):
         if isinstance(module, BaseTunerLayer):
-            module.merge(safe_merge=True)  # raises if a merged matrix holds a number that is not finite
+            base = module.get_base_layer()
+            dtype = base.weight.dtype
+            module.double().merge(safe_merge=True)  # raises if a merged matrix holds a number that is not finite
             parent, _, child = name.rpartition(".")
-            setattr(model.get_submodule(parent), child, module.get_base_layer())
+            setattr(model.get_submodule(parent), child, base.to(dtype))
     return model

@@ -4,7 +4,8 @@ block of a row.
 A language model keeps large values in a few places of its hidden states, so activations that share one step lose the
 small ones. `MatMulNBits` gives each block of an activation its own step as well, and what it makes of a row does not
 depend on the rows beside it. Activations need no calibration. The rounding of weights to 4 bits is better for knowing
-what they are multiplied with, for which some sentences and any pictures do (`input_moments`): no data set is needed.
+what they are multiplied with (`fastcap.quantization.moments`), for which some sentences and any pictures do: no data
+set is needed.
 
 Letters: K and N numbers of the input and output of a product, B numbers of a block, V vocabulary, D width.
 """
@@ -13,16 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from fastcap.quantization.integers import is_large, rewrite, to_integers
-from fastcap.quantization.scales import block_bits, block_size, is_linear
+from fastcap.quantization.scales import block_bits, block_size
 
-__all__ = ["from_blocks", "input_moments", "quantize_blocks", "store_convolutions", "to_blocks"]
+__all__ = ["from_blocks", "quantize_blocks", "store_convolutions", "to_blocks"]
 
 CONTRIB = "com.microsoft"
 ACCURACY = 4  # activations in 8 bits, a step for each block
@@ -161,51 +161,6 @@ def quantize_blocks(
     if all(opset.domain != CONTRIB for opset in model.opset_import):
         model.opset_import.append(helper.make_opsetid(CONTRIB, 1))
     onnx.save(model, str(path))
-
-
-def input_moments(
-    model: Any, images: np.ndarray, texts: Sequence[Sequence[int]], bits: Mapping[str, int] | None = None
-) -> dict[str, np.ndarray]:
-    """Sums of products of the inputs (K, K) of a prefix model's products that get 4 bits, by the names that their
-    weights have in a graph, while it reads texts of pictures.
-
-    Args:
-        model: a `fastcap.model.CaptionModel` of the family.
-        images: (B, H, W, 3) uint8.
-        texts: token ids; the t-th is read as a text of picture t modulo B, and all pictures have as many.
-        bits: of tensors by name, in place of `block_bits`.
-    """
-    import torch
-
-    found: dict[str, Any] = {}
-    handles = []
-
-    def watch(name: str) -> Any:
-        def hook(_: Any, inputs: tuple[Any, ...]) -> None:
-            x = inputs[0].reshape(-1, inputs[0].shape[-1]).float()
-            found[name] = found.get(name, 0) + x.T @ x
-
-        return hook
-
-    for name, module in model.named_modules():
-        linear = is_linear(getattr(module, "base_layer", module))
-        chosen = (bits or {}).get(f"model.{name}.weight", block_bits(f"{name}.weight"))
-        if linear and chosen == 4 and name.startswith("decoder.language_model.") and not name.endswith("base_layer"):
-            handles.append(module.register_forward_pre_hook(watch(f"model.{name}.weight")))
-    try:
-        with torch.no_grad():
-            decoder = model.decoder
-            state = decoder.prepare(model.encode(torch.from_numpy(images)))
-            order = [text for first in range(len(images)) for text in texts[first :: len(images)]]
-            lengths = torch.tensor([len(text) for text in order])
-            ids = torch.full((len(order), int(lengths.max())), model.vocabulary.pad_id)
-            for row, text in zip(ids, order, strict=True):
-                row[: len(text)] = torch.tensor(text)
-            decoder.hidden(decoder.inputs(ids), state, lengths=lengths + 1)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return {name: value.numpy() for name, value in found.items()}
 
 
 def row_nodes(

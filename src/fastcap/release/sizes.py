@@ -17,8 +17,8 @@ from fastcap.config import ModelConfig
 from fastcap.export.families import EXPORTS
 from fastcap.export.writer import write_bundle
 from fastcap.model import CaptionModel
-from fastcap.quantization.blocks import input_moments
 from fastcap.quantization.half import to_half
+from fastcap.quantization.moments import input_moments
 from fastcap.quantization.post_training import quantize, quantize_prefix
 from fastcap.quantization.scales import Layer, quantised_layers, tensor_bits
 from fastcap.quantization.sensitivity import Batch, batches_of

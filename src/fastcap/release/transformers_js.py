@@ -17,8 +17,9 @@ from fastcap.export.compare import compare_steps
 from fastcap.export.image_to_text import wrap, write_image_to_text_files
 from fastcap.export.llava import DECODER, EMBED, VISION, LlavaStepper, assemble_llava, export_llava
 from fastcap.export.llava_files import write_files
-from fastcap.quantization.blocks import input_moments, quantize_blocks, store_convolutions
+from fastcap.quantization.blocks import quantize_blocks, store_convolutions
 from fastcap.quantization.half import to_half
+from fastcap.quantization.moments import input_moments
 from fastcap.release.drawn import drawn, reading
 from fastcap.runtime.encoding import encode
 
