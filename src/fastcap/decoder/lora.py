@@ -118,9 +118,10 @@ def merge_adapters(model: nn.Module) -> nn.Module:
 
     for name, module in list(model.named_modules()):
         if isinstance(module, BaseTunerLayer):
-            base = module.get_base_layer()
+            adapted: Any = module
+            base = adapted.get_base_layer()
             dtype = base.weight.dtype
-            module.double().merge(safe_merge=True)  # raises if a merged matrix holds a number that is not finite
+            adapted.double().merge(safe_merge=True)  # raises if a merged matrix holds a number that is not finite
             parent, _, child = name.rpartition(".")
             setattr(model.get_submodule(parent), child, base.to(dtype))
     return model

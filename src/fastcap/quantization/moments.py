@@ -43,7 +43,8 @@ def input_moments(
         texts: token ids; the t-th is read as a text of picture t modulo B, and all pictures have as many.
         bits: of tensors by name, in place of `block_bits`.
     """
-    model, found = copy.deepcopy(model).double(), {}
+    model = copy.deepcopy(model).double()
+    found: dict[str, Any] = {}
 
     def watch(name: str) -> Any:
         def hook(_: Any, inputs: tuple[Any, ...]) -> None:
