@@ -2,7 +2,7 @@
 // fastcap/runtime/ranking.py and words.py do, but for memories of pictures.
 
 import { readNpz } from './npz.js';
-import { captionWords } from './text.js';
+import { captionWords, namesTwice } from './text.js';
 
 const SMALLEST = 1e-9; // probability, so that every logarithm is finite
 
@@ -42,11 +42,19 @@ export class Ranker {
     return !this.#words || this.#words.width === vector?.length;
   }
 
-  /** The candidates {ids, probability, each} of the picture with this vector, best first; equal ones as given. */
+  /**
+   * The candidates {ids, probability, each} of the picture with this vector, best first; equal ones as given. The first
+   * does not name a thing twice if another one does not, since people hardly ever do.
+   */
   order(candidates, vector, way) {
     const scores = this.scores(candidates, vector, way);
     const places = scores.map((_, place) => place).sort((one, other) => scores[other] - scores[one]);
-    return places.map((place) => candidates[place]);
+    const ordered = places.map((place) => candidates[place]);
+    if (scores.some((score) => score !== 0)) {
+      const first = ordered.findIndex(({ ids }) => !namesTwice(this.#tokenizer.decode(ids)));
+      if (first > 0) ordered.unshift(...ordered.splice(first, 1));
+    }
+    return ordered;
   }
 
   /** What `order` orders by. */

@@ -43,6 +43,7 @@ const BEFORE_OFF = /^(?:tak|show|tee|dr[yi]|com|go|fall|fly|cut|head|light|set)[
 const ARTICLES = ['a', 'an'];
 const BEFORE_NOUNS = ['in', 'of', 'at', 'with', 'from', 'for', 'into', 'to'];
 const RELATIVES = ['who', 'that', 'which', 'whose', 'where'];
+const TELLS_APART = [...RELATIVES, 'in', 'with']; // begins what is said of one of several things
 const VERBS_OF_STATE = ['is', 'are', 'was', 'were'];
 // What no noun begins with, so that an adjective before it lacks its own
 const AFTER_NOUN = new Set([...PLAIN_PREPOSITIONS, ...VERBS_OF_STATE, 'has', 'have', 'a', 'an', 'the']);
@@ -147,6 +148,34 @@ export function isGarbled(text) {
     if (['with', 'to', 'of'].includes(word) && BEFORE_NOUNS.includes(after)) return true;
     if (NUMBERS.has(word) && (then === 'is' || then === 'are') && !mayBePlural(after)) return true;
     if (ARTICLES.includes(word) && lacksItsNoun(words, place)) return true;
+  }
+  return false;
+}
+
+/**
+ * Whether a thing comes in a second time as if it were new: "riding a horse on a horse", "in a red shirt is wearing a
+ * red shirt", "Two dogs are playing with a dog". What is said of another one tells them apart ("a black dog and a white
+ * dog", "a boy and a boy in red"). For captions among which others can be chosen.
+ */
+export function namesTwice(text) {
+  const words = captionWords(text);
+  const known = new Map(); // the adjectives of each noun
+  let [adjectives, article] = [[], false];
+  for (const [place, word] of words.entries()) {
+    const after = words[place + 1];
+    const last = !after || FUNCTION_WORDS.has(after); // of a noun phrase
+    if (ADJECTIVES.has(word) || (!last && COLOURS.has(word))) {
+      adjectives.push(word);
+    } else if (!FUNCTION_WORDS.has(word) && (last || !COMPOUNDS.has(word))) { // "a tennis racquet"
+      const noun = word.replace(/s$/, '');
+      const told = !last || TELLS_APART.includes(after);
+      const had = known.get(noun);
+      if (article && !told && had && adjectives.every((adjective) => had.includes(adjective))) return true;
+      known.set(noun, [...(had ?? []), ...adjectives]);
+      [adjectives, article] = [[], false];
+    } else if (FUNCTION_WORDS.has(word) && word !== 'and') { // "a black and white dog"
+      [adjectives, article] = [[], ARTICLES.includes(word)];
+    }
   }
   return false;
 }

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fastcap.data.readers import load_dataset
 from fastcap.runtime.encoding import decode
-from fastcap.runtime.text import caption_words, ends_early, is_garbled, lacks_noun, sentence, word_count
+from fastcap.runtime.text import caption_words, ends_early, is_garbled, lacks_noun, names_twice, sentence, word_count
 
 WORDS = st.sampled_from(["a", "dog", "photo", "of", "an", "image", "picture", "'s", ",", ".", "-", '"', "the"])
 CAPTIONS = st.lists(WORDS | st.text("aIé²ſ_ -.'\u2019\u0301", max_size=4), max_size=12).map(" ".join)
@@ -220,10 +220,29 @@ def test_a_sentence_may_not_end_within_a_compound():
     assert not any(map(lacks_noun, whole.split(" | ")))
 
 
-def test_of_what_people_wrote_hardly_any_ends_early(data_root):
+TWICE = """
+    A man riding a horse on a horse | A baby is holding a baby on a table | Two dogs are playing with a dog
+    A girl in a red shirt is wearing a red shirt | A man in a yellow hat is standing on a hat
+    A woman and a woman are sitting on a bench | a group of people sitting at a table with a table
+"""
+ONCE = """
+    A black dog and a white dog run | a brown dog is playing with another dog | A boy sits beside a boy in red
+    A man holding a tennis racquet on a tennis court | A girl points at a fish and a boy holds the fish
+    a train is parked at a train station | a black and white dog with a black and tan dog | Two men and a dog | dog | a
+"""
+
+
+def test_a_thing_that_comes_in_again_as_if_it_were_new_is_named_twice():
+    for texts, twice in ((TWICE, True), (ONCE, False)):
+        for text in (" ".join(each.split()) for line in texts.strip().splitlines() for each in line.split("|")):
+            assert names_twice(text) == names_twice(sentence(text)) == twice, text
+
+
+def test_of_what_people_wrote_hardly_any_ends_early_or_names_a_thing_twice(data_root):
     examples = load_dataset("flickr8k", data_root / "flickr8k", "val")
     texts = [sentence(text) for example in examples for text in example.captions]
-    assert sum(map(ends_early, texts)) < 0.005 * len(texts)
+    for judge in (ends_early, names_twice):
+        assert sum(map(judge, texts)) < 0.005 * len(texts)
 
 
 def test_words_are_counted_as_a_reader_counts_them():

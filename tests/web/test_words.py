@@ -18,7 +18,7 @@ from fastcap.runtime.english import words
 from fastcap.runtime.gendered import GENDERED
 from fastcap.runtime.neutral import gendered_words, neutral_wording, with_nouns
 from fastcap.runtime.options import Plan
-from fastcap.runtime.text import ends_early, is_garbled, lacks_noun, sentence, word_count
+from fastcap.runtime.text import ends_early, is_garbled, lacks_noun, names_twice, sentence, word_count
 from fastcap.runtime.wording import Wordings, with_sound_others
 
 TABLES = json.loads((WEB.parent / "tests" / "runtime" / "neutral_wording.json").read_text(encoding="utf-8"))
@@ -50,14 +50,20 @@ def texts() -> list[str]:
         text = drawn.choice(["{}", "{}", "a {}.", "{}."]).format(" ".join(row))
         text = text.replace(" ' s", "'s").replace(" - ", "-") if drawn.random() < 0.5 else text
         found.append(drawn.choice([text, text, text, text.title(), text.upper()]))
+    phrase = (("a", "a", "the", "two"), ("", "red", "black and white", "tennis"), ("dog", "dogs", "ball"))
+    for _ in range(1000):
+        row = [drawn.choice(kind) for _ in range(3) for kind in (*phrase, ("is on", "and", "with", "in", "holds"))]
+        found.append(" ".join(" ".join(row[:-1]).split()))
     return found
 
 
 def test_where_a_sentence_may_end(run, texts):
     body = """return values.texts.map((t) => [text.sentence(t), text.endsEarly(t), text.wordCount(t),
-        text.lacksNoun(t), text.isGarbled(t)])"""
+        text.lacksNoun(t), text.isGarbled(t), text.namesTwice(t)])"""
     found = run(body, texts=texts)
-    assert found == [[sentence(t), ends_early(t), word_count(t), lacks_noun(t), is_garbled(t)] for t in texts]
+    judged = (sentence, ends_early, word_count, lacks_noun, is_garbled, names_twice)
+    assert found == [[judge(t) for judge in judged] for t in texts]
+    assert 20 < sum(map(names_twice, texts)) < len(texts) / 2
 
 
 def test_neutral_wording(run, texts):

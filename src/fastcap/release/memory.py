@@ -30,7 +30,7 @@ from fastcap.runtime.images import load_image
 from fastcap.runtime.memory import NEIGHBOURS, SHARPNESS, Memory
 from fastcap.runtime.options import MAX_BEAMS, Options
 from fastcap.runtime.ranking import Ranker, features
-from fastcap.runtime.text import ends_early, sentence
+from fastcap.runtime.text import ends_early, names_twice, sentence
 from fastcap.runtime.words import PictureWords
 
 if TYPE_CHECKING:
@@ -228,7 +228,8 @@ def judge(
         tokens = [ptb_tokens(text) for text in texts]
         gains = np.array([worth(metric.score(each, str(place)), each, said[str(place)]) for each in tokens])
         table = features(candidates, texts, engine.vector(encoded)[0], held[0], ranking, words=held[1])
-        whole = np.array([not ends_early(text) for text in texts])  # others come after these, whatever the weights
+        # others come after these, whatever the weights
+        whole = np.array([not (ends_early(text) or names_twice(text)) for text in texts])
         judged.append(Judged(table[whole], gains[whole]) if whole.any() else Judged(table, gains))
         on_picture()
     return judged

@@ -20,7 +20,7 @@ from fastcap.runtime.contract import MEMORY, WORDS, Ranking, Weights, ranked_as
 from fastcap.runtime.encoding import Decoder, decode
 from fastcap.runtime.engine import Decoded, Encoded, Engine
 from fastcap.runtime.memory import Memory
-from fastcap.runtime.text import caption_words
+from fastcap.runtime.text import caption_words, names_twice
 from fastcap.runtime.words import PictureWords
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ class Ranker:
         return self.ranking.weights.get(kind)
 
     def order(self, candidates: Sequence[Decoded], vector: np.ndarray, way: str) -> list[Decoded]:
-        """The candidates, best first; equal ones in the order given.
+        """The candidates, best first; equal ones in the order given. The first does not name a thing twice if another
+        one does not, since people hardly ever do (`fastcap.runtime.text.names_twice`).
 
         Args:
             vector: of the picture, (A,).
@@ -61,8 +62,14 @@ class Ranker:
         Raises:
             ModelFileError: the memory or the words were made with vectors of another model.
         """
-        scores = self.scores(candidates, vector, way)
-        return [candidates[place] for place in sorted(range(len(candidates)), key=(-scores).tolist().__getitem__)]
+        scores = (-self.scores(candidates, vector, way)).tolist()
+        ordered = [candidates[place] for place in sorted(range(len(candidates)), key=scores.__getitem__)]
+        if any(scores):
+            texts = (decode(self._tokenizer, candidate.token_ids) for candidate in ordered)
+            ordered.insert(
+                0, ordered.pop(next((place for place, text in enumerate(texts) if not names_twice(text)), 0))
+            )
+        return ordered
 
     def scores(self, candidates: Sequence[Decoded], vector: np.ndarray, way: str) -> np.ndarray:
         """What `order` orders by, (K,); 0 for all where candidates of this way stay as they are."""

@@ -7,7 +7,7 @@ import re
 from fastcap.errors import one_text
 from fastcap.runtime import english
 
-__all__ = ["caption_words", "ends_early", "is_garbled", "lacks_noun", "sentence", "word_count"]
+__all__ = ["caption_words", "ends_early", "is_garbled", "lacks_noun", "names_twice", "sentence", "word_count"]
 
 _LONGEST_REPEAT = 3  # words; longer immediate repeats hardly occur, and lists may repeat a phrase on purpose
 
@@ -39,6 +39,7 @@ _BEFORE_OFF = re.compile(r"(?:tak|show|tee|dr[yi]|com|go|fall|fly|cut|head|light
 _ARTICLES = ("a", "an")
 _BEFORE_NOUNS = english.words("in of at with from for into to")
 _RELATIVES = english.words("who that which whose where")
+_TELLS_APART = _RELATIVES | {"in", "with"}  # begins what is said of one of several things
 _VERBS_OF_STATE = ("is", "are", "was", "were")
 # What no noun begins with, so that an adjective before it lacks its own
 _AFTER_NOUN = english.PLAIN_PREPOSITIONS | english.words("is are was were has have a an the")
@@ -180,6 +181,30 @@ def is_garbled(text: str) -> bool:
             return True
         if word in _ARTICLES and _lacks_its_noun(words, place):
             return True
+    return False
+
+
+def names_twice(text: str) -> bool:
+    """Whether a thing comes in a second time as if it were new: "riding a horse on a horse", "in a red shirt is wearing
+    a red shirt", "Two dogs are playing with a dog". What is said of another one tells them apart ("a black dog and a
+    white dog", "a boy and a boy in red"). For captions among which others can be chosen."""
+    words = caption_words(text)
+    known: dict[str, set[str]] = {}  # the adjectives of each noun
+    adjectives: set[str] = set()
+    article = False
+    for word, after in zip(words, [*words, ""][1:], strict=True):
+        last = not after or after in english.FUNCTION_WORDS  # of a noun phrase
+        if word in english.ADJECTIVES or (not last and word in english.COLOURS):
+            adjectives.add(word)
+        elif word not in english.FUNCTION_WORDS and (last or word not in english.COMPOUNDS):  # "a tennis racquet"
+            noun = word.removesuffix("s")
+            told = not last or after in _TELLS_APART
+            if article and not told and noun in known and adjectives <= known[noun]:
+                return True
+            known.setdefault(noun, set()).update(adjectives)
+            adjectives, article = set(), False
+        elif word in english.FUNCTION_WORDS and word != "and":  # "a black and white dog"
+            adjectives, article = set(), word in _ARTICLES
     return False
 
 
