@@ -79,7 +79,7 @@ EVALUATE = .venv/bin/fastcap evaluate --split val --root data
 CHOICE = --flickr8k data/flickr8k --coco data/coco --cache cache/choosing --save
 DONE = cache/rebundle/$(if $(wildcard $(MODEL)/model.json),$(shell cksum < "$(MODEL)/model.json" | cut -d' ' -f1))
 
-ranking: bundle quality pages choice tables  ## bundle new weights that rank their candidates, measured anew: make ranking MODEL=DIR CANDIDATES=4
+ranking: bundle quality pages choice tables  ## bundle new weights that rank their candidates, measured anew: make ranking MODEL=DIR
 rebundle: bundle quality pages choice phones speed tables typed  ## the same, and phones, speed, server, web page; tells what is left to edit
 
 .PHONY: rebundle ranking bundle quality pages choice phones speed tables typed
@@ -94,7 +94,7 @@ $(DONE)/quality $(DONE)/pages $(DONE)/choice $(DONE)/phones $(DONE)/speed: $(DON
 $(DONE)/bundle: | .venv/.stamp  # 6: 8,265 pictures to learn from, 2,000 of them ranked twice, 1,091 to measure on
 	@if [ ! -f "$(MODEL)/model.json" ]; then echo "Which weights? make rebundle MODEL=DIR" >&2; exit 2; fi
 	.venv/bin/python scripts/remember.py --model "$(MODEL)" --out $(BUNDLE) --overwrite $(LEARNT) \
-		--measure flickr8k data/flickr8k --candidates $(or $(CANDIDATES),4) $(if $(LIMIT),--limit $(LIMIT))
+		--measure flickr8k data/flickr8k --candidates $(or $(CANDIDATES),3) $(if $(LIMIT),--limit $(LIMIT))
 	@mkdir -p $(@D) && touch $@
 
 $(DONE)/quality:  # 2
