@@ -144,6 +144,21 @@ def test_a_language_model_is_pruned_and_has_bits_for_each_layer(prefix, data, al
     assert not (data / "again").exists()
 
 
+def test_all_layers_of_a_language_model_learn_again(prefix, data, always_faster, monkeypatch):
+    """Adapters alone bring little of it back."""
+    trained = []
+    monkeypatch.setattr(pipeline, "train", lambda config: trained.append(config) or train(config))
+    settings = ExportSettings(**SIZES, target_size="590kB")
+    bundle = compress(prefix, data / "small", data, settings, optimization=pipeline.OPTIMIZATIONS, steps=2)
+    (config,) = trained
+    assert config.model.decoder.unfreeze_layers == 3 and config.model.pruned and config.stages[0].quantized
+    before, after = (load_checkpoint(folder)[0] for folder in (config.init, Path(config.output) / "best"))
+    moved = {name for name, weight in after.named_parameters() if not torch.equal(weight, before.get_parameter(name))}
+    assert {name.split(".")[-2] for name in moved if "mlp" in name and "lora" not in name} == {"base_layer"}
+    assert not any(name.startswith("backbone") or "embed_tokens" in name for name in moved)
+    assert Captioner.open(bundle.folder).caption(data / "images" / "0.png").text is not None
+
+
 def test_layers_have_other_names_where_layers_are_gone():
     shape = Shape({"layers": 0.5}, {"decoder.layers:layers": [1, 3]})
     assert original("decoder.layers.1.self_attention.project_in", shape) == "decoder.layers.3.self_attention.project_in"

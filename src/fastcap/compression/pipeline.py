@@ -25,6 +25,7 @@ from fastcap.compression.report import Tried, write_report
 from fastcap.compression.source import as_checkpoint
 from fastcap.config import TrainConfig
 from fastcap.data.readers import Example
+from fastcap.decoder.prefix_lm import all_layers
 from fastcap.errors import ConfigError, FastcapError, listed
 from fastcap.evaluation.machine import git_commit, machine_facts, now
 from fastcap.export.families import EXPORTS
@@ -32,7 +33,7 @@ from fastcap.export.weights import unheld
 from fastcap.export.writer import check_destination, write_bundle
 from fastcap.files import written_aside
 from fastcap.model import CaptionModel
-from fastcap.model.prefix import PrefixCaptionModel, merged
+from fastcap.model.prefix import PrefixCaptionModel, merged, unfrozen
 from fastcap.quantization.pruning import prune, prune_words, sort_units
 from fastcap.quantization.scales import quantised_layers, tensor_bits
 from fastcap.release.answers import check_answers_asked, load_questions
@@ -260,6 +261,9 @@ def shaped(work: Work, candidate: Candidate) -> tuple[CaptionModel, Tokenizer]:
     model, tokenizer, kept = work.model, work.tokenizer, candidate.shape.kept
     model = prune(model, kept) if kept else model
     if recovers(work, candidate):
+        if isinstance(model, PrefixCaptionModel):  # adapters alone do not bring back what lost units did
+            whole: Any = work.model
+            model = unfrozen(model, len(all_layers(whole.decoder.language_model)))
         model, tokenizer = load_checkpoint(train(recovery_of(work, candidate, model)))
     if "pruning" in work.optimization:
         texts = [caption for example in work.calibrating for caption in example.captions]

@@ -22,7 +22,7 @@ from fastcap.errors import ModelFileError
 from fastcap.layers import ImageTokens
 from fastcap.vocabulary import Vocabulary
 
-__all__ = ["PrefixLM", "PrefixStepper", "last_layers", "unfreeze_layers"]
+__all__ = ["PrefixLM", "PrefixStepper", "all_layers", "last_layers", "unfreeze_layers"]
 
 LENGTHS = 32
 """In training, packed captions are as long as a multiple of it. Kernels and buffers of every length are kept by what

@@ -6,6 +6,7 @@ Letters: R rows of tokens, T tokens, D width of the language model.
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from fastcap.backbone.token_selection import TokenSelection
 from fastcap.backbone.towers import TowersBackbone
 from fastcap.config import ModelConfig, PrefixConfig, TowersConfig
 from fastcap.decoder.lora import add_adapters, merge_adapters
-from fastcap.decoder.prefix_lm import PrefixLM, PrefixStepper, unfreeze_layers
+from fastcap.decoder.prefix_lm import PrefixLM, PrefixStepper, all_layers, unfreeze_layers
 from fastcap.decoder.projection import Projection
 from fastcap.decoder.resampler import Resampler
 from fastcap.errors import ConfigError
@@ -26,7 +27,7 @@ from fastcap.layers import ImageTokens
 from fastcap.model.captioning import CaptionModel
 from fastcap.model.frozen import FrozenParts
 
-__all__ = ["PrefixCaptionModel", "merged", "prefix_parts"]
+__all__ = ["PrefixCaptionModel", "merged", "prefix_parts", "unfrozen"]
 
 
 def prefix_parts(config: ModelConfig, frozen: FrozenParts) -> dict[str, nn.Module]:
@@ -132,6 +133,21 @@ def merged(model: Any) -> PrefixCaptionModel:
     copied: PrefixCaptionModel = copy.deepcopy(model).eval()
     merge_adapters(copied.decoder.language_model)
     copied.learned = frozenset(name for name, _ in [*copied.named_parameters(), *copied.named_buffers()])
+    return copied
+
+
+def unfrozen(model: Any, count: int) -> PrefixCaptionModel:
+    """A copy that shares its weights, and in which all layers of the language model are trained; its settings say so.
+
+    Args:
+        count: layers that the language model had before any were taken out.
+    """
+    copied: PrefixCaptionModel = copy.deepcopy(
+        model, {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    )
+    trained = {id(weight) for layer in all_layers(copied.decoder.language_model) for weight in layer.parameters()}
+    copied.learned = model.learned | {name for name, weight in copied.named_parameters() if id(weight) in trained}
+    copied.config = replace(model.config, decoder=replace(model.config.decoder, unfreeze_layers=count))
     return copied
 
 

@@ -38,8 +38,8 @@ def recovery(
 ) -> TrainConfig:
     """The recipe of a stage that computes with the rounded weights of the export, if there are `bits`.
 
-    A prefix model learns people's captions and the next-token probabilities of the whole model, half and half: its
-    projection and adapters do, whose tower is frozen. Of other families everything learns to be like the whole model
+    A prefix model learns people's captions and the next-token probabilities of the whole model, half and half: what its
+    settings let learn does. Of other families everything learns to be like the whole model
     (`fastcap.training.teachers.beside`), and people's captions are what both read: a model that rewards have trained
     says other things than people do. From cached features where no convolution lost channels, else from pixels.
 
