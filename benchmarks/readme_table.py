@@ -57,12 +57,11 @@ def speed(result: dict[str, Any]) -> str:
 
 def since(result: dict[str, Any]) -> str:
     """How today's model compares with those of before, in one run."""
-    first, before, *_, now = result["rows"]
+    first, *_, now = result["rows"]
     return "\n\n".join(
         [
-            f"By processor time, in one run, today's bundled model takes {now['ratio'] / before['ratio']:.2f} times as "
-            f"long as that of {before['name']}, and {now['ratio']:.2f} times as long as that of {first['name']}; its "
-            f"files have {now['bytes'] / 1e6:.1f} MB.",
+            f"By processor time, in one run, today's bundled model takes {now['ratio']:.2f} times as long as that of "
+            f"{first['name']}.",
             _provenance(result),
         ]
     )
@@ -112,7 +111,7 @@ def scan(result: dict[str, Any]) -> str:
 Render = Callable[[dict[str, Any]], str]
 TABLES: dict[str, tuple[str, Render, str]] = {
     "speed": ("bench.json", speed, BENCH),
-    "since": ("versus.json", since, "python benchmarks/versus.py 0.1.0=SRC 'the table above'=SRC today=src --save"),
+    "since": ("versus.json", since, "python benchmarks/versus.py 0.1.0=SRC today=src --save"),
     "peers": ("bench.json", peers, BENCH),
     "quality": ("quality.json", quality, EVALUATE),
     "scan": ("scan.json", scan, BENCH),

@@ -1,8 +1,7 @@
 """Photo to text of several installations or model directories, picture by picture in turn, in one run.
 
-    git worktree add ../first b4ef1f6 && git worktree add ../table 87fd5bd && git worktree add ../three b3e623d
-    python benchmarks/versus.py "0.1.0=../first/src" "the table above=../table/src" "three lengths=../three/src" \\
-        today=src [--photos 160] [--save]
+    git worktree add ../first b4ef1f6 && git worktree add ../three b3e623d
+    python benchmarks/versus.py "0.1.0=../first/src" "with the head=../three/src" today=src [--photos 160] [--save]
 
 Each `NAME=SOURCES[:MODEL]` is a process of its own that captions with one thread; MODEL is fastcap-base unless said.
 What counts is processor time, since what else a shared machine does is not ours, and the median of its ratios to the

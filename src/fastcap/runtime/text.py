@@ -189,6 +189,9 @@ def names_twice(text: str) -> bool:
     a red shirt", "Two dogs are playing with a dog". What is said of another one tells them apart ("a black dog and a
     white dog", "a boy and a boy in red"). For captions among which others can be chosen."""
     words = caption_words(text)
+    nouns = [word.removesuffix("s") for word in words if word not in english.FUNCTION_WORDS]
+    if len({*nouns}) == len(nouns):  # as in most
+        return False
     known: dict[str, set[str]] = {}  # the adjectives of each noun
     adjectives: set[str] = set()
     article = False
