@@ -41,6 +41,7 @@ ROUNDS = 10  # in which each number of clients has its turn
 PICTURES = 100
 WARM_UP = 20
 BOUNDARY = "benchmark"
+PACKAGES = {"fastcap": "enhanced-fastcap", "litserve": "litserve"}
 STARTED_WITHIN = 60  # seconds
 RESULT = Path(__file__).parent / "results" / "server.json"
 
@@ -178,7 +179,7 @@ def measure(model: str, asked: list[Question], requests: int, workers: int) -> d
                 for clients in CLIENTS * ROUNDS
             ]
             loads = [summary(*joined(each for who, each in turns if who == clients), clients) for clients in CLIENTS]
-            servers[name] = {"version": version(name), "loads": loads}
+            servers[name] = {"version": version(PACKAGES[name]), "loads": loads}
     with running([*serve, "--queue", "8", "--max-images", "8", "--port"], "/readyz") as port:
         answers, _ = ask(port, "/v1/caption", first_caption, asked, max(CLIENTS), requests)
     refused = [1000 * answer.seconds for answer in answers if answer.status == 503]
