@@ -3,7 +3,7 @@
 
 import { LEAST_TOKEN, MAX_BEAMS } from './contract.js';
 import { neutralise, withNouns } from './neutral.js';
-import { endsEarly, isGarbled, lacksNoun, sentence, wordCount } from './text.js';
+import { endsEarly, isGarbled, lacksNoun, namesTwice, sentence, wordCount } from './text.js';
 
 /**
  * The different wordings of one picture, as they are decoded for a plan. What is decoded is
@@ -118,7 +118,7 @@ export function withSoundOthers(wordings, others, { returned }) {
 }
 
 function isWhole(text) {
-  return !(endsEarly(text) || lacksNoun(text) || isGarbled(text));
+  return !(endsEarly(text) || lacksNoun(text) || isGarbled(text) || namesTwice(text));
 }
 
 function inNeutralWords(wordings) {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fastcap.runtime.encoding import Decoder, decode
 from fastcap.runtime.engine import Decoded
 from fastcap.runtime.options import LEAST_TOKEN, MAX_BEAMS, Plan
-from fastcap.runtime.text import ends_early, is_garbled, lacks_noun, sentence, word_count
+from fastcap.runtime.text import ends_early, is_garbled, lacks_noun, names_twice, sentence, word_count
 
 if TYPE_CHECKING:
     from fastcap.runtime.contract import Decoding
@@ -123,7 +123,7 @@ def with_sound_others(
 
 
 def _is_whole(text: str) -> bool:
-    return not (ends_early(text) or lacks_noun(text) or is_garbled(text))
+    return not (ends_early(text) or lacks_noun(text) or is_garbled(text) or names_twice(text))
 
 
 def _neutral(wordings: Sequence[tuple[str, Decoded]]) -> list[tuple[str, Decoded]]:
