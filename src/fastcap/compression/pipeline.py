@@ -261,7 +261,7 @@ def shaped(work: Work, candidate: Candidate) -> tuple[CaptionModel, Tokenizer]:
     model, tokenizer, kept = work.model, work.tokenizer, candidate.shape.kept
     model = prune(model, kept) if kept else model
     if recovers(work, candidate):
-        if isinstance(model, PrefixCaptionModel):  # adapters alone do not bring back what lost units did
+        if isinstance(model, PrefixCaptionModel):  # adapters alone hardly bring back what lost units did
             whole: Any = work.model
             model = unfrozen(model, len(all_layers(whole.decoder.language_model)))
         model, tokenizer = load_checkpoint(train(recovery_of(work, candidate, model)))
